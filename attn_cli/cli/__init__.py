@@ -1,0 +1,67 @@
+"""The front desk: the Typer app, and `main`, which turns an `AttnError` into a line and a status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from attn_cli import __version__
+from attn_cli.errors import AttnError
+
+app = typer.Typer(
+    name="attn",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="""attn train-mt train.tsv && attn decode --beam 5 < test.tsv | attn score --bleu
+
+    Train, run and measure attention models in pipes: one line in, one line out, in order.
+    """,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"attn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def _register() -> None:
+    """Adds the commands; their modules import no torch, their bodies do."""
+    from attn_cli.cli import decode, score, tokenize, train_mt
+
+    app.add_typer(tokenize.app, name="tokenize")
+    app.command("train-mt")(train_mt.train_mt_command)
+    app.command("decode")(decode.decode_command)
+    app.command("score")(score.score_command)
+
+
+def main() -> int:
+    """Runs the command line and returns the exit status of the stream contract.
+
+    0 done, 1 failed, 2 wrong usage, 3 input data refused, 130 interrupted, 143 terminated.
+    """
+    _register()
+    try:
+        app()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except AttnError as error:
+        print(f"attn: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0

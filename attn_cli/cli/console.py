@@ -1,0 +1,52 @@
+"""Everything said goes to stderr; a progress bar only where stderr is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from attn_cli.config.runtime import SpeechOptions
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class Console:
+    """Speaks on stderr as `--quiet` and `--verbose` ask."""
+
+    def __init__(self, speech: SpeechOptions) -> None:
+        self._speech = speech
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody watches: a progress bar makes sense."""
+        return sys.stderr.isatty() and not self._speech.quiet
+
+    def warn(self, text: str) -> None:
+        """Says what a user must know, even with `--quiet`."""
+        print(f"attn: {text}", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """Says what a user likes to know."""
+        if not self._speech.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        """Says what only `--verbose` asks for."""
+        if self._speech.verbose:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress | None]:
+        """A rich progress bar on a terminal, None elsewhere."""
+        if not self.is_terminal:
+            yield None
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+            yield bar

@@ -1,0 +1,261 @@
+"""Options as frozen dataclasses: one field, one default, one check, for command line, TOML and JSON.
+
+A field made by `option()` carries its help, choices and bounds. `cli.options` turns the fields into
+flags, `resolve` merges defaults < TOML < command line, and `from_dict` rebuilds a saved section
+strictly: an unknown key, a wrong type or a value out of bounds is an error that says what to do.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attn_cli.errors import DataError, UsageError
+
+T = TypeVar("T")
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - the word Typer and argparse use
+    *,
+    choices: Sequence[str] = (),
+    low: float | None = None,
+    high: float | None = None,
+    flag: str | None = None,
+    show: str | None = None,
+) -> Any:
+    """Declares one option as a dataclass field.
+
+    Args:
+        default: the one default; None means "chosen at run time", which `show` explains.
+        help: one sentence for `--help`.
+        choices: the allowed words of a string option.
+        low: the smallest allowed number.
+        high: the largest allowed number.
+        flag: the spelling on the command line where it is not `--field-name`.
+        show: what `--help` shows as the default of an option whose default is None.
+    """
+    metadata = {
+        "help": help,
+        "choices": tuple(choices),
+        "low": low,
+        "high": high,
+        "flag": flag,
+        "show": show,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean X?)` for the closest of `names`, or nothing if none is close."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def choose(table: Mapping[str, T], name: str, what: str) -> T:
+    """Looks a class or function up by its configured name.
+
+    Raises:
+        UsageError: there is no such name; the message lists what there is.
+    """
+    if name not in table:
+        raise UsageError(f"unknown {what} {name!r}{nearest(name, table)}; known: {', '.join(table)}")
+    return table[name]
+
+
+def field_types(cls: type) -> dict[str, tuple[type, bool, bool]]:
+    """For each field: its plain type, whether None is allowed, whether it is a list of that type."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: _plain(hints[field.name]) for field in dataclasses.fields(cls)}
+
+
+def _plain(hint: Any) -> tuple[type, bool, bool]:
+    optional = False
+    if isinstance(hint, types.UnionType):
+        optional = type(None) in hint.__args__
+        (hint,) = (arg for arg in hint.__args__ if arg is not type(None))
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0], optional, True
+    return hint, optional, False
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as a JSON-ready dictionary (tuples as lists)."""
+    return {
+        field.name: list(value) if isinstance(value, tuple) else value
+        for field in dataclasses.fields(settings)
+        for value in [getattr(settings, field.name)]
+    }
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Rebuilds a settings dataclass strictly; missing keys take their defaults.
+
+    Args:
+        cls: a dataclass whose fields were declared by `option()`.
+        values: plain values, as JSON or TOML gives them.
+        where: the file or command named in the message.
+
+    Raises:
+        DataError: unknown keys, wrong types, values out of bounds: all of them in one message.
+    """
+    if not isinstance(values, Mapping):
+        raise DataError(f"{where}: a table of options is needed, not {type(values).__name__}")
+    fields = field_types(cls)
+    problems = [
+        f"unknown option {key!r}{nearest(key, fields)}" for key in values if key not in fields
+    ]
+    clean: dict[str, Any] = {}
+    metadata = {f.name: f.metadata for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in fields:
+        if key in values:
+            clean[key], problem = _checked(key, values[key], fields[key], metadata[key])
+            problems += [problem] if problem else []
+    if problems:
+        raise DataError(f"{where}: " + "; ".join(problems))
+    try:
+        return cls(**clean)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _checked(
+    key: str, value: Any, kind: tuple[type, bool, bool], meta: Mapping[str, Any]
+) -> tuple[Any, str | None]:
+    """The value in its field's type, and what is wrong with it (or None)."""
+    plain, optional, many = kind
+    if value is None and optional:
+        return None, None
+    if many:
+        if not isinstance(value, list | tuple):
+            return value, f"{key}: a list is needed, not {value!r}"
+        pairs = [_checked(key, item, (plain, False, False), meta) for item in value]
+        return tuple(item for item, _ in pairs), next((p for _, p in pairs if p), None)
+    if plain is float and type(value) is int:
+        value = float(value)
+    if type(value) is not plain:
+        return value, f"{key}: {_noun(plain)} is needed, not {value!r}"
+    if meta.get("choices") and value not in meta["choices"]:
+        known = ", ".join(meta["choices"])
+        return value, f"{key}: {value!r} is not one of {known}{nearest(value, meta['choices'])}"
+    return value, _bounds_problem(key, value, meta)
+
+
+def _bounds_problem(key: str, value: Any, meta: Mapping[str, Any]) -> str | None:
+    low, high = meta.get("low"), meta.get("high")
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{key}: {value} is not a finite number"
+    if low is not None and value < low:
+        return f"{key}: {value} is below {low}"
+    if high is not None and value > high:
+        return f"{key}: {value} is above {high}"
+    return None
+
+
+def _noun(plain: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[plain]
+
+
+def resolve(
+    groups: Sequence[type], given: Mapping[str, Any], toml_path: str | None, command: str
+) -> list[Any]:
+    """Merges defaults < TOML file < command line into one instance of each group.
+
+    Args:
+        groups: the dataclasses whose fields make up the command's options.
+        given: the options that stood on the command line.
+        toml_path: the file named by `--config`.
+        command: the command's name, for messages.
+
+    Raises:
+        UsageError: a bad value on the command line.
+        DataError: the file can't be read, or has unknown or bad options.
+    """
+    filed = {key.replace("-", "_"): v for key, v in load_toml(toml_path).items()}
+    names = {name: group for group in groups for name in field_types(group)}
+    unknown = [f"unknown option {key!r}{nearest(key, names)}" for key in filed if key not in names]
+    if unknown:
+        raise DataError(f"{toml_path}: " + "; ".join(unknown))
+    result = []
+    for group in groups:
+        own = field_types(group)
+        from_file = {key: value for key, value in filed.items() if key in own}
+        from_dict(group, from_file, str(toml_path))  # so that a message names its source
+        merged = from_file | {key: value for key, value in given.items() if key in own}
+        try:
+            result.append(from_dict(group, merged, f"attn {command}"))
+        except DataError as error:
+            raise UsageError(str(error)) from error
+    return result
+
+
+def load_toml(path: str | None) -> dict[str, Any]:
+    """The options of a TOML file; none without a path.
+
+    Raises:
+        DataError: the file can't be read, is larger than 1 MiB or is not TOML.
+    """
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(_small_text(Path(path)))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: nested too deeply") from error
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """The object in a small JSON file.
+
+    Raises:
+        DataError: the file can't be read, is larger than 1 MiB, or is not a JSON object.
+    """
+    try:
+        value = json.loads(_small_text(path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: a JSON object is needed")
+    return value
+
+
+def _small_text(path: Path, limit: int = 1 << 20) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    if len(raw) > limit:
+        raise DataError(f"{path}: larger than {limit >> 20} MiB; this is not a configuration file")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}") from error
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `90`, `90s`, `30m`, `1.5h` or `2d`.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number, unit = (text[:-1], text[-1]) if text and text[-1] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"{text!r} is no duration; write 90s, 30m or 2h")
+    return seconds

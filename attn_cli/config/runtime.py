@@ -1,0 +1,38 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions:
+    """How much is said on stderr."""
+
+    quiet: bool = option(False, "Say nothing on stderr but warnings and errors.")
+    verbose: bool = option(False, "Say more on stderr.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How lines are taken in and unusable ones are met."""
+
+    columns: str | None = option(
+        None,
+        "Columns to work on, in order: 2,1 by number, src,tgt by header.",
+        show="the first ones, no header",
+    )
+    skip_bad: bool = option(False, "Accept unusable lines: leave them out or empty, exit 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions:
+    """Where and how reproducibly a model runs."""
+
+    seed: int = option(1, "Seed of every random choice.", low=0, high=2**31 - 1)
+    threads: int | None = option(None, "CPU threads.", low=1, high=1024, show="all cores")
+    device: str = option(
+        "auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps")
+    )

@@ -1,0 +1,31 @@
+"""What can go wrong in a way that a user can mend; each kind has its exit code.
+
+The library raises, the command line converts: `attn_cli.cli.main` prints `attn: MESSAGE` on
+stderr and exits with the code. Anything that is not an `AttnError` is a bug and shows its traceback.
+"""
+
+
+class AttnError(Exception):
+    """The work failed: exit 1. The message names the file, the line, the cause and the remedy."""
+
+    exit_code = 1
+
+
+class UsageError(AttnError):
+    """The command was used wrongly (unknown option, impossible combination): exit 2."""
+
+    exit_code = 2
+
+
+class DataError(AttnError):
+    """Input data was refused (bad bytes, wrong columns, a foreign model directory): exit 3."""
+
+    exit_code = 3
+
+
+class InterruptedTrainingError(AttnError):
+    """A signal stopped a training after its state was saved: exit 128 + signal number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,305 @@
+r"""Lines of text in and out: the stream contract, in the standard library alone.
+
+Only `\n` ends a line; one trailing `\r` and a leading byte-order mark are removed; nothing else of
+a line is altered. A line that is not UTF-8, or longer than `LINE_LIMIT`, keeps its place in the
+stream as a `Line` with an `error`, so that N lines in are N lines out.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import select
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from attn_cli.errors import DataError, UsageError
+
+LINE_LIMIT = 16 << 20  # bytes; a longer line is answered as unusable instead of filling the memory
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a stream: its number from 1, its text, and why it can't be used (if it can't)."""
+
+    number: int
+    text: str
+    error: str | None = None
+
+
+class LineReader:
+    """Lines of one file, of a `.gz` file, or of standard input (`-`).
+
+    Iterating yields `Line`s. `ready()` tells whether the next line can be had without waiting for a
+    slow producer, which lets a window be answered as soon as the producer pauses.
+
+    Raises:
+        DataError: the file can't be opened, or its gzip data is damaged.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = "standard input" if path == "-" else path
+        self._raw = open_binary(path)
+        self._chunk = b""
+        self._at = 0
+        self._number = 0
+
+    def __iter__(self) -> Iterator[Line]:
+        while (raw := self._next_bytes()) is not None:
+            self._number += 1
+            yield parse_line(raw, self._number)
+
+    def ready(self) -> bool:
+        """Whether a line is buffered already, or its producer has bytes (or the end) ready."""
+        if self._chunk.find(b"\n", self._at) >= 0:
+            return True
+        try:
+            return bool(select.select([self._raw.fileno()], [], [], 0)[0])
+        except (OSError, ValueError):
+            return True  # no descriptor to ask: an in-memory stream, ready by nature
+
+    def close(self) -> None:
+        """Closes the file, unless it is standard input."""
+        if self.name != "standard input":
+            self._raw.close()
+
+    def _next_bytes(self) -> bytes | None:
+        r"""The next line without its `\n`, cut after `LINE_LIMIT` + 1 bytes; None at the end."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            end = self._chunk.find(b"\n", self._at)
+            piece = self._chunk[self._at : end if end >= 0 else None]
+            if size <= LINE_LIMIT:  # the rest of an endless line is read and dropped
+                parts.append(piece)
+            size += len(piece)
+            if end >= 0:
+                self._at = end + 1
+                return b"".join(parts)[: LINE_LIMIT + 1]
+            if not self._fill():
+                return b"".join(parts)[: LINE_LIMIT + 1] if size else None
+
+    def _fill(self) -> bool:
+        """Replaces the consumed chunk by what is there, waiting only if nothing is."""
+        self._chunk, self._at = b"", 0
+        try:
+            # read1 returns what one read gives: a pipe's lines as they come, not a full buffer.
+            self._chunk = self._raw.read1(_CHUNK)  # type: ignore[attr-defined]
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(
+                f"{self.name}: damaged gzip data after line {self._number} ({error}); "
+                "compress the file again"
+            ) from error
+        except OSError as error:
+            raise DataError(f"{self.name}: {error.strerror or error}") from error
+        return bool(self._chunk)
+
+
+def open_binary(path: str) -> BinaryIO:
+    """Opens a file, a `.gz` file or standard input (`-`) for reading bytes.
+
+    Raises:
+        DataError: it does not exist, is a directory, may not be read, or stdin is closed.
+    """
+    if path == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise DataError("standard input is closed; name a file or pipe lines in")
+        return sys.stdin.buffer
+    if Path(path).is_dir():
+        raise DataError(f"{path}: is a directory, not a file")
+    try:
+        if path.endswith(".gz"):
+            return gzip.open(path, "rb")  # type: ignore[return-value]
+        return open(path, "rb")  # noqa: SIM115 - the reader closes it
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def parse_line(raw: bytes, number: int) -> Line:
+    r"""Decodes one line as the stream contract says.
+
+    Args:
+        raw: the line's bytes without its `\n`.
+        number: its number from 1; a byte-order mark is removed from line 1 only.
+    """
+    if len(raw) > LINE_LIMIT:
+        return Line(number, "", f"longer than {LINE_LIMIT >> 20} MiB")
+    if number == 1 and raw.startswith(codecs.BOM_UTF8):
+        raw = raw[3:]
+    if raw.endswith(b"\r"):
+        raw = raw[:-1]
+    try:
+        return Line(number, raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return Line(number, "", f"not UTF-8 at byte {error.start + 1}")
+
+
+def windows(reader: LineReader, size: int) -> Iterator[list[Line]]:
+    """Groups of up to `size` lines, cut early where the producer pauses.
+
+    A big file comes in full windows; each line of a slow producer comes at once.
+    """
+    window: list[Line] = []
+    for line in reader:
+        window.append(line)
+        if len(window) >= size or not reader.ready():
+            yield window
+            window = []
+    if window:
+        yield window
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which tab-separated columns a command works on, and in which order.
+
+    Attributes:
+        indices: the picked columns, from 0; empty until `read_header` where they are names.
+        names: their names, if they were given by name: then line 1 is a header.
+    """
+
+    indices: tuple[int, ...]
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, spec: str | None, count: int) -> Columns:
+        """Reads `2,1` or `text,label`; without a spec the first `count` columns in order.
+
+        Raises:
+            UsageError: fewer columns than the command needs, a repeated one, or column 0.
+        """
+        if not spec:
+            return cls(tuple(range(count)))
+        parts = tuple(part.strip() for part in spec.split(","))
+        if len(parts) < count:
+            raise UsageError(f"--columns {spec}: {count} columns are needed, {len(parts)} given")
+        if len(set(parts)) < len(parts) or "" in parts:
+            raise UsageError(f"--columns {spec}: name each column once")
+        if not all(part.isascii() and part.isdigit() for part in parts):
+            return cls((), parts)
+        if "0" in parts:
+            raise UsageError(f"--columns {spec}: columns are counted from 1")
+        return cls(tuple(int(part) - 1 for part in parts))
+
+    @property
+    def has_header(self) -> bool:
+        """Whether line 1 names the columns."""
+        return bool(self.names)
+
+    def read_header(self, line: Line, name: str) -> Columns:
+        """The same columns by number, looked up in the header line of file `name`.
+
+        Raises:
+            DataError: a column is not in the header.
+        """
+        header = line.text.split("\t")
+        for wanted in self.names:
+            if wanted not in header:
+                raise DataError(
+                    f"{name}:{line.number}: no column {wanted!r} in the header ({', '.join(header)})"
+                )
+        return Columns(tuple(header.index(wanted) for wanted in self.names), self.names)
+
+    def pick(self, text: str) -> tuple[list[str], list[str]] | str:
+        """Splits a line into the picked columns and the others; or says why it can't."""
+        fields = text.split("\t")
+        if max(self.indices) >= len(fields):
+            return f"{plural(len(fields), 'column')}, but column {max(self.indices) + 1} is needed"
+        picked = [fields[index] for index in self.indices]
+        return picked, [field for i, field in enumerate(fields) if i not in self.indices]
+
+
+class BadLines:
+    """Names the lines that can't be used on stderr, the first few of them, and counts them all.
+
+    Args:
+        say: prints one line on stderr.
+        skip_bad: whether the user accepts the loss (`--skip-bad`).
+        shown: how many are named one by one.
+    """
+
+    def __init__(self, say: Callable[[str], None], *, skip_bad: bool, shown: int = 10) -> None:
+        self.count = 0
+        self._say = say
+        self._skip_bad = skip_bad
+        self._shown = shown
+
+    def add(self, name: str, number: int, cause: str) -> None:
+        """Notes that line `number` of `name` can't be used because of `cause`."""
+        self.count += 1
+        if self.count <= self._shown:
+            self._say(f"{name}:{number}: {cause}")
+        elif self.count == self._shown + 1:
+            self._say("further unusable lines are only counted")
+
+    def finish(self, outcome: str) -> None:
+        """Ends the stream: says the count, and refuses unless the loss was accepted.
+
+        Args:
+            outcome: what became of the lines, e.g. "answered with an empty line".
+
+        Raises:
+            DataError: some lines were unusable and `--skip-bad` was not given.
+        """
+        if not self.count:
+            return
+        message = f"{plural(self.count, 'unusable line')}: {outcome}"
+        if not self._skip_bad:
+            raise DataError(f"{message} (--skip-bad accepts this)")
+        self._say(message)
+
+
+class LineWriter:
+    r"""Writes result lines to standard output as UTF-8 with `\n`, whatever the locale."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout.buffer
+
+    def write(self, *fields: str) -> None:
+        """Writes one line of tab-separated fields."""
+        self._out.write("\t".join(fields).encode("utf-8", "replace") + b"\n")
+
+    def flush(self) -> None:
+        """Hands everything written to the reader."""
+        self._out.flush()
+
+
+def one_field(text: str) -> str:
+    r"""A model's text as one field of one line: tabs and line ends become spaces."""
+    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 line`, `2 lines`, `1,200 lines`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def zip_lines(readers: Sequence[LineReader]) -> Iterator[tuple[Line, ...]]:
+    """Lines of parallel files, side by side.
+
+    Raises:
+        DataError: the files have different numbers of lines; the message names both counts.
+    """
+    iterators = [iter(reader) for reader in readers]
+    count = 0
+    while True:
+        row = [next(iterator, None) for iterator in iterators]
+        if all(line is None for line in row):
+            return
+        if any(line is None for line in row):
+            counts = [
+                count + (line is not None) + sum(1 for _ in iterator)
+                for line, iterator in zip(row, iterators, strict=True)
+            ]
+            pairs = zip(readers, counts, strict=True)
+            raise DataError(
+                "parallel files differ in length: "
+                + ", ".join(f"{reader.name} has {plural(n, 'line')}" for reader, n in pairs)
+            )
+        count += 1
+        yield tuple(row)  # type: ignore[arg-type]
