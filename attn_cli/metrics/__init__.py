@@ -1,0 +1,24 @@
+"""Measures of text against references: lines in, `Score`s out.
+
+A new metric is one small class (see `base.CountMetric`), one entry here and one option of the same
+name in `attn_cli.config.scoring`. Importing this room imports no library: the classes do when used.
+"""
+
+from __future__ import annotations
+
+from attn_cli.metrics.base import Metric
+from attn_cli.metrics.exact import ExactMatch
+from attn_cli.metrics.rouge import Rouge
+from attn_cli.metrics.sacre import Bleu, Chrf, ChrfPlusPlus, Ter
+from attn_cli.metrics.wer import CharacterErrorRate, WordErrorRate
+
+METRICS: dict[str, type[Metric]] = {
+    "bleu": Bleu,
+    "chrf": Chrf,
+    "chrfpp": ChrfPlusPlus,
+    "ter": Ter,
+    "wer": WordErrorRate,
+    "cer": CharacterErrorRate,
+    "rouge": Rouge,
+    "exact_match": ExactMatch,
+}

@@ -1,0 +1,130 @@
+"""`attn score`: hypotheses against references, or a model's opinion of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from attn_cli.cli.console import Console
+from attn_cli.cli.options import with_options
+from attn_cli.cli.score_report import print_json, print_line_scores, print_lines, print_table
+from attn_cli.config.runtime import (
+    DeviceOptions,
+    ModelOptions,
+    RuntimeOptions,
+    SpeechOptions,
+    StreamOptions,
+)
+from attn_cli.config.scoring import ScoreOptions
+from attn_cli.metrics.base import Score
+from attn_cli.metrics.perplexity import perplexity
+from attn_cli.metrics.scoring import chosen_metrics, score_corpus, score_line
+from attn_cli.metrics.segments import SegmentFiles, SegmentReader
+from attn_cli.text import BadLines, Columns, LineReader, LineWriter, plural
+
+
+@with_options(ScoreOptions, ModelOptions, StreamOptions, DeviceOptions, SpeechOptions)
+def score_command(
+    hyp: Annotated[str, typer.Argument(metavar="[HYP]", show_default=False)] = "-",
+    *,
+    options: list,
+) -> None:
+    """attn decode --beam 5 < test.tsv | attn score --bleu
+
+    Score hypotheses against references. Without --ref the input is TSV: hypothesis,
+    reference(s). A blank hypothesis counts as an empty one. BLEU and chrF if no metric is named;
+    sacreBLEU, jiwer and rouge-score do the counting, and the numbers are theirs.
+
+    \b
+    attn score out.de --ref test.de --bleu --ter --signature
+    attn score out.de --ref a.de --ref b.de --chrf++ --bootstrap 1000
+    attn score new.de --ref test.de --bleu --baseline old.de
+    attn score --wer --cer --json < transcripts.tsv
+    attn score --log-prob -m attn-model < pairs.tsv
+    """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
+    scoring, model, stream, device, speech = options
+    console = Console(speech)
+    bad = BadLines(console.warn, skip_bad=stream.skip_bad)
+    if scoring.log_prob or scoring.ppl:
+        runtime = RuntimeOptions(seed=scoring.seed, threads=device.threads, device=device.device)
+        reader, columns = LineReader(hyp), Columns.parse(stream.columns, 2)
+        _model_scores(scoring, model.path, reader, columns, runtime, bad, console)
+        return
+    files = SegmentFiles(hyp, scoring.ref, scoring.baseline, stream.columns)
+    if scoring.per_line:
+        _score_lines(scoring, SegmentReader(files, bad), bad)
+    else:
+        _score_corpus(scoring, SegmentReader(files, bad), bad, console)
+
+
+def _score_corpus(
+    options: ScoreOptions, reader: SegmentReader, bad: BadLines, console: Console
+) -> None:
+    """One figure per metric over all lines; none at all if a line had to be left out unasked."""
+    segments = [segment for segment in reader if segment is not None]
+    bad.finish("left out of the score")
+    counts = {len(segment.references) for segment in segments}
+    if len(counts) > 1:
+        console.say(f"lines have from {min(counts)} to {plural(max(counts), 'reference')}")
+    console.detail(plural(len(segments), "line") + " to score")
+    if not segments:
+        console.warn("no lines, no score")
+    _print_scores(options, score_corpus(options, segments))
+
+
+def _print_scores(options: ScoreOptions, scores: Sequence[Score]) -> None:
+    if options.json:
+        print_json(scores, LineWriter())
+    elif sys.stdout.isatty():
+        print_table(scores, signature=options.signature)
+    else:
+        print_lines(scores, LineWriter(), signature=options.signature)
+
+
+def _score_lines(options: ScoreOptions, reader: SegmentReader, bad: BadLines) -> None:
+    """One line of figures for each input line, as soon as it is read."""
+    metrics, out = chosen_metrics(options), LineWriter()
+    for segment in reader:
+        figures = score_line(metrics, segment) if segment else {}
+        print_line_scores(figures, out, as_json=options.json)
+        if not reader.ready():
+            out.flush()
+    out.flush()
+    bad.finish("answered with an empty line")
+
+
+def _model_scores(
+    options: ScoreOptions,
+    path: str,
+    reader: LineReader,
+    columns: Columns,
+    runtime: RuntimeOptions,
+    bad: BadLines,
+    console: Console,
+) -> None:
+    """Log-probabilities line by line, or the perplexity exp(-sum log P / sum tokens) of all."""
+    from attn_cli.decode.scorer import score_stream
+
+    out = LineWriter()
+    log_prob, tokens = 0.0, 0
+    for scored in score_stream(path, reader, columns, runtime, bad):
+        if options.log_prob:
+            figures = {"log_prob": (scored.log_prob, 6)} if scored else {}
+            print_line_scores(figures, out, as_json=options.json)
+            if not reader.ready():
+                out.flush()
+        elif scored:
+            log_prob, tokens = log_prob + scored.log_prob, tokens + scored.tokens
+    out.flush()
+    if options.log_prob:
+        bad.finish("answered with an empty line")
+        return
+    bad.finish("left out of the perplexity")
+    if not tokens:
+        console.warn("no tokens, no perplexity")
+        return
+    details = {"log_prob": log_prob, "tokens": tokens}
+    _print_scores(options, [Score("PPL", perplexity(log_prob, tokens), "", details=details)])

@@ -1,0 +1,89 @@
+"""Word and character error rate, counted by jiwer's library on lines that attn reads itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attn_cli.metrics.base import CountMetric, case_signature
+
+_KINDS = ("substitute", "delete", "insert")
+
+
+class WordErrorRate(CountMetric):
+    """WER = (substitutions + deletions + insertions) / reference words, as jiwer counts them.
+
+    Of several references the one with the lowest error rate counts for its line. A corpus whose
+    references are all empty has no rate: jiwer's convention, the number of insertions, is kept.
+    """
+
+    names = ("WER",)
+    unit = "words"
+
+    def counts(
+        self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]
+    ) -> list[list[float]]:
+        """Substitutions, deletions, insertions and reference length of each line."""
+        owners = [i for i, lines in enumerate(references) for _ in lines]
+        aligned = self._align(
+            [self._cased(line) for lines in references for line in lines],
+            [self._cased(hypotheses[i]) for i in owners],
+        )
+        candidates: list[list[list[float]]] = [[] for _ in hypotheses]
+        for owner, chunks, words in zip(
+            owners, aligned.alignments, aligned.references, strict=True
+        ):
+            candidates[owner].append([*_edits(chunks), float(len(words))])
+        return [min(each, key=lambda row: self.values(row)[0]) for each in candidates]
+
+    def values(self, totals: Sequence[float]) -> list[float]:
+        """Errors per unit of the reference."""
+        return [float(sum(totals[:3]) / max(totals[3], 1.0))]
+
+    def details(self, totals: Sequence[float]) -> dict[str, object]:
+        """The errors by kind, and what they are divided by."""
+        substitutions, deletions, insertions, length = (int(total) for total in totals)
+        return {
+            "substitutions": substitutions,
+            "deletions": deletions,
+            "insertions": insertions,
+            f"reference_{self.unit}": length,
+        }
+
+    def recipe(self) -> str:
+        """The part of the signature that says how text was compared, and by which jiwer."""
+        from importlib.metadata import version
+
+        case = case_signature(lowercase=self._options.lowercase)
+        return f"{case}|tok:{self.unit}|jiwer:{version('jiwer')}"
+
+    def _cased(self, text: str) -> str:
+        return text.lower() if self._options.lowercase else text
+
+    def _align(self, references: list[str], hypotheses: list[str]) -> Any:
+        from jiwer import process_words
+
+        return process_words(references, hypotheses)
+
+
+class CharacterErrorRate(WordErrorRate):
+    """CER: the same over characters; spaces inside a line count, those around it don't."""
+
+    names = ("CER",)
+    unit = "characters"
+
+    def _align(self, references: list[str], hypotheses: list[str]) -> Any:
+        from jiwer import process_characters
+
+        return process_characters(references, hypotheses)
+
+
+def _edits(chunks: Sequence[Any]) -> list[float]:
+    """Substitutions, deletions and insertions in jiwer's alignment of one line."""
+    edits = dict.fromkeys(_KINDS, 0.0)
+    for chunk in chunks:
+        if chunk.type in edits:
+            edits[chunk.type] += max(
+                chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
+            )
+    return list(edits.values())
