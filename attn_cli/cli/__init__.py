@@ -58,6 +58,8 @@ def main() -> int:
     try:
         app()
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):
+            return 128 + signal.SIGPIPE  # `| head` has read enough: its own status, no traceback
         return stop.code if isinstance(stop.code, int) else 1
     except AttnError as error:
         print(f"attn: {error}", file=sys.stderr)

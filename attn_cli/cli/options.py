@@ -17,12 +17,17 @@ ConfigFile = Annotated[
     typer.Option("--config", metavar="FILE.toml", help="Options from a TOML file; flags win."),
 ]
 
+_METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
 
-def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+
+def with_options(
+    *groups: type, name: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the flags of the option dataclasses `groups`, and `--config`.
 
     The decorated function declares its arguments as Typer wants them, and one parameter `options`,
-    which receives a list with one filled-in instance per group. A flag that is not given stays
+    which receives a list with one filled-in instance per group. Messages call the command `name`,
+    or what the function is called without `_command`. A flag that is not given stays
     None until `resolve` fills in the TOML file's value or the dataclass's default.
     """
 
@@ -30,7 +35,7 @@ def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[...,
         own = inspect.signature(function, eval_str=True).parameters
         flags = [parameter for group in groups for parameter in _parameters(group)]
         names = {flag.name for flag in flags}
-        command = (function.__name__.removesuffix("_command")).replace("_", "-")
+        command = name or function.__name__.removesuffix("_command").replace("_", "-")
 
         @functools.wraps(function)
         def wrapper(config: str | None, **values: Any) -> None:
@@ -59,13 +64,13 @@ def _parameter(field: Field, plain: type, _optional: bool, many: bool) -> inspec
     flag = meta.get("flag") or (f"--{dashed}/--no-{dashed}" if plain is bool else f"--{dashed}")
     names = [part.strip() for part in flag.split(",")]
     shown = meta.get("show") or _shown_default(field)
-    annotation = Annotated[
+    annotation: Any = Annotated[
         (list[plain] if many else plain) | None,  # type: ignore[valid-type]
         typer.Option(
             *names,
             help=meta["help"],
             show_default=shown if shown else False,
-            metavar="|".join(meta["choices"]) or None if plain is str else None,
+            metavar="|".join(meta["choices"]) or _METAVARS.get(plain),
         ),
     ]
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -76,5 +81,6 @@ def _shown_default(field: Field) -> str:
     if field.default is MISSING or field.default in (None, "", ()):
         return ""
     if isinstance(field.default, bool):
-        return "on" if field.default else "off"
+        one_way = "/" not in (field.metadata.get("flag") or "/")  # `--json`: absent is off
+        return "on" if field.default else "" if one_way else "off"
     return str(field.default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from attn_cli.config import option
@@ -28,11 +29,43 @@ class StreamOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuntimeOptions:
-    """Where and how reproducibly a model runs."""
+class SeedOptions:
+    """How random choices begin."""
 
     seed: int = option(1, "Seed of every random choice.", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadOptions:
+    """How much of the processor is used."""
+
     threads: int | None = option(None, "CPU threads.", low=1, high=1024, show="all cores")
-    device: str = option(
-        "auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(ThreadOptions):
+    """Where a model runs."""
+
+    device: str = option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions(SeedOptions, DeviceOptions):
+    """Where and how reproducibly a model runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model a command uses."""
+
+    model: str = option(
+        "",
+        "Model directory; several joined by commas work as an ensemble.",
+        flag="--model,-m",
+        show="$ATTN_MODEL, else ./attn-model",
     )
+
+    @property
+    def path(self) -> str:
+        """The model directory (or directories) to use."""
+        return self.model or os.environ.get("ATTN_MODEL") or "attn-model"
