@@ -1,0 +1,157 @@
+"""`attn tokenize`: make a tokenizer, and turn text into pieces or ids and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attn_cli.cli.console import Console
+from attn_cli.cli.options import with_options
+from attn_cli.cli.stream import answer_lines
+from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, ThreadOptions
+from attn_cli.config.tokenizing import SamplingOptions, TokenizerOptions, UnitOptions
+from attn_cli.errors import UsageError
+from attn_cli.text import BadLines, Columns, LineReader
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""attn tokenize train train.tsv && attn tokenize encode -t tokenizer.model < new.txt
+
+    Make a tokenizer, and turn text into pieces or ids and back: one line in, one line out.
+    """,
+)
+
+Files = Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", show_default=False)]
+TokenizerPath = Annotated[
+    str,
+    typer.Option(
+        "-t",
+        "--tokenizer",
+        metavar="TOKENIZER",
+        help="A SentencePiece .model, a WordPiece vocab.txt, a tokenizer.json, or a model "
+        "directory.",
+    ),
+]
+OutputPath = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Where to write it.",
+        show_default="tokenizer.model, or vocab.txt for wordpiece",
+    ),
+]
+
+
+@app.command("train", short_help="Train a tokenizer on text.")
+@with_options(
+    TokenizerOptions,
+    SeedOptions,
+    ThreadOptions,
+    StreamOptions,
+    SpeechOptions,
+    name="tokenize train",
+)
+def train_command(files: Files = None, *, output: OutputPath = None, options: list) -> None:
+    """attn tokenize train train.en train.de -o tokenizer.model
+
+    Train a tokenizer on text; every column of a TSV file is text unless --columns picks. A big
+    corpus is sampled at random. Prints the path of what was written.
+
+    \b
+    attn tokenize train train.tsv --type unigram --vocab-size 4000
+    attn tokenize train train.tsv --lossless -o exact.model
+    attn tokenize train wiki.txt.gz --type wordpiece --lowercase -o vocab.txt
+    """
+    from attn_cli.data.tokenizer_training import train_tokenizer
+    from attn_cli.files import write_atomically
+
+    tokenizing, seed, cpu, stream, speech = options
+    console = Console(speech)
+    path = _output_path(output, tokenizing.type)
+    texts = _texts(files or ["-"], stream, BadLines(console.warn, skip_bad=stream.skip_bad))
+    tokenizer = train_tokenizer(
+        texts, tokenizing, seed=seed.seed, threads=cpu.threads, say=console.say
+    )
+    write_atomically(path, tokenizer.to_bytes())
+    print(path)
+
+
+@app.command("encode", short_help="Text to pieces or ids.")
+@with_options(
+    UnitOptions, SamplingOptions, SeedOptions, StreamOptions, SpeechOptions, name="tokenize encode"
+)
+def encode_command(files: Files = None, *, tokenizer: TokenizerPath, options: list) -> None:
+    """attn tokenize encode -t tokenizer.model < new.txt > new.pieces
+
+    Write each line's pieces or ids, separated by spaces. Further columns pass through.
+
+    \b
+    attn tokenize encode -t attn-model --as ids new.txt
+    attn tokenize encode -t tokenizer.model --sample 0.1 --seed 7 < train.en
+    """
+    from attn_cli.data.token_lines import line_encoder
+    from attn_cli.data.tokenizer import load_tokenizer
+
+    unit, sampling, seed, stream, speech = options
+    encode = line_encoder(load_tokenizer(tokenizer), unit.unit, sampling.sample, seed.seed)
+    answer_lines(files or [], encode, stream, Console(speech))
+
+
+@app.command("decode", short_help="Pieces or ids to text.")
+@with_options(UnitOptions, StreamOptions, SpeechOptions, name="tokenize decode")
+def decode_command(files: Files = None, *, tokenizer: TokenizerPath, options: list) -> None:
+    """attn tokenize decode -t tokenizer.model < new.pieces > new.txt
+
+    Turn each line's pieces or ids back into text. Further columns pass through.
+
+    \b
+    attn tokenize decode -t tokenizer.model --as ids < new.ids
+    """
+    from attn_cli.data.token_lines import line_decoder
+    from attn_cli.data.tokenizer import load_tokenizer
+
+    unit, stream, speech = options
+    decode = line_decoder(load_tokenizer(tokenizer), unit.unit)
+    answer_lines(files or [], decode, stream, Console(speech))
+
+
+def _output_path(output: str | None, kind: str) -> Path:
+    """Where the tokenizer goes; its ending must be the one that it is loaded by."""
+    standard = "vocab.txt" if kind == "wordpiece" else "tokenizer.model"
+    path = Path(output or standard)
+    ending = Path(standard).suffix
+    if path.suffix != ending or path.is_dir():
+        raise UsageError(f"--output {path}: a tokenizer of type {kind} is a file *{ending}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no directory {path.parent}")
+    return path
+
+
+def _texts(files: list[str], stream: StreamOptions, bad: BadLines) -> Iterator[str]:
+    """The text columns of all lines; ends with a refusal if some lines were unusable."""
+    for path in files:
+        reader = LineReader(path)
+        columns = Columns.parse(stream.columns, 1) if stream.columns else None
+        header_expected = bool(columns and columns.has_header)
+        for line in reader:
+            if line.error:
+                bad.add(reader.name, line.number, line.error)
+            elif columns is None:
+                yield from line.text.split("\t")
+            elif header_expected:
+                columns = columns.read_header(line, reader.name)
+                header_expected = False
+            else:
+                picked = columns.pick(line.text)
+                if not isinstance(picked, str):
+                    yield from picked[0]
+                elif line.text:
+                    bad.add(reader.name, line.number, picked)
+        reader.close()
+    bad.finish("left out of the training text")

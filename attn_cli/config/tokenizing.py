@@ -1,0 +1,84 @@
+"""Options of tokenizer training and of the `tokenize` commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config import option
+
+SENTENCEPIECE_TYPES = ("bpe", "unigram", "char", "word")
+UNITS = ("pieces", "ids")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerOptions:
+    """What tokenizer is made from a text."""
+
+    type: str = option(
+        "bpe",
+        "Kind of pieces.",
+        choices=("bpe", "unigram", "wordpiece", "char", "word"),
+        flag="--type,--tokenizer-type",
+    )
+    vocab_size: int = option(8000, "Pieces in the vocabulary.", low=8, high=1 << 24)
+    coverage: float = option(
+        1.0,
+        "Share of the text's characters that get a piece of their own (0.9995: Chinese, web text).",
+        low=0.98,
+        high=1.0,
+    )
+    lossless: bool = option(
+        False, "decode(encode(x)) = x for every line: spaces kept, bytes for unseen characters."
+    )
+    byte_fallback: bool | None = option(
+        None,
+        "Write characters without a piece as bytes (256 pieces).",
+        show="with --lossless or a coverage below 1",
+    )
+    lowercase: bool = option(False, "Lower-case and strip accents, as uncased BERT (wordpiece).")
+    sample_lines: int = option(
+        1_000_000, "Train on a random sample of at most so many texts.", low=1, high=1 << 32
+    )
+
+    def __post_init__(self) -> None:
+        if self.type == "wordpiece" and (self.lossless or self.byte_fallback):
+            raise ValueError(
+                "wordpiece can't be lossless, nor fall back to bytes; choose type bpe, unigram, "
+                "char or word"
+            )
+        if self.lowercase and self.type != "wordpiece":
+            raise ValueError("lowercase is for type wordpiece")
+        if self.lossless and self.byte_fallback is False:
+            raise ValueError("lossless needs byte_fallback")
+
+    @property
+    def with_bytes(self) -> bool:
+        """Whether the 256 byte pieces are part of the vocabulary.
+
+        With a coverage of 1 every character of the training text has a piece: bytes would never be
+        seen in training, and would only make a small vocabulary smaller.
+        """
+        if self.byte_fallback is not None:
+            return self.byte_fallback
+        return self.lossless or (self.coverage < 1 and self.type in ("bpe", "unigram", "char"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitOptions:
+    """How tokens are written in a line."""
+
+    unit: str = option("pieces", "How tokens are written.", choices=UNITS, flag="--as,--unit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """Subword regularization."""
+
+    sample: float | None = option(
+        None,
+        "Draw one of the possible segmentations: with this dropout of merges (bpe), or this "
+        "smoothing exponent (unigram; 0 draws evenly).",
+        low=0.0,
+        high=1.0,
+        show="off: the best one",
+    )

@@ -1,0 +1,54 @@
+"""Writing a file so that a reader sees the old one or the new one, never half of it.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from attn_cli.errors import AttnError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes beside `path`, flushes to the disk, and renames into place.
+
+    A symbolic link keeps pointing where it points; a device or a pipe (`/dev/stdout`), which can't
+    be renamed over, is written to as it is.
+
+    Raises:
+        AttnError: the file can't be written; the message names it and the cause.
+    """
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)
+            return
+        target = path.resolve()
+        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            _write_through(beside, data)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise AttnError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself last through a power cut, where the file system lets us."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
