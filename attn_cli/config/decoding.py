@@ -1,0 +1,155 @@
+"""Options of the search: how outputs are looked for, ranked and limited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config import option
+
+# Automatic limit, 2 S + 10 tokens for a source of S: room for translations that are longer than
+# their source, while a runaway output is stopped before it holds up its whole batch.
+MAX_LEN_FACTOR = 2
+MAX_LEN_OFFSET = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Greedy, beam or sampling, and what shapes the outcome."""
+
+    beam_size: int = option(5, "Hypotheses kept at each step.", low=1, high=1000, flag="--beam")
+    greedy: bool = option(False, "Take the best token at each step: the same as --beam 1.")
+    length_penalty: float = option(
+        1.0,
+        "Alpha of score = log P / L^alpha, L counting the end token; 0 ranks by log P, "
+        "0.75 is the textbook's value.",
+        low=0.0,
+        high=10.0,
+    )
+    stopping: str = option(
+        "bound",
+        "When a sentence is done: once nothing unfinished can beat what is kept (bound), or once "
+        "as many hypotheses as the beam is wide have finished (count: faster, may miss some).",
+        choices=("bound", "count"),
+    )
+    n_best: int = option(1, "Outputs per input, best first.", low=1, high=1000)
+    sample: bool = option(False, "Draw outputs at random from the model's distribution.")
+    temperature: float = option(
+        1.0, "With --sample: below 1 sharpens, above 1 flattens.", low=0.01, high=100.0
+    )
+    top_k: int = option(0, "With --sample: draw among the K likeliest tokens; 0: all.", low=0)
+    top_p: float = option(
+        1.0,
+        "With --sample: draw among the likeliest tokens that hold this share of probability.",
+        low=0.0,
+        high=1.0,
+    )
+    max_len: int | None = option(
+        None,
+        "Longest output in tokens.",
+        low=1,
+        high=1_000_000,
+        show=f"{MAX_LEN_FACTOR} x source tokens + {MAX_LEN_OFFSET}",
+    )
+    min_len: int = option(0, "Shortest output in tokens.", low=0, high=1_000_000)
+    no_repeat_ngram: int = option(
+        0, "Never repeat a sequence of this many tokens; 0: repeats are free.", low=0, high=1000
+    )
+    coverage_penalty: float = option(
+        0.0,
+        "Beta of GNMT's coverage penalty: outputs that leave source tokens unattended lose.",
+        low=0.0,
+        high=100.0,
+    )
+    diversity: float = option(
+        0.0,
+        "Diverse beam search: what a group of beams loses for a token that earlier groups took.",
+        low=0.0,
+        high=100.0,
+    )
+    diversity_groups: int | None = option(
+        None,
+        "Groups that --diversity keeps apart; they share the beam equally.",
+        low=1,
+        show="as many as the beam is wide",
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses combinations in which an option would go unread.
+
+        Raises:
+            ValueError: with every problem and what to do about it.
+        """
+        problems = [problem for problem in self._problems() if problem]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def _problems(self) -> list[str]:
+        shaped = self.temperature != 1.0 or self.top_k or self.top_p != 1.0
+        diverse = self.diversity or self.diversity_groups
+        return [
+            "sample and greedy exclude each other" if self.sample and self.greedy else "",
+            "temperature, top_k and top_p need sample" if shaped and not self.sample else "",
+            "top_p: 0 leaves nothing to draw from" if self.top_p == 0.0 else "",
+            "diversity needs a beam, not sample or greedy"
+            if diverse and (self.sample or self.greedy)
+            else "",
+            f"diversity_groups: {self.n_groups} groups can't share a beam of {self.beam_size} "
+            "equally"
+            if not self.greedy and self.beam_size % self.n_groups
+            else "",
+            f"n_best: {self.n_best} outputs need a beam at least as wide (--beam {self.n_best})"
+            if self.n_best > self.width
+            else "",
+            f"min_len: {self.min_len} is above max_len, {self.max_len}"
+            if self.max_len is not None and self.min_len > self.max_len
+            else "",
+        ]
+
+    @property
+    def width(self) -> int:
+        """Rows of a batch that one sentence takes: K."""
+        if self.sample:
+            return self.n_best
+        return 1 if self.greedy else self.beam_size
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of beams that search apart; 1 without diversity."""
+        if self.diversity_groups is not None:
+            return self.diversity_groups
+        return self.beam_size if self.diversity else 1
+
+    def longest(self, source_len: int) -> int:
+        """The longest output, in tokens, for a source of `source_len` tokens."""
+        if self.max_len is not None:
+            return self.max_len
+        return max(MAX_LEN_FACTOR * source_len + MAX_LEN_OFFSET, self.min_len)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """What `attn decode` reads beside the source, and what it writes."""
+
+    prefix: bool = option(False, "The next column is what the output must begin with.")
+    constraints: bool = option(
+        False, "The next column holds phrases that must appear, separated by ' ||| '."
+    )
+    scores: bool = option(False, "Add a column with log P(output | input) in nats.")
+    align: bool = option(False, "Add a column with word alignments in Pharaoh format (i-j).")
+    format: str = option(
+        "text",
+        "A line of text, or n-best lists as moses or json lines.",
+        choices=("text", "moses", "json"),
+    )
+    max_input: int = option(
+        256,
+        "Longer inputs, in tokens, are cut at sentence ends and their parts decoded apart.",
+        low=1,
+    )
+    batch_tokens: int = option(8192, "Source tokens in flight, counted once per beam.", low=1)
+    buffer: int = option(2048, "Most lines that are read before the first is answered.", low=1)
+    precision: str = option(
+        "auto",
+        "Arithmetic; auto: bf16 on a GPU that has it, float32 elsewhere.",
+        choices=("auto", "float32", "bf16"),
+    )

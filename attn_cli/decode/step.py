@@ -1,0 +1,62 @@
+"""What the search knows of a model: a step function and a state value.
+
+Rows of a batch are sentences times beams, laid out as (N, K): N sentences, K beams each. The state
+is passed in and returned, never kept inside the model, so one search serves every model.
+
+Shapes: N sentences, K beams, V vocabulary, S source positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from torch import Tensor
+
+
+class DecoderState(Protocol):
+    """Everything a model must remember between two steps of N sentences with K beams each."""
+
+    def expand(self, beam_size: int) -> Self:
+        """The state of K = 1 repeated to K = `beam_size` beams."""
+
+    def reorder(self, beams: Tensor) -> Self:
+        """Beam `beams[n, k]` of sentence n becomes its beam k. Shape: beams (N, K), integer."""
+
+    def keep(self, sentences: Tensor) -> Self:
+        """The state of the sentences with these indices alone. Shape: sentences (M,), M <= N."""
+
+    def merge(self, other: Self) -> Self:
+        """The sentences of this state followed by those of `other` (the same K)."""
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """One step's answer.
+
+    Attributes:
+        log_probs: natural-log probabilities of the next token, a tensor of its own: the search
+            writes its masks into it. Shape: (N, K, V).
+        state: the state after the step.
+        attention: weights over the source, mean of the last layer's heads, where they were asked
+            for. Shape: (N, K, S).
+    """
+
+    log_probs: Tensor
+    state: Any
+    attention: Tensor | None = None
+
+
+class StepModel(Protocol):
+    """A model as the search sees it."""
+
+    bos_id: int
+    eos_id: int
+    pad_id: int
+
+    def start(self, sources: Sequence[Any]) -> Any:
+        """Encodes sources (whatever the model reads) into a state with K = 1."""
+
+    def step(self, state: Any, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
+        """Reads one token per beam and predicts the next. Shape: tokens (N, K)."""
