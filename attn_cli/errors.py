@@ -1,7 +1,7 @@
 """What can go wrong in a way that a user can mend; each kind has its exit code.
 
 The library raises, the command line converts: `attn_cli.cli.main` prints `attn: MESSAGE` on
-stderr and exits with the code. Anything that is not an `AttnError` is a bug and shows its traceback.
+stderr and exits with the code. Anything else is a bug and shows its traceback.
 """
 
 

@@ -1,5 +1,7 @@
 """Writing a file so that a reader sees the old one or the new one, never half of it.
 
+And reading only what lies in the directory that was named.
+
 Standard library only.
 """
 
@@ -9,7 +11,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from attn_cli.errors import AttnError
+from attn_cli.errors import AttnError, DataError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -52,3 +54,15 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file `name` of a directory, which must lie in it.
+
+    Raises:
+        DataError: it is a link that leads out of the directory.
+    """
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{file}: a link that leaves the directory; put a copy of the file there")
+    return file

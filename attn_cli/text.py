@@ -25,11 +25,21 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a stream: its number from 1, its text, and why it can't be used (if it can't)."""
+    """One line of a stream.
+
+    Attributes:
+        number: counted from 1.
+        text: its text; empty if it can't be used.
+        error: why it can't be used, if it can't.
+        start: the offset of its first byte in the (uncompressed) stream, after a byte-order mark.
+        size: its bytes, without the end of the line.
+    """
 
     number: int
     text: str
     error: str | None = None
+    start: int = 0
+    size: int = 0
 
 
 class LineReader:
@@ -42,17 +52,20 @@ class LineReader:
         DataError: the file can't be opened, or its gzip data is damaged.
     """
 
-    def __init__(self, path: str) -> None:
-        self.name = "standard input" if path == "-" else path
+    def __init__(self, path: str, name: str | None = None) -> None:
+        self.name = name or display_name(path)
         self._raw = open_binary(path)
         self._chunk = b""
         self._at = 0
         self._number = 0
+        self._start = 0  # offset of the next line
+        self._consumed = 0  # bytes of the last line with its end
 
     def __iter__(self) -> Iterator[Line]:
         while (raw := self._next_bytes()) is not None:
             self._number += 1
-            yield parse_line(raw, self._number)
+            start, self._start = self._start, self._start + self._consumed
+            yield parse_line(raw, self._number, start)
 
     def ready(self) -> bool:
         """Whether a line is buffered already, or its producer has bytes (or the end) ready."""
@@ -65,7 +78,7 @@ class LineReader:
 
     def close(self) -> None:
         """Closes the file, unless it is standard input."""
-        if self.name != "standard input":
+        if sys.stdin is None or self._raw is not sys.stdin.buffer:
             self._raw.close()
 
     def _next_bytes(self) -> bytes | None:
@@ -78,6 +91,7 @@ class LineReader:
             if size <= LINE_LIMIT:  # the rest of an endless line is read and dropped
                 parts.append(piece)
             size += len(piece)
+            self._consumed = size + (end >= 0)
             if end >= 0:
                 self._at = end + 1
                 return b"".join(parts)[: LINE_LIMIT + 1]
@@ -86,18 +100,34 @@ class LineReader:
 
     def _fill(self) -> bool:
         """Replaces the consumed chunk by what is there, waiting only if nothing is."""
-        self._chunk, self._at = b"", 0
-        try:
-            # read1 returns what one read gives: a pipe's lines as they come, not a full buffer.
-            self._chunk = self._raw.read1(_CHUNK)  # type: ignore[attr-defined]
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(
-                f"{self.name}: damaged gzip data after line {self._number} ({error}); "
-                "compress the file again"
-            ) from error
-        except OSError as error:
-            raise DataError(f"{self.name}: {error.strerror or error}") from error
+        self._chunk, self._at = _read_chunk(self._raw, self.name), 0
         return bool(self._chunk)
+
+
+def _read_chunk(raw: BinaryIO, name: str) -> bytes:
+    try:
+        # read1 returns what one read gives: a pipe's lines as they come, not a full buffer.
+        return raw.read1(_CHUNK)  # type: ignore[attr-defined, no-any-return]
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{name}: damaged gzip data ({error}); compress the file again") from error
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror or error}") from error
+
+
+def copy_stream(path: str, out: BinaryIO) -> None:
+    """Copies a file, a `.gz` file uncompressed, or standard input, chunk by chunk.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    raw = open_binary(path)
+    while chunk := _read_chunk(raw, path):
+        out.write(chunk)
+
+
+def display_name(path: str) -> str:
+    """What a message calls the input `path`."""
+    return "standard input" if path == "-" else path
 
 
 def open_binary(path: str) -> BinaryIO:
@@ -115,41 +145,45 @@ def open_binary(path: str) -> BinaryIO:
     try:
         if path.endswith(".gz"):
             return gzip.open(path, "rb")  # type: ignore[return-value]
-        return open(path, "rb")  # noqa: SIM115 - the reader closes it
+        return Path(path).open("rb")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
-def parse_line(raw: bytes, number: int) -> Line:
+def parse_line(raw: bytes, number: int, start: int = 0) -> Line:
     r"""Decodes one line as the stream contract says.
 
     Args:
         raw: the line's bytes without its `\n`.
         number: its number from 1; a byte-order mark is removed from line 1 only.
+        start: the offset of its first byte.
     """
-    if len(raw) > LINE_LIMIT:
-        return Line(number, "", f"longer than {LINE_LIMIT >> 20} MiB")
     if number == 1 and raw.startswith(codecs.BOM_UTF8):
         raw = raw[3:]
-    if raw.endswith(b"\r"):
-        raw = raw[:-1]
+        start += 3
+    size = len(raw)
+    if size > LINE_LIMIT:
+        return Line(number, "", f"longer than {LINE_LIMIT >> 20} MiB", start, size)
     try:
-        return Line(number, raw.decode("utf-8"))
+        return Line(number, raw.removesuffix(b"\r").decode("utf-8"), None, start, size)
     except UnicodeDecodeError as error:
-        return Line(number, "", f"not UTF-8 at byte {error.start + 1}")
+        return Line(number, "", f"not UTF-8 at byte {error.start + 1}", start, size)
 
 
-def windows(reader: LineReader, size: int) -> Iterator[list[Line]]:
+def windows(reader: LineReader, size: int, max_chars: int = 4 << 20) -> Iterator[list[Line]]:
     """Groups of up to `size` lines, cut early where the producer pauses.
 
-    A big file comes in full windows; each line of a slow producer comes at once.
+    A big file comes in full windows, of at most `max_chars` characters and a line; each line of a
+    slow producer comes at once.
     """
     window: list[Line] = []
+    chars = 0
     for line in reader:
         window.append(line)
-        if len(window) >= size or not reader.ready():
+        chars += len(line.text)
+        if len(window) >= size or chars > max_chars or not reader.ready():
             yield window
-            window = []
+            window, chars = [], 0
     if window:
         yield window
 
@@ -200,9 +234,8 @@ class Columns:
         header = line.text.split("\t")
         for wanted in self.names:
             if wanted not in header:
-                raise DataError(
-                    f"{name}:{line.number}: no column {wanted!r} in the header ({', '.join(header)})"
-                )
+                known = ", ".join(header)
+                raise DataError(f"{name}:{line.number}: no column {wanted!r} in the header: {known}")
         return Columns(tuple(header.index(wanted) for wanted in self.names), self.names)
 
     def pick(self, text: str) -> tuple[list[str], list[str]] | str:

@@ -1,4 +1,4 @@
-"""The front desk: the Typer app, and `main`, which turns an `AttnError` into a line and a status."""
+"""The front desk: the Typer app, and `main`, which turns errors into a line and a status."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -64,6 +65,7 @@ def _score_corpus(
     options: ScoreOptions, reader: SegmentReader, bad: BadLines, console: Console
 ) -> None:
     """One figure per metric over all lines; none at all if a line had to be left out unasked."""
+    gc.disable()  # n-gram counts hold no cycles, and looking for some costs a fifth of the time
     segments = [segment for segment in reader if segment is not None]
     bad.finish("left out of the score")
     counts = {len(segment.references) for segment in segments}

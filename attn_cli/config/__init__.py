@@ -1,4 +1,4 @@
-"""Options as frozen dataclasses: one field, one default, one check, for command line, TOML and JSON.
+"""Options as frozen dataclasses: one field, one default, one check, for flags, TOML and JSON.
 
 A field made by `option()` carries its help, choices and bounds. `cli.options` turns the fields into
 flags, `resolve` merges defaults < TOML < command line, and `from_dict` rebuilds a saved section
@@ -37,7 +37,8 @@ def option(
     """Declares one option as a dataclass field.
 
     Args:
-        default: the one default; None means "chosen at run time", which `show` explains.
+        default: the one default; None means "chosen at run time", which `show` explains;
+            `MISSING` makes the option a required one.
         help: one sentence for `--help`.
         choices: the allowed words of a string option.
         low: the smallest allowed number.
@@ -69,12 +70,14 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
         UsageError: there is no such name; the message lists what there is.
     """
     if name not in table:
-        raise UsageError(f"unknown {what} {name!r}{nearest(name, table)}; known: {', '.join(table)}")
+        raise UsageError(
+            f"unknown {what} {name!r}{nearest(name, table)}; known: {', '.join(table)}"
+        )
     return table[name]
 
 
 def field_types(cls: type) -> dict[str, tuple[type, bool, bool]]:
-    """For each field: its plain type, whether None is allowed, whether it is a list of that type."""
+    """For each field: its plain type, whether None is allowed, whether it is a list."""
     hints = typing.get_type_hints(cls)
     return {field.name: _plain(hints[field.name]) for field in dataclasses.fields(cls)}
 
@@ -115,6 +118,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     problems = [
         f"unknown option {key!r}{nearest(key, fields)}" for key in values if key not in fields
     ]
+    needed = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}  # type: ignore[arg-type]
+    problems += [f"{key} is missing" for key in fields if key in needed and key not in values]
     clean: dict[str, Any] = {}
     metadata = {f.name: f.metadata for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in fields:
@@ -147,7 +152,7 @@ def _checked(
         return value, f"{key}: {_noun(plain)} is needed, not {value!r}"
     if meta.get("choices") and value not in meta["choices"]:
         known = ", ".join(meta["choices"])
-        return value, f"{key}: {value!r} is not one of {known}{nearest(value, meta['choices'])}"
+        return value, f"{key}: {value!r} is not one of {known}{nearest(str(value), meta['choices'])}"
     return value, _bounds_problem(key, value, meta)
 
 
@@ -186,7 +191,7 @@ def resolve(
     unknown = [f"unknown option {key!r}{nearest(key, names)}" for key in filed if key not in names]
     if unknown:
         raise DataError(f"{toml_path}: " + "; ".join(unknown))
-    result = []
+    result: list[Any] = []
     for group in groups:
         own = field_types(group)
         from_file = {key: value for key, value in filed.items() if key in own}

@@ -1,0 +1,1 @@
+"""Lines -> tokens -> batches."""

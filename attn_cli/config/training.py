@@ -1,0 +1,79 @@
+"""Options of every training: limits, optimizer, schedule, averaging, validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config import option, parse_duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where a training writes, and what it may replace."""
+
+    output: str | None = option(
+        None, "Model directory.", flag="-o,--output", show="$ATTN_MODEL or attn-model"
+    )
+    overwrite: bool = option(False, "Replace what another training left in the output directory.")
+    dry_run: bool = option(False, "Read, check, print size and plan, train one step, keep nothing.")
+    tensorboard: str | None = option(None, "Also log to this TensorBoard directory.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a model is trained; saved with it."""
+
+    batch_tokens: int = option(2048, "Tokens of one batch, padding included.", low=1)
+    accumulate: int = option(1, "Batches per update.", low=1)
+    max_steps: int | None = option(None, "Stop after this many updates.", low=1)
+    max_epochs: float | None = option(
+        None, "Stop after this many passes.", low=1e-6, show="by corpus size, if nothing else stops"
+    )
+    max_time: str | None = option(None, "Stop after this long: 90s, 30m, 2h.")
+    optimizer: str = option("muon", "Optimizer of the matrices.", choices=("muon", "adamw"))
+    lr: float = option(0.004, "Peak learning rate of AdamW.", low=0.0)
+    matrix_lr: float = option(0.02, "Peak learning rate of Muon.", low=0.0)
+    weight_decay: float = option(0.0, "Decoupled weight decay of matrices.", low=0.0)
+    warmup: int = option(200, "Updates of linear warm-up.", low=0)
+    schedule: str = option(
+        "linear",
+        "Learning rate after the warm-up, down to the end of the run.",
+        choices=("linear", "cosine", "inverse-sqrt", "constant"),
+    )
+    clip_norm: float = option(1.0, "Largest gradient norm; 0 clips nothing.", low=0.0)
+    label_smoothing: float = option(0.1, "Label smoothing.", low=0.0, high=0.99)
+    ema: float = option(
+        0.999,
+        "Decay of the averaged weights that are validated and kept; 0: none.",
+        low=0,
+        high=0.99999,
+    )
+    validate_every: int | None = option(
+        None, "Updates between validations.", low=1, show="10 validations a run"
+    )
+    metric: str = option(
+        "bleu", "Decides which weights are best.", choices=("loss", "bleu", "chrf")
+    )
+    patience: int = option(
+        0, "Stop after this many validations without a better one; 0: never.", low=0
+    )
+    keep_best: int = option(1, "How many best checkpoints are kept.", low=1, high=1000)
+    average: int = option(1, "Average this many best checkpoints at the end.", low=1, high=1000)
+    save_every: str = option("10m", "Time between saved states, besides validations.")
+    precision: str = option(
+        "auto",
+        "Arithmetic; auto: bf16 on a GPU that has it, float32 elsewhere.",
+        choices=("auto", "float32", "bf16"),
+    )
+    compile: bool = option(False, "Compile the model (pays on GPUs, not on CPUs).")
+
+    def __post_init__(self) -> None:
+        if self.average > self.keep_best:
+            raise ValueError(f"average {self.average} needs keep_best {self.average} or more")
+        for name in ("max_time", "save_every"):
+            value = getattr(self, name)
+            if value is not None:
+                try:
+                    parse_duration(value)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error

@@ -1,0 +1,75 @@
+"""The transformer's sizes and variants."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+
+from attn_cli.config import option
+
+SCORE_FUNCTIONS = ("scaled-dot", "dot")
+POSITION_ENCODINGS = ("sinusoidal", "learned", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantOptions:
+    """Which transformer: the choices that a size does not make."""
+
+    attention: str = option("scaled-dot", "Score function.", choices=SCORE_FUNCTIONS)
+    positions: str = option("sinusoidal", "Position encoding.", choices=POSITION_ENCODINGS)
+    max_positions: int = option(
+        1024, "Vectors of learned positions; later ones share the last.", low=1, high=1 << 20
+    )
+    norm: str = option(
+        "pre", "Normalize before each sublayer, or after as published.", choices=("pre", "post")
+    )
+    tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(VariantOptions):
+    """What a saved transformer is made of: every part decided.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    d_model: int = option(MISSING, "Width of the model.", low=1, high=1 << 16)
+    d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
+    n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
+    n_encoder_layers: int = option(MISSING, "Encoder layers.", low=0, high=1000)
+    n_decoder_layers: int = option(MISSING, "Decoder layers.", low=1, high=1000)
+    dropout: float = option(MISSING, "Dropout of every sublayer.", low=0.0, high=0.99)
+    src_vocab: int = option(MISSING, "Source tokens.", low=1, high=1 << 24)
+    tgt_vocab: int = option(MISSING, "Target tokens.", low=1, high=1 << 24)
+    share_embeddings: bool = option(MISSING, "One matrix for source and target embeddings.")
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+        if self.share_embeddings and self.src_vocab != self.tgt_vocab:
+            raise ValueError("shared embeddings need one vocabulary for source and target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeOptions:
+    """How large: a preset, each part of which can be set by itself."""
+
+    size: str = option(
+        "auto",
+        "Preset; auto: by corpus size and device.",
+        choices=("auto", "tiny", "small", "base", "big"),
+    )
+    d_model: int | None = option(None, "Width of the model.", low=1, high=1 << 16, show="by size")
+    d_ff: int | None = option(
+        None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size"
+    )
+    n_heads: int | None = option(None, "Attention heads.", low=1, high=1024, show="by size")
+    n_encoder_layers: int | None = option(
+        None, "Encoder layers.", low=0, high=1000, show="by size"
+    )
+    n_decoder_layers: int | None = option(
+        None, "Decoder layers.", low=1, high=1000, show="by size"
+    )
+    dropout: float | None = option(
+        None, "Dropout of every sublayer.", low=0.0, high=0.99, show="by size and corpus"
+    )

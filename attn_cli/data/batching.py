@@ -1,0 +1,168 @@
+"""Rows of a corpus, in a seeded order, as batches that hold to a token budget.
+
+An epoch is a permutation of the rows. It is walked in pools; a pool is read, tokenized, sorted by
+length and cut into batches, whose order is shuffled. Where a training stands is a `Position` of
+small integers, so a killed run continues at exactly the next batch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.data.permutation import Permutation
+
+T = TypeVar("T")
+
+POOL_ROWS = 1 << 15
+POOL_BYTES = 1 << 26
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands in its endless stream of batches.
+
+    Attributes:
+        epoch: finished passes over the corpus.
+        row: rows of this pass whose pools are used up.
+        batch: batches used of the pool that begins at `row`.
+    """
+
+    epoch: int = 0
+    row: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Placed(Generic[T]):
+    """A batch, and the position after it."""
+
+    batch: T
+    after: Position
+    epochs: float  # passes made after it, with the fraction of the running one
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """The rows that are trained on.
+
+    Attributes:
+        size: how many.
+        n_bytes: their lengths in bytes, given row numbers (M,) -> (M,).
+        batches: cuts the rows with these numbers into shuffled batches; the seed is the pool's own.
+    """
+
+    size: int
+    n_bytes: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    batches: Callable[[NDArray[np.int64], int], Sequence]
+
+
+def stream(source: RowSource, seed: int, position: Position) -> Iterator[Placed]:
+    """Endless batches from `position` on; the same seed gives the same stream.
+
+    The next pool is prepared in a thread while the batches of this one are used.
+    """
+    for pool in _prefetched(_pools(source, seed, position)):
+        skip = position.batch if (pool.epoch, pool.row) == (position.epoch, position.row) else 0
+        for number in range(skip, len(pool.batches)):
+            last = number + 1 == len(pool.batches)
+            after = pool.next if last else Position(pool.epoch, pool.row, number + 1)
+            done = pool.row + pool.rows * (number + 1) / len(pool.batches)
+            yield Placed(pool.batches[number], after, pool.epoch + done / source.size)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    epoch: int
+    row: int
+    rows: int
+    batches: Sequence
+    next: Position
+
+
+def _pools(source: RowSource, seed: int, position: Position) -> Iterator[_Pool]:
+    epoch, row = position.epoch, position.row
+    while True:
+        order = Permutation(source.size, (seed, epoch))
+        while row < source.size:
+            rows = order[np.arange(row, min(row + POOL_ROWS, source.size))]
+            within = np.cumsum(source.n_bytes(rows)) <= POOL_BYTES
+            rows = rows[: max(1, int(within.sum()))]
+            pool_seed = int(np.random.SeedSequence((seed, epoch, row)).generate_state(1)[0])
+            batches = source.batches(rows, pool_seed)
+            after = row + len(rows)
+            following = Position(epoch, after) if after < source.size else Position(epoch + 1)
+            if batches:
+                yield _Pool(epoch, row, len(rows), batches, following)
+            row = after
+        epoch, row = epoch + 1, 0
+
+
+def _prefetched(items: Iterator[T]) -> Iterator[T]:
+    """The same items, one prepared ahead in a thread; its exceptions are raised here."""
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
+    stop = threading.Event()
+
+    def put(value: tuple[T | None, BaseException | None]) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(value, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if stop.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer
+            put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            assert item is not None
+            yield item
+    finally:
+        stop.set()
+
+
+def cut_by_budget(lengths: Sequence[tuple[int, int]], budget: int, seed: int) -> list[list[int]]:
+    """Groups items of like lengths so that a padded group holds at most `budget` tokens.
+
+    Args:
+        lengths: two lengths of each item (source and target, or the same twice).
+        budget: the most tokens of a group's longer side, padding included; a single longer item
+            is a group of its own.
+        seed: orders items of equal lengths, and the groups.
+
+    Returns:
+        The groups in random order: numbers of items.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = np.asarray(lengths, np.int64).reshape(-1, 2)
+    order = np.lexsort((rng.random(len(sizes)), sizes[:, 0], sizes[:, 1]))
+    longest = sizes.max(1)
+    groups: list[list[int]] = []
+    group: list[int] = []
+    width = 0
+    for item in order.tolist():
+        wider = max(width, int(longest[item]))
+        if group and wider * (len(group) + 1) > budget:
+            groups.append(group)
+            group, wider = [], int(longest[item])
+        group.append(item)
+        width = wider
+    groups += [group] if group else []
+    return [groups[i] for i in rng.permutation(len(groups))]

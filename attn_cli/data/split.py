@@ -1,0 +1,58 @@
+"""Which rows of a corpus are trained on, and which are held out."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.permutation import Permutation
+
+_CHUNK = 1 << 20
+_SPLIT = 7919  # sets the split's permutation apart from those of the epochs
+
+
+class Rows:
+    """All rows of a corpus but the held-out ones, without a list of them.
+
+    Args:
+        size: rows of the corpus.
+        held_out: sorted numbers of rows that are left out. Shape: (h,).
+    """
+
+    def __init__(self, size: int, held_out: NDArray[np.int64]) -> None:
+        self._size = size - len(held_out)
+        self._gaps = held_out - np.arange(len(held_out))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the corpus, given numbers among the rows that are left. Shape: (M,) -> (M,)."""
+        return numbers + np.searchsorted(self._gaps, numbers, side="right")
+
+
+def hold_out(corpus: Corpus, seed: int) -> NDArray[np.int64]:
+    """A seeded 1 % of the rows, at least 100 and at most 2000, but never more than a tenth.
+
+    A row that stands more than once in the corpus is not taken, so that no held-out row is also
+    trained on.
+
+    Returns:
+        Sorted row numbers; none if every row has a copy, or if there are fewer than two.
+    """
+    size = len(corpus)
+    wanted = min(max(100, min(2000, size // 100)), max(1, size // 10))
+    if size < 2:
+        return np.empty(0, np.int64)
+    count = min(size, 4 * wanted)
+    candidates = Permutation(size, (seed, _SPLIT))[np.arange(count)]
+    wanted_hashes = corpus.hashes[candidates]
+    copies = np.zeros(count, np.int64)
+    order = np.argsort(wanted_hashes, kind="stable")
+    ordered = wanted_hashes[order]
+    for start in range(0, size, _CHUNK):
+        chunk = np.sort(np.asarray(corpus.hashes[start : start + _CHUNK]))
+        left = np.searchsorted(chunk, ordered, side="left")
+        copies[order] += np.searchsorted(chunk, ordered, side="right") - left
+    return np.sort(candidates[copies == 1][:wanted])

@@ -1,0 +1,43 @@
+"""The tokenizers of a model directory: one for source and target, or one each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
+from attn_cli.errors import DataError
+from attn_cli.files import inside, write_atomically
+
+_NAMES = ("tokenizer.model", "vocab.txt", "tokenizer.json")
+_SOURCE = "src."  # begins the name of the source's own tokenizer
+
+
+def write_tokenizers(folder: Path, src: Tokenizer, tgt: Tokenizer) -> None:
+    """Writes the tokenizer, or both where source and target have their own."""
+    write_atomically(folder / tgt.file_name, tgt.to_bytes())
+    if src is not tgt:
+        write_atomically(folder / (_SOURCE + src.file_name), src.to_bytes())
+
+
+def read_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
+    """Source and target tokenizer of a model directory: the same object where they share one.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    shared = _find(folder, "")
+    if shared is None:
+        raise DataError(f"{folder}: no tokenizer ({', '.join(_NAMES)}) in the model directory")
+    tgt = load_tokenizer(str(shared))
+    own = _find(folder, _SOURCE)
+    return (load_tokenizer(str(own)) if own else tgt), tgt
+
+
+def has_tokenizers(folder: Path) -> bool:
+    """Whether a tokenizer has been written there."""
+    return _find(folder, "") is not None
+
+
+def _find(folder: Path, prefix: str) -> Path | None:
+    found = (prefix + name for name in _NAMES if (folder / (prefix + name)).exists())
+    return next((inside(folder, name) for name in found), None)

@@ -1,0 +1,157 @@
+"""What a model thinks of given outputs: log-probabilities and attention, by teacher forcing.
+
+Shapes: B batch, S source length, T target length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.data.batching import cut_by_budget
+from attn_cli.data.parallel import pad
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.decode.translator import Translator
+from attn_cli.device import set_up
+from attn_cli.text import BadLines, Columns, LineReader, windows
+
+_BATCH_TOKENS = 4096
+_WINDOW = 1024  # lines
+
+Ids = Sequence[int]
+Links = tuple[tuple[int, int], ...]  # source word, target word
+
+
+@dataclass(frozen=True)
+class ScoredLine:
+    """One line's score.
+
+    Attributes:
+        log_prob: log P(target | source) in nats, end of sentence included.
+        tokens: what it is a sum over: the target's tokens and the end of sentence.
+    """
+
+    log_prob: float
+    tokens: int
+
+
+def score_stream(
+    path: str, reader: LineReader, columns: Columns, runtime: RuntimeOptions, bad: BadLines
+) -> Iterator[ScoredLine | None]:
+    """Scores source-target lines as they come; None for a line that can't be used.
+
+    Args:
+        path: a model directory, or several joined by commas.
+        reader: the lines.
+        columns: which of their columns are source and target.
+        runtime: device and threads.
+        bad: is told of unusable lines.
+    """
+    translator = Translator.load(path, set_up(runtime))
+    for window in windows(reader, _WINDOW):
+        pairs: list[tuple[str, str] | None] = []
+        for line in window:
+            if columns.has_header and line.number == 1:
+                columns = columns.read_header(line, reader.name)
+                continue
+            picked = line.error or columns.pick(line.text)
+            if isinstance(picked, str):
+                bad.add(reader.name, line.number, picked)
+                pairs.append(None)
+            else:
+                pairs.append((picked[0][0], picked[0][1]))
+        scores = iter(score_pairs(translator, [pair for pair in pairs if pair is not None]))
+        yield from (next(scores) if pair is not None else None for pair in pairs)
+
+
+def score_pairs(translator: Translator, pairs: Sequence[tuple[str, str]]) -> list[ScoredLine]:
+    """Log P(target | source) of each pair, of an ensemble by its mean probabilities."""
+    src = [(*ids, translator.src.eos_id) for ids in translator.src.encode([s for s, _ in pairs])]
+    tgt = translator.tgt.encode([t for _, t in pairs])
+    return score_tokens(translator, src, tgt)
+
+
+@torch.inference_mode()
+def score_tokens(
+    translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]
+) -> list[ScoredLine]:
+    """The same for token lists: sources with eos, targets without bos and eos."""
+    scores = [ScoredLine(0.0, 0)] * len(src)
+    for group in _groups(src, tgt):
+        batch = [src[i] for i in group], [tgt[i] for i in group]
+        each = [token_log_probs(m, translator, *batch) for m in translator.models]
+        # p = (1/M) sum of the members' p, for each token
+        log_probs = torch.stack(each).logsumexp(0) - math.log(len(each))
+        for i, row in zip(group, log_probs, strict=True):
+            size = len(tgt[i]) + 1
+            scores[i] = ScoredLine(float(row[:size].double().sum()), size)
+    return scores
+
+
+def token_log_probs(
+    model: nn.Module, translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]
+) -> Tensor:
+    """Log-probability of each target token and of eos; padding beyond. Shape: (B, T)."""
+    src_ids, src_mask, tgt_ids = _tensors(translator, src, tgt)
+    hidden, _ = model(src_ids, src_mask, tgt_ids[:, :-1])
+    weight, bias = model.output_layer
+    log_probs = nn.functional.linear(hidden, weight, bias).float().log_softmax(-1)
+    return log_probs.gather(-1, tgt_ids[:, 1:, None]).squeeze(-1)
+
+
+@torch.inference_mode()
+def align(translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]) -> list[Links]:
+    """Word alignments: pairs of source and target word, counted from 0.
+
+    Each target word is linked to the source word that its tokens attend to most, by the mean of the
+    heads of the last decoder layer but one (Garg et al. 2019, section 3.2).
+    """
+    links: list[Links] = [()] * len(src)
+    for group in _groups(src, tgt):
+        batch = [src[i] for i in group], [tgt[i] for i in group]
+        src_ids, src_mask, tgt_ids = _tensors(translator, *batch)
+        _, layers = translator.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True)
+        weights = layers[max(0, len(layers) - 2)].mean(1)  # (B, T, S)
+        for row, i in enumerate(group):
+            links[i] = _word_links(translator, src[i][:-1], tgt[i], weights[row])
+    return links
+
+
+def _word_links(translator: Translator, src: Ids, tgt: Ids, weights: Tensor) -> Links:
+    src_words = words_of_tokens(translator.src, src)
+    tgt_words = words_of_tokens(translator.tgt, tgt)
+    if not src_words or not tgt_words:
+        return ()
+    table = torch.zeros(max(tgt_words) + 1, max(src_words) + 1, device=weights.device)
+    inner = weights[: len(tgt), : len(src)]
+    by_word = torch.zeros(len(tgt), table.shape[1], device=weights.device)
+    by_word.index_add_(1, torch.tensor(src_words, device=weights.device), inner)
+    table.index_add_(0, torch.tensor(tgt_words, device=weights.device), by_word)
+    return tuple((i, j) for j, i in enumerate(table.argmax(1).tolist()))
+
+
+def words_of_tokens(tokenizer: Tokenizer, ids: Ids) -> list[int]:
+    """For each token the number of the white-space separated word that it belongs to."""
+    starts = tokenizer.decode([ids[: end + 1] for end in range(len(ids))])
+    return [max(0, len(start.split()) - 1) for start in starts]
+
+
+def _groups(src: Sequence[Ids], tgt: Sequence[Ids]) -> list[list[int]]:
+    lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
+    return cut_by_budget(lengths, _BATCH_TOKENS, seed=0)
+
+
+def _tensors(
+    translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]
+) -> tuple[Tensor, Tensor, Tensor]:
+    tokenizer = translator.tgt
+    src_ids, src_mask = pad(src, translator.src.pad_id)
+    framed = [[tokenizer.bos_id, *ids, tokenizer.eos_id] for ids in tgt]
+    tgt_ids, _ = pad(framed, tokenizer.pad_id)
+    device = translator.device
+    return src_ids.to(device), src_mask.to(device), tgt_ids.to(device)

@@ -1,0 +1,233 @@
+"""`attn decode`: lines in, lines out, in order, window by window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from attn_cli.config.decoding import DecodeOptions, SearchOptions
+from attn_cli.decode.long_input import split_long
+from attn_cli.decode.scorer import Links, align, score_tokens
+from attn_cli.decode.translator import Source, Translation, Translator
+from attn_cli.device import use_bf16
+from attn_cli.text import BadLines, Columns, Line, LineReader, one_field, windows
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A line's parts: usually one, several where the line is long; none where it is unusable."""
+
+    number: int
+    parts: list[Source]
+    rest: list[str]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output for a line.
+
+    Attributes:
+        text: without tabs and line ends.
+        log_prob: log P(text | input) in nats, the sum over its parts; None if not asked for.
+        score: what the search ranked by, the sum over its parts.
+        links: word alignments (source word, target word); None if not asked for.
+        source_words: words of the input.
+    """
+
+    text: str = ""
+    log_prob: float | None = None
+    score: float = 0.0
+    links: Links | None = None
+    source_words: int = 0
+
+    @property
+    def pharaoh(self) -> str | None:
+        """The alignments as `i-j`."""
+        return None if self.links is None else " ".join(f"{i}-{j}" for i, j in self.links)
+
+
+class LineDecoder:
+    """Turns lines into output lines by a translator.
+
+    Args:
+        translator: the model.
+        search: how outputs are looked for.
+        options: what is read and written.
+        bad: is told of unusable lines.
+        say: is told of long lines.
+        seed: for sampling.
+    """
+
+    def __init__(
+        self,
+        translator: Translator,
+        search: SearchOptions,
+        options: DecodeOptions,
+        bad: BadLines,
+        say: Callable[[str], None],
+        seed: int,
+    ) -> None:
+        self._translator = translator
+        self._search = search
+        self._options = options
+        self._bad = bad
+        self._say = say
+        self._seed = seed
+
+    def lines(self, reader: LineReader, columns: Columns) -> Iterator[list[str]]:
+        """The output lines of each window of input lines."""
+        for window in windows(reader, self._options.buffer):
+            if columns.has_header and window[0].number == 1:
+                columns = columns.read_header(window[0], reader.name)
+                window = window[1:]
+            inputs = [self._input(line, columns, reader.name) for line in window]
+            outputs = self._decode(inputs)
+            yield [
+                text
+                for item, found in zip(inputs, outputs, strict=True)
+                for text in self._format(item, found)
+            ]
+
+    def _input(self, line: Line, columns: Columns, name: str) -> _Input:
+        picked = line.error or columns.pick(line.text)
+        if isinstance(picked, str):
+            self._bad.add(name, line.number, picked)
+            return _Input(line.number, [], [])
+        fields, rest = picked
+        text = fields.pop(0)
+        prefix = fields.pop(0) if self._options.prefix else ""
+        phrases = fields.pop(0) if self._options.constraints else ""
+        wanted = tuple(phrase for phrase in phrases.split(" ||| ") if phrase.strip())
+        parts = split_long(text, self._translator.src, self._options.max_input)
+        if len(parts) > 1:
+            self._say(f"{name}:{line.number}: long line, decoded in {len(parts)} parts")
+        first = Source(parts[0], prefix, wanted, line.number)
+        return _Input(
+            line.number,
+            [first, *(Source(part, key=line.number) for part in parts[1:])],
+            [*fields, *rest],
+        )
+
+    def _decode(self, inputs: Sequence[_Input]) -> list[list[Output]]:
+        """The outputs of each input, best first."""
+        sources = [part for item in inputs for part in item.parts]
+        found = iter(self._decode_parts(sources))
+        return [
+            [_joined(outputs) for outputs in zip(*(next(found) for _ in item.parts), strict=False)]
+            for item in inputs
+        ]
+
+    def _decode_parts(self, sources: Sequence[Source]) -> list[list[Output]]:
+        translator, options = self._translator, self._options
+        found = translator.translate(
+            sources,
+            self._search,
+            batch_tokens=options.batch_tokens,
+            seed=self._seed,
+            bf16=use_bf16(options.precision, translator.device),
+        )
+        pairs = [
+            (source, one)
+            for source, several in zip(sources, found, strict=True)
+            for one in several
+        ]
+        log_probs = self._log_probs(pairs) if self._wants_scores else [None] * len(pairs)
+        links = self._links(pairs) if options.align else [None] * len(pairs)
+        outputs = iter(
+            Output(one_field(one.text), log_prob, one.score, link, len(source.text.split()))
+            for (source, one), log_prob, link in zip(pairs, log_probs, links, strict=True)
+        )
+        return [[next(outputs) for _ in several] or [Output()] for several in found]
+
+    @property
+    def _wants_scores(self) -> bool:
+        return self._options.scores or self._options.format != "text"
+
+    def _log_probs(self, pairs: Sequence[tuple[Source, Translation]]) -> list[float | None]:
+        """Log P of each output's text.
+
+        The search scores the tokens it produced. A text has many segmentations; its score is that
+        of the one the tokenizer gives, as in `score --log-prob`, so the few outputs that were
+        produced in another one (or were cut before their end) are scored once more.
+        """
+        log_probs: list[float | None] = [one.log_prob for _, one in pairs]
+        canonical = self._translator.tgt.encode([one_field(one.text) for _, one in pairs])
+        other = [
+            i
+            for i, (_, one) in enumerate(pairs)
+            if tuple(canonical[i]) != one.tokens or not one.finished
+        ]
+        src = self._source_ids([pairs[i][0] for i in other])
+        scored = score_tokens(self._translator, src, [canonical[i] for i in other])
+        for i, score in zip(other, scored, strict=True):
+            log_probs[i] = score.log_prob
+        return log_probs
+
+    def _links(
+        self, pairs: Sequence[tuple[Source, Translation]]
+    ) -> list[Links]:
+        src = self._source_ids([source for source, _ in pairs])
+        return align(self._translator, src, [one.tokens for _, one in pairs])
+
+    def _source_ids(self, sources: Sequence[Source]) -> list[tuple[int, ...]]:
+        tokenizer = self._translator.src
+        encoded = tokenizer.encode([source.text for source in sources])
+        return [(*ids, tokenizer.eos_id) for ids in encoded]
+
+    def _format(self, item: _Input, outputs: Sequence[Output]) -> list[str]:
+        found = list(outputs) or [Output()]
+        if self._options.format == "json":
+            return [_as_json(item, found)]
+        if self._options.format == "moses":
+            return [
+                f"{item.number - 1} ||| {one.text} ||| logP={one.log_prob or 0.0:.6f} ||| "
+                f"{one.score:.6f}"
+                for one in found
+            ]
+        return ["\t".join([*self._fields(found[0]), *item.rest])]
+
+    def _fields(self, output: Output) -> list[str]:
+        fields = [output.text]
+        if self._options.scores:
+            fields.append("" if output.log_prob is None else f"{output.log_prob:.6f}")
+        if self._options.align:
+            fields.append(output.pharaoh or "")
+        return fields
+
+
+def _joined(parts: Sequence[Output]) -> Output:
+    """The outputs of a long line's parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    log_probs = [part.log_prob for part in parts if part.log_prob is not None]
+    links: list[tuple[int, int]] = []
+    src = tgt = 0
+    for part in parts:
+        links += [(src + i, tgt + j) for i, j in part.links or ()]
+        src, tgt = src + part.source_words, tgt + len(part.text.split())
+    return Output(
+        " ".join(part.text for part in parts if part.text),
+        sum(log_probs) if log_probs else None,
+        sum(part.score for part in parts),
+        None if parts[0].links is None else tuple(links),
+        src,
+    )
+
+
+def _as_json(item: _Input, outputs: Sequence[Output]) -> str:
+    hypotheses = [
+        {
+            key: value
+            for key, value in (
+                ("text", one.text),
+                ("log_prob", one.log_prob),
+                ("score", one.score),
+                ("align", one.pharaoh),
+            )
+            if value is not None
+        }
+        for one in outputs
+    ]
+    entry = {"line": item.number, "hypotheses": hypotheses, "columns": item.rest}
+    return json.dumps(entry, ensure_ascii=False)

@@ -1,0 +1,37 @@
+"""Where a model runs: threads and device."""
+
+from __future__ import annotations
+
+import torch
+
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.errors import UsageError
+
+
+def set_up(runtime: RuntimeOptions, local_rank: int = 0) -> torch.device:
+    """Sets seed and threads, and picks the device; `auto` takes a GPU where there is one.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    torch.manual_seed(runtime.seed)
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    name = runtime.device
+    if name == "auto":
+        name = next((kind for kind, here in there.items() if here), "cpu")
+    if not there.get(name, True):
+        raise UsageError(f"--device {name}: PyTorch sees no such device; use --device cpu")
+    if name == "cuda":
+        index = local_rank % torch.cuda.device_count()
+        torch.cuda.set_device(index)
+        return torch.device("cuda", index)
+    return torch.device(name)
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether `--precision` means bfloat16 here; `auto` does on GPUs that have it."""
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bf16"

@@ -1,0 +1,194 @@
+"""Sequence to sequence: an encoder, a decoder that attends to it, and a step of its search.
+
+Shapes: B batch, S source length, T target length, D d_model, V vocabulary, N sentences, K beams.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn_cli.config import choose
+from attn_cli.config.transformer import TransformerConfig
+from attn_cli.errors import DataError
+from attn_cli.nn.attention import SCORES
+from attn_cli.nn.cache import KeyValueCache
+from attn_cli.nn.dropout import Dropout
+from attn_cli.nn.positions import TokenEmbedding
+from attn_cli.nn.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, KeyValue
+
+
+@dataclass(frozen=True)
+class TransformerState:
+    """What the decoder remembers of N sentences with K beams each; a `decode.step.DecoderState`.
+
+    Attributes:
+        memory: projected keys and values of the source, per decoder layer. Shape: (N, H, S, d).
+        memory_mask: which source positions are real. Shape: (N, 1, 1, S).
+        cache: keys and values of the target so far, of every layer, for N*K rows.
+        positions: the next target position of each sentence. Shape: (N,).
+        beam_size: K.
+    """
+
+    memory: tuple[KeyValue, ...]
+    memory_mask: Tensor
+    cache: KeyValueCache
+    positions: Tensor
+    beam_size: int
+
+    def expand(self, beam_size: int) -> TransformerState:
+        """The state of K = 1 repeated to `beam_size` beams; the memory is shared by them."""
+        rows = torch.arange(len(self.positions), device=self.positions.device)
+        cache = self.cache.select(rows.repeat_interleave(beam_size))
+        return dataclasses.replace(self, cache=cache, beam_size=beam_size)
+
+    def reorder(self, beams: Tensor) -> TransformerState:
+        """Beam `beams[n, k]` becomes beam k of sentence n. Shape: beams (N, K)."""
+        first = torch.arange(len(beams), device=beams.device)[:, None] * self.beam_size
+        return dataclasses.replace(self, cache=self.cache.select((first + beams).flatten()))
+
+    def keep(self, sentences: Tensor) -> TransformerState:
+        """The state of some sentences alone. Shape: sentences (M,)."""
+        beams = torch.arange(self.beam_size, device=sentences.device)
+        rows = (sentences[:, None] * self.beam_size + beams).flatten()
+        return dataclasses.replace(
+            self,
+            memory=tuple((key[sentences], value[sentences]) for key, value in self.memory),
+            memory_mask=self.memory_mask[sentences],
+            cache=self.cache.select(rows),
+            positions=self.positions[sentences],
+        )
+
+    def merge(self, other: TransformerState) -> TransformerState:
+        """The sentences of this state, then those of `other`; the shorter memories are padded."""
+        length = max(self.memory_mask.shape[-1], other.memory_mask.shape[-1])
+
+        def joined(one: Tensor, two: Tensor, dim: int) -> Tensor:
+            pad = (0, 0) * (one.dim() - dim - 1)
+            sides = (F.pad(x, (*pad, 0, length - x.shape[dim])) for x in (one, two))
+            return torch.cat(tuple(sides))
+
+        memory = tuple(
+            (joined(mine[0], theirs[0], 2), joined(mine[1], theirs[1], 2))
+            for mine, theirs in zip(self.memory, other.memory, strict=True)
+        )
+        return TransformerState(
+            memory=memory,
+            memory_mask=joined(self.memory_mask, other.memory_mask, 3),
+            cache=self.cache.merge(other.cache),
+            positions=torch.cat((self.positions, other.positions)),
+            beam_size=self.beam_size,
+        )
+
+
+class Transformer(nn.Module):
+    """The Transformer (Vaswani et al. 2017): encoder, decoder, tied output layer."""
+
+    Config: ClassVar[type] = TransformerConfig
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        drop = Dropout(config.dropout)
+        tgt = _embedding(config.tgt_vocab, config.d_model)
+        src = tgt if config.share_embeddings else _embedding(config.src_vocab, config.d_model)
+        sizes = (config.positions, config.max_positions, drop)
+        self.src_embedding = TokenEmbedding(src, *sizes)
+        self.tgt_embedding = TokenEmbedding(tgt, *sizes)
+        score = choose(SCORES, config.attention, "score function")
+        common = (config.d_model, config.n_heads, config.d_ff, config.norm)
+        encoders = [EncoderLayer(*common, score(), drop) for _ in range(config.n_encoder_layers)]
+        decoders = [DecoderLayer(*common, score(), drop) for _ in range(config.n_decoder_layers)]
+        self.encoder = Encoder(encoders, config.d_model, config.norm)
+        self.decoder = Decoder(decoders, config.d_model, config.norm)
+        if not config.tie_embeddings:
+            self.output_weight = nn.Parameter(torch.randn_like(tgt.weight) * config.d_model**-0.5)
+        self.output_bias = nn.Parameter(torch.zeros(config.tgt_vocab))
+
+    @property
+    def output_layer(self) -> tuple[Tensor, Tensor]:
+        """W (V, D) and b (V,) of p(token) = softmax(W h + b)."""
+        tied = self.config.tie_embeddings
+        weight = self.tgt_embedding.tokens.weight if tied else self.output_weight
+        return weight, self.output_bias
+
+    def check_vocabulary(self, src_size: int, tgt_size: int, where: str) -> None:
+        """Makes sure that the tokenizers fit.
+
+        Raises:
+            DataError: a tokenizer has more or fewer tokens than the model has vectors.
+        """
+        for side, found, expected in (
+            ("source", src_size, self.config.src_vocab),
+            ("target", tgt_size, self.config.tgt_vocab),
+        ):
+            if found != expected:
+                raise DataError(
+                    f"{where}: {expected} {side} tokens, but the tokenizer has {found}; "
+                    "the directory mixes files of two models"
+                )
+
+    def encode(self, src_ids: Tensor, src_mask: Tensor) -> Tensor:
+        """Encodes sources. Shape: (B, S) ids and boolean mask -> (B, S, D)."""
+        return self.encoder(self.src_embedding(src_ids), src_mask[:, None, None, :])
+
+    def forward(
+        self, src_ids: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Vectors from which each next target token is predicted (teacher forcing).
+
+        Shape:
+            src_ids, src_mask (B, S), tgt_in (B, T) beginning with bos
+            -> (B, T, D), cross-attention weights of each layer (B, H, T, S) if `need_weights`.
+        """
+        memory = self.encode(src_ids, src_mask)
+        return self.decoder(
+            self.tgt_embedding(tgt_in),
+            memory,
+            src_mask[:, None, None, :],
+            need_weights=need_weights,
+        )
+
+    def start(self, src_ids: Tensor, src_mask: Tensor) -> TransformerState:
+        """The decoder's state before its first step. Shape: (N, S) ids and mask."""
+        memory = self.encode(src_ids, src_mask)
+        layers = self.decoder.layers
+        return TransformerState(
+            memory=tuple(layer.cross_attention.project_memory(memory) for layer in layers),
+            memory_mask=src_mask[:, None, None, :],
+            cache=KeyValueCache.empty(len(src_ids), len(layers), src_ids.device),
+            positions=torch.zeros(len(src_ids), dtype=torch.long, device=src_ids.device),
+            beam_size=1,
+        )
+
+    def step(
+        self, state: TransformerState, tokens: Tensor, *, need_attention: bool = False
+    ) -> tuple[Tensor, TransformerState, Tensor | None]:
+        """Reads one token per beam. Shape: tokens (N, K) -> logits (N, K, V), state, (N, K, S)."""
+        cache = state.cache.advance()
+        places = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
+        x = self.tgt_embedding(tokens.reshape(-1, 1), places).view(*tokens.shape, -1)
+        weights = None
+        for index, layer in enumerate(self.decoder.layers):
+            x, weights = layer.step(
+                x,
+                cache.appender(index),
+                cache.mask,
+                state.memory[index],
+                state.memory_mask,
+                need_weights=need_attention,
+            )
+        logits = F.linear(self.decoder.norm(x), *self.output_layer)
+        after = dataclasses.replace(state, cache=cache, positions=state.positions + 1)
+        return logits, after, None if weights is None else weights.mean(1)
+
+
+def _embedding(vocab: int, d_model: int) -> nn.Embedding:
+    embedding = nn.Embedding(vocab, d_model)
+    nn.init.normal_(embedding.weight, std=d_model**-0.5)
+    return embedding

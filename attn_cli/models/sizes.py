@@ -1,0 +1,84 @@
+"""Presets: how large a sequence-to-sequence model is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config.transformer import SizeOptions, TransformerConfig, VariantOptions
+from attn_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The parts that a size decides."""
+
+    d_model: int
+    d_ff: int
+    n_heads: int
+    n_encoder_layers: int
+    n_decoder_layers: int
+    dropout: float
+
+
+PRESETS = {
+    "tiny": Preset(128, 512, 4, 3, 3, 0.15),
+    "small": Preset(256, 1024, 4, 3, 3, 0.2),
+    "base": Preset(512, 2048, 8, 6, 6, 0.1),  # Vaswani et al. 2017, table 3
+    "big": Preset(1024, 4096, 16, 6, 6, 0.3),
+}
+
+
+def choose_size(size: str, n_pairs: int, *, on_gpu: bool) -> tuple[str, str]:
+    """The preset's name, and why it was chosen.
+
+    A model that a corpus can fill and the device can train in the time that people wait.
+
+    Args:
+        size: a preset, or auto.
+        n_pairs: of the corpus.
+        on_gpu: whether a GPU trains.
+    """
+    if size != "auto":
+        return size, "as asked for"
+    if n_pairs < 100_000:
+        name = "tiny"
+    elif n_pairs < 1_000_000 or not on_gpu:
+        name = "small"
+    else:
+        name = "base"
+    where = "a GPU" if on_gpu else "a CPU"
+    return name, f"for {n_pairs:,} pairs on {where}"
+
+
+def transformer_config(
+    options: SizeOptions,
+    variant: VariantOptions,
+    preset: str,
+    vocabularies: tuple[int, int],
+    *,
+    share: bool,
+) -> TransformerConfig:
+    """A configuration from a preset, what the options set by themselves, and the vocabularies.
+
+    Args:
+        options: parts that are set by themselves.
+        variant: choices that a size does not make.
+        preset: a key of `PRESETS`.
+        vocabularies: sizes of the source's and the target's.
+        share: whether they are one, and so are their embeddings.
+
+    Raises:
+        UsageError: the parts do not fit together.
+    """
+    parts = vars(PRESETS[preset]) | {
+        name: value
+        for name, value in vars(options).items()
+        if name != "size" and value is not None
+    }
+    src, tgt = vocabularies
+    try:
+        return TransformerConfig(
+            **vars(variant), **parts, src_vocab=src, tgt_vocab=tgt, share_embeddings=share
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,138 @@
+"""Tensors on disk: safetensors files with a checksum, checked before anything is allocated.
+
+No pickle. A file that is truncated, altered, foreign or absurd is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from attn_cli.errors import DataError
+from attn_cli.files import write_atomically
+
+_HEADER_LIMIT = 16 << 20
+_TENSOR_LIMIT = 100_000
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Writes tensors and JSON metadata with a SHA-256 over both, safely (see `files`)."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(meta)
+    header = {"attn": text, "sha256": _checksum(plain, text)}
+    write_atomically(path, safetensors.torch.save(plain, header))
+
+
+def load_tensors(
+    path: Path, expected: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what `save_tensors` wrote.
+
+    Args:
+        path: the file.
+        expected: the names and shapes that must be in it, if they are known beforehand.
+
+    Raises:
+        DataError: the file is missing, truncated, altered or foreign, or has other tensors.
+    """
+    header = read_header(path)
+    meta = header.pop("__metadata__", {})
+    if expected is not None:
+        _compare(path, header, expected)
+    tensors = safetensors.torch.load_file(path)
+    if "sha256" not in meta or "attn" not in meta:
+        raise DataError(f"{path}: not written by attn (no checksum)")
+    if _checksum(tensors, meta["attn"]) != meta["sha256"]:
+        raise DataError(f"{path}: damaged (its checksum differs); restore it from a copy")
+    return tensors, json.loads(meta["attn"])
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file, checked against the file's size.
+
+    Raises:
+        DataError: it is not a whole and sane safetensors file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 10 or length > min(size - 8, _HEADER_LIMIT):
+                raise DataError(f"{path}: not a safetensors file, or cut short")
+            header = json.loads(file.read(length).decode("utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a safetensors file: {error}") from error
+    problem = _header_problem(header, size - 8 - length)
+    if problem:
+        raise DataError(f"{path}: {problem}")
+    return header
+
+
+def _header_problem(header: Any, n_bytes: int) -> str | None:
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        return "malformed header"
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    if len(entries) > _TENSOR_LIMIT:
+        return f"{len(entries)} tensors, more than {_TENSOR_LIMIT}"
+    ends = []
+    for name, entry in entries.items():
+        span = _span(entry)
+        if span is None:
+            return f"malformed header entry {name[:80]!r}"
+        ends.append(span)
+    at = 0
+    for start, end in sorted(ends):
+        if start != at:
+            return "tensors overlap or leave gaps"
+        at = end
+    return None if at == n_bytes else f"cut short or padded: {n_bytes} bytes, {at} declared"
+
+
+def _span(entry: Any) -> tuple[int, int] | None:
+    """First and last byte of a declared tensor, if the declaration makes sense."""
+    if not isinstance(entry, dict) or entry.get("dtype") not in _BYTES:
+        return None
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    for numbers in (shape, offsets):
+        if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
+            return None
+    if len(offsets) != 2 or len(shape) > 8:
+        return None
+    start, end = offsets
+    return (start, end) if end - start == math.prod(shape) * _BYTES[entry["dtype"]] else None
+
+
+def _compare(
+    path: Path, header: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    for name, shape in expected.items():
+        if name not in header:
+            raise DataError(f"{path}: tensor {name!r} is missing; config.json asks for it")
+        found = tuple(header[name]["shape"])
+        if found != shape:
+            raise DataError(f"{path}: tensor {name!r} has shape {found}, config.json says {shape}")
+        if header[name]["dtype"] not in ("F32", "F16", "BF16"):
+            raise DataError(f"{path}: tensor {name!r} has type {header[name]['dtype']}")
+    for name in header:
+        if name not in expected:
+            raise DataError(f"{path}: unexpected tensor {name[:80]!r}")
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8"))
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,181 @@
+"""Transformer layers (Vaswani et al. 2017), post-norm as published or pre-norm (Xiong et al. 2020).
+
+Shapes: B batch, S source length, T target length, D d_model, F d_ff, H heads, K d_head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn_cli.nn.attention import MultiHeadAttention, Score
+
+KeyValue = tuple[Tensor, Tensor]
+
+
+class FeedForward(nn.Module):
+    """FFN(x) = W₂ max(0, W₁x + b₁) + b₂ (Vaswani et al. 2017, eq. 2)."""
+
+    def __init__(self, d_model: int, d_ff: int, dropout: nn.Module) -> None:
+        super().__init__()
+        self.inner = nn.Linear(d_model, d_ff)
+        self.outer = nn.Linear(d_ff, d_model)
+        self.dropout = dropout
+        for linear in (self.inner, self.outer):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, T, D) -> (B, T, D)."""
+        return self.outer(self.dropout(F.relu(self.inner(x))))
+
+
+class Residual(nn.Module):
+    """A sublayer in its residual connection.
+
+    post: LN(x + dropout(f(x))) (Vaswani et al. 2017, 3.1); pre: x + dropout(f(LN(x))) (Xiong et al.
+    2020, figure 1b), which trains without a long warm-up.
+    """
+
+    def __init__(self, d_model: int, norm: str, dropout: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = dropout
+        self.pre = norm == "pre"
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """Shape: (B, T, D) -> (B, T, D)."""
+        if self.pre:
+            return x + self.dropout(sublayer(self.norm(x)))
+        return self.norm(x + self.dropout(sublayer(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then the position-wise feed-forward network."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_ff: int, norm: str, score: Score, dropout: nn.Module
+    ) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(d_model, n_heads, score)
+        self.feed_forward = FeedForward(d_model, d_ff, dropout)
+        self.residuals = nn.ModuleList(Residual(d_model, norm, dropout) for _ in range(2))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Shape: x (B, S, D), mask (B, 1, 1, S) -> (B, S, D)."""
+        x = self.residuals[0](x, lambda y: self.self_attention(y, mask=mask)[0])
+        return self.residuals[1](x, self.feed_forward)
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention, attention over the encoder's output, feed-forward network."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_ff: int, norm: str, score: Score, dropout: nn.Module
+    ) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(d_model, n_heads, score)
+        self.cross_attention = MultiHeadAttention(d_model, n_heads, score)
+        self.feed_forward = FeedForward(d_model, d_ff, dropout)
+        self.residuals = nn.ModuleList(Residual(d_model, norm, dropout) for _ in range(3))
+
+    def forward(
+        self, x: Tensor, memory: Tensor, memory_mask: Tensor | None, *, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """All target positions at once, each seeing itself and earlier ones (teacher forcing).
+
+        Padding stands at the end of the target, so the causal mask alone keeps it out of sight.
+
+        Shape:
+            x (B, T, D), memory (B, S, D), memory_mask (B, 1, 1, S)
+            -> (B, T, D), cross-attention weights (B, H, T, S) if `need_weights`.
+        """
+        kept: list[Tensor | None] = [None]
+
+        def attend_memory(y: Tensor) -> Tensor:
+            context, kept[0] = self.cross_attention(
+                y, memory, memory_mask, need_weights=need_weights
+            )
+            return context
+
+        x = self.residuals[0](x, lambda y: self.self_attention(y, causal=True)[0])
+        x = self.residuals[1](x, attend_memory)
+        return self.residuals[2](x, self.feed_forward), kept[0]
+
+    def step(
+        self,
+        x: Tensor,
+        append: Callable[[Tensor, Tensor], KeyValue],
+        mask: Tensor | None,
+        memory: KeyValue,
+        memory_mask: Tensor | None,
+        *,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One target position of N sentences with K beams each, from cached keys and values.
+
+        The beams of a sentence are K queries to the same memory, which is not copied per beam.
+
+        Args:
+            x: the position's vectors. Shape: (N, K, D).
+            append: puts the position's keys and values (N*K, H, 1, d_head) into the cache and
+                returns all so far, each (N*K, H, t, d_head).
+            mask: which cached positions are real. Shape: (N*K, 1, 1, t).
+            memory: projected keys and values of the source. Shape: (N, H, S, d_head).
+            memory_mask: Shape: (N, 1, 1, S).
+            need_weights: whether the cross-attention weights (N, H, K, S) are returned.
+        """
+        shape = x.shape
+        kept: list[Tensor | None] = [None]
+
+        def attend_self(y: Tensor) -> Tensor:
+            query, key, value = self.self_attention.project(y.reshape(-1, 1, shape[-1]))
+            key, value = append(key, value)
+            return self.self_attention.attend(query, key, value, mask)[0].view(shape)
+
+        def attend_memory(y: Tensor) -> Tensor:
+            query = self.cross_attention.project_query(y)
+            context, kept[0] = self.cross_attention.attend(
+                query, *memory, memory_mask, need_weights=need_weights
+            )
+            return context
+
+        x = self.residuals[0](x, attend_self)
+        x = self.residuals[1](x, attend_memory)
+        return self.residuals[2](x, self.feed_forward), kept[0]
+
+
+class Encoder(nn.Module):
+    """A stack of encoder layers; pre-norm stacks end in a normalization."""
+
+    def __init__(self, layers: list[EncoderLayer], d_model: int, norm: str) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Shape: x (B, S, D), mask (B, 1, 1, S) -> (B, S, D)."""
+        for layer in self.layers:
+            x = layer(x, mask)
+        return self.norm(x)
+
+
+class Decoder(nn.Module):
+    """A stack of decoder layers; pre-norm stacks end in a normalization."""
+
+    def __init__(self, layers: list[DecoderLayer], d_model: int, norm: str) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
+
+    def forward(
+        self, x: Tensor, memory: Tensor, memory_mask: Tensor | None, *, need_weights: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Shape: as `DecoderLayer.forward`; the weights of every layer in a list."""
+        weights = []
+        for layer in self.layers:
+            x, layer_weights = layer(x, memory, memory_mask, need_weights=need_weights)
+            weights += [] if layer_weights is None else [layer_weights]
+        return self.norm(x), weights

@@ -1,0 +1,113 @@
+"""Training states and best weights on disk: written beside, renamed, never trusted unchecked.
+
+checkpoints/lock                         held while a training runs
+checkpoints/state-00001200.safetensors   all that is needed to continue; the last two are kept
+checkpoints/best-00001200.safetensors    weights of the best validations, `--keep-best` of them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from attn_cli.errors import AttnError, DataError
+from attn_cli.models.storage import load_tensors, save_tensors
+
+_STATES_KEPT = 2
+
+
+class Checkpoints:
+    """The `checkpoints` folder of a model directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save_state(self, step: int, tensors: Mapping[str, Tensor], meta: dict[str, Any]) -> None:
+        """Saves a training state; older ones are removed once it is safe."""
+        save_tensors(self._state(step), tensors, meta)
+        for old in self._states()[:-_STATES_KEPT]:
+            old.unlink(missing_ok=True)
+
+    def load_state(
+        self, warn: Callable[[str], None]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest state that is whole; None if none was saved.
+
+        Raises:
+            DataError: states were saved, but none of them is whole.
+        """
+        problems = []
+        for path in reversed(self._states()):
+            try:
+                return load_tensors(path)
+            except DataError as error:
+                warn(f"{error}; trying the state saved before it")
+                problems.append(str(error))
+        if problems:
+            raise DataError(f"{self.folder}: no saved state is whole; --overwrite starts afresh")
+        return None
+
+    def save_best(self, step: int, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Saves the weights of a good validation."""
+        save_tensors(self._best(step), weights, meta)
+
+    def keep_best(self, steps: list[int]) -> None:
+        """Removes all best weights but those of these steps."""
+        kept = {self._best(step) for step in steps}
+        for path in self.folder.glob("best-*.safetensors"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def average(self, steps: list[int]) -> dict[str, Tensor]:
+        """The mean of saved best weights, summed in float64.
+
+        Raises:
+            DataError: one of them is missing or damaged.
+        """
+        total: dict[str, Tensor] = {}
+        for step in steps:
+            for name, tensor in load_tensors(self._best(step))[0].items():
+                total[name] = total.get(name, torch.zeros(())) + tensor.double()
+        return {name: (tensor / len(steps)).float() for name, tensor in total.items()}
+
+    def clear_states(self) -> None:
+        """Removes what only an unfinished training needs."""
+        for path in (*self._states(), *self.folder.glob("*.index*"), *self.folder.glob("*.txt")):
+            path.unlink(missing_ok=True)
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("state-*.safetensors"))
+
+    def _state(self, step: int) -> Path:
+        return self.folder / f"state-{step:09d}.safetensors"
+
+    def _best(self, step: int) -> Path:
+        return self.folder / f"best-{step:09d}.safetensors"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Any:
+    """Holds the folder's lock; the system gives it back when the process ends, however it ends.
+
+    Raises:
+        AttnError: another training holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file: IO[str] = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise AttnError(
+            f"{folder.parent}: another training is writing there; wait for it, or choose another -o"
+        ) from error
+    try:
+        yield
+    finally:
+        file.close()

@@ -1,0 +1,349 @@
+"""The one training loop: set up, fit, one update, validate.
+
+It knows neither the model nor the data. An objective is a module that maps a batch to a loss sum
+and a negative log-likelihood sum; batches come from `data.batching.stream`; `Task.validate` says
+how good the current weights are.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attn_cli.config import parse_duration
+from attn_cli.config.training import TrainingOptions
+from attn_cli.data.batching import Placed, Position
+from attn_cli.device import use_bf16
+from attn_cli.errors import AttnError, InterruptedTrainingError
+from attn_cli.memory import is_out_of_memory
+from attn_cli.train.averaging import MovingAverage
+from attn_cli.train.checkpoints import Checkpoints
+from attn_cli.train.monitor import Monitor
+from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_learning_rate
+from attn_cli.train.processes import Processes
+from attn_cli.train.signals import StopSignals
+
+_SKIPS_ALLOWED = 5  # updates in a row whose loss is not finite
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+        objective: maps a batch to (loss sum, negative log-likelihood sum), both in nats.
+        model: the module inside it whose parameters are trained and saved.
+        stream: endless placed batches from a position on.
+        validate: figures of the current weights on the dev data, e.g. {"loss": 2.1, "bleu": 30.2}.
+        save: writes the weights to use into the model directory.
+        fingerprint: of the data; a state resumes only on the same.
+    """
+
+    objective: nn.Module
+    model: nn.Module
+    stream: Callable[[Position], Iterator[Placed]]
+    validate: Callable[[], dict[str, float]]
+    save: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
+    fingerprint: str
+
+
+@dataclass
+class Progress:
+    """Where a training stands: all of its state that is not a tensor."""
+
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    epochs: float = 0.0
+    seconds: float = 0.0
+    validations: int = 0
+    since_best: int = 0
+    best: list[tuple[float, int]] = field(default_factory=list)  # (figure, step), best first
+    loss_sum: float = 0.0
+    nll_sum: float = 0.0
+    token_sum: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    log_bytes: int = 0
+    finished: str = ""  # why the run has ended
+
+    def to_meta(self) -> dict[str, Any]:
+        """As JSON."""
+        position = [self.position.epoch, self.position.row, self.position.batch]
+        return {**vars(self), "position": position}
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> Progress:
+        """From JSON."""
+        best = [(float(figure), int(step)) for figure, step in meta["best"]]
+        return cls(**{**meta, "position": Position(*meta["position"]), "best": best})
+
+
+class Trainer:
+    """Trains a task's model to the end of its run; resumes where a saved state stands.
+
+    Args:
+        task: what is trained.
+        options: how.
+        processes: this process among its peers.
+        checkpoints: where states are saved.
+        monitor: what is said and logged.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        options: TrainingOptions,
+        processes: Processes,
+        checkpoints: Checkpoints,
+        monitor: Monitor,
+    ) -> None:
+        self.task = task
+        self.options = options
+        self.processes = processes
+        self.checkpoints = checkpoints
+        self.monitor = monitor
+        self.progress = Progress()
+        self.module = processes.wrap(task.objective)
+        if options.compile:
+            self.module = torch.compile(self.module)  # type: ignore[assignment]
+        self.optimizers = build_optimizers(task.model, options)
+        self.average = MovingAverage(task.model, options.ema)
+        self._bf16 = use_bf16(options.precision, processes.device)
+        self._limit = parse_duration(options.max_time) if options.max_time else math.inf
+        self._save_every = parse_duration(options.save_every)
+        self._resumed_at = self._saved_at = time.monotonic()
+
+    def fit(self) -> Progress:
+        """Trains until a limit, until patience ends, or until a signal.
+
+        Raises:
+            InterruptedTrainingError: a signal came; the state is saved.
+            AttnError: the loss was not finite several times in a row.
+        """
+        self._resume()
+        self.task.objective.train()
+        with StopSignals() as signals, self.monitor.watching():
+            batches = self.task.stream(self.progress.position)
+            while not self.progress.finished:
+                self._update([next(batches) for _ in range(self.options.accumulate)])
+                self._look_around(signals)
+        self._finish()
+        return self.progress
+
+    def _update(self, placed: Sequence[Placed]) -> None:
+        """One optimizer update on one global batch: the loss is a token sum over all of it."""
+        progress = self.progress
+        factor = learning_rate_factor(progress.step, self._share_done(), self.options)
+        set_learning_rate(self.optimizers, factor)
+        n_tokens = sum(item.batch.n_tokens for item in placed)
+        sums = [0.0, 0.0]
+        for number, item in enumerate(placed):
+            last = number + 1 == len(placed)
+            part = self._backward(self.processes.share(item.batch), n_tokens, last=last)
+            sums = [total + value for total, value in zip(sums, part, strict=True)]
+        sums = self.processes.total(*sums)
+        norm = nn.utils.clip_grad_norm_(
+            self.task.model.parameters(), self.options.clip_norm or math.inf
+        )
+        if math.isfinite(sums[0]) and math.isfinite(float(norm)):
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.average.update(progress.step)
+            progress.loss_sum += sums[0]
+            progress.nll_sum += sums[1]
+            progress.token_sum += n_tokens
+            progress.skipped_in_a_row = 0
+        else:
+            self._skip(sums[0], float(norm))
+        self.task.model.zero_grad(set_to_none=True)
+        progress.step += 1
+        progress.position, progress.epochs = placed[-1].after, placed[-1].epochs
+        self.monitor.step(progress, self._share_done(), n_tokens)
+
+    def _backward(self, batch: Any, n_tokens: int, *, last: bool) -> list[float]:
+        """Adds a batch's gradient; a batch that does not fit into memory is halved."""
+        try:
+            batch = batch.to(self.processes.device)
+            held = self.processes.holding_back(self.module)
+            with held if not last else torch.enable_grad():
+                with torch.autocast(
+                    self.processes.device.type, torch.bfloat16, enabled=self._bf16
+                ):
+                    loss, nll = self.module(batch)
+                # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
+                (loss * (self.processes.world / n_tokens)).backward()
+            return [float(loss.detach()), float(nll)]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.processes.world > 1 or len(batch) < 2:
+                raise AttnError(
+                    f"out of memory on {self.processes.device} with {len(batch)} sentences; "
+                    "lower --batch-tokens and raise --accumulate, or cut lines with --max-len"
+                ) from error
+        self.monitor.warn_once("a batch did not fit into memory; such batches are halved")
+        half = len(batch) // 2
+        parts = [batch.rows(slice(0, half)), batch.rows(slice(half, None))]
+        sums = [self._backward(part, n_tokens, last=last) for part in parts]
+        return [a + b for a, b in zip(*sums, strict=True)]
+
+    def _skip(self, loss: float, norm: float) -> None:
+        """Leaves an update out whose loss or gradient is not finite."""
+        progress = self.progress
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        what = f"step {progress.step + 1}: loss {loss}, gradient norm {norm}"
+        self.monitor.warn(f"{what}: not finite, update skipped")
+        if progress.skipped_in_a_row > _SKIPS_ALLOWED:
+            raise AttnError(
+                f"{what}: {progress.skipped_in_a_row} updates in a row were not finite; the last "
+                "saved state is intact. Lower --lr and --matrix-lr, or use --precision float32"
+            )
+
+    def _look_around(self, signals: StopSignals) -> None:
+        """Between updates: validate, save, stop, as rank 0 sees it and all ranks agree."""
+        progress = self.progress
+        progress.seconds += time.monotonic() - self._resumed_at
+        self._resumed_at = time.monotonic()
+        since_saved = time.monotonic() - self._saved_at
+        progress.seconds, signal_number, save = self.processes.agree(
+            progress.seconds, signals.received, since_saved >= self._save_every
+        )
+        if self._validation_due():
+            self._validate()
+            if self._share_done() >= 1:
+                progress.finished = "limit reached"
+            elif self.options.patience and progress.since_best >= self.options.patience:
+                progress.finished = f"no better validation in {self.options.patience}"
+            save = True
+        if save or signal_number:
+            self._save()
+        if signal_number and not progress.finished:
+            raise InterruptedTrainingError(
+                f"stopped after step {progress.step}, state saved; the same command continues",
+                int(signal_number),
+            )
+
+    def _share_done(self) -> float:
+        """The share of the run that is done, by whichever limit comes first."""
+        options, progress = self.options, self.progress
+        return max(
+            progress.step / (options.max_steps or math.inf),
+            progress.epochs / (options.max_epochs or math.inf),
+            progress.seconds / self._limit,
+        )
+
+    def _validation_due(self) -> bool:
+        if self._share_done() >= 1:
+            return True
+        if self.options.validate_every:
+            return self.progress.step % self.options.validate_every == 0
+        return self._share_done() * _VALIDATIONS >= self.progress.validations + 1
+
+    def _validate(self) -> None:
+        """Measures the averaged weights, logs the figures, keeps the weights if they are good."""
+        progress, metric = self.progress, self.options.metric
+        progress.validations += 1
+        if self.processes.is_main:
+            with self.average.applied():
+                self.task.objective.eval()
+                figures = self.task.validate()
+                self.task.objective.train()
+                good = -figures[metric] if metric == "loss" else figures[metric]
+                self._rank_among_best(good)
+            is_best = progress.since_best == 0
+            progress.log_bytes = self.monitor.validation(progress, figures, is_best=is_best)
+            progress.loss_sum = progress.nll_sum = 0.0
+            progress.token_sum = 0
+        since, size = self.processes.agree(progress.since_best, progress.log_bytes)
+        progress.since_best, progress.log_bytes = int(since), int(size)
+
+    def _rank_among_best(self, good: float) -> None:
+        progress, keep = self.progress, self.options.keep_best
+        is_best = not progress.best or good > progress.best[0][0]
+        progress.since_best = 0 if is_best else progress.since_best + 1
+        ranked = [*progress.best, (good, progress.step)]
+        progress.best = sorted(ranked, key=lambda entry: (-entry[0], entry[1]))[:keep]
+        weights = dict(self.task.model.named_parameters())
+        meta = {"step": progress.step, "metric": self.options.metric, "figure": good}
+        if is_best:
+            self.task.save(weights, meta)
+        kept = [step for _, step in progress.best]
+        if keep > 1 and progress.step in kept:
+            self.checkpoints.save_best(progress.step, weights, meta)
+
+    def _finish(self) -> None:
+        """Averages the best weights where that was asked for."""
+        steps = [step for _, step in self.progress.best[: self.options.average]]
+        if not self.processes.is_main or len(steps) < 2:
+            return
+        self.task.save(self.checkpoints.average(steps), {"average_of_steps": steps})
+
+    def _save(self) -> None:
+        """Saves all that is needed to continue to the same bytes."""
+        self._saved_at = time.monotonic()
+        if not self.processes.is_main:
+            return
+        tensors = {f"model.{n}": p for n, p in self.task.model.named_parameters()}
+        tensors |= self.average.tensors() | _random_states(self.processes.device)
+        for number, optimizer in enumerate(self.optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in state.items()}
+        meta = {"progress": self.progress.to_meta(), "fingerprint": self.task.fingerprint}
+        self.checkpoints.save_state(self.progress.step, tensors, meta)
+        self.checkpoints.keep_best([step for _, step in self.progress.best])
+
+    def _resume(self) -> None:
+        """Continues from the newest whole state, if there is one."""
+        loaded = self.checkpoints.load_state(self.monitor.warn)
+        if loaded is None:
+            return
+        tensors, meta = loaded
+        if meta["fingerprint"] != self.task.fingerprint:
+            raise AttnError(
+                f"{self.checkpoints.folder}: the saved state was trained on other data; give the "
+                "same corpus to continue, or --overwrite to start afresh"
+            )
+        with torch.no_grad():
+            for name, weight in self.task.model.named_parameters():
+                weight.copy_(tensors[f"model.{name}"])
+        self.average.load(tensors)
+        for number, optimizer in enumerate(self.optimizers):
+            _load_optimizer(optimizer, f"optimizer.{number}.", tensors)
+        _set_random_states(tensors, self.processes.device)
+        self.progress = Progress.from_meta(meta["progress"])
+        self.monitor.resumed(self.progress)
+
+
+_VALIDATIONS = 10  # a run, where --validate-every does not say otherwise
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    states = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["random.cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(tensors["random.cpu"])
+    if device.type == "cuda" and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+
+
+def _load_optimizer(
+    optimizer: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]
+) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,150 @@
+"""What a training says: a progress bar on a terminal, one line per validation, train.jsonl."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from attn_cli.train.loop import Progress
+
+
+LOG = "train.jsonl"
+
+
+class Speaker(Protocol):
+    """Where a training speaks: the command line's console."""
+
+    def warn(self, text: str) -> None:
+        """Says what a user must know."""
+
+    def say(self, text: str) -> None:
+        """Says what a user likes to know."""
+
+    def progress(self) -> contextlib.AbstractContextManager[Any]:
+        """A rich progress bar on a terminal, None elsewhere."""
+
+
+class Monitor:
+    """Speaks and logs for rank 0; silent on the others.
+
+    Args:
+        speaker: says things on stderr.
+        log: train.jsonl, one line per validation.
+        tensorboard: a directory for TensorBoard's event files, or None.
+        active: whether this is rank 0.
+    """
+
+    def __init__(
+        self, speaker: Speaker, log: Path, tensorboard: str | None, *, active: bool
+    ) -> None:
+        self._speaker = speaker
+        self._log = log
+        self._active = active
+        self._board = _summary_writer(tensorboard) if tensorboard and active else None
+        self._bar: Any = None
+        self._task: Any = None
+        self._said: set[str] = set()
+        self._tokens = 0
+        self._since = time.monotonic()
+
+    def warn(self, text: str) -> None:
+        """Says what a user must know."""
+        if self._active:
+            self._speaker.warn(text)
+
+    def warn_once(self, text: str) -> None:
+        """The same, at its first occasion."""
+        if text not in self._said:
+            self._said.add(text)
+            self.warn(text)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """A context with a progress bar, if somebody watches."""
+        if not self._active:
+            yield
+            return
+        with self._speaker.progress() as bar:
+            self._bar = bar
+            self._task = bar.add_task("training", total=1.0) if bar else None
+            self._since = time.monotonic()
+            yield
+        self._bar = None
+        if self._board:
+            self._board.close()
+
+    def step(self, progress: Progress, share_done: float, n_tokens: int) -> None:
+        """Moves the progress bar."""
+        self._tokens += n_tokens
+        if self._bar is not None:
+            mean = progress.nll_sum / max(progress.token_sum, 1)
+            words = f"step {progress.step:,}  epoch {progress.epochs:.1f}  loss {mean:.3f}"
+            self._bar.update(self._task, completed=min(share_done, 1.0), description=words)
+
+    def resumed(self, progress: Progress) -> None:
+        """Says where a training goes on, and cuts off what was logged after that point."""
+        if not self._active:
+            return
+        self._speaker.say(f"continuing after step {progress.step:,}")
+        if self._log.exists():
+            os.truncate(self._log, min(progress.log_bytes, self._log.stat().st_size))
+
+    def validation(
+        self, progress: Progress, figures: Mapping[str, float], *, is_best: bool
+    ) -> int:
+        """Logs a validation; returns the log's size in bytes afterwards."""
+        tokens = max(progress.token_sum, 1)
+        speed = self._tokens / max(time.monotonic() - self._since, 1e-9)
+        entry = {
+            "step": progress.step,
+            "epoch": round(progress.epochs, 4),
+            "minutes": round(progress.seconds / 60, 3),
+            "train_loss": progress.loss_sum / tokens,
+            "train_nll": progress.nll_sum / tokens,
+            **{f"dev_{name}": value for name, value in figures.items()},
+            "best": is_best,
+            "skipped": progress.skipped,
+        }
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        shown = "  ".join(f"{name} {_shown(name, value)}" for name, value in figures.items())
+        self._speaker.say(
+            f"step {progress.step:,}  epoch {progress.epochs:.1f}  {_clock(progress.seconds)}  "
+            f"train {entry['train_nll']:.3f}  dev: {shown}{'  *' if is_best else ''}  "
+            f"({speed:,.0f} tokens/s)"
+        )
+        if self._board:
+            for name, value in entry.items():
+                self._board.add_scalar(name, float(value), progress.step)
+        self._tokens, self._since = 0, time.monotonic()
+        return self._log.stat().st_size
+
+
+def _shown(name: str, value: float) -> str:
+    if name == "loss":
+        return f"{value:.3f} (perplexity {math.exp(min(value, 50)):.2f})"
+    return f"{value:.2f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _summary_writer(folder: str) -> Any:
+    from attn_cli.errors import UsageError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError("--tensorboard needs: pip install 'attn-cli[tensorboard]'") from error
+    return SummaryWriter(folder)

@@ -1,0 +1,127 @@
+"""Optimizers and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from attn_cli.config.training import TrainingOptions
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalized by Newton–Schulz (Jordan et al. 2024), for matrices.
+
+    U ← orthogonal factor of the Nesterov momentum of the gradient; W ← W - η √max(1, rows/cols) U.
+    A parameter with more than two dimensions is a stack of matrices. Matrices of one shape are
+    orthogonalized together, in float32 on a CPU (bf16 is slower there) and in bf16 on a GPU.
+
+    Args:
+        params: matrices.
+        lr: the peak learning rate η.
+        momentum: of the gradient.
+        weight_decay: decoupled: W ← (1 - η λ) W.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Updates every matrix that has a gradient."""
+        for group in self.param_groups:
+            stacks: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    update = self._momentum(weight, group["momentum"])
+                    stacks.setdefault(tuple(weight.shape[-2:]), []).append((weight, update))
+            for (rows, cols), pairs in stacks.items():
+                flat = torch.cat([update.reshape(-1, rows, cols) for _, update in pairs])
+                rate = group["lr"] * math.sqrt(max(1.0, rows / cols))
+                parts = orthogonalized(flat).split([p.numel() // (rows * cols) for p, _ in pairs])
+                for (weight, _), part in zip(pairs, parts, strict=True):
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(part.view_as(weight), alpha=-rate)
+
+    def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
+        state = self.state[weight]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(weight)
+        state["momentum"].lerp_(weight.grad, 1 - momentum)
+        return weight.grad.lerp(state["momentum"], momentum)
+
+
+def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Each matrix with its singular values pushed towards 1, by a quintic Newton–Schulz iteration.
+
+    Shape: (n, rows, cols) -> the same.
+    """
+    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+def build_optimizers(model: nn.Module, options: TrainingOptions) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers and AdamW for the rest, or AdamW for all.
+
+    Embeddings, output layers, biases and normalizations are AdamW's (Jordan et al. 2024).
+    """
+    embeddings = {
+        id(weight)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+        for weight in module.parameters()
+    }
+    matrices, others = [], []
+    for name, weight in model.named_parameters():
+        inner = weight.dim() >= 2 and id(weight) not in embeddings and "output" not in name
+        (matrices if inner and "positions" not in name else others).append(weight)
+    groups = [{"params": others, "weight_decay": 0.0}]
+    optimizers: list[torch.optim.Optimizer] = []
+    if options.optimizer == "muon" and matrices:
+        optimizers.append(Muon(matrices, options.matrix_lr, weight_decay=options.weight_decay))
+    else:
+        groups.append({"params": matrices, "weight_decay": options.weight_decay})
+    adamw = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    return [*optimizers, adamw]
+
+
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Sets every learning rate to `factor` times its peak."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group.setdefault("peak", group["lr"])
+
+
+def learning_rate_factor(step: int, progress: float, options: TrainingOptions) -> float:
+    """What the peak learning rates are multiplied with at an update.
+
+    Args:
+        step: finished updates.
+        progress: the share of the run that is done, by whichever limit comes first; 0 to 1.
+        options: schedule and warm-up.
+    """
+    warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
+    return warm * SCHEDULES[options.schedule](step, progress, options.warmup)
+
+
+SCHEDULES: dict[str, Callable[[int, float, int], float]] = {
+    "linear": lambda step, progress, warmup: max(0.0, 1 - progress),
+    "cosine": lambda step, progress, warmup: (1 + math.cos(math.pi * min(progress, 1))) / 2,
+    # Vaswani et al. 2017, eq. 3, as a factor of the peak.
+    "inverse-sqrt": lambda step, progress, warmup: math.sqrt(
+        max(warmup, 1) / max(step + 1, warmup, 1)
+    ),
+    "constant": lambda step, progress, warmup: 1.0,
+}

@@ -1,0 +1,213 @@
+"""A training from the command line to the finished model directory, whatever is trained.
+
+A recipe prepares files on rank 0 and then opens a plan on every rank; this module keeps the output
+directory: its lock, its configuration, what an earlier run left there, and how a run ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.config.training import OutputOptions, TrainingOptions
+from attn_cli.errors import UsageError
+from attn_cli.memory import keep_freed_memory
+from attn_cli.models.directory import (
+    CONFIG,
+    WEIGHTS,
+    ModelConfig,
+    read_config,
+    write_config,
+    write_weights,
+)
+from attn_cli.text import plural
+from attn_cli.train.checkpoints import Checkpoints, locked
+from attn_cli.train.loop import Task, Trainer
+from attn_cli.train.monitor import LOG, Monitor, Speaker
+from attn_cli.train.processes import Processes
+
+_CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that is ready to run.
+
+    Attributes:
+        task: what is trained.
+        training: its options, every limit decided.
+        config: what config.json will say.
+        summary: lines that tell the user what was chosen, and why.
+    """
+
+    task: Task
+    training: TrainingOptions
+    config: ModelConfig
+    summary: list[str]
+
+
+class Recipe(Protocol):
+    """What a training command adds to the common run."""
+
+    def prepare(self, output: Path, work: Path) -> None:
+        """On rank 0: checks and indexes the data into `work`, puts tokenizers into `output`."""
+
+    def open(self, output: Path, work: Path, processes: Processes) -> Plan:
+        """On every rank: the model, its data and its validation."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options that every training command has, and those that decide what its model becomes.
+
+    Attributes:
+        output: where to.
+        training: how.
+        runtime: on what.
+        saved: all options that make the model what it is, section by section.
+    """
+
+    output: OutputOptions
+    training: TrainingOptions
+    runtime: RuntimeOptions
+    saved: Mapping[str, Any]
+
+
+def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path:
+    """Trains a recipe to its end; an unfinished run of the same options continues.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        AttnError: data, options, devices or the output directory do not allow it.
+    """
+    keep_freed_memory()
+    processes = Processes.join(options.runtime)
+    output = Path(options.output.output or os.environ.get("ATTN_MODEL") or "attn-model")
+    with contextlib.ExitStack() as stack:
+        stack.callback(processes.leave)
+        if options.output.dry_run:
+            output = Path(stack.enter_context(_scratch(processes)))
+        work = output / _CHECKPOINTS
+        if processes.is_main:
+            stack.enter_context(locked(work))
+        done = processes.is_main and _is_finished(output, options)
+        if processes.agree(done)[0]:
+            if processes.is_main:
+                speaker.say(f"{output}: this training has finished; --overwrite starts it afresh")
+            return output
+        if processes.is_main:
+            recipe.prepare(output, work)
+        processes.agree()
+        _train(recipe.open(output, work, processes), options, output, processes, speaker)
+    return output
+
+
+def _train(
+    plan: Plan, options: RunOptions, output: Path, processes: Processes, speaker: Speaker
+) -> None:
+    checkpoints = Checkpoints(output / _CHECKPOINTS)
+    board = options.output.tensorboard
+    monitor = Monitor(speaker, output / LOG, board, active=processes.is_main)
+    training = plan.training
+    if options.output.dry_run:
+        training = dataclasses.replace(
+            training, max_steps=1, max_epochs=None, max_time=None, average=1, keep_best=1
+        )
+    if processes.is_main:
+        write_config(output, plan.config)
+        for line in plan.summary:
+            speaker.say(line)
+    trainer = Trainer(plan.task, training, processes, checkpoints, monitor)
+    progress = trainer.fit()
+    if not processes.is_main:
+        return
+    if options.output.dry_run:
+        speaker.say("dry run: one step trained and validated, nothing kept")
+        return
+    write_config(output, dataclasses.replace(plan.config, finished=True))
+    checkpoints.clear_states()
+    metric = training.metric
+    figure = progress.best[0][0] if metric != "loss" else -progress.best[0][0]
+    speaker.say(
+        f"finished after {plural(progress.step, 'step')} ({progress.finished}): best dev {metric} "
+        f"{figure:.3f} at step {progress.best[0][1]:,}"
+    )
+
+
+def save_weights_to(output: Path) -> Any:
+    """What writes the weights to use into the model directory."""
+
+    def save(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        write_weights(output, weights, meta)
+
+    return save
+
+
+def _is_finished(output: Path, options: RunOptions) -> bool:
+    """Whether the same training has ended there; clears the directory if it may be replaced.
+
+    Raises:
+        UsageError: another training's model is there.
+    """
+    if options.output.overwrite:
+        _remove_training(output)
+        return False
+    if not (output / CONFIG).exists():
+        if (output / WEIGHTS).exists():
+            raise UsageError(f"{output}: holds weights without a config.json; choose another -o")
+        return False
+    before = read_config(output)
+    changes = _differences(before.options, options.saved)
+    if changes:
+        raise UsageError(
+            f"{output}: holds a training with other options ({'; '.join(changes[:5])}); choose "
+            "another -o, or --overwrite"
+        )
+    return before.finished
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    changes = []
+    for section in sorted({*before, *now}):
+        old, new = before.get(section), now.get(section)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += _differences(old, new)
+        elif old != new:
+            changes.append(f"{section}: {old} there, {new} now")
+    return changes
+
+
+def _remove_training(output: Path) -> None:
+    """Removes what a training writes, and nothing else."""
+    names = ("tokenizer.model", "vocab.txt", "tokenizer.json")
+    tokenizers = [prefix + name for name in names for prefix in ("", "src.")]
+    for name in (CONFIG, WEIGHTS, LOG, *tokenizers):
+        (output / name).unlink(missing_ok=True)
+    for path in (output / _CHECKPOINTS).glob("*"):
+        if path.name != "lock":
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _scratch(processes: Processes) -> Iterator[str]:
+    """A directory that all ranks share and that vanishes; its name follows from rank 0's."""
+    number = int(processes.agree(int.from_bytes(os.urandom(4), "big"))[0])
+    folder = Path(tempfile.gettempdir()) / f"attn-dry-run-{number:08x}"
+    folder.mkdir(exist_ok=True)
+    try:
+        yield str(folder)
+    finally:
+        if processes.is_main:
+            shutil.rmtree(folder, ignore_errors=True)
