@@ -68,8 +68,9 @@ def _parameter(field: Field, plain: type, _optional: bool, many: bool) -> inspec
         (list[plain] if many else plain) | None,  # type: ignore[valid-type]
         typer.Option(
             *names,
-            help=meta["help"],
-            show_default=shown if shown else False,
+            # Typer would put a default that it is told in words into parentheses.
+            help=f"{meta['help']} [{shown}]" if shown else meta["help"],
+            show_default=False,
             metavar="|".join(meta["choices"]) or _METAVARS.get(plain),
         ),
     ]

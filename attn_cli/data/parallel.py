@@ -5,8 +5,9 @@ Shapes: B batch, S source length, T target length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -69,6 +70,16 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
+class RowNumbers(Protocol):
+    """Which rows of a corpus are used: an array of their numbers, or a rule (`split.Rows`)."""
+
+    def __len__(self) -> int:
+        """How many rows."""
+
+    def __getitem__(self, numbers: NDArray[np.int64], /) -> NDArray[np.int64]:
+        """Rows of the corpus, given numbers among the used ones. Shape: (M,) -> (M,)."""
+
+
 @dataclass
 class PairReader:
     """Reads, tokenizes and cuts pairs into batches.
@@ -79,18 +90,19 @@ class PairReader:
         src_tokenizer: of the source.
         tgt_tokenizer: of the target.
         batch_tokens: the budget of a batch.
-        max_len: longer lines are cut after so many tokens, and counted in `n_cut`.
+        max_len: longer lines are cut after so many tokens.
+        say: is told, once, that lines are cut.
         sample_alpha: strength of subword regularization; 0: always the best segmentation.
     """
 
     corpus: Corpus
-    rows: NDArray[np.int64]
+    rows: RowNumbers
     src_tokenizer: Tokenizer
     tgt_tokenizer: Tokenizer
     batch_tokens: int
     max_len: int
     sample_alpha: float = 0.0
-    n_cut: int = 0
+    say: Callable[[str], None] | None = None
 
     def source(self) -> RowSource:
         """What `batching.stream` walks."""
@@ -111,7 +123,13 @@ class PairReader:
         else:
             encoded = tokenizer.encode(texts)
         limit = min(self.max_len, self.batch_tokens) - 1
-        self.n_cut += sum(len(ids) > limit for ids in encoded)
+        n_cut = sum(len(ids) > limit for ids in encoded)
+        if n_cut and self.say:
+            self.say(
+                f"{n_cut} of the first {len(encoded)} lines of one side are longer than {limit} "
+                "tokens and are cut there (--max-len, --batch-tokens)"
+            )
+            self.say = None
         return [ids[:limit] for ids in encoded]
 
     def _batch(self, src: list[list[int]], tgt: list[list[int]]) -> Seq2SeqBatch:

@@ -33,7 +33,8 @@ class MovingAverage:
         """Follows the weights after update number `step` (from 0)."""
         if self._average:
             decay = min(self._decay, (1 + step) / (10 + step))
-            averages, weights = [*self._average.values()], [*self._weights.values()]
+            averages: list[Tensor] = [*self._average.values()]
+            weights: list[Tensor] = [*self._weights.values()]
             torch._foreach_lerp_(averages, weights, 1 - decay)
 
     @contextmanager

@@ -28,7 +28,9 @@ from attn_cli.train.monitor import Monitor
 from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_learning_rate
 from attn_cli.train.processes import Processes
 from attn_cli.train.signals import StopSignals
+from attn_cli.train.state import TensorState
 
+_VALIDATIONS = 10  # a run, where --validate-every does not say otherwise
 _SKIPS_ALLOWED = 5  # updates in a row whose loss is not finite
 
 
@@ -288,16 +290,11 @@ class Trainer:
     def _save(self) -> None:
         """Saves all that is needed to continue to the same bytes."""
         self._saved_at = time.monotonic()
-        if not self.processes.is_main:
-            return
-        tensors = {f"model.{n}": p for n, p in self.task.model.named_parameters()}
-        tensors |= self.average.tensors() | _random_states(self.processes.device)
-        for number, optimizer in enumerate(self.optimizers):
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in state.items()}
-        meta = {"progress": self.progress.to_meta(), "fingerprint": self.task.fingerprint}
-        self.checkpoints.save_state(self.progress.step, tensors, meta)
-        self.checkpoints.keep_best([step for _, step in self.progress.best])
+        tensors = self._state().tensors(self.processes)
+        if self.processes.is_main:
+            meta = {"progress": self.progress.to_meta(), "fingerprint": self.task.fingerprint}
+            self.checkpoints.save_state(self.progress.step, tensors, meta)
+            self.checkpoints.keep_best([step for _, step in self.progress.best])
 
     def _resume(self) -> None:
         """Continues from the newest whole state, if there is one."""
@@ -310,40 +307,9 @@ class Trainer:
                 f"{self.checkpoints.folder}: the saved state was trained on other data; give the "
                 "same corpus to continue, or --overwrite to start afresh"
             )
-        with torch.no_grad():
-            for name, weight in self.task.model.named_parameters():
-                weight.copy_(tensors[f"model.{name}"])
-        self.average.load(tensors)
-        for number, optimizer in enumerate(self.optimizers):
-            _load_optimizer(optimizer, f"optimizer.{number}.", tensors)
-        _set_random_states(tensors, self.processes.device)
+        self._state().load(tensors, self.processes)
         self.progress = Progress.from_meta(meta["progress"])
         self.monitor.resumed(self.progress)
 
-
-_VALIDATIONS = 10  # a run, where --validate-every does not say otherwise
-
-
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    states = {"random.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["random.cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_states(tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(tensors["random.cpu"])
-    if device.type == "cuda" and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)
-
-
-def _load_optimizer(
-    optimizer: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]
-) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith(prefix):
-            index, key = name.removeprefix(prefix).split(".", 1)
-            state.setdefault(int(index), {})[key] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    def _state(self) -> TensorState:
+        return TensorState(self.task.model, self.optimizers, self.average)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from attn_cli.data.parallel import Seq2SeqBatch
@@ -11,7 +13,7 @@ from attn_cli.nn.losses import linear_cross_entropy
 class TranslationObjective(nn.Module):
     """-Σ ln p(yₜ | y₍<ₜ₎, x) by teacher forcing, with label smoothing."""
 
-    def __init__(self, model: nn.Module, label_smoothing: float) -> None:
+    def __init__(self, model: Any, label_smoothing: float) -> None:
         super().__init__()
         self.model = model
         self.label_smoothing = label_smoothing

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from attn_cli.config.runtime import RuntimeOptions
@@ -88,6 +88,15 @@ class Processes:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return tensor.tolist()
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Every rank's tensor (of one shape), in the order of ranks."""
+        if self.world == 1:
+            return [tensor]
+        own = tensor.to(self.device)
+        gathered = [torch.empty_like(own) for _ in range(self.world)]
+        dist.all_gather(gathered, own)
+        return [one.cpu() for one in gathered]
 
     def agree(self, *values: float) -> list[float]:
         """Rank 0's numbers, on every rank; also a barrier."""

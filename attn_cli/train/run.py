@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from attn_cli.config.runtime import RuntimeOptions
@@ -110,7 +111,9 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path:
         if processes.is_main:
             recipe.prepare(output, work)
         processes.agree()
-        _train(recipe.open(output, work, processes), options, output, processes, speaker)
+        plan = recipe.open(output, work, processes)
+        torch.manual_seed(options.runtime.seed + processes.rank)  # ranks drop out differently
+        _train(plan, options, output, processes, speaker)
     return output
 
 

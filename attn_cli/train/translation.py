@@ -128,7 +128,9 @@ class TranslationRecipe:
             batch_tokens=training.batch_tokens,
             max_len=options.corpus.max_len,
         )
-        reader = read(corpus, rows, sample_alpha=options.corpus.subword_sampling)
+        alpha = options.corpus.subword_sampling
+        warn = self._speaker.warn if processes.is_main else None
+        reader = read(corpus, rows, sample_alpha=alpha, say=warn)
         dev_corpus, dev_rows = self._dev(work, corpus, held_out)
         objective = TranslationObjective(model, training.label_smoothing)
         validation = Validation(

@@ -1,0 +1,74 @@
+"""The tensors of a training's state: weights, averages, optimizers, random generators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from attn_cli.train.averaging import MovingAverage
+from attn_cli.train.processes import Processes
+
+
+@dataclass(frozen=True)
+class TensorState:
+    """What a saved state holds beside numbers, as named tensors.
+
+    Attributes:
+        model: whose weights are trained.
+        optimizers: with their moments.
+        average: of the weights.
+    """
+
+    model: nn.Module
+    optimizers: Sequence[torch.optim.Optimizer]
+    average: MovingAverage
+
+    def tensors(self, processes: Processes) -> dict[str, Tensor]:
+        """All of it by name; every rank must call this, for each has its own generators."""
+        tensors: dict[str, Tensor] = {}
+        for kind, own in _random_states(processes.device).items():
+            for rank, state in enumerate(processes.gather(own)):
+                tensors[f"random.{kind}.{rank}"] = state
+        tensors |= {f"model.{name}": weight for name, weight in self.model.named_parameters()}
+        tensors |= self.average.tensors()
+        for number, optimizer in enumerate(self.optimizers):
+            for index, moments in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in moments.items()}
+        return tensors
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor], processes: Processes) -> None:
+        """Puts saved tensors back where they came from."""
+        for name, weight in self.model.named_parameters():
+            weight.copy_(tensors[f"model.{name}"])
+        self.average.load(tensors)
+        for number, optimizer in enumerate(self.optimizers):
+            _load_moments(optimizer, f"optimizer.{number}.", tensors)
+        # A rank that was not there when the state was saved goes on with its own generators.
+        rank = processes.rank
+        if f"random.cpu.{rank}" in tensors:
+            torch.set_rng_state(tensors[f"random.cpu.{rank}"])
+        if processes.device.type == "cuda" and f"random.cuda.{rank}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"random.cuda.{rank}"], processes.device)
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _load_moments(
+    optimizer: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]
+) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".", 1)
+            moments.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
