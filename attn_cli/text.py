@@ -107,7 +107,7 @@ class LineReader:
 def _read_chunk(raw: BinaryIO, name: str) -> bytes:
     try:
         # read1 returns what one read gives: a pipe's lines as they come, not a full buffer.
-        return raw.read1(_CHUNK)  # type: ignore[attr-defined, no-any-return]
+        return raw.read1(_CHUNK)  # type: ignore[attr-defined]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{name}: damaged gzip data ({error}); compress the file again") from error
     except OSError as error:
@@ -234,8 +234,9 @@ class Columns:
         header = line.text.split("\t")
         for wanted in self.names:
             if wanted not in header:
+                where = f"{name}:{line.number}"
                 known = ", ".join(header)
-                raise DataError(f"{name}:{line.number}: no column {wanted!r} in the header: {known}")
+                raise DataError(f"{where}: no column {wanted!r} in the header: {known}")
         return Columns(tuple(header.index(wanted) for wanted in self.names), self.names)
 
     def pick(self, text: str) -> tuple[list[str], list[str]] | str:
@@ -270,21 +271,23 @@ class BadLines:
         elif self.count == self._shown + 1:
             self._say("further unusable lines are only counted")
 
-    def finish(self, outcome: str) -> None:
+    def finish(self, outcome: str, refusal: str = "") -> None:
         """Ends the stream: says the count, and refuses unless the loss was accepted.
 
         Args:
             outcome: what became of the lines, e.g. "answered with an empty line".
+            refusal: what follows where the loss is not accepted, if that is something else.
 
         Raises:
             DataError: some lines were unusable and `--skip-bad` was not given.
         """
         if not self.count:
             return
-        message = f"{plural(self.count, 'unusable line')}: {outcome}"
+        counted = plural(self.count, "unusable line")
         if not self._skip_bad:
-            raise DataError(f"{message} (--skip-bad accepts this)")
-        self._say(message)
+            remedy = "--skip-bad leaves them out" if refusal else "--skip-bad accepts this"
+            raise DataError(f"{counted}: {refusal or outcome} ({remedy})")
+        self._say(f"{counted}: {outcome}")
 
 
 class LineWriter:

@@ -54,4 +54,6 @@ def train_mt_command(
     decided = TranslationOptions(pairs, tokenizer, size, variant, training)
     recipe = TranslationRecipe(corpus or [], decided, stream, runtime, console)
     common = RunOptions(output, training, runtime, decided.saved(runtime))
-    print(run_training(recipe, common, console))
+    output = run_training(recipe, common, console)
+    if output:
+        print(output)

@@ -7,9 +7,10 @@ small integers, so a killed run continues at exactly the next batch.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -63,18 +64,20 @@ class RowSource:
     batches: Callable[[NDArray[np.int64], int], Sequence]
 
 
-def stream(source: RowSource, seed: int, position: Position) -> Iterator[Placed]:
+def stream(source: RowSource, seed: int, position: Position) -> Generator[Placed, None, None]:
     """Endless batches from `position` on; the same seed gives the same stream.
 
-    The next pool is prepared in a thread while the batches of this one are used.
+    The next pool is prepared in a thread while the batches of this one are used; closing the
+    generator ends the thread.
     """
-    for pool in _prefetched(_pools(source, seed, position)):
-        skip = position.batch if (pool.epoch, pool.row) == (position.epoch, position.row) else 0
-        for number in range(skip, len(pool.batches)):
-            last = number + 1 == len(pool.batches)
-            after = pool.next if last else Position(pool.epoch, pool.row, number + 1)
-            done = pool.row + pool.rows * (number + 1) / len(pool.batches)
-            yield Placed(pool.batches[number], after, pool.epoch + done / source.size)
+    with contextlib.closing(_prefetched(_pools(source, seed, position))) as pools:
+        for pool in pools:
+            begun = (pool.epoch, pool.row) == (position.epoch, position.row)
+            for number in range(position.batch if begun else 0, len(pool.batches)):
+                last = number + 1 == len(pool.batches)
+                after = pool.next if last else Position(pool.epoch, pool.row, number + 1)
+                done = pool.row + pool.rows * (number + 1) / len(pool.batches)
+                yield Placed(pool.batches[number], after, pool.epoch + done / source.size)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def _pools(source: RowSource, seed: int, position: Position) -> Iterator[_Pool]:
         epoch, row = epoch + 1, 0
 
 
-def _prefetched(items: Iterator[T]) -> Iterator[T]:
+def _prefetched(items: Iterator[T]) -> Generator[T, None, None]:
     """The same items, one prepared ahead in a thread; its exceptions are raised here."""
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
     stop = threading.Event()
@@ -126,7 +129,8 @@ def _prefetched(items: Iterator[T]) -> Iterator[T]:
         except BaseException as error:  # noqa: BLE001 - handed to the consumer
             put((None, error))
 
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
     try:
         while True:
             item, error = ready.get()
@@ -136,6 +140,7 @@ def _prefetched(items: Iterator[T]) -> Iterator[T]:
             yield item
     finally:
         stop.set()
+        thread.join()  # native code must not run on while the interpreter shuts down
 
 
 def cut_by_budget(lengths: Sequence[tuple[int, int]], budget: int, seed: int) -> list[list[int]]:

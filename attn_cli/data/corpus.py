@@ -136,7 +136,7 @@ def build_corpus(
             out.write(np.array(row.places, np.uint64).tobytes())
             columns[row.places[0][0]] = row.columns
             count += 1
-    bad.finish("left out" if count else "none is left")
+    bad.finish("left out", "nothing is trained")
     meta = {
         "rows": count,
         "width": 1 + 3 * (len(local) if files.parallel else 1),

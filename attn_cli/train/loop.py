@@ -7,9 +7,10 @@ how good the current weights are.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ class Task:
 
     objective: nn.Module
     model: nn.Module
-    stream: Callable[[Position], Iterator[Placed]]
+    stream: Callable[[Position], Generator[Placed, None, None]]
     validate: Callable[[], dict[str, float]]
     save: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
     fingerprint: str
@@ -130,8 +131,8 @@ class Trainer:
         """
         self._resume()
         self.task.objective.train()
-        with StopSignals() as signals, self.monitor.watching():
-            batches = self.task.stream(self.progress.position)
+        stream = contextlib.closing(self.task.stream(self.progress.position))
+        with StopSignals() as signals, self.monitor.watching(), stream as batches:
             while not self.progress.finished:
                 self._update([next(batches) for _ in range(self.options.accumulate)])
                 self._look_around(signals)
@@ -174,9 +175,7 @@ class Trainer:
             batch = batch.to(self.processes.device)
             held = self.processes.holding_back(self.module)
             with held if not last else torch.enable_grad():
-                with torch.autocast(
-                    self.processes.device.type, torch.bfloat16, enabled=self._bf16
-                ):
+                with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
                     loss, nll = self.module(batch)
                 # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
                 (loss * (self.processes.world / n_tokens)).backward()

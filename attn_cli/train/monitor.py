@@ -96,9 +96,7 @@ class Monitor:
         if self._log.exists():
             os.truncate(self._log, min(progress.log_bytes, self._log.stat().st_size))
 
-    def validation(
-        self, progress: Progress, figures: Mapping[str, float], *, is_best: bool
-    ) -> int:
+    def validation(self, progress: Progress, figures: Mapping[str, float], *, is_best: bool) -> int:
         """Logs a validation; returns the log's size in bytes afterwards."""
         tokens = max(progress.token_sum, 1)
         speed = self._tokens / max(time.monotonic() - self._since, 1e-9)

@@ -28,9 +28,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
-        super().__init__(
-            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        )
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -50,6 +48,8 @@ class Muon(torch.optim.Optimizer):
                     weight.add_(part.view_as(weight), alpha=-rate)
 
     def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
+        """Nesterov's momentum of the gradient."""
+        assert weight.grad is not None
         state = self.state[weight]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
@@ -95,7 +95,8 @@ def build_optimizers(model: nn.Module, options: TrainingOptions) -> list[torch.o
         if isinstance(module, nn.Embedding)
         for weight in module.parameters()
     }
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, weight in model.named_parameters():
         inner = weight.dim() >= 2 and id(weight) not in embeddings and "output" not in name
         (matrices if inner and "positions" not in name else others).append(weight)

@@ -84,11 +84,11 @@ class RunOptions:
     saved: Mapping[str, Any]
 
 
-def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path:
+def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path | None:
     """Trains a recipe to its end; an unfinished run of the same options continues.
 
     Returns:
-        The model directory.
+        The model directory; None on all ranks but the first.
 
     Raises:
         AttnError: data, options, devices or the output directory do not allow it.
@@ -107,14 +107,14 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path:
         if processes.agree(done)[0]:
             if processes.is_main:
                 speaker.say(f"{output}: this training has finished; --overwrite starts it afresh")
-            return output
+            return output if processes.is_main else None
         if processes.is_main:
             recipe.prepare(output, work)
         processes.agree()
         plan = recipe.open(output, work, processes)
         torch.manual_seed(options.runtime.seed + processes.rank)  # ranks drop out differently
         _train(plan, options, output, processes, speaker)
-    return output
+    return output if processes.is_main else None
 
 
 def _train(

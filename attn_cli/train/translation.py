@@ -151,9 +151,7 @@ class TranslationRecipe:
             f"vocabulary {'/'.join(f'{n:,}' for n in dict.fromkeys(vocabularies))}",
             f"size {size} ({why}): {n_weights:,} weights; {_limits(training)}",
         ]
-        return Plan(
-            task, training, ModelConfig("transformer", "translate", config, saved), summary
-        )
+        return Plan(task, training, ModelConfig("transformer", "translate", config, saved), summary)
 
     def _corpus_files(self) -> CorpusFiles:
         corpus = self._options.corpus
@@ -281,6 +279,9 @@ def _limits(training: TrainingOptions) -> str:
         "epochs": training.max_epochs,
         "time": training.max_time,
     }
-    said = [f"{name} {value:,}" if name != "time" else f"time {value}"
-            for name, value in limits.items() if value]
+    said = [
+        f"{name} {value:,}" if name != "time" else f"time {value}"
+        for name, value in limits.items()
+        if value
+    ]
     return "until " + " or ".join(said)
