@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ def score_tokens(
 
 
 def token_log_probs(
-    model: nn.Module, translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]
+    model: Any, translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]
 ) -> Tensor:
     """Log-probability of each target token and of eos; padding beyond. Shape: (B, T)."""
     src_ids, src_mask, tgt_ids = _tensors(translator, src, tgt)

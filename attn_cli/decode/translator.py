@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.parallel import pad
@@ -43,7 +44,7 @@ class Translation:
 class Seq2SeqStep:
     """A sequence-to-sequence model as the search sees it; a `decode.step.StepModel`."""
 
-    def __init__(self, model: nn.Module, src: Tokenizer, tgt: Tokenizer) -> None:
+    def __init__(self, model: Any, src: Tokenizer, tgt: Tokenizer) -> None:
         self.model = model
         self.src = src
         self.bos_id, self.eos_id, self.pad_id = tgt.bos_id, tgt.eos_id, tgt.pad_id
@@ -87,7 +88,7 @@ class Translator:
         device: where the models are.
     """
 
-    def __init__(self, models: Sequence[nn.Module], src: Tokenizer, tgt: Tokenizer) -> None:
+    def __init__(self, models: Sequence[Any], src: Tokenizer, tgt: Tokenizer) -> None:
         self.models = tuple(models)
         self.src = src
         self.tgt = tgt

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_cli import __version__
 from attn_cli.config import load_json, nearest, to_dict
@@ -98,7 +98,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, 
     save_tensors(path / WEIGHTS, weights, meta)
 
 
-def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, nn.Module]:
+def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, Any]:
     """Rebuilds a model from its directory, ready to run.
 
     Raises:
@@ -112,7 +112,7 @@ def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, nn.Module
         skeleton = build_model(config.arch, config.model)
     expected = {name: tuple(weight.shape) for name, weight in skeleton.named_parameters()}
     tensors, _ = load_tensors(file, expected)
-    model: nn.Module = build_model(config.arch, config.model)
+    model = build_model(config.arch, config.model)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             weight.copy_(tensors[name])

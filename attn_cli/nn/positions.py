@@ -16,6 +16,8 @@ from attn_cli.config import choose
 class SinusoidalPositions(nn.Module):
     """p_{2i} = sin(pos/10000^{2i/d}), p_{2i+1} = cos (Vaswani et al. 2017, 3.5): any length."""
 
+    table: Tensor
+
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
         self.d_model = d_model

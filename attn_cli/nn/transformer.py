@@ -165,9 +165,11 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A stack of decoder layers; pre-norm stacks end in a normalization."""
 
+    layers: list[DecoderLayer]  # a ModuleList, which has no type of its elements
+
     def __init__(self, layers: list[DecoderLayer], d_model: int, norm: str) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
 
     def forward(
