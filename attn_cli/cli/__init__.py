@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 
@@ -39,14 +40,29 @@ def _root(
     pass
 
 
-def _register() -> None:
-    """Adds the commands; their modules import no torch, their bodies do."""
-    from attn_cli.cli import decode, score, tokenize, train_mt
+# Command -> where its function, or its Typer app of subcommands, is.
+COMMANDS = {
+    "tokenize": "tokenize:app",
+    "train-mt": "train_mt:train_mt_command",
+    "decode": "decode:decode_command",
+    "score": "score:score_command",
+}
 
-    app.add_typer(tokenize.app, name="tokenize")
-    app.command("train-mt")(train_mt.train_mt_command)
-    app.command("decode")(decode.decode_command)
-    app.command("score")(score.score_command)
+
+def _register(arguments: list[str]) -> None:
+    """Adds the command that `arguments` begin with, or all of them where it begins with none.
+
+    Their modules import no torch, their bodies do; yet the options of four commands take longer to
+    build than a short file to score.
+    """
+    wanted = [name for name in COMMANDS if name == (arguments or [""])[0]] or list(COMMANDS)
+    for name in wanted:
+        module, attribute = COMMANDS[name].split(":")
+        target = getattr(importlib.import_module(f"attn_cli.cli.{module}"), attribute)
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name)
+        else:
+            app.command(name)(target)
 
 
 def main() -> int:
@@ -54,7 +70,7 @@ def main() -> int:
 
     0 done, 1 failed, 2 wrong usage, 3 input data refused, 130 interrupted, 143 terminated.
     """
-    _register()
+    _register(sys.argv[1:])
     try:
         app()
     except SystemExit as stop:
