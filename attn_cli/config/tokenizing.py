@@ -8,6 +8,7 @@ from attn_cli.config import option
 
 SENTENCEPIECE_TYPES = ("bpe", "unigram", "char", "word")
 UNITS = ("pieces", "ids")
+DEFAULT_VOCAB_SIZE = 8000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,13 @@ class TokenizerOptions:
         choices=("bpe", "unigram", "wordpiece", "char", "word"),
         flag="--type,--tokenizer-type",
     )
-    vocab_size: int = option(8000, "Pieces in the vocabulary.", low=8, high=1 << 24)
+    vocab_size: int | None = option(
+        None,
+        "Pieces in the vocabulary.",
+        low=8,
+        high=1 << 24,
+        show=f"{DEFAULT_VOCAB_SIZE}; train-mt: by model size",
+    )
     coverage: float = option(
         1.0,
         "Share of the text's characters that get a piece of their own (0.9995: Chinese, web text).",
@@ -50,6 +57,11 @@ class TokenizerOptions:
             raise ValueError("lowercase is for type wordpiece")
         if self.lossless and self.byte_fallback is False:
             raise ValueError("lossless needs byte_fallback")
+
+    @property
+    def n_pieces(self) -> int:
+        """The vocabulary's size, decided."""
+        return self.vocab_size or DEFAULT_VOCAB_SIZE
 
     @property
     def with_bytes(self) -> bool:

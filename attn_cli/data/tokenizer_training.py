@@ -11,13 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.data.tokenizer import (
-    SPACE_MARK,
-    SentencePieceTokenizer,
-    Tokenizer,
-    WordPieceTokenizer,
-    wordpiece_engine,
-)
+from attn_cli.data.huggingface_tokenizer import WordPieceTokenizer, wordpiece_engine
+from attn_cli.data.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
+from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError
 from attn_cli.text import plural
 
@@ -76,8 +72,8 @@ def train_tokenizer(
         tokenizer: Tokenizer = _train_wordpiece(segments, options)
     else:
         tokenizer = _train_sentencepiece(segments, options, threads or _THREADS)
-    if tokenizer.vocab_size < options.vocab_size:
-        size, wanted = tokenizer.vocab_size, options.vocab_size
+    if tokenizer.vocab_size < options.n_pieces:
+        size, wanted = tokenizer.vocab_size, options.n_pieces
         say(
             f"tokenizer: the text has {size:,} pieces of type {options.type}, fewer than {wanted:,}"
         )
@@ -145,7 +141,7 @@ def _sentencepiece_settings(options: TokenizerOptions) -> dict[str, Any]:
     """The trainer's settings: text is taken as it is, only runs of spaces are folded."""
     return {
         "model_type": options.type,
-        "vocab_size": options.vocab_size,
+        "vocab_size": options.n_pieces,
         "character_coverage": options.coverage,
         # A char or word vocabulary is what the text has; a size is its upper bound.
         "hard_vocab_limit": options.type in ("bpe", "unigram"),
@@ -164,7 +160,7 @@ def _sentencepiece_settings(options: TokenizerOptions) -> dict[str, Any]:
 
 def _explained(message: str, options: TokenizerOptions) -> DataError:
     """SentencePiece's message about its C++ sources, as one about the user's options."""
-    size = options.vocab_size
+    size = options.n_pieces
     if found := re.search(r"Vocabulary size too high.*<= (\d+)", message):
         largest = int(found[1])
         return VocabularySizeError(
@@ -192,11 +188,11 @@ def _train_wordpiece(segments: list[str], options: TokenizerOptions) -> WordPiec
     engine = wordpiece_engine({"[UNK]": 0}, options.lowercase)
     characters, inner = _characters(segments, engine, options.coverage)
     smallest = len(_WORDPIECE_MARKERS) + len(characters) + len(inner)
-    if smallest > options.vocab_size:
-        message = _too_small(options.vocab_size, smallest, with_bytes=False)
+    if smallest > options.n_pieces:
+        message = _too_small(options.n_pieces, smallest, with_bytes=False)
         raise VocabularySizeError(message, smallest)
     trainer = trainers.WordPieceTrainer(
-        vocab_size=options.vocab_size,
+        vocab_size=options.n_pieces,
         # The continuing characters have their ids from us: the library would number them in the
         # random order of a hash map, and the ids break ties between merges.
         special_tokens=[*_WORDPIECE_MARKERS, *(f"##{character}" for character in inner)],

@@ -18,13 +18,14 @@ class Preset:
     n_encoder_layers: int
     n_decoder_layers: int
     dropout: float
+    vocab_size: int  # of a tokenizer trained for it
 
 
 PRESETS = {
-    "tiny": Preset(128, 512, 4, 3, 3, 0.15),
-    "small": Preset(256, 1024, 4, 3, 3, 0.2),
-    "base": Preset(512, 2048, 8, 6, 6, 0.1),  # Vaswani et al. 2017, table 3
-    "big": Preset(1024, 4096, 16, 6, 6, 0.3),
+    "tiny": Preset(128, 512, 4, 3, 3, 0.15, 5000),
+    "small": Preset(256, 1024, 4, 3, 3, 0.2, 8000),
+    "base": Preset(512, 2048, 8, 6, 6, 0.1, 32000),  # Vaswani et al. 2017, table 3
+    "big": Preset(1024, 4096, 16, 6, 6, 0.3, 32000),
 }
 
 
@@ -70,11 +71,9 @@ def transformer_config(
     Raises:
         UsageError: the parts do not fit together.
     """
-    parts = vars(PRESETS[preset]) | {
-        name: value
-        for name, value in vars(options).items()
-        if name != "size" and value is not None
-    }
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    parts = {name: given.get(name, value) for name, value in vars(PRESETS[preset]).items()}
+    del parts["vocab_size"]
     src, tgt = vocabularies
     try:
         return TransformerConfig(

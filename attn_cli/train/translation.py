@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,14 +27,14 @@ from attn_cli.data.parallel import PairReader
 from attn_cli.data.split import Rows, hold_out
 from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
 from attn_cli.data.tokenizer_files import read_tokenizers, write_tokenizers
-from attn_cli.data.tokenizer_training import train_tokenizer
+from attn_cli.data.tokenizer_training import VocabularySizeError, train_tokenizer
 from attn_cli.decode.translator import Source, Translator
 from attn_cli.errors import DataError
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
 from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig
-from attn_cli.models.sizes import choose_size, transformer_config
+from attn_cli.models.sizes import PRESETS, choose_size, transformer_config
 from attn_cli.text import BadLines, Columns
 from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
@@ -172,22 +172,30 @@ class TranslationRecipe:
         if given:
             tokenizer = load_tokenizer(given)
             return tokenizer, tokenizer
-        if self._options.corpus.share_vocab:
-            tokenizer = self._train_tokenizer(_texts(corpus, rows, (0, 1)))
-            return tokenizer, tokenizer
-        return (
-            self._train_tokenizer(_texts(corpus, rows, (0,))),
-            self._train_tokenizer(_texts(corpus, rows, (1,))),
-        )
+        sides = [(0, 1)] if self._options.corpus.share_vocab else [(0,), (1,)]
+        trained = [
+            self._train_tokenizer(partial(_texts, corpus, rows, side), len(rows)) for side in sides
+        ]
+        return trained[0], trained[-1]
 
-    def _train_tokenizer(self, texts: Any) -> Tokenizer:
-        return train_tokenizer(
-            texts,
-            self._options.tokenizer,
+    def _train_tokenizer(self, texts: Callable[[], Iterator[str]], n_pairs: int) -> Tokenizer:
+        """A tokenizer of the size asked for, or of the largest useful size that the text allows."""
+        options = self._options.tokenizer
+        size, _ = choose_size(self._options.size.size, n_pairs, on_gpu=torch.cuda.is_available())
+        wanted = options.vocab_size or PRESETS[size].vocab_size
+        train = partial(
+            train_tokenizer,
             seed=self._runtime.seed,
             threads=self._runtime.threads,
             say=self._speaker.say,
         )
+        try:
+            return train(texts(), dataclasses.replace(options, vocab_size=wanted))
+        except VocabularySizeError as error:
+            if options.vocab_size or not error.possible:
+                raise
+            self._speaker.say(f"vocabulary of {error.possible:,}: this text has no more pieces")
+            return train(texts(), dataclasses.replace(options, vocab_size=error.possible))
 
     def _dev(
         self, work: Path, corpus: Corpus, held_out: NDArray[np.int64]
