@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,30 @@ def load_tensors(
     meta = header.pop("__metadata__", {})
     if expected is not None:
         _compare(path, header, expected)
-    tensors = safetensors.torch.load_file(path)
-    if "sha256" not in meta or "attn" not in meta:
+    text, digest = meta.get("attn"), meta.get("sha256")
+    if not isinstance(text, str) or not isinstance(digest, str):
         raise DataError(f"{path}: not written by attn (no checksum)")
-    if _checksum(tensors, meta["attn"]) != meta["sha256"]:
+    _check_room(path)
+    try:
+        tensors = safetensors.torch.load_file(path)
+        facts = json.loads(text)
+    except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
+        raise DataError(f"{path}: can't be loaded: {error}") from error
+    if _checksum(tensors, text) != digest:
         raise DataError(f"{path}: damaged (its checksum differs); restore it from a copy")
-    return tensors, json.loads(meta["attn"])
+    if not isinstance(facts, dict):
+        raise DataError(f"{path}: malformed header")
+    return tensors, facts
+
+
+def _check_room(path: Path) -> None:
+    """Raises DataError if the file is larger than this machine's memory."""
+    size, memory = path.stat().st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise DataError(
+            f"{path}: needs {size / 2**30:,.0f} GiB of memory, this machine has "
+            f"{memory / 2**30:,.0f} GiB"
+        )
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -68,7 +87,11 @@ def read_header(path: Path) -> dict[str, Any]:
             length = int.from_bytes(file.read(8), "little")
             if size < 10 or length > min(size - 8, _HEADER_LIMIT):
                 raise DataError(f"{path}: not a safetensors file, or cut short")
-            header = json.loads(file.read(length).decode("utf-8"))
+            raw = file.read(length)
+            # Counted before it is parsed: Python's objects take many times the text's room.
+            if raw.count(b"data_offsets") > _TENSOR_LIMIT:
+                raise DataError(f"{path}: more than {_TENSOR_LIMIT:,} tensors")
+            header = json.loads(raw.decode("utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -83,8 +106,6 @@ def _header_problem(header: Any, n_bytes: int) -> str | None:
     if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
         return "malformed header"
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    if len(entries) > _TENSOR_LIMIT:
-        return f"{len(entries)} tensors, more than {_TENSOR_LIMIT}"
     ends = []
     for name, entry in entries.items():
         span = _span(entry)
@@ -103,14 +124,18 @@ def _span(entry: Any) -> tuple[int, int] | None:
     """First and last byte of a declared tensor, if the declaration makes sense."""
     if not isinstance(entry, dict) or entry.get("dtype") not in _BYTES:
         return None
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
-            return None
-    if len(offsets) != 2 or len(shape) > 8:
+    shape, offsets = _whole_numbers(entry.get("shape")), _whole_numbers(entry.get("data_offsets"))
+    if shape is None or len(shape) > 8 or offsets is None or len(offsets) != 2:
         return None
     start, end = offsets
     return (start, end) if end - start == math.prod(shape) * _BYTES[entry["dtype"]] else None
+
+
+def _whole_numbers(value: Any) -> list[int] | None:
+    """The value, if it is a list of numbers from 0."""
+    if isinstance(value, list) and all(type(n) is int and n >= 0 for n in value):
+        return value
+    return None
 
 
 def _compare(
@@ -127,6 +152,13 @@ def _compare(
     for name in header:
         if name not in expected:
             raise DataError(f"{path}: unexpected tensor {name[:80]!r}")
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises DataError if a weight is infinite or not a number: no output could be trusted."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DataError(f"{path}: tensor {name!r} has values that are not finite numbers")
 
 
 def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
