@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import random
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -177,6 +178,29 @@ class TestSampling:
         assert [
             ids for cut in (slice(0, 1), slice(1, 30), slice(30, 51)) for ids in draw(texts[cut])
         ] == whole
+
+    @pytest.mark.parametrize("kind", ["bpe", "unigram"])
+    @pytest.mark.parametrize("alpha", [0.15, 0.6])
+    def test_draws_as_often_as_the_library(self, subword, kind, alpha):
+        """Each segmentation of a word is as frequent as in SentencePiece's own draws."""
+        tokenizer, count = subword[kind], 4000
+        oracle = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.to_bytes())
+        texts = ["kelimoΩq"] * count
+        theirs = oracle.encode(texts, enable_sampling=True, alpha=alpha, nbest_size=-1)
+        ours = tokenizer.sample(texts, alpha, 1)
+        frequencies = [Counter(map(tuple, ids)) for ids in (ours, theirs)]
+        assert len(frequencies[1]) > 3
+        for ids in frequencies[0] | frequencies[1]:
+            first, second = (frequency[ids] for frequency in frequencies)
+            assert abs(first - second) < 5.5 * (first + second + 1) ** 0.5, tokenizer.pieces(ids)
+
+    @pytest.mark.parametrize("kind", ["bpe", "unigram"])
+    def test_long_and_unknown_words_are_drawn_too(self, lossless, subword, kind):
+        texts = ["kelimo" * 20, "ΩΩΩ ΩmoΩΩ", "▁ ▁▁  x", ""]
+        for tokenizer in (lossless[kind], subword[kind]):
+            for alpha in (0.0, 0.5, 1.0):
+                drawn = tokenizer.sample(texts, alpha, 3)
+                assert tokenizer.decode(drawn) == tokenizer.decode(tokenizer.encode(texts))
 
     def test_strength(self, subword):
         """Provilkov et al.: no dropout is BPE itself, full dropout leaves single characters."""

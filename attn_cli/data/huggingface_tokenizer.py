@@ -1,0 +1,140 @@
+"""WordPiece vocabularies and `tokenizer.json`, by the `tokenizers` library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.errors import DataError
+
+
+class _HuggingFaceTokenizer(Tokenizer):
+    """What the two kinds of tokenizers of the `tokenizers` library share."""
+
+    def __init__(self, raw: bytes, tokenizer: Any, specials: Mapping[str, tuple[str, ...]]) -> None:
+        self._raw = raw
+        self._tokenizer = tokenizer
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(vocabulary.values(), default=-1) + 1
+        for name, spellings in specials.items():
+            known = [vocabulary[spelling] for spelling in spellings if spelling in vocabulary]
+            setattr(self, name, known[0] if known else -1)
+        self._skipped = {getattr(self, name) for name in specials if name != "unk_id"}
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Each text's ids; see `Tokenizer.encode`."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Each sequence's text; see `Tokenizer.decode`."""
+        for sequence in ids:
+            self.check_ids(sequence)
+        kept = [[index for index in sequence if index not in self._skipped] for sequence in ids]
+        return self._tokenizer.decode_batch(kept, skip_special_tokens=False)
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """All pieces in the order of their ids; "" where an id is not taken."""
+        pieces = [""] * self.vocab_size
+        for piece, index in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            pieces[index] = piece
+        return pieces
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        return self._raw
+
+
+class WordPieceTokenizer(_HuggingFaceTokenizer):
+    """A WordPiece vocabulary, one piece a line, as BERT uses it (Devlin et al. 2019).
+
+    [CLS] and [SEP] serve as bos and eos. A bare vocabulary does not say whether text is to be
+    lower-cased: it is, if no piece has an upper-case letter.
+
+    Raises:
+        DataError: the bytes are no such vocabulary.
+    """
+
+    file_name = "vocab.txt"
+    _SPECIALS = {
+        "pad_id": ("[PAD]",),
+        "unk_id": ("[UNK]",),
+        "bos_id": ("[CLS]",),
+        "eos_id": ("[SEP]",),
+        "mask_id": ("[MASK]",),
+        "cls_id": ("[CLS]",),
+        "sep_id": ("[SEP]",),
+    }
+
+    def __init__(self, raw: bytes, name: str = file_name) -> None:
+        vocabulary = _read_vocabulary(raw, name)
+        words = [piece for piece in vocabulary if not piece.startswith("[")]
+        self.lowercase = all(piece == piece.lower() for piece in words)
+        super().__init__(raw, wordpiece_engine(vocabulary, self.lowercase), self._SPECIALS)
+
+
+class JsonTokenizer(_HuggingFaceTokenizer):
+    """A `tokenizer.json` of the `tokenizers` library, whatever is inside.
+
+    Raises:
+        DataError: the library refuses it.
+    """
+
+    file_name = "tokenizer.json"
+    _SPECIALS = {
+        "pad_id": ("[PAD]", "<pad>", "<|pad|>"),
+        "unk_id": ("[UNK]", "<unk>"),
+        "bos_id": ("<s>", "<bos>", "[CLS]", "<|begin_of_text|>", "<|endoftext|>"),
+        "eos_id": ("</s>", "<eos>", "[SEP]", "<|end_of_text|>", "<|endoftext|>"),
+        "mask_id": ("[MASK]", "<mask>"),
+        "cls_id": ("[CLS]", "<cls>", "<s>"),
+        "sep_id": ("[SEP]", "<sep>", "</s>"),
+    }
+
+    def __init__(self, raw: bytes, name: str = file_name) -> None:
+        import tokenizers
+
+        try:
+            engine = tokenizers.Tokenizer.from_str(raw.decode("utf-8"))
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # a panic of the library's Rust code is no Exception
+            raise DataError(f"{name}: not a tokenizer.json ({error})") from error
+        super().__init__(raw, engine, self._SPECIALS)
+
+
+def wordpiece_engine(vocabulary: dict[str, int], lowercase: bool) -> Any:
+    """BERT's pipeline of the `tokenizers` library over a vocabulary."""
+    from tokenizers import Tokenizer as Engine
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    engine = Engine(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    engine.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase
+    )
+    engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    engine.decoder = decoders.WordPiece()
+    return engine
+
+
+def _read_vocabulary(raw: bytes, name: str) -> dict[str, int]:
+    try:
+        lines = raw.decode("utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: not UTF-8 at byte {error.start + 1}") from error
+    vocabulary: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        piece = line.removesuffix("\r")
+        if not piece or piece in vocabulary:
+            what = f"piece {piece!r} stands here twice" if piece else "a blank line"
+            raise DataError(f"{name}:{number}: {what}; a vocabulary has one new piece a line")
+        vocabulary[piece] = number - 1
+    if "[UNK]" not in vocabulary:
+        raise DataError(f"{name}: not a WordPiece vocabulary: it has no piece [UNK]")
+    return vocabulary

@@ -1,0 +1,70 @@
+"""What a SentencePiece model file says of itself and the library does not tell.
+
+The file is a protocol buffer (`sentencepiece_model.proto`); the few fields that matter here are
+read straight from the wire format, so that no protobuf package is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece.Type
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """The kind of a model, and the type of each of its pieces."""
+
+    model_type: int
+    piece_types: list[int]
+
+
+def read_model(raw: bytes) -> ModelParts:
+    """Reads a model that the library has accepted, so that its framing is sound."""
+    model_type = UNIGRAM
+    piece_types = []
+    for number, value in _fields(raw):
+        if number == 1 and isinstance(value, bytes):
+            piece_types.append(_integer(value, 3, NORMAL))
+        elif number == 2 and isinstance(value, bytes):
+            model_type = _integer(value, 3, UNIGRAM)
+    return ModelParts(model_type, piece_types)
+
+
+def _integer(message: bytes, wanted: int, default: int) -> int:
+    """The last value of an integer field in a message."""
+    for number, value in _fields(message):
+        if number == wanted and isinstance(value, int):
+            default = value
+    return default
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The field numbers and values of a message, in their order."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        wire_type = key & 7
+        if wire_type == 0:
+            value, at = _varint(message, at)
+            yield key >> 3, value
+        else:
+            size = {1: 8, 5: 4}.get(wire_type, 0)
+            if wire_type == 2:
+                size, at = _varint(message, at)
+            yield key >> 3, message[at : at + size]
+            at += size
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """A number in groups of seven bits, lowest first, and the offset behind it."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
