@@ -1,6 +1,6 @@
 """Resampling for metrics that are counts: the bootstrap and two paired tests.
 
-sacreBLEU's metrics use sacreBLEU's own implementation; these follow the same definitions.
+sacreBLEU's metrics use sacreBLEU's own implementation; these follow the same definitions, ties aside.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ def _interval(samples: np.ndarray) -> Interval:
 
 
 def _p_values(statistics: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """Share of trials whose statistic exceeds the real difference, never 0. Shape: (names,)."""
-    # Plus one on both sides: the observed outcome is itself one of the possible ones.
-    return ((statistics > difference).sum(0) + 1) / (len(statistics) + 1)
+    """Share of trials at least as extreme as the real difference, never 0. Shape: (names,)."""
+    # Plus one on both sides: the observed outcome is itself one of the possible ones. A tie counts
+    # against significance (sacreBLEU: for it): two equal systems have p = 1, and sums of whole
+    # counts tie often. The tolerance keeps rounding from breaking ties.
+    return ((statistics >= difference - 1e-12).sum(0) + 1) / (len(statistics) + 1)
