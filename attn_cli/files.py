@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from attn_cli.errors import AttnError, DataError
@@ -23,7 +24,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         AttnError: the file can't be written; the message names it and the cause.
     """
-    try:
+    with writing(path):
         if path.exists() and not path.is_file() and not path.is_dir():
             path.write_bytes(data)
             return
@@ -35,8 +36,26 @@ def write_atomically(path: Path, data: bytes) -> None:
         finally:
             beside.unlink(missing_ok=True)
         _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A context in which a failure to write `path` (disk full, read-only) names it and the cause.
+
+    Raises:
+        AttnError: instead of the system's error.
+    """
+    try:
+        yield
     except OSError as error:
         raise AttnError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left half written there; call it where nobody else writes."""
+    for path in folder.glob(".*.*.tmp"):
+        if path.name.split(".")[-2].isdigit():
+            path.unlink(missing_ok=True)
 
 
 def _write_through(path: Path, data: bytes) -> None:
@@ -57,12 +76,20 @@ def _sync_folder(folder: Path) -> None:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file `name` of a directory, which must lie in it.
+    """The file `name` of a directory, which must lie in it and be a file, if it is there at all.
 
     Raises:
-        DataError: it is a link that leads out of the directory.
+        DataError: it is a link that leads out of the directory, or a directory, pipe or device.
     """
     file = folder / name
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{file}: a link that leaves the directory; put a copy of the file there")
+    try:
+        place = file.resolve(strict=False)
+        if not place.is_relative_to(folder.resolve()):
+            raise DataError(
+                f"{file}: a link that leaves the directory; put a copy of the file there"
+            )
+        if place.exists() and not place.is_file():
+            raise DataError(f"{file}: not a file")
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise DataError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
     return file

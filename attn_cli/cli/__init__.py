@@ -1,15 +1,14 @@
-"""The front desk: the Typer app, and `main`, which turns errors into a line and a status."""
+"""The front desk: the Typer app, and `main`, which runs it."""
 
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 
 import typer
 
 from attn_cli import __version__
-from attn_cli.errors import AttnError
+from attn_cli.cli.status import exit_status
 
 app = typer.Typer(
     name="attn",
@@ -66,20 +65,6 @@ def _register(arguments: list[str]) -> None:
 
 
 def main() -> int:
-    """Runs the command line and returns the exit status of the stream contract.
-
-    0 done, 1 failed, 2 wrong usage, 3 input data refused, 130 interrupted, 143 terminated.
-    """
+    """Runs the command line and returns the exit status of the stream contract."""
     _register(sys.argv[1:])
-    try:
-        app()
-    except SystemExit as stop:
-        if isinstance(stop.__context__, BrokenPipeError):
-            return 128 + signal.SIGPIPE  # `| head` has read enough: its own status, no traceback
-        return stop.code if isinstance(stop.code, int) else 1
-    except AttnError as error:
-        print(f"attn: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+    return exit_status(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from attn_cli.config.runtime import SpeechOptions
@@ -22,21 +22,21 @@ class Console:
     @property
     def is_terminal(self) -> bool:
         """Whether somebody watches: a progress bar makes sense."""
-        return sys.stderr.isatty() and not self._speech.quiet
+        return sys.stderr is not None and sys.stderr.isatty() and not self._speech.quiet
 
     def warn(self, text: str) -> None:
         """Says what a user must know, even with `--quiet`."""
-        print(f"attn: {text}", file=sys.stderr, flush=True)
+        _print(f"attn: {text}")
 
     def say(self, text: str) -> None:
         """Says what a user likes to know."""
         if not self._speech.quiet:
-            print(text, file=sys.stderr, flush=True)
+            _print(text)
 
     def detail(self, text: str) -> None:
         """Says what only `--verbose` asks for."""
         if self._speech.verbose:
-            print(text, file=sys.stderr, flush=True)
+            _print(text)
 
     @contextmanager
     def progress(self) -> Iterator[Progress | None]:
@@ -50,3 +50,9 @@ class Console:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
             yield bar
+
+
+def _print(text: str) -> None:
+    """Says a line; a reader of stderr that has gone away must not end a night's training."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)

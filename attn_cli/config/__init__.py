@@ -59,8 +59,27 @@ def option(
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean X?)` for the closest of `names`, or nothing if none is close."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:80], list(names), n=1, cutoff=0.5)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """A value as a message shows it: on one line, and short, however long it is."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def _listed(problems: Sequence[str], limit: int = 10) -> str:
+    """Problems in one line, the first few of them."""
+    more = len(problems) - limit
+    return "; ".join(problems[:limit]) + (f"; and {more:,} more" if more > 0 else "")
+
+
+def _unknown(keys: Iterable[str], known: Iterable[str]) -> list[str]:
+    names = set(known)
+    strange = [key for key in keys if key not in names]
+    hints = [nearest(key, names) for key in strange[:10]] + [""] * max(0, len(strange) - 10)
+    return [f"unknown option {shown(key)}{hint}" for key, hint in zip(strange, hints, strict=True)]
 
 
 def choose(table: Mapping[str, T], name: str, what: str) -> T:
@@ -115,9 +134,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     if not isinstance(values, Mapping):
         raise DataError(f"{where}: a table of options is needed, not {type(values).__name__}")
     fields = field_types(cls)
-    problems = [
-        f"unknown option {key!r}{nearest(key, fields)}" for key in values if key not in fields
-    ]
+    problems = _unknown(values, fields)
     needed = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}  # type: ignore[arg-type]
     problems += [f"{key} is missing" for key in fields if key in needed and key not in values]
     clean: dict[str, Any] = {}
@@ -127,7 +144,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             clean[key], problem = _checked(key, values[key], fields[key], metadata[key])
             problems += [problem] if problem else []
     if problems:
-        raise DataError(f"{where}: " + "; ".join(problems))
+        raise DataError(f"{where}: {_listed(problems)}")
     try:
         return cls(**clean)
     except ValueError as error:
@@ -143,16 +160,19 @@ def _checked(
         return None, None
     if many:
         if not isinstance(value, list | tuple):
-            return value, f"{key}: a list is needed, not {value!r}"
+            return value, f"{key}: a list is needed, not {shown(value)}"
         pairs = [_checked(key, item, (plain, False, False), meta) for item in value]
         return tuple(item for item, _ in pairs), next((p for _, p in pairs if p), None)
-    if plain is float and type(value) is int:
+    if plain is float and type(value) is int and abs(value) < 1 << 53:
         value = float(value)
     if type(value) is not plain:
-        return value, f"{key}: {_noun(plain)} is needed, not {value!r}"
+        return value, f"{key}: {_noun(plain)} is needed, not {shown(value)}"
     if meta.get("choices") and value not in meta["choices"]:
         known = ", ".join(meta["choices"])
-        return value, f"{key}: {value!r} is not one of {known}{nearest(str(value), meta['choices'])}"
+        return (
+            value,
+            f"{key}: {shown(value)} is not one of {known}{nearest(value, meta['choices'])}",
+        )
     return value, _bounds_problem(key, value, meta)
 
 
@@ -161,9 +181,9 @@ def _bounds_problem(key: str, value: Any, meta: Mapping[str, Any]) -> str | None
     if isinstance(value, float) and not math.isfinite(value):
         return f"{key}: {value} is not a finite number"
     if low is not None and value < low:
-        return f"{key}: {value} is below {low}"
+        return f"{key}: {shown(value)} is below {low}"
     if high is not None and value > high:
-        return f"{key}: {value} is above {high}"
+        return f"{key}: {shown(value)} is above {high}"
     return None
 
 
@@ -188,9 +208,9 @@ def resolve(
     """
     filed = {key.replace("-", "_"): v for key, v in load_toml(toml_path).items()}
     names = {name: group for group in groups for name in field_types(group)}
-    unknown = [f"unknown option {key!r}{nearest(key, names)}" for key in filed if key not in names]
+    unknown = _unknown(filed, names)
     if unknown:
-        raise DataError(f"{toml_path}: " + "; ".join(unknown))
+        raise DataError(f"{toml_path}: {_listed(unknown)}")
     result: list[Any] = []
     for group in groups:
         own = field_types(group)
@@ -208,12 +228,16 @@ def load_toml(path: str | None) -> dict[str, Any]:
     """The options of a TOML file; none without a path.
 
     Raises:
-        DataError: the file can't be read, is larger than 1 MiB or is not TOML.
+        DataError: the file can't be read, is larger than 64 KiB, has lines longer than 1,024
+            characters (the parser's time grows with the square of a dotted key), or is not TOML.
     """
     if path is None:
         return {}
+    text = _small_text(Path(path), 1 << 16)
+    if any(len(line) > 1024 for line in text.split("\n")):
+        raise DataError(f"{path}: a line of more than 1,024 characters; this is no configuration")
     try:
-        return tomllib.loads(_small_text(Path(path)))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: not TOML: {error}") from error
     except RecursionError as error:
@@ -242,7 +266,7 @@ def _small_text(path: Path, limit: int = 1 << 20) -> str:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     if len(raw) > limit:
-        raise DataError(f"{path}: larger than {limit >> 20} MiB; this is not a configuration file")
+        raise DataError(f"{path}: larger than {limit >> 10} KiB; this is not a configuration file")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

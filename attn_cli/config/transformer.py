@@ -36,8 +36,8 @@ class TransformerConfig(VariantOptions):
     d_model: int = option(MISSING, "Width of the model.", low=1, high=1 << 16)
     d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
     n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
-    n_encoder_layers: int = option(MISSING, "Encoder layers.", low=0, high=1000)
-    n_decoder_layers: int = option(MISSING, "Decoder layers.", low=1, high=1000)
+    n_encoder_layers: int = option(MISSING, "Encoder layers.", low=0, high=256)
+    n_decoder_layers: int = option(MISSING, "Decoder layers.", low=1, high=256)
     dropout: float = option(MISSING, "Dropout of every sublayer.", low=0.0, high=0.99)
     src_vocab: int = option(MISSING, "Source tokens.", low=1, high=1 << 24)
     tgt_vocab: int = option(MISSING, "Target tokens.", low=1, high=1 << 24)
@@ -64,12 +64,8 @@ class SizeOptions:
         None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size"
     )
     n_heads: int | None = option(None, "Attention heads.", low=1, high=1024, show="by size")
-    n_encoder_layers: int | None = option(
-        None, "Encoder layers.", low=0, high=1000, show="by size"
-    )
-    n_decoder_layers: int | None = option(
-        None, "Decoder layers.", low=1, high=1000, show="by size"
-    )
+    n_encoder_layers: int | None = option(None, "Encoder layers.", low=0, high=256, show="by size")
+    n_decoder_layers: int | None = option(None, "Decoder layers.", low=1, high=256, show="by size")
     dropout: float | None = option(
         None, "Dropout of every sublayer.", low=0.0, high=0.99, show="by size and corpus"
     )

@@ -27,9 +27,7 @@ class CorpusOptions:
     subword_sampling: float = option(
         0.0, "Subword regularization of the training pairs; 0: none.", low=0.0, high=1.0
     )
-    max_len: int = option(
-        256, "Longer lines, in tokens, are cut in training (and counted).", low=2
-    )
+    max_len: int = option(256, "Longer lines, in tokens, are cut in training (and counted).", low=2)
 
     def __post_init__(self) -> None:
         if (self.src is None) != (self.tgt is None):

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from attn_cli.errors import AttnError, DataError
+from attn_cli.files import inside, writing
 from attn_cli.models.storage import load_tensors, save_tensors
 
+StateProblem = Callable[[Mapping[str, Tensor], Mapping[str, Any]], str | None]
 _STATES_KEPT = 2
 
 
@@ -29,28 +31,37 @@ class Checkpoints:
         self.folder = folder
 
     def save_state(self, step: int, tensors: Mapping[str, Tensor], meta: dict[str, Any]) -> None:
-        """Saves a training state; older ones are removed once it is safe."""
-        save_tensors(self._state(step), tensors, meta)
-        for old in self._states()[:-_STATES_KEPT]:
-            old.unlink(missing_ok=True)
+        """Saves a training state; older ones, and refused ones, are removed once it is safe."""
+        own = self._state(step)
+        save_tensors(own, tensors, meta)
+        states = self._states()
+        refused = [path for path in states if path > own]
+        for path in (*states[: states.index(own) + 1][:-_STATES_KEPT], *refused):
+            path.unlink(missing_ok=True)
 
     def load_state(
-        self, warn: Callable[[str], None]
+        self, warn: Callable[[str], None], problem: StateProblem
     ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest state that is whole; None if none was saved.
+        """The newest state that is whole and fits; None if none was saved.
+
+        Args:
+            warn: is told of each state that is passed over.
+            problem: says why a whole state can't be continued from, if it can't.
 
         Raises:
-            DataError: states were saved, but none of them is whole.
+            DataError: states were saved, but none of them can be used.
         """
-        problems = []
-        for path in reversed(self._states()):
+        states = self._states()
+        for path in reversed(states):
             try:
-                return load_tensors(path)
+                tensors, meta = load_tensors(inside(self.folder, path.name))
+                if cause := problem(tensors, meta):
+                    raise DataError(f"{path}: not a state of this training: {cause}")
+                return tensors, meta
             except DataError as error:
                 warn(f"{error}; trying the state saved before it")
-                problems.append(str(error))
-        if problems:
-            raise DataError(f"{self.folder}: no saved state is whole; --overwrite starts afresh")
+        if states:
+            raise DataError(f"{self.folder}: no saved state is usable; --overwrite starts afresh")
         return None
 
     def save_best(self, step: int, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -72,14 +83,16 @@ class Checkpoints:
         """
         total: dict[str, Tensor] = {}
         for step in steps:
-            for name, tensor in load_tensors(self._best(step))[0].items():
+            file = inside(self.folder, self._best(step).name)
+            for name, tensor in load_tensors(file)[0].items():
                 total[name] = total.get(name, torch.zeros(())) + tensor.double()
         return {name: (tensor / len(steps)).float() for name, tensor in total.items()}
 
     def clear_states(self) -> None:
         """Removes what only an unfinished training needs."""
-        for path in (*self._states(), *self.folder.glob("*.index*"), *self.folder.glob("*.txt")):
-            path.unlink(missing_ok=True)
+        for pattern in ("state-*.safetensors", "*.index", "*.index.json", "*.txt", "*.npy"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.safetensors"))
@@ -98,11 +111,12 @@ def locked(folder: Path) -> Any:
     Raises:
         AttnError: another training holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file: IO[str] = (folder / "lock").open("w")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file: IO[str] = inside(folder, "lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise AttnError(
             f"{folder.parent}: another training is writing there; wait for it, or choose another -o"

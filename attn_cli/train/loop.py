@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from attn_cli.data.batching import Placed, Position
 from attn_cli.device import use_bf16
 from attn_cli.errors import AttnError, InterruptedTrainingError
 from attn_cli.memory import is_out_of_memory
+from attn_cli.text import plural
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.monitor import Monitor
@@ -82,7 +83,13 @@ class Progress:
 
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any]) -> Progress:
-        """From JSON."""
+        """From JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not what `to_meta` gives.
+        """
+        if set(meta) != {item.name for item in fields(cls)}:
+            raise ValueError("other keys")
         best = [(float(figure), int(step)) for figure, step in meta["best"]]
         return cls(**{**meta, "position": Position(*meta["position"]), "best": best})
 
@@ -145,11 +152,7 @@ class Trainer:
         factor = learning_rate_factor(progress.step, self._share_done(), self.options)
         set_learning_rate(self.optimizers, factor)
         n_tokens = sum(item.batch.n_tokens for item in placed)
-        sums = [0.0, 0.0]
-        for number, item in enumerate(placed):
-            last = number + 1 == len(placed)
-            part = self._backward(self.processes.share(item.batch), n_tokens, last=last)
-            sums = [total + value for total, value in zip(sums, part, strict=True)]
+        sums = self._gradient(placed, n_tokens)
         sums = self.processes.total(*sums)
         norm = nn.utils.clip_grad_norm_(
             self.task.model.parameters(), self.options.clip_norm or math.inf
@@ -169,30 +172,49 @@ class Trainer:
         progress.position, progress.epochs = placed[-1].after, placed[-1].epochs
         self.monitor.step(progress, self._share_done(), n_tokens)
 
+    def _gradient(self, placed: Sequence[Placed], n_tokens: int) -> list[float]:
+        """Sets the update's gradient; a batch that does not fit into memory is cut and retried.
+
+        A pass that fails has added a part of its gradient already, so all of it is made again.
+        """
+        shares = [self.processes.share(item.batch) for item in placed]
+        n_parts, largest = 1, max(len(share) for share in shares)
+        while True:
+            try:
+                return self._accumulate(shares, n_parts, n_tokens)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.processes.world > 1 or n_parts >= largest:
+                    raise AttnError(
+                        f"out of memory on {self.processes.device} with "
+                        f"{plural(-(-largest // n_parts), 'sentence')} at a time; lower "
+                        "--batch-tokens and raise --accumulate, or cut lines with --max-len"
+                    ) from error
+            self.task.model.zero_grad(set_to_none=True)
+            n_parts *= 2
+            self.monitor.warn_once("a batch did not fit into memory; such batches are halved")
+
+    def _accumulate(self, batches: Sequence[Any], n_parts: int, n_tokens: int) -> list[float]:
+        """Adds the gradients of all batches, each cut into parts; returns the loss sums."""
+        parts = [part for batch in batches for part in _cut(batch, n_parts)]
+        sums = [0.0, 0.0]
+        for number, part in enumerate(parts):
+            last = number + 1 == len(parts)
+            found = self._backward(part, n_tokens, last=last)
+            sums = [total + value for total, value in zip(sums, found, strict=True)]
+        return sums
+
     def _backward(self, batch: Any, n_tokens: int, *, last: bool) -> list[float]:
-        """Adds a batch's gradient; a batch that does not fit into memory is halved."""
-        try:
-            batch = batch.to(self.processes.device)
-            held = self.processes.holding_back(self.module)
-            with held if not last else torch.enable_grad():
-                with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
-                    loss, nll = self.module(batch)
-                # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
-                (loss * (self.processes.world / n_tokens)).backward()
-            return [float(loss.detach()), float(nll)]
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if self.processes.world > 1 or len(batch) < 2:
-                raise AttnError(
-                    f"out of memory on {self.processes.device} with {len(batch)} sentences; "
-                    "lower --batch-tokens and raise --accumulate, or cut lines with --max-len"
-                ) from error
-        self.monitor.warn_once("a batch did not fit into memory; such batches are halved")
-        half = len(batch) // 2
-        parts = [batch.rows(slice(0, half)), batch.rows(slice(half, None))]
-        sums = [self._backward(part, n_tokens, last=last) for part in parts]
-        return [a + b for a, b in zip(*sums, strict=True)]
+        """Adds a batch's gradient."""
+        batch = batch.to(self.processes.device)
+        held = self.processes.holding_back(self.module)
+        with held if not last else torch.enable_grad():
+            with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
+                loss, nll = self.module(batch)
+            # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
+            (loss * (self.processes.world / n_tokens)).backward()
+        return [float(loss.detach()), float(nll)]
 
     def _skip(self, loss: float, norm: float) -> None:
         """Leaves an update out whose loss or gradient is not finite."""
@@ -216,7 +238,10 @@ class Trainer:
         progress.seconds, signal_number, save = self.processes.agree(
             progress.seconds, signals.received, since_saved >= self._save_every
         )
-        if self._validation_due():
+        due = self._validation_due()
+        if due or save or signal_number:
+            self._require_finite_weights()
+        if due:
             self._validate()
             if self._share_done() >= 1:
                 progress.finished = "limit reached"
@@ -230,6 +255,16 @@ class Trainer:
                 f"stopped after step {progress.step}, state saved; the same command continues",
                 int(signal_number),
             )
+
+    def _require_finite_weights(self) -> None:
+        """Raises AttnError if the weights are spoilt: they must not replace those on disk."""
+        for name, weight in self.task.model.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise AttnError(
+                    f"step {self.progress.step}: {name} is no finite number any more; "
+                    "what was saved is intact. Lower --lr and --matrix-lr, or use --precision "
+                    "float32"
+                )
 
     def _share_done(self) -> float:
         """The share of the run that is done, by whichever limit comes first."""
@@ -257,6 +292,7 @@ class Trainer:
                 figures = self.task.validate()
                 self.task.objective.train()
                 good = -figures[metric] if metric == "loss" else figures[metric]
+                good = good if math.isfinite(good) else -math.inf
                 self._rank_among_best(good)
             is_best = progress.since_best == 0
             progress.log_bytes = self.monitor.validation(progress, figures, is_best=is_best)
@@ -297,8 +333,9 @@ class Trainer:
 
     def _resume(self) -> None:
         """Continues from the newest whole state, if there is one."""
-        loaded = self.checkpoints.load_state(self.monitor.warn)
+        loaded = self.checkpoints.load_state(self.monitor.warn, self._state_problem)
         if loaded is None:
+            self.monitor.cut_log(0)
             return
         tensors, meta = loaded
         if meta["fingerprint"] != self.task.fingerprint:
@@ -310,5 +347,19 @@ class Trainer:
         self.progress = Progress.from_meta(meta["progress"])
         self.monitor.resumed(self.progress)
 
+    def _state_problem(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str | None:
+        """Why a whole state can't be continued from here, if it can't."""
+        try:
+            Progress.from_meta(meta["progress"])
+            str(meta["fingerprint"])
+        except (KeyError, TypeError, ValueError):
+            return "its progress is not what this version of attn writes"
+        return self._state().problem(tensors)
+
     def _state(self) -> TensorState:
         return TensorState(self.task.model, self.optimizers, self.average)
+
+
+def _cut(batch: Any, n_parts: int) -> list[Any]:
+    size = -(-len(batch) // n_parts)
+    return [batch.rows(slice(first, first + size)) for first in range(0, len(batch), size)]

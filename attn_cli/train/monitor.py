@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from attn_cli.files import writing
+
 if TYPE_CHECKING:
     from attn_cli.train.loop import Progress
 
@@ -93,8 +95,19 @@ class Monitor:
         if not self._active:
             return
         self._speaker.say(f"continuing after step {progress.step:,}")
-        if self._log.exists():
-            os.truncate(self._log, min(progress.log_bytes, self._log.stat().st_size))
+        self.cut_log(progress.log_bytes)
+
+    def cut_log(self, size: int) -> None:
+        """Cuts the log to its first `size` bytes: what comes after is trained and logged again."""
+        if not self._active:
+            return
+        before = self._log.read_bytes()[:size] if self._log.exists() else b""
+        if len(before) < size:
+            self.warn(f"{self._log}: lines of earlier validations are missing; training goes on")
+            before = before[: before.rfind(b"\n") + 1]
+        with writing(self._log):
+            if before or self._log.exists():
+                self._log.write_bytes(before)
 
     def validation(self, progress: Progress, figures: Mapping[str, float], *, is_best: bool) -> int:
         """Logs a validation; returns the log's size in bytes afterwards."""
@@ -106,11 +119,11 @@ class Monitor:
             "minutes": round(progress.seconds / 60, 3),
             "train_loss": progress.loss_sum / tokens,
             "train_nll": progress.nll_sum / tokens,
-            **{f"dev_{name}": value for name, value in figures.items()},
+            **{f"dev_{name}": _or_none(value) for name, value in figures.items()},
             "best": is_best,
             "skipped": progress.skipped,
         }
-        with self._log.open("a", encoding="utf-8") as file:
+        with writing(self._log), self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -122,9 +135,16 @@ class Monitor:
         )
         if self._board:
             for name, value in entry.items():
-                self._board.add_scalar(name, float(value), progress.step)
+                self._board.add_scalar(
+                    name, float("nan" if value is None else value), progress.step
+                )
         self._tokens, self._since = 0, time.monotonic()
         return self._log.stat().st_size
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no word for what is not a finite number."""
+    return value if math.isfinite(value) else None
 
 
 def _shown(name: str, value: float) -> str:

@@ -22,6 +22,7 @@ from torch import Tensor
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
 from attn_cli.errors import UsageError
+from attn_cli.files import remove_leftovers
 from attn_cli.memory import keep_freed_memory
 from attn_cli.models.directory import (
     CONFIG,
@@ -103,9 +104,12 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path 
         work = output / _CHECKPOINTS
         if processes.is_main:
             stack.enter_context(locked(work))
+            remove_leftovers(work)
+            remove_leftovers(output)
         done = processes.is_main and _is_finished(output, options)
         if processes.agree(done)[0]:
             if processes.is_main:
+                Checkpoints(work).clear_states()  # it may have been killed while it did so
                 speaker.say(f"{output}: this training has finished; --overwrite starts it afresh")
             return output if processes.is_main else None
         if processes.is_main:
@@ -199,7 +203,7 @@ def _remove_training(output: Path) -> None:
     for name in (CONFIG, WEIGHTS, LOG, *tokenizers):
         (output / name).unlink(missing_ok=True)
     for path in (output / _CHECKPOINTS).glob("*"):
-        if path.name != "lock":
+        if path.name != "lock" and not path.is_dir():
             path.unlink()
 
 

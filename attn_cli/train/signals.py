@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM let the running update finish; a second SIGINT stops at once."""
+"""SIGINT, SIGTERM and SIGHUP let the running update finish; a second SIGINT stops at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # nohup
                 self._before[number] = signal.signal(number, self._note)
         return self
 

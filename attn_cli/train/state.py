@@ -39,6 +39,20 @@ class TensorState:
                 tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in moments.items()}
         return tensors
 
+    def problem(self, tensors: Mapping[str, Tensor]) -> str | None:
+        """Says why saved tensors are not of this training, if they are not."""
+        expected = {f"model.{name}": weight for name, weight in self.model.named_parameters()}
+        for name, tensor in (expected | self.average.tensors()).items():
+            if name not in tensors or tensors[name].shape != tensor.shape:
+                return f"tensor {name!r} is missing or has another shape"
+        for number, optimizer in enumerate(self.optimizers):
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            for index, moments in _moments(tensors, f"optimizer.{number}.").items():
+                shapes = {moment.shape for moment in moments.values() if moment.dim()}
+                if index >= len(weights) or shapes - {weights[index].shape}:
+                    return f"optimizer {number} does not fit this model"
+        return None
+
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], processes: Processes) -> None:
         """Puts saved tensors back where they came from."""
@@ -65,10 +79,16 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
 def _load_moments(
     optimizer: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]
 ) -> None:
+    groups = optimizer.state_dict()["param_groups"]
+    moments = _moments(tensors, prefix)
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _moments(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
+    """An optimizer's saved tensors, by the number of their weight."""
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix):
             index, key = name.removeprefix(prefix).split(".", 1)
             moments.setdefault(int(index), {})[key] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    return moments
