@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attn_cli.data import split
+from attn_cli.data.corpus import CorpusFiles, build_corpus
+from attn_cli.data.split import Rows, hold_out
+from attn_cli.text import BadLines, Columns
+
+
+def corpus_of(tmp_path, lines):
+    path = tmp_path / "corpus.tsv"
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    files = CorpusFiles((str(path),), Columns.parse(None, 2))
+    bad = BadLines(print, skip_bad=False)
+    return build_corpus(files, tmp_path / "work", "train", bad, lambda fields: None)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(1, 0), (2, 1), (9, 1), (50, 5), (999, 99), (1000, 100), (5000, 100), (20_000, 200)],
+)
+def test_how_many_are_held_out(tmp_path, size, expected):
+    corpus = corpus_of(tmp_path, (f"{n}\t{n}" for n in range(size)))
+    held = hold_out(corpus, seed=1)
+    assert len(held) == len(set(held.tolist())) == expected
+    assert np.array_equal(np.sort(held), held)
+    assert np.array_equal(hold_out(corpus, seed=1), held)
+
+
+def test_no_held_out_pair_is_also_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(split, "_CHUNK", 64)  # copies lie in different chunks
+    lines = [f"{n % 700}\tx" if n % 3 else f"{n}\tunique" for n in range(1200)]
+    corpus = corpus_of(tmp_path, lines)
+    held = hold_out(corpus, seed=4)
+    rows = Rows(len(corpus), held)
+    trained = {tuple(row) for row in corpus.read(rows[np.arange(len(rows))])}
+    assert len(held) == 100
+    assert not trained & {tuple(row) for row in corpus.read(held)}
+    assert not np.array_equal(held, hold_out(corpus, seed=5))
+
+
+def test_nothing_is_held_out_where_every_pair_has_a_copy(tmp_path):
+    assert len(hold_out(corpus_of(tmp_path, ["a\tb", "c\td"] * 20), seed=1)) == 0
+
+
+@pytest.mark.parametrize("held", [[], [0], [9], [0, 1, 2], [3, 5, 6, 9], list(range(1, 10))])
+def test_rows_are_all_but_the_held_out_ones(held):
+    rows = Rows(10, np.array(held, np.int64))
+    assert rows[np.arange(len(rows))].tolist() == [n for n in range(10) if n not in held]

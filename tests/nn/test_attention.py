@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from attn_cli.nn.attention import SCORES, Attention, MultiHeadAttention, causal_mask, masked_softmax
+
+B, T, S, D, H = 3, 5, 7, 12, 4
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(7)
+
+
+def as_torch(ours: MultiHeadAttention) -> nn.MultiheadAttention:
+    """PyTorch's module with the same weights; its masks mean the opposite of ours."""
+    theirs = nn.MultiheadAttention(ours.out.in_features, ours.n_heads, batch_first=True)
+    nn.init.normal_(ours.in_bias)
+    nn.init.normal_(ours.out.bias)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(ours.in_weight.flatten(0, 1))
+        theirs.in_proj_bias.copy_(ours.in_bias.flatten())
+    theirs.out_proj.load_state_dict(ours.out.state_dict())
+    return theirs.eval()
+
+
+def padding(lengths: list[int], size: int) -> torch.Tensor:
+    """Which positions are real. Shape: (B, size)."""
+    return torch.arange(size) < torch.tensor(lengths)[:, None]
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_multi_head_attention_over_a_memory_equals_torch(need_weights):
+    ours = MultiHeadAttention(D, H, SCORES["scaled-dot"]())
+    theirs = as_torch(ours)
+    x, memory, real = torch.randn(B, T, D), torch.randn(B, S, D), padding([7, 2, 5], S)
+    context, weights = ours(x, memory, real[:, None, None, :], need_weights=need_weights)
+    expected, expected_weights = theirs(
+        x, memory, memory, key_padding_mask=~real, average_attn_weights=False
+    )
+    torch.testing.assert_close(context, expected, atol=1e-5, rtol=1e-5)
+    if need_weights:
+        assert weights.shape == (B, H, T, S)
+        torch.testing.assert_close(weights, expected_weights, atol=1e-6, rtol=1e-5)
+    else:
+        assert weights is None
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_causal_self_attention_and_its_gradients_equal_torch(need_weights):
+    ours = MultiHeadAttention(D, H, SCORES["scaled-dot"]())
+    theirs = as_torch(ours)
+    x = torch.randn(B, T, D)
+    mine, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    context, _ = ours(mine, causal=True, need_weights=need_weights)
+    expected, _ = theirs(other, other, other, attn_mask=~causal_mask(T), need_weights=False)
+    torch.testing.assert_close(context, expected, atol=1e-5, rtol=1e-5)
+    context.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(mine.grad, other.grad, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        ours.in_weight.grad.flatten(0, 1), theirs.in_proj_weight.grad, atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize(("causal", "masked"), [(False, False), (True, False), (False, True)])
+def test_the_fused_path_equals_the_explicit_one(score, causal, masked):
+    attention = MultiHeadAttention(D, H, SCORES[score]())
+    x = torch.randn(B, T, D)
+    mask = padding([5, 1, 3], T)[:, None, None, :] if masked else None
+    fast, nothing = attention(x, mask=mask, causal=causal)
+    explicit, weights = attention(x, mask=mask, causal=causal, need_weights=True)
+    assert nothing is None
+    torch.testing.assert_close(fast, explicit, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(B, H, T))
+    if causal:
+        assert not weights.masked_select(~causal_mask(T)).any()
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_a_query_that_may_attend_to_nothing_gets_zeros(need_weights):
+    attention = Attention(SCORES["scaled-dot"]())
+    query, key, value = torch.randn(1, 2, 4), torch.randn(1, 3, 4), torch.randn(1, 3, 4)
+    mask = torch.tensor([[[True, False, True], [False, False, False]]])
+    context, weights = attention(query, key, value, mask, need_weights=need_weights)
+    assert not context[0, 1].any()
+    assert context[0, 0].isfinite().all()
+    assert context[0, 0].any()
+    if need_weights:
+        assert not weights[0, 1].any()
+
+
+def test_a_masked_key_takes_no_part_however_large():
+    attention = Attention(SCORES["dot"]())
+    query, key, value = torch.randn(1, 2, 4), torch.randn(1, 3, 4), torch.randn(1, 3, 4)
+    mask = torch.tensor([True, True, False])
+    before = attention(query, key, value, mask.expand(1, 2, 3))[0]
+    key[:, 2], value[:, 2] = 1e6, -1e6
+    torch.testing.assert_close(attention(query, key, value, mask.expand(1, 2, 3))[0], before)
+
+
+def test_score_functions_are_their_formulas():
+    query, key = torch.randn(2, T, 9), torch.randn(2, S, 9)
+    dot = torch.einsum("btk,bsk->bts", query, key)
+    torch.testing.assert_close(SCORES["dot"]()(query, key), dot)
+    torch.testing.assert_close(SCORES["scaled-dot"]()(query, key), dot / math.sqrt(9))
+
+
+def test_masked_softmax_has_gradients_without_nan():
+    scores = torch.randn(2, 3, requires_grad=True)
+    mask = torch.tensor([[True, False, True], [True, True, True]])
+    masked_softmax(scores, mask)[:, 0].sum().backward()
+    assert scores.grad.isfinite().all()
+    assert scores.grad[0, 1] == 0
