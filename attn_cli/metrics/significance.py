@@ -1,6 +1,6 @@
 """Resampling for metrics that are counts: the bootstrap and two paired tests.
 
-sacreBLEU's metrics use sacreBLEU's own implementation; these follow the same definitions, ties aside.
+sacreBLEU's metrics use sacreBLEU's own implementation; these share its definitions, ties aside.
 """
 
 from __future__ import annotations
