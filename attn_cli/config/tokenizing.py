@@ -16,7 +16,7 @@ class TokenizerOptions:
     """What tokenizer is made from a text."""
 
     type: str = option(
-        "bpe",
+        "unigram",
         "Kind of pieces.",
         choices=("bpe", "unigram", "wordpiece", "char", "word"),
         flag="--type,--tokenizer-type",
