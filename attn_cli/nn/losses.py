@@ -25,34 +25,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
         """Shape: hidden (N, D), weight (V, D), bias (V,), targets (N,) -> loss sum, nll sum."""
-        n_tokens, vocab = hidden.shape[0], weight.shape[0]
-        rows = max(1, _SLICE // vocab)
-        needs_grad = any(ctx.needs_input_grad[:3])
-        loss = hidden.new_zeros((), dtype=torch.float32)
-        nll = hidden.new_zeros((), dtype=torch.float32)
-        d_hidden = torch.empty_like(hidden) if needs_grad else None
-        d_weight = torch.zeros_like(weight) if needs_grad else None
-        d_bias = torch.zeros_like(bias) if needs_grad else None
-        for first in range(0, n_tokens, rows):
-            part = slice(first, min(first + rows, n_tokens))
-            logits = torch.addmm(bias, hidden[part], weight.t()).float()
-            gold = logits.gather(1, targets[part, None])
-            log_z = logits.logsumexp(1, keepdim=True)
-            part_nll = (log_z - gold).sum()
-            nll += part_nll
-            loss += (1 - smoothing) * part_nll
-            if smoothing:
-                loss += smoothing * (log_z.sum() - logits.sum() / vocab)
-            if d_hidden is not None and d_weight is not None and d_bias is not None:
-                grad = logits.sub_(log_z).exp_()
-                if smoothing:
-                    grad -= smoothing / vocab
-                grad.scatter_add_(1, targets[part, None], gold.new_full(gold.shape, smoothing - 1))
-                grad = grad.to(hidden.dtype)
-                torch.mm(grad, weight, out=d_hidden[part])
-                d_weight.addmm_(grad.t(), hidden[part])
-                d_bias += grad.sum(0)
-        ctx.save_for_backward(*(t for t in (d_hidden, d_weight, d_bias) if t is not None))
+        kind = hidden.device.type
+        mixed = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if mixed else hidden.dtype
+        with torch.autocast(kind, enabled=False):
+            gradients = _Gradients(hidden, weight, bias) if any(ctx.needs_input_grad) else None
+            tensors = (hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets)
+            loss, nll = _sums(*tensors, smoothing, gradients)
+        if gradients is not None:
+            ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias)
         ctx.mark_non_differentiable(nll)
         return loss, nll
 
@@ -61,6 +42,58 @@ class _LinearCrossEntropy(torch.autograd.Function):
         """Scales the stored gradients by the loss's own."""
         d_hidden, d_weight, d_bias = ctx.saved_tensors
         return d_hidden * grads[0], d_weight * grads[0], d_bias * grads[0], None, None
+
+
+class _Gradients:
+    """The gradients of a sum over tokens, gathered slice by slice."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> None:
+        self.hidden = torch.empty_like(hidden)
+        self.weight = torch.zeros_like(weight)
+        self.bias = torch.zeros_like(bias)
+
+    def add(self, part: slice, logits: Tensor, hidden: Tensor, weight: Tensor) -> None:
+        """Adds a slice, given the gradient of its logits. Shape: (n, V), (n, D), (V, D)."""
+        self.bias += logits.sum(0)
+        logits = logits.to(weight.dtype)
+        if weight.dtype == self.weight.dtype:
+            torch.mm(logits, weight, out=self.hidden[part])
+            self.weight.addmm_(logits.t(), hidden)
+        else:
+            self.hidden[part] = logits @ weight
+            self.weight += logits.t() @ hidden
+
+
+def _sums(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    smoothing: float,
+    gradients: _Gradients | None,
+) -> tuple[Tensor, Tensor]:
+    """Loss and negative log-likelihood, slice by slice; fills `gradients` on the way."""
+    vocab = len(weight)
+    rows = max(1, _SLICE // vocab)
+    loss = torch.zeros((), device=hidden.device)
+    nll = torch.zeros((), device=hidden.device)
+    for first in range(0, len(hidden), rows):
+        part = slice(first, min(first + rows, len(hidden)))
+        logits = torch.addmm(bias, hidden[part], weight.t()).float()
+        gold = logits.gather(1, targets[part, None])
+        log_z = logits.logsumexp(1, keepdim=True)
+        part_nll = (log_z - gold).sum()
+        nll += part_nll
+        loss += (1 - smoothing) * part_nll
+        if smoothing:
+            loss += smoothing * (log_z.sum() - logits.sum() / vocab)
+        if gradients is not None:
+            logits = logits.sub_(log_z).exp_()  # from here on the gradient: softmax(z) - q
+            if smoothing:
+                logits -= smoothing / vocab
+            logits.scatter_add_(1, targets[part, None], gold.new_full(gold.shape, smoothing - 1))
+            gradients.add(part, logits, hidden[part], weight)
+    return loss, nll
 
 
 def linear_cross_entropy(
