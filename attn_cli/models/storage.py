@@ -29,7 +29,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, A
     """Writes tensors and JSON metadata with a SHA-256 over both, safely (see `files`)."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(meta)
-    header = {"attn": text, "sha256": _checksum(plain, text)}
+    # One entry alone: safetensors writes several in a random order, and equal weights must be
+    # equal bytes.
+    header = {"attn": f"{_checksum(plain, text)} {text}"}
     write_atomically(path, safetensors.torch.save(plain, header))
 
 
@@ -49,8 +51,8 @@ def load_tensors(
     meta = header.pop("__metadata__", {})
     if expected is not None:
         _compare(path, header, expected)
-    text, digest = meta.get("attn"), meta.get("sha256")
-    if not isinstance(text, str) or not isinstance(digest, str):
+    digest, _, text = str(meta.get("attn", "")).partition(" ")
+    if not text:
         raise DataError(f"{path}: not written by attn (no checksum)")
     _check_room(path)
     try:

@@ -86,8 +86,9 @@ def test_tied_weights_are_stored_once_and_tied_again(saved):
 def test_the_same_weights_are_the_same_bytes(saved):
     folder, model = saved
     before = (folder / "model.safetensors").read_bytes()
-    write_weights(folder, dict(reversed(list(model.named_parameters()))), {"step": 5})
-    assert (folder / "model.safetensors").read_bytes() == before
+    for _ in range(20):  # an order left to chance would be right at times
+        write_weights(folder, dict(reversed(list(model.named_parameters()))), {"step": 5})
+        assert (folder / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(
