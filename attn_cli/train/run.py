@@ -89,7 +89,7 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path 
     """Trains a recipe to its end; an unfinished run of the same options continues.
 
     Returns:
-        The model directory; None on all ranks but the first.
+        The model directory; None on all ranks but the first, and after a dry run.
 
     Raises:
         AttnError: data, options, devices or the output directory do not allow it.
@@ -118,7 +118,7 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path 
         plan = recipe.open(output, work, processes)
         torch.manual_seed(options.runtime.seed + processes.rank)  # ranks drop out differently
         _train(plan, options, output, processes, speaker)
-    return output if processes.is_main else None
+    return output if processes.is_main and not options.output.dry_run else None
 
 
 def _train(
