@@ -16,11 +16,16 @@ from attn_cli.data.sentencepiece_model import (
     ModelParts,
     read_model,
 )
-from attn_cli.data.subword_sampling import BpeDropout, Pieces, SubwordSampler, UnigramSampler
+from attn_cli.data.subword_sampling import (
+    SPACE_MARK,
+    BpeDropout,
+    Pieces,
+    SubwordSampler,
+    UnigramSampler,
+)
 from attn_cli.data.tokenizer import Encode, Tokenizer
 from attn_cli.errors import DataError
 
-SPACE_MARK = "\u2581"  # SentencePiece writes a space so; decoding turns it into a space again
 _EncodeList = Callable[[list[str]], list[list[int]]]
 
 
@@ -100,9 +105,10 @@ class SentencePieceTokenizer(Tokenizer):
         encoded = iter(encode([part for row in parts for part in row]))
         results = []
         for row in parts:
-            ids = self._with_space_bytes(next(encoded))
+            ids = list(self._with_space_bytes(next(encoded)))
             for _ in row[1:]:
-                ids = ids + self._mark_ids + self._with_space_bytes(next(encoded))
+                ids += self._mark_ids
+                ids += self._with_space_bytes(next(encoded))
             results.append(ids)
         return results
 
@@ -133,6 +139,7 @@ class SentencePieceTokenizer(Tokenizer):
         return (
             self._parts.model_type in (BPE, UNIGRAM)
             and known.issuperset(self._parts.piece_types)
+            and " " not in self._model.normalize("a b")
             and not any(SPACE_MARK in piece.lstrip(SPACE_MARK) for piece in self._normal)
         )
 

@@ -20,7 +20,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_WORD = re.compile("\u2581*[^\u2581]+|\u2581+")
+SPACE_MARK = "\u2581"  # SentencePiece writes a space so
+_WORD = re.compile(f"{SPACE_MARK}*[^{SPACE_MARK}]+|{SPACE_MARK}+")
 _KEPT_LENGTH = 24  # characters; longer words hardly come twice
 _KEPT_WORDS = 1 << 17
 
@@ -55,6 +56,14 @@ class Pieces:
         return result
 
 
+def _words(text: str) -> list[str]:
+    """The words of a normalized text, each with the space marks before it."""
+    if SPACE_MARK * 2 in text:
+        return _WORD.findall(text)
+    words = text.replace(SPACE_MARK, " " + SPACE_MARK).split(" ")  # a normalized text has no space
+    return words if words[0] else words[1:]
+
+
 class SubwordSampler(ABC, Generic[T]):
     """Draws a segmentation word by word, and remembers for each word what does not change."""
 
@@ -64,7 +73,7 @@ class SubwordSampler(ABC, Generic[T]):
 
     def draw(self, text: str, generator: Random) -> list[int]:
         """The ids of one random segmentation of a normalized text."""
-        ids = self._draw_words(_WORD.findall(text), generator)
+        ids = self._draw_words(_words(text), generator)
         if self.pieces.unk_id in ids:  # a run of unknown characters is one unknown token
             unk_id = self.pieces.unk_id
             return [i for at, i in enumerate(ids) if i != unk_id or not at or ids[at - 1] != unk_id]

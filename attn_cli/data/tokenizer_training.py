@@ -12,7 +12,8 @@ from typing import Any
 
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.data.huggingface_tokenizer import WordPieceTokenizer, wordpiece_engine
-from attn_cli.data.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
+from attn_cli.data.sentencepiece_tokenizer import SentencePieceTokenizer
+from attn_cli.data.subword_sampling import SPACE_MARK
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError
 from attn_cli.text import plural
