@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import math
 import select
 import sys
 import zlib
@@ -21,6 +22,7 @@ from attn_cli.errors import DataError, UsageError
 
 LINE_LIMIT = 16 << 20  # bytes; a longer line is answered as unusable instead of filling the memory
 _CHUNK = 1 << 20
+_GZIP_RATIO, _GZIP_SLACK = 200, 1 << 26  # what a spooled .gz file may grow to; text takes 3 to 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,20 @@ def copy_stream(path: str, out: BinaryIO) -> None:
     """Copies a file, a `.gz` file uncompressed, or standard input, chunk by chunk.
 
     Raises:
-        DataError: it can't be read.
+        DataError: it can't be read, or is a gzip bomb: it would fill the disk.
     """
     raw = open_binary(path)
+    limit = math.inf
+    if path.endswith(".gz"):
+        limit = _GZIP_SLACK + _GZIP_RATIO * Path(path).stat().st_size
+    size = 0
     while chunk := _read_chunk(raw, path):
+        size += len(chunk)
+        if size > limit:
+            raise DataError(
+                f"{path}: grows to more than {_GZIP_RATIO} times its size, as no text does; "
+                "uncompress it first if that is meant"
+            )
         out.write(chunk)
 
 

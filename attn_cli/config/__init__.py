@@ -171,7 +171,7 @@ def _checked(
         known = ", ".join(meta["choices"])
         return (
             value,
-            f"{key}: {shown(value)} is not one of {known}{nearest(value, meta['choices'])}",
+            f"{key}: {shown(value)} is not one of {known}{nearest(str(value), meta['choices'])}",
         )
     return value, _bounds_problem(key, value, meta)
 

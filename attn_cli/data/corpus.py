@@ -6,9 +6,11 @@ grow with the corpus. Standard input and `.gz` files are spooled to a plain file
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
-import mmap
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.errors import DataError
+from attn_cli.files import inside, write_atomically, writing
 from attn_cli.text import (
     BadLines,
     Columns,
@@ -67,7 +70,10 @@ class Corpus:
         shape = (self._size, width)
         empty = np.empty(shape, np.uint64)
         self._rows = np.memmap(path, np.uint64, "r", shape=shape) if self._size else empty
-        self._files = [_mapped(Path(path)) for path in self.meta["paths"]]
+        self._files = [
+            Path(path).open("rb", buffering=0)  # noqa: SIM115 - read as long as the corpus lives
+            for path in self.meta["paths"]
+        ]
         self._columns = [Columns(tuple(indices)) for indices in self.meta["columns"]]
         self._parallel: bool = self.meta["parallel"]
 
@@ -80,7 +86,11 @@ class Corpus:
         return self._rows[:, 0]
 
     def read(self, indices: NDArray[np.int64]) -> list[list[str]]:
-        """The fields of the rows with these numbers."""
+        """The fields of the rows with these numbers.
+
+        Raises:
+            DataError: a file is not what it was when it was indexed.
+        """
         return [self._fields(row) for row in self._rows[indices].tolist()]
 
     def sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -89,13 +99,17 @@ class Corpus:
 
     def _fields(self, row: list[int]) -> list[str]:
         places = [row[i : i + 3] for i in range(1, len(row), 3)]
-        texts = [self._files[file][start : start + size] for file, start, size in places]
-        lines = [text.removesuffix(b"\r").decode("utf-8") for text in texts]
-        if self._parallel:
-            return lines
-        picked = self._columns[places[0][0]].pick(lines[0])
-        assert not isinstance(picked, str), "the index pass has checked every line"
-        return picked[0]
+        raw = [os.pread(self._files[file].fileno(), size, start) for file, start, size in places]
+        fields: list[str] | str = []
+        with contextlib.suppress(UnicodeDecodeError):
+            fields = [line.removesuffix(b"\r").decode("utf-8") for line in raw]
+            if not self._parallel:
+                picked = self._columns[places[0][0]].pick(fields[0])
+                fields = picked if isinstance(picked, str) else picked[0]
+        if isinstance(fields, str) or _row_hash("\t".join(fields).encode("utf-8")) != row[0]:
+            path = self.meta["paths"][places[0][0]]
+            raise DataError(f"{path}: has changed since it was indexed; start the command again")
+        return fields
 
 
 def build_corpus(
@@ -123,7 +137,8 @@ def build_corpus(
     digest = hashlib.sha256()
     count = 0
     columns: dict[int, tuple[int, ...]] = {}
-    with (folder / f"{name}.index").open("wb") as out:
+    index = inside(folder, f"{name}.index")
+    with writing(index), index.open("wb") as out:
         for row in rows:
             problem = check(row.fields)
             if problem:
@@ -132,8 +147,8 @@ def build_corpus(
                 continue
             raw = "\t".join(row.fields).encode("utf-8")
             digest.update(raw + b"\n")
-            out.write(hashlib.blake2b(raw, digest_size=8).digest())
-            out.write(np.array(row.places, np.uint64).tobytes())
+            numbers = [_row_hash(raw), *itertools.chain(*row.places)]
+            out.write(np.array(numbers, np.uint64).tobytes())
             columns[row.places[0][0]] = row.columns
             count += 1
     bad.finish("left out", "nothing is trained")
@@ -145,7 +160,7 @@ def build_corpus(
         "columns": [list(columns.get(file, ())) for file in range(len(local))],
         "parallel": files.parallel,
     }
-    (folder / f"{name}.index.json").write_text(json.dumps(meta), "utf-8")
+    write_atomically(inside(folder, f"{name}.index.json"), json.dumps(meta).encode("utf-8"))
     return Corpus(folder, name)
 
 
@@ -184,17 +199,14 @@ def _parallel_rows(readers: Sequence[LineReader], bad: BadLines) -> Iterator[_Ro
 
 
 def _on_disk(path: str, spool: Path) -> Path:
-    """The file itself, or a plain copy of standard input or of a `.gz` file."""
-    if path != "-" and not path.endswith(".gz"):
+    """The file itself, or a plain copy of standard input, of a pipe or of a `.gz` file."""
+    if Path(path).is_file() and not path.endswith(".gz"):
         open_binary(path).close()
         return Path(path)
-    with spool.open("wb") as out:
+    with writing(spool), inside(spool.parent, spool.name).open("wb") as out:
         copy_stream(path, out)
     return spool
 
 
-def _mapped(path: Path) -> mmap.mmap | bytes:
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:
-            return b""
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+def _row_hash(raw: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")

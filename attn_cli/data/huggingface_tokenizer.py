@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer import ID_LIMIT, Tokenizer
 from attn_cli.errors import DataError
 
 
 class _HuggingFaceTokenizer(Tokenizer):
     """What the two kinds of tokenizers of the `tokenizers` library share."""
 
-    def __init__(self, raw: bytes, tokenizer: Any, specials: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, raw: bytes, tokenizer: Any, specials: Mapping[str, tuple[str, ...]], name: str
+    ) -> None:
         self._raw = raw
         self._tokenizer = tokenizer
         self._tokenizer.no_truncation()
@@ -21,10 +23,12 @@ class _HuggingFaceTokenizer(Tokenizer):
         self._tokenizer.encode_special_tokens = True
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
-        for name, spellings in specials.items():
+        if self.vocab_size > ID_LIMIT:
+            raise DataError(f"{name}: has a token {self.vocab_size - 1}; the largest is {ID_LIMIT}")
+        for special, spellings in specials.items():
             known = [vocabulary[spelling] for spelling in spellings if spelling in vocabulary]
-            setattr(self, name, known[0] if known else -1)
-        self._skipped = {getattr(self, name) for name in specials if name != "unk_id"}
+            setattr(self, special, known[0] if known else -1)
+        self._skipped = {getattr(self, special) for special in specials if special != "unk_id"}
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text's ids; see `Tokenizer.encode`."""
@@ -76,7 +80,7 @@ class WordPieceTokenizer(_HuggingFaceTokenizer):
         vocabulary = _read_vocabulary(raw, name)
         words = [piece for piece in vocabulary if not piece.startswith("[")]
         self.lowercase = all(piece == piece.lower() for piece in words)
-        super().__init__(raw, wordpiece_engine(vocabulary, self.lowercase), self._SPECIALS)
+        super().__init__(raw, wordpiece_engine(vocabulary, self.lowercase), self._SPECIALS, name)
 
 
 class JsonTokenizer(_HuggingFaceTokenizer):
@@ -106,7 +110,7 @@ class JsonTokenizer(_HuggingFaceTokenizer):
             raise
         except BaseException as error:  # a panic of the library's Rust code is no Exception
             raise DataError(f"{name}: not a tokenizer.json ({error})") from error
-        super().__init__(raw, engine, self._SPECIALS)
+        super().__init__(raw, engine, self._SPECIALS, name)
 
 
 def wordpiece_engine(vocabulary: dict[str, int], lowercase: bool) -> Any:
@@ -132,7 +136,7 @@ def _read_vocabulary(raw: bytes, name: str) -> dict[str, int]:
     for number, line in enumerate(lines, 1):
         piece = line.removesuffix("\r")
         if not piece or piece in vocabulary:
-            what = f"piece {piece!r} stands here twice" if piece else "a blank line"
+            what = f"piece {piece[:80]!r} stands here twice" if piece else "a blank line"
             raise DataError(f"{name}:{number}: {what}; a vocabulary has one new piece a line")
         vocabulary[piece] = number - 1
     if "[UNK]" not in vocabulary:

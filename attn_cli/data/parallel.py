@@ -18,6 +18,8 @@ from attn_cli.data.batching import RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.tokenizer import Tokenizer
 
+_CHARS_PER_TOKEN = 32  # more than tokens have on the average of a line's beginning
+
 
 @dataclass(frozen=True)
 class Seq2SeqBatch:
@@ -118,11 +120,13 @@ class PairReader:
         return [self._batch([src[i] for i in group], [tgt[i] for i in group]) for group in groups]
 
     def _encode(self, tokenizer: Tokenizer, texts: list[str], seed: int) -> list[list[int]]:
+        limit = min(self.max_len, self.batch_tokens) - 1
+        # A tokenizer needs hundreds of bytes a character: not for what is cut off anyway.
+        texts = [text[: (limit + 1) * _CHARS_PER_TOKEN] for text in texts]
         if self.sample_alpha:
             encoded = tokenizer.sample(texts, self.sample_alpha, seed)
         else:
             encoded = tokenizer.encode(texts)
-        limit = min(self.max_len, self.batch_tokens) - 1
         n_cut = sum(len(ids) > limit for ids in encoded)
         if n_cut and self.say:
             self.say(

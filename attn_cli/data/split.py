@@ -56,3 +56,12 @@ def hold_out(corpus: Corpus, seed: int) -> NDArray[np.int64]:
         left = np.searchsorted(chunk, ordered, side="left")
         copies[order] += np.searchsorted(chunk, ordered, side="right") - left
     return np.sort(candidates[copies == 1][:wanted])
+
+
+def count_shared(dev: Corpus, train: Corpus) -> int:
+    """How many rows of one corpus also stand in another."""
+    wanted = np.asarray(dev.hashes)
+    found = np.zeros(len(wanted), bool)
+    for start in range(0, len(train), _CHUNK):
+        found |= np.isin(wanted, train.hashes[start : start + _CHUNK])
+    return int(found.sum())

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from attn_cli.errors import DataError, UsageError
+from attn_cli.files import inside
 
 SIZE_LIMIT = 64 << 20  # bytes of a tokenizer file; the largest published ones have 34 MB
+ID_LIMIT = 1 << 24  # as many tokens as a model's configuration may have
 FILE_NAMES = ("tokenizer.model", "tokenizer.json", "vocab.txt")  # in a model directory
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
@@ -109,6 +111,16 @@ class Tokenizer(ABC):
         except KeyError as error:
             raise DataError(f"no piece {error.args[0]!r} in the vocabulary") from None
 
+    def require_specials(self, where: str) -> None:
+        """Raises DataError if a token is lacking that every sequence-to-sequence model needs."""
+        ids = {"padding": self.pad_id, "begin": self.bos_id, "end": self.eos_id}
+        lacking = [name for name, index in ids.items() if not 0 <= index < self.vocab_size]
+        if lacking:
+            raise DataError(
+                f"{where}: this tokenizer has no {' and no '.join(lacking)} token; attn tokenize "
+                "train makes one that has"
+            )
+
     def check_ids(self, ids: Sequence[int]) -> None:
         """Raises DataError if an id is out of range."""
         if ids and (max(ids) >= self.vocab_size or min(ids) < 0):
@@ -149,7 +161,7 @@ def load_tokenizer(path: str) -> Tokenizer:
     """
     place = Path(path)
     if place.is_dir():
-        found = [place / name for name in FILE_NAMES if (place / name).is_file()]
+        found = [inside(place, name) for name in FILE_NAMES if (place / name).exists()]
         if not found:
             raise DataError(f"{path}: no tokenizer in this directory ({', '.join(FILE_NAMES)})")
         place = found[0]

@@ -14,28 +14,34 @@ _SOURCE = "src."  # begins the name of the source's own tokenizer
 
 def write_tokenizers(folder: Path, src: Tokenizer, tgt: Tokenizer) -> None:
     """Writes the tokenizer, or both where source and target have their own."""
-    write_atomically(folder / tgt.file_name, tgt.to_bytes())
+    write_atomically(inside(folder, tgt.file_name), tgt.to_bytes())
     if src is not tgt:
-        write_atomically(folder / (_SOURCE + src.file_name), src.to_bytes())
+        write_atomically(inside(folder, _SOURCE + src.file_name), src.to_bytes())
 
 
 def read_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     """Source and target tokenizer of a model directory: the same object where they share one.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: there is none, or it is damaged, or it has no padding, begin or end token.
     """
     shared = _find(folder, "")
     if shared is None:
         raise DataError(f"{folder}: no tokenizer ({', '.join(_NAMES)}) in the model directory")
-    tgt = load_tokenizer(str(shared))
+    tgt = _load(shared)
     own = _find(folder, _SOURCE)
-    return (load_tokenizer(str(own)) if own else tgt), tgt
+    return (_load(own) if own else tgt), tgt
 
 
 def has_tokenizers(folder: Path) -> bool:
     """Whether a tokenizer has been written there."""
     return _find(folder, "") is not None
+
+
+def _load(file: Path) -> Tokenizer:
+    tokenizer = load_tokenizer(str(file))
+    tokenizer.require_specials(str(file))
+    return tokenizer
 
 
 def _find(folder: Path, prefix: str) -> Path | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from attn_cli.data.tokenizer import Tokenizer
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？;:])\s+")
-_CHARS_PER_TOKEN = 32  # no text has fewer tokens than a 32nd of its characters
+_CHARS_PER_TOKEN = 32  # what has more characters a token is cut as if it had that many tokens
+_AT_ONCE = 256  # sentences or words
 
 
 def split_long(text: str, tokenizer: Tokenizer, limit: int) -> list[str]:
@@ -28,19 +29,32 @@ def _fits(text: str, tokenizer: Tokenizer, limit: int) -> bool:
 
 def _pieces(text: str, tokenizer: Tokenizer, limit: int) -> Iterator[tuple[str, int]]:
     """Sentences, or words of too long ones, or runs of characters of too long words."""
-    sentences = [part for part in _SENTENCE_END.split(text) if part.strip()]
-    for sentence, ids in zip(sentences, tokenizer.encode(sentences), strict=True):
-        if len(ids) <= limit:
-            yield sentence, len(ids)
+    for sentence, size in _sized(_SENTENCE_END.split(text), tokenizer, limit):
+        if size <= limit:
+            yield sentence, size
             continue
-        words = sentence.split()
-        for word, word_ids in zip(words, tokenizer.encode(words), strict=True):
-            if len(word_ids) <= limit:
-                yield word, len(word_ids)
+        for word, word_size in _sized(sentence.split(), tokenizer, limit):
+            if word_size <= limit:
+                yield word, word_size
             else:
-                size = max(1, limit // 4)  # a character has at most four byte pieces
-                for start in range(0, len(word), size):
-                    yield word[start : start + size], limit
+                run = max(1, limit // 4)  # a character has at most four byte pieces
+                for start in range(0, len(word), run):
+                    yield word[start : start + run], limit
+
+
+def _sized(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> Iterator[tuple[str, int]]:
+    """Each text that is not blank, and its tokens; `limit` + 1 stands for all that is too much.
+
+    Texts are tokenized some at a time, and those that are surely too long never: what a tokenizer
+    needs for a text of millions of characters would not fit into memory.
+    """
+    for start in range(0, len(texts), _AT_ONCE):
+        some = [text for text in texts[start : start + _AT_ONCE] if text.strip()]
+        short = [text for text in some if len(text) <= limit * _CHARS_PER_TOKEN]
+        sizes = iter(tokenizer.encode(short))
+        for text in some:
+            is_short = len(text) <= limit * _CHARS_PER_TOKEN
+            yield text, min(len(next(sizes)), limit + 1) if is_short else limit + 1
 
 
 def _gathered(pieces: Iterator[tuple[str, int]], limit: int) -> Iterator[str]:

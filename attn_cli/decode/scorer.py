@@ -23,6 +23,8 @@ from attn_cli.text import BadLines, Columns, LineReader, windows
 
 _BATCH_TOKENS = 4096
 _WINDOW = 1024  # lines
+_LONGEST = 50_000  # characters; attention over all of it takes memory with the square
+_SLICE = 1 << 22  # logits at a time
 
 Ids = Sequence[int]
 Links = tuple[tuple[int, int], ...]  # source word, target word
@@ -60,7 +62,12 @@ def score_stream(
             if columns.has_header and line.number == 1:
                 columns = columns.read_header(line, reader.name)
                 continue
+            if not line.text and not line.error:
+                pairs.append(None)  # a blank line gives a blank line
+                continue
             picked = line.error or columns.pick(line.text)
+            if not isinstance(picked, str) and max(map(len, picked[0][:2])) > _LONGEST:
+                picked = f"longer than {_LONGEST:,} characters: a model can't score that at once"
             if isinstance(picked, str):
                 bad.add(reader.name, line.number, picked)
                 pairs.append(None)
@@ -101,8 +108,15 @@ def token_log_probs(
     src_ids, src_mask, tgt_ids = _tensors(translator, src, tgt)
     hidden, _ = model(src_ids, src_mask, tgt_ids[:, :-1])
     weight, bias = model.output_layer
-    log_probs = nn.functional.linear(hidden, weight, bias).float().log_softmax(-1)
-    return log_probs.gather(-1, tgt_ids[:, 1:, None]).squeeze(-1)
+    gold = tgt_ids[:, 1:].flatten()
+    parts = [
+        nn.functional.linear(some, weight, bias).float().log_softmax(-1).gather(-1, ids[:, None])
+        for some, ids in zip(
+            *(x.split(max(1, _SLICE // len(weight))) for x in (hidden.flatten(0, 1), gold)),
+            strict=True,
+        )
+    ]
+    return torch.cat(parts).view(len(src_ids), -1)
 
 
 @torch.inference_mode()

@@ -69,6 +69,7 @@ class LineDecoder:
         seed: int,
     ) -> None:
         self._translator = translator
+        translator.say = say
         self._search = search
         self._options = options
         self._bad = bad
@@ -90,19 +91,25 @@ class LineDecoder:
             ]
 
     def _input(self, line: Line, columns: Columns, name: str) -> _Input:
+        if not line.text and not line.error:
+            return _Input(line.number, [], [])  # a blank line gives a blank line
         picked = line.error or columns.pick(line.text)
         if isinstance(picked, str):
             self._bad.add(name, line.number, picked)
             return _Input(line.number, [], [])
         fields, rest = picked
         text = fields.pop(0)
+        wanted = fields[: self._options.prefix + self._options.constraints]
+        if any(len(field) > 32 * self._options.max_input for field in wanted):
+            self._bad.add(name, line.number, "its prefix or constraints are longer than any input")
+            return _Input(line.number, [], [])
         prefix = fields.pop(0) if self._options.prefix else ""
         phrases = fields.pop(0) if self._options.constraints else ""
-        wanted = tuple(phrase for phrase in phrases.split(" ||| ") if phrase.strip())
+        constraints = tuple(phrase for phrase in phrases.split(" ||| ") if phrase.strip())
         parts = split_long(text, self._translator.src, self._options.max_input)
         if len(parts) > 1:
             self._say(f"{name}:{line.number}: long line, decoded in {len(parts)} parts")
-        first = Source(parts[0], prefix, wanted, line.number)
+        first = Source(parts[0], prefix, constraints, line.number)
         return _Input(
             line.number,
             [first, *(Source(part, key=line.number) for part in parts[1:])],
@@ -128,9 +135,7 @@ class LineDecoder:
             bf16=use_bf16(options.precision, translator.device),
         )
         pairs = [
-            (source, one)
-            for source, several in zip(sources, found, strict=True)
-            for one in several
+            (source, one) for source, several in zip(sources, found, strict=True) for one in several
         ]
         log_probs = self._log_probs(pairs) if self._wants_scores else [None] * len(pairs)
         links = self._links(pairs) if options.align else [None] * len(pairs)
@@ -164,9 +169,7 @@ class LineDecoder:
             log_probs[i] = score.log_prob
         return log_probs
 
-    def _links(
-        self, pairs: Sequence[tuple[Source, Translation]]
-    ) -> list[Links]:
+    def _links(self, pairs: Sequence[tuple[Source, Translation]]) -> list[Links]:
         src = self._source_ids([source for source, _ in pairs])
         return align(self._translator, src, [one.tokens for _, one in pairs])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attn_cli.config import shown
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.parallel import pad
 from attn_cli.data.tokenizer import Tokenizer
@@ -17,7 +18,7 @@ from attn_cli.data.tokenizer_files import read_tokenizers
 from attn_cli.decode.ensemble import Ensemble
 from attn_cli.decode.search import Hypothesis, Request, search
 from attn_cli.decode.step import StepModel, StepOutput
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import AttnError, DataError, UsageError
 from attn_cli.memory import is_out_of_memory
 from attn_cli.models.directory import load_model
 
@@ -86,9 +87,11 @@ class Translator:
         src: tokenizer of the source.
         tgt: tokenizer of the target.
         device: where the models are.
+        say: is told, once, that memory is short.
     """
 
     def __init__(self, models: Sequence[Any], src: Tokenizer, tgt: Tokenizer) -> None:
+        self.say: Callable[[str], None] | None = None
         self.models = tuple(models)
         self.src = src
         self.tgt = tgt
@@ -110,7 +113,7 @@ class Translator:
         for path in (Path(part) for part in paths.split(",")):
             config, model = load_model(path, device)
             if config.task != "translate":
-                raise DataError(f"{path}: this model's task is {config.task}")
+                raise DataError(f"{path}: this model's task is {shown(config.task)}")
             src, tgt = read_tokenizers(path)
             model.check_vocabulary(src.vocab_size, tgt.vocab_size, str(path))
             models.append(model)
@@ -153,7 +156,7 @@ class Translator:
         self, requests: list[Request], options: SearchOptions, batch_tokens: int, seed: int
     ) -> list[list[Hypothesis]]:
         """Searches requests of like lengths; with half the rows if memory runs out."""
-        rows = batch_tokens // len(requests[-1].source)
+        rows = min(batch_tokens // len(requests[-1].source), len(requests) * options.width)
         while True:
             try:
                 return search(
@@ -165,10 +168,19 @@ class Translator:
                     forbidden_ids=self._never,
                     device=self.device,
                 )
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or rows <= options.width:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
                     raise
+                if rows <= options.width:
+                    raise AttnError(
+                        f"out of memory on {self.device} with one sentence of "
+                        f"{len(requests[-1].source):,} tokens; lower --beam, --max-len or "
+                        "--max-input"
+                    ) from error
             rows //= 2
+            if self.say:
+                self.say("a batch did not fit into memory; such batches are halved")
+                self.say = None
 
     def _texts(self, hypotheses: Sequence[Hypothesis]) -> list[Translation]:
         texts = self.tgt.decode([hypothesis.tokens for hypothesis in hypotheses])

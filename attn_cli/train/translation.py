@@ -24,18 +24,19 @@ from attn_cli.config.translation import CorpusOptions
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
 from attn_cli.data.parallel import PairReader
-from attn_cli.data.split import Rows, hold_out
+from attn_cli.data.split import Rows, count_shared, hold_out
 from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
 from attn_cli.data.tokenizer_files import read_tokenizers, write_tokenizers
 from attn_cli.data.tokenizer_training import VocabularySizeError, train_tokenizer
 from attn_cli.decode.translator import Source, Translator
 from attn_cli.errors import DataError
+from attn_cli.files import inside, writing
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
 from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig
 from attn_cli.models.sizes import PRESETS, choose_size, transformer_config
-from attn_cli.text import BadLines, Columns
+from attn_cli.text import BadLines, Columns, plural
 from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.objectives import TranslationObjective
@@ -95,12 +96,18 @@ class TranslationRecipe:
         if self._options.corpus.dev:
             columns = Columns.parse(self._stream.columns, 2)
             files = CorpusFiles((self._options.corpus.dev,), columns)
-            self._index(files, work, _DEV)
+            dev = self._index(files, work, _DEV)
+            if shared := count_shared(dev, corpus):
+                self._speaker.warn(
+                    f"{shared:,} of {plural(len(dev), 'dev pair')} are also trained on: the "
+                    "validation will be too good"
+                )
         else:
             held_out = hold_out(corpus, self._runtime.seed)
             if not len(held_out):
                 self._speaker.warn("too few distinct pairs to hold any out: they validate")
-        np.save(work / _HELD_OUT, held_out)
+        with writing(work / _HELD_OUT):
+            np.save(inside(work, _HELD_OUT), held_out)
         if not (output / CONFIG).exists():
             rows = Rows(len(corpus), held_out)
             write_tokenizers(output, *self._tokenizers(corpus, rows))
@@ -171,6 +178,7 @@ class TranslationRecipe:
         given = self._options.corpus.tokenizer
         if given:
             tokenizer = load_tokenizer(given)
+            tokenizer.require_specials(given)
             return tokenizer, tokenizer
         sides = [(0, 1)] if self._options.corpus.share_vocab else [(0,), (1,)]
         trained = [
