@@ -201,7 +201,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     for times in (100, 1000):
         (tmp_path / "big.txt").write_bytes(corpus() * times)
         command = [sys.executable, "-c", script, "tokenize", "train", str(tmp_path / "big.txt")]
-        command += ["--vocab-size", "200", "--sample-lines", "5000"]
+        command += ["--type", "bpe", "--vocab-size", "200", "--sample-lines", "5000"]
         command += ["-o", str(tmp_path / "tokenizer.model")]
         done = subprocess.run(command, capture_output=True, env=ENVIRONMENT)
         assert done.returncode == 0, done.stderr.decode()
