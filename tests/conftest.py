@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from program import TINY, inside, write_reversal
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,15 @@ def data_dir() -> Path:
     if not place.is_dir():
         pytest.skip("no data sets here; ATTN_DATA names their directory")
     return place
+
+
+@pytest.fixture(scope="session")
+def reversal_model(tmp_path_factory) -> Path:
+    """A model directory: a small transformer that the program itself taught to reverse words."""
+    place = tmp_path_factory.mktemp("reversal")
+    corpus = write_reversal(place / "train.tsv", 1200, seed=3)
+    pieces = ("--type", "bpe", "--vocab-size", 36)  # a word has several segmentations
+    recipe = (*pieces, "--dropout", 0, "--batch-tokens", 600, "--metric", "loss")
+    limits = ("--max-steps", 250, "--warmup", 30, "--validate-every", 250, "--ema", 0.97)
+    inside("train-mt", corpus, "-o", place / "model", *TINY, *recipe, *limits)
+    return place / "model"

@@ -1,0 +1,71 @@
+"""Two processes under torchrun on one machine (gloo): the same training as one process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from program import ENVIRONMENT, TINY, inside, write_reversal
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def torchrun(*arguments):
+    command = [*TORCHRUN, "-m", "attn_cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=600)
+
+
+def losses(folder):
+    lines = (folder / "train.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Batches of many sizes, some of a single pair: fewer than there are ranks."""
+    corpus = write_reversal(tmp_path / "train.tsv", 90, seed=6, longest=6)
+    with corpus.open("a") as file:
+        file.write("banu " * 30 + "\t" + "kevo " * 30 + "\n")
+    write_reversal(tmp_path / "dev.tsv", 5, seed=7)
+    return corpus
+
+
+def test_two_processes_train_as_one(tmp_path, corpus):
+    recipe = (
+        *(*TINY, "--type", "bpe", "--vocab-size", 36, "--dev", tmp_path / "dev.tsv"),
+        *("--dropout", 0, "--batch-tokens", 25, "--precision", "float32", "--metric", "loss"),
+        *("--max-steps", 30, "--validate-every", 1, "--warmup", 5, "--accumulate", 2),
+    )
+    inside("train-mt", corpus, "-o", tmp_path / "one", *recipe)
+    done = torchrun("train-mt", corpus, "-o", tmp_path / "two", *recipe)
+    said = done.stderr.decode()
+    assert done.returncode == 0, said
+    assert "Traceback" not in said
+
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert [entry["step"] for entry in two] == list(range(1, 31))
+    for alone, together in zip(one, two, strict=True):
+        assert together["epoch"] == alone["epoch"]
+        for name in ("train_loss", "train_nll", "dev_loss"):
+            assert together[name] == pytest.approx(alone[name], abs=1e-5)
+
+    # Rank 0 alone speaks and writes.
+    assert done.stdout.decode() == f"{tmp_path / 'two'}\n"
+    assert said.count("finished after 30 steps") == 1
+    assert said.count("step 30 ") == 1
+    names = [
+        sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+        for folder in (tmp_path / "one", tmp_path / "two")
+    ]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_refused_data_ends_all_processes(tmp_path):
+    bad = tmp_path / "bad.tsv"
+    bad.write_text("one column\n")
+    done = torchrun("train-mt", bad, "-o", tmp_path / "model", *TINY)
+    assert done.returncode != 0
+    assert done.stderr.decode().count("bad.tsv:1: 1 column, but column 2 is needed") == 1

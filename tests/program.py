@@ -1,0 +1,79 @@
+"""The program as a user runs it: in its own process, or in ours where pipes do not matter."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+COMMAND = [sys.executable, "-m", "attn_cli"]
+# The most hostile locale: the contract is UTF-8 all the same.
+ENVIRONMENT = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "OMP_NUM_THREADS": "1"}
+
+TINY = (
+    *("--d-model", 32, "--d-ff", 64, "--n-heads", 2, "--n-encoder-layers", 1),
+    *("--n-decoder-layers", 1, "--threads", 1, "--device", "cpu"),
+)
+
+
+@dataclass
+class Finished:
+    """What a run of the program left."""
+
+    status: int
+    out: bytes
+    said: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.decode().split("\n")[:-1]
+
+
+def checked(run: Finished, status: int) -> Finished:
+    assert run.status == status, run.said
+    assert "Traceback" not in run.said
+    return run
+
+
+def attn(*arguments: object, stdin: bytes = b"", status: int = 0) -> Finished:
+    """Runs `attn ARGUMENTS` in a process with real pipes."""
+    command = [*COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, env=ENVIRONMENT, timeout=600)
+    return checked(Finished(done.returncode, done.stdout, done.stderr.decode()), status)
+
+
+def inside(*arguments: object, stdin: bytes = b"", status: int = 0) -> Finished:
+    """Runs `attn ARGUMENTS` in this process, which has loaded PyTorch already."""
+    return checked(run_inside(*arguments, stdin=stdin), status)
+
+
+def run_inside(*arguments: object, stdin: bytes = b"") -> Finished:
+    """The same, whatever its status is."""
+    from attn_cli.cli import main
+
+    out, said = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["attn", *map(str, arguments)]),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+        mock.patch.object(sys, "stdout", out),
+        mock.patch.object(sys, "stderr", said),
+    ):
+        code = main()
+        out.flush()
+    return Finished(code, out.buffer.getvalue(), said.getvalue())
+
+
+def write_reversal(path: Path, size: int, seed: int, longest: int = 4) -> Path:
+    """A corpus of sentences, and the same with their words in reverse order."""
+    generator = random.Random(seed)
+    words = [a + b for a in ("ba", "ke", "li", "mo") for b in ("nu", "ra", "vo")]
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(size):
+            sentence = generator.choices(words, k=generator.randint(1, longest))
+            file.write(" ".join(sentence) + "\t" + " ".join(reversed(sentence)) + "\n")
+    return path

@@ -1,0 +1,261 @@
+"""The training loop with a tiny model and made-up batches: no files but the states it saves."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import nn
+
+from attn_cli.config.training import TrainingOptions
+from attn_cli.config.transformer import TransformerConfig
+from attn_cli.data.batching import Placed, Position
+from attn_cli.data.parallel import Seq2SeqBatch, pad
+from attn_cli.errors import AttnError
+from attn_cli.models import build_model
+from attn_cli.models.storage import load_tensors
+from attn_cli.train.checkpoints import Checkpoints
+from attn_cli.train.loop import Task, Trainer
+from attn_cli.train.monitor import Monitor
+from attn_cli.train.objectives import TranslationObjective
+from attn_cli.train.processes import Processes
+
+PAD, BOS, EOS, VOCAB = 0, 1, 2, 12
+
+
+class Said(list):
+    """What a training says."""
+
+    def say(self, text):
+        self.append(text)
+
+    warn = say
+
+    def progress(self):
+        return contextlib.nullcontext()
+
+
+class Recorder:
+    """An optimizer that only notes the gradients it is given."""
+
+    def __init__(self, model):
+        self.model = model
+        self.param_groups = [{"lr": 0.1, "params": list(model.parameters())}]
+        self.gradients = []
+
+    def step(self):
+        self.gradients.append([weight.grad.clone() for weight in self.model.parameters()])
+
+    def state_dict(self):
+        return {"state": {}, "param_groups": []}
+
+
+class Faulty(nn.Module):
+    """An objective that fails as `fault(call, batch, loss)` says."""
+
+    def __init__(self, objective, fault):
+        super().__init__()
+        self.objective = objective
+        self.fault = fault
+        self.calls = 0
+
+    def forward(self, batch):
+        self.calls += 1
+        loss, nll = self.objective(batch)
+        return self.fault(self.calls, batch, loss), nll
+
+
+@dataclass
+class Setting:
+    """A training on given batches, and what comes out of it."""
+
+    folder: object
+    batches: list
+    fault: object = None
+    figures: object = field(default_factory=lambda: itertools.repeat(1.0))
+    saved: list = field(default_factory=list)
+    said: Said = field(default_factory=Said)
+
+    def trainer(self, **options):
+        self.folder.mkdir(exist_ok=True)
+        torch.manual_seed(21)
+        sizes = {"d_model": 8, "d_ff": 12, "n_heads": 2, "n_encoder_layers": 1}
+        vocabulary = {"src_vocab": VOCAB, "tgt_vocab": VOCAB, "share_embeddings": True}
+        config = TransformerConfig(**sizes, n_decoder_layers=1, dropout=0.0, **vocabulary)
+        model = build_model("transformer", config)
+        objective = TranslationObjective(model, 0.1)
+        figures = iter(self.figures)
+        task = Task(
+            objective=Faulty(objective, self.fault) if self.fault else objective,
+            model=model,
+            stream=self._stream,
+            validate=lambda: {"loss": next(figures)},
+            save=lambda weights, meta: self.saved.append(
+                ({name: weight.detach().clone() for name, weight in weights.items()}, meta)
+            ),
+            fingerprint="made up",
+        )
+        chosen = TrainingOptions(**{"metric": "loss", "warmup": 0, **options})
+        monitor = Monitor(self.said, self.folder / "train.jsonl", None, active=True)
+        processes = Processes(0, 1, torch.device("cpu"))
+        return Trainer(task, chosen, processes, Checkpoints(self.folder), monitor)
+
+    def _stream(self, position):
+        for number in itertools.count(position.row):
+            batch = self.batches[number % len(self.batches)]
+            yield Placed(batch, Position(0, number + 1), (number + 1) / len(self.batches))
+
+    def gradients(self, **options):
+        """The gradients of the first update."""
+        trainer = self.trainer(max_steps=1, clip_norm=0.0, **options)
+        recorder = Recorder(trainer.task.model)
+        trainer.optimizers = [recorder]
+        trainer.fit()
+        return recorder.gradients[0]
+
+
+def batch_of(sizes, seed=0):
+    """Random pairs of these lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = [torch.randint(3, VOCAB, (n,), generator=generator).tolist() for n in sizes]
+    src_ids, src_mask = pad([[*row, EOS] for row in rows], PAD)
+    tgt_ids, tgt_mask = pad([[BOS, *row, EOS] for row in rows], PAD)
+    return Seq2SeqBatch(src_ids, src_mask, tgt_ids, tgt_mask[:, 1:])
+
+
+SIZES = [1, 1, 2, 9, 3, 5, 7, 4]
+
+
+def assert_alike(gradients, expected):
+    for one, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_accumulated_small_batches_have_the_gradient_of_one_big_batch(tmp_path):
+    """Whatever their sizes: not a mean of means."""
+    whole = batch_of(SIZES)
+    parts = [whole.rows(part) for part in (slice(0, 1), slice(1, 5), slice(5, 6), slice(6, 8))]
+    expected = Setting(tmp_path / "whole", [whole]).gradients()
+    assert any(gradient.any() for gradient in expected)
+    found = Setting(tmp_path / "parts", parts).gradients(accumulate=4)
+    assert_alike(found, expected)
+
+
+def no_memory_above(limit):
+    def fault(call, batch, loss):
+        if len(batch) > limit:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return loss
+
+    return fault
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path):
+    batch = batch_of(SIZES)
+    expected = Setting(tmp_path / "whole", [batch]).gradients()
+    halved = Setting(tmp_path / "halved", [batch], no_memory_above(2))
+    assert_alike(halved.gradients(), expected)
+    assert len([text for text in halved.said if "halved" in text]) == 1
+
+
+def test_a_single_pair_that_does_not_fit_ends_the_run_with_a_remedy(tmp_path):
+    setting = Setting(tmp_path, [batch_of(SIZES)], no_memory_above(0))
+    with pytest.raises(AttnError, match=r"out of memory on cpu with 1 sent.*lower --batch-tokens"):
+        setting.trainer(max_steps=1).fit()
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
+    def fault(call, batch, loss):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        Setting(tmp_path, [batch_of(SIZES)], fault).trainer(max_steps=1).fit()
+
+
+def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path):
+    batches = [batch_of(SIZES, seed) for seed in range(4)]
+    setting = Setting(
+        tmp_path, batches, lambda call, batch, loss: loss * math.nan if call in (2, 3) else loss
+    )
+    progress = setting.trainer(max_steps=4, validate_every=4).fit()
+    assert (progress.step, progress.skipped, progress.skipped_in_a_row) == (4, 2, 0)
+    weights, _ = setting.saved[-1]
+    assert all(weight.isfinite().all() for weight in weights.values())
+    assert [text.split(":")[0] for text in setting.said if "not finite" in text] == [
+        "step 2",
+        "step 3",
+    ]
+
+
+def test_a_run_that_stays_not_finite_stops_with_the_cause(tmp_path):
+    setting = Setting(tmp_path, [batch_of(SIZES)], lambda call, batch, loss: loss * math.inf)
+    with pytest.raises(AttnError, match=r"6 updates in a row were not finite.*Lower --lr"):
+        setting.trainer(max_steps=50).fit()
+
+
+def test_patience_ends_a_run_and_the_best_weights_stay(tmp_path):
+    setting = Setting(tmp_path, [batch_of(SIZES)], figures=[3.0, 2.0, 2.5, 2.0, 2.1, 9.0])
+    progress = setting.trainer(max_steps=60, validate_every=2, patience=3).fit()
+    assert progress.finished == "no better validation in 3"
+    assert progress.step == 10
+    assert [meta["step"] for _, meta in setting.saved] == [2, 4]
+
+
+def test_the_average_of_the_best_weights_is_saved_at_the_end(tmp_path):
+    setting = Setting(tmp_path, [batch_of(SIZES)], figures=[3.0, 1.0, 4.0, 2.0])
+    trainer = setting.trainer(max_steps=4, validate_every=1, keep_best=2, average=2)
+    trainer.fit()
+    best = sorted(tmp_path.glob("best-*.safetensors"))
+    assert [int(path.stem.split("-")[1]) for path in best] == [2, 4]
+    second, fourth = (load_tensors(path)[0] for path in best)
+    weights, meta = setting.saved[-1]
+    assert sorted(meta["average_of_steps"]) == [2, 4]
+    assert set(weights) == set(second)
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, (second[name] + fourth[name]) / 2)
+
+
+def test_validated_and_saved_weights_are_the_averaged_ones(tmp_path):
+    setting = Setting(tmp_path, [batch_of(SIZES)])
+    trainer = setting.trainer(max_steps=3, validate_every=3, ema=0.9)
+    trainer.fit()
+    weights, _ = setting.saved[-1]
+    averages = trainer.average.tensors()
+    for name, _ in trainer.task.model.named_parameters():
+        assert torch.equal(weights[name], averages[f"average.{name}"])
+    assert any(not torch.equal(weights[n], w) for n, w in trainer.task.model.named_parameters())
+
+
+def test_the_gradient_norm_is_clipped_over_all_weights_together(tmp_path):
+    setting = Setting(tmp_path, [batch_of(SIZES)])
+    trainer = setting.trainer(max_steps=1, clip_norm=0.01)
+    recorder = Recorder(trainer.task.model)
+    trainer.optimizers = [recorder]
+    trainer.fit()
+    total = math.sqrt(sum(float(g.square().sum()) for g in recorder.gradients[0]))
+    assert total == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("damaged", ["newest", "all"])
+def test_a_damaged_state_falls_back_to_the_one_before_it(tmp_path, damaged):
+    def setting():
+        return Setting(tmp_path, [batch_of(SIZES, seed) for seed in range(3)])
+
+    setting().trainer(max_steps=4, validate_every=2).fit()
+    states = sorted(tmp_path.glob("state-*"))
+    assert len(states) == 2
+    for path in states[-1:] if damaged == "newest" else states:
+        path.write_bytes(path.read_bytes()[:-1])
+    again = setting()
+    trainer = again.trainer(max_steps=6, validate_every=2)
+    if damaged == "all":
+        with pytest.raises(AttnError, match="no saved state is usable; --overwrite"):
+            trainer.fit()
+        return
+    assert trainer.fit().step == 6
+    assert any("trying the state saved before it" in text for text in again.said)
+    assert "continuing after step 2" in again.said

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from attn_cli.config.training import TrainingOptions
+from attn_cli.config.transformer import TransformerConfig
+from attn_cli.models import build_model
+from attn_cli.train.averaging import MovingAverage
+from attn_cli.train.optim import (
+    Muon,
+    build_optimizers,
+    learning_rate_factor,
+    orthogonalized,
+    set_learning_rate,
+)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(9)
+
+
+def transformer(**changes):
+    sizes = {
+        "d_model": 8,
+        "d_ff": 12,
+        "n_heads": 2,
+        "n_encoder_layers": 1,
+        "n_decoder_layers": 1,
+        "dropout": 0.0,
+        "src_vocab": 10,
+        "tgt_vocab": 10,
+        "share_embeddings": True,
+        "positions": "learned",
+        "max_positions": 6,
+    }
+    return build_model("transformer", TransformerConfig(**{**sizes, **changes}))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (5, 12), (12, 5), (32, 32)])
+def test_orthogonalization_keeps_singular_vectors_and_brings_values_near_one(shape):
+    u, _, vt = torch.linalg.svd(torch.randn(3, *shape), full_matrices=False)
+    values = torch.linspace(0.2, 3.0, min(shape))
+    found = orthogonalized(u * values @ vt)
+    in_their_basis = u.mT @ found @ vt.mT
+    diagonal = in_their_basis.diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(in_their_basis, torch.diag_embed(diagonal), atol=1e-3, rtol=0)
+    assert diagonal.min() > 0.6
+    assert diagonal.max() < 1.3
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4)])
+def test_the_first_update_of_muon_is_the_orthogonal_factor_of_the_gradient(shape):
+    weight = nn.Parameter(torch.randn(shape))
+    before, gradient = weight.detach().clone(), torch.randn(shape)
+    weight.grad = gradient.clone()
+    Muon([weight], lr=0.1, weight_decay=0.5).step()
+    step = 0.1 * math.sqrt(max(1, shape[0] / shape[1])) * orthogonalized(gradient[None])[0]
+    torch.testing.assert_close(
+        weight.detach(), before * (1 - 0.1 * 0.5) - step, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_stack_of_matrices_is_updated_as_each_of_them_alone():
+    stack = nn.Parameter(torch.randn(3, 4, 4))
+    single = [nn.Parameter(matrix.clone()) for matrix in stack.detach()]
+    together, apart = Muon([stack], lr=0.1), [Muon([one], lr=0.1) for one in single]
+    for _ in range(3):  # so that momentum counts
+        stack.grad = torch.randn(3, 4, 4)
+        for one, gradient in zip(single, stack.grad, strict=True):
+            one.grad = gradient.clone()
+        for optimizer in (together, *apart):
+            optimizer.step()
+    torch.testing.assert_close(stack.detach(), torch.stack([one.detach() for one in single]))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_matrices_of_layers_are_muons_and_everything_else_adamws(tied):
+    model = transformer(tie_embeddings=tied)
+    muon, adamw = build_optimizers(model, TrainingOptions(weight_decay=0.1))
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    taken = [[names[id(w)] for g in o.param_groups for w in g["params"]] for o in (muon, adamw)]
+    assert sorted(taken[0] + taken[1]) == sorted(names.values())
+    assert all(name.startswith(("encoder.layers", "decoder.layers")) for name in taken[0])
+    assert all(model.get_parameter(name).dim() >= 2 for name in taken[0])
+    for name in taken[1]:
+        outside = ("embedding", "output", "positions")
+        assert model.get_parameter(name).dim() < 2 or any(word in name for word in outside), name
+    decayed = [g["weight_decay"] for o in (muon, adamw) for g in o.param_groups if g["params"]]
+    assert sorted(decayed) == [0.0, 0.1]
+
+
+def test_adamw_alone_decays_matrices_and_nothing_else():
+    model = transformer()
+    options = TrainingOptions(optimizer="adamw", weight_decay=0.1)
+    (adamw,) = build_optimizers(model, options)
+    groups = {group["weight_decay"]: group["params"] for group in adamw.param_groups}
+    assert set(groups) == {0.0, 0.1}
+    assert all(weight.dim() >= 2 for weight in groups[0.1])
+    assert sum(map(len, groups.values())) == len(list(model.parameters()))
+
+
+def test_each_optimizer_follows_the_factor_from_its_own_peak():
+    optimizers = build_optimizers(transformer(), TrainingOptions(lr=0.004, matrix_lr=0.02))
+    for factor in (0.5, 0.1, 1.0):  # never from the rate before
+        set_learning_rate(optimizers, factor)
+        rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+        assert rates == pytest.approx([0.02 * factor] + [0.004 * factor] * (len(rates) - 1))
+
+
+def factors(steps, **options):
+    chosen = TrainingOptions(**options)
+    return [learning_rate_factor(step, step / steps, chosen) for step in range(steps)]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_schedules_warm_up_and_come_down(schedule):
+    found = factors(100, schedule=schedule, warmup=10)
+    assert found[0] == pytest.approx(0.1)
+    assert found[:9] == sorted(found[:9])
+    after = found[10:]
+    assert after == sorted(after, reverse=True)
+    half = {"linear": 0.5, "cosine": 0.5, "constant": 1.0}[schedule]
+    assert found[50] == pytest.approx(half)
+    ends = {"linear": 0.01, "cosine": (1 - math.cos(math.pi / 100)) / 2, "constant": 1.0}
+    assert found[99] == pytest.approx(ends[schedule])
+    assert factors(10, schedule=schedule, warmup=0)[0] == 1.0
+
+
+def test_inverse_square_root_is_the_published_schedule_scaled_to_its_peak():
+    """Vaswani et al. 2017, eq. 3: d^-0.5 min(s^-0.5, s w^-1.5), s from 1."""
+    found = factors(200, schedule="inverse-sqrt", warmup=40)
+    published = [min(s**-0.5, s * 40**-1.5) for s in range(1, 201)]
+    assert found == pytest.approx([value * 40**0.5 for value in published])
+
+
+def test_moving_average_follows_its_formula_and_gives_the_weights_back():
+    model = nn.Linear(3, 2)
+    average = MovingAverage(model, 0.6)
+    expected = model.weight.detach().clone()
+    for step in range(12):
+        with torch.no_grad():
+            model.weight.add_(torch.randn(2, 3))
+        average.update(step)
+        decay = min(0.6, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+    own = model.weight.detach().clone()
+    with average.applied():
+        torch.testing.assert_close(model.weight.detach(), expected)
+    assert torch.equal(model.weight, own)
+    other = MovingAverage(nn.Linear(3, 2), 0.6)
+    other.load(average.tensors())
+    torch.testing.assert_close(other.tensors()["average.weight"], expected)
+
+
+def test_without_decay_the_average_is_the_weights():
+    model = nn.Linear(2, 2)
+    average = MovingAverage(model, 0.0)
+    average.update(0)
+    before = model.weight.detach().clone()
+    with average.applied():
+        assert torch.equal(model.weight, before)
+    assert average.tensors() == {}
