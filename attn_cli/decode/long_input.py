@@ -16,8 +16,11 @@ def split_long(text: str, tokenizer: Tokenizer, limit: int) -> list[str]:
     """Cuts a text into parts of at most `limit` tokens; the parts joined by spaces are the text.
 
     Whole sentences are gathered while they fit; a sentence that is too long is cut between words,
-    and a word that is too long between characters. A text that fits is returned as it is.
+    and a word that is too long between characters. A text that fits is returned as it is; a blank
+    one, however long, as one empty part.
     """
+    if not text.strip():
+        return [""]
     if len(text) <= limit or _fits(text, tokenizer, limit):
         return [text]
     return list(_gathered(_pieces(text, tokenizer, limit), limit))
