@@ -32,7 +32,7 @@ class TrainingOptions:
     max_time: str | None = option(None, "Stop after this long: 90s, 30m, 2h.")
     optimizer: str = option("muon", "Optimizer of the matrices.", choices=("muon", "adamw"))
     lr: float = option(0.004, "Peak learning rate of AdamW.", low=0.0)
-    matrix_lr: float = option(0.02, "Peak learning rate of Muon.", low=0.0)
+    matrix_lr: float = option(0.015, "Peak learning rate of Muon.", low=0.0)
     weight_decay: float = option(0.0, "Decoupled weight decay of matrices.", low=0.0)
     warmup: int = option(200, "Updates of linear warm-up.", low=0)
     schedule: str = option(
