@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
+from attn_cli.data.tokenizer import FILE_NAMES, Tokenizer, load_tokenizer
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically
 
-_NAMES = ("tokenizer.model", "vocab.txt", "tokenizer.json")
 _SOURCE = "src."  # begins the name of the source's own tokenizer
 
 
@@ -27,15 +26,17 @@ def read_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     """
     shared = _find(folder, "")
     if shared is None:
-        raise DataError(f"{folder}: no tokenizer ({', '.join(_NAMES)}) in the model directory")
+        raise DataError(f"{folder}: no tokenizer ({', '.join(FILE_NAMES)}) in the model directory")
     tgt = _load(shared)
     own = _find(folder, _SOURCE)
     return (_load(own) if own else tgt), tgt
 
 
-def has_tokenizers(folder: Path) -> bool:
-    """Whether a tokenizer has been written there."""
-    return _find(folder, "") is not None
+def remove_tokenizers(folder: Path) -> None:
+    """Removes what `write_tokenizers` writes."""
+    for name in FILE_NAMES:
+        (folder / name).unlink(missing_ok=True)
+        (folder / (_SOURCE + name)).unlink(missing_ok=True)
 
 
 def _load(file: Path) -> Tokenizer:
@@ -45,5 +46,5 @@ def _load(file: Path) -> Tokenizer:
 
 
 def _find(folder: Path, prefix: str) -> Path | None:
-    found = (prefix + name for name in _NAMES if (folder / (prefix + name)).exists())
+    found = (prefix + name for name in FILE_NAMES if (folder / (prefix + name)).exists())
     return next((inside(folder, name) for name in found), None)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
+from attn_cli.data.tokenizer_files import remove_tokenizers
 from attn_cli.errors import UsageError
 from attn_cli.files import remove_leftovers
 from attn_cli.memory import keep_freed_memory
@@ -198,9 +199,8 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 def _remove_training(output: Path) -> None:
     """Removes what a training writes, and nothing else."""
-    names = ("tokenizer.model", "vocab.txt", "tokenizer.json")
-    tokenizers = [prefix + name for name in names for prefix in ("", "src.")]
-    for name in (CONFIG, WEIGHTS, LOG, *tokenizers):
+    remove_tokenizers(output)
+    for name in (CONFIG, WEIGHTS, LOG):
         (output / name).unlink(missing_ok=True)
     for path in (output / _CHECKPOINTS).glob("*"):
         if path.name != "lock" and not path.is_dir():
