@@ -54,6 +54,8 @@ def _register(arguments: list[str]) -> None:
     Their modules import no torch, their bodies do; yet the options of four commands take longer to
     build than a short file to score.
     """
+    app.registered_commands.clear()  # of an earlier call in the same process
+    app.registered_groups.clear()
     wanted = [name for name in COMMANDS if name == (arguments or [""])[0]] or list(COMMANDS)
     for name in wanted:
         module, attribute = COMMANDS[name].split(":")
