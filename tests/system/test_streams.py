@@ -63,7 +63,7 @@ def test_every_line_is_answered_in_place_through_real_pipes(model):
     assert lenient.out == run.out
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.one_of(
@@ -78,7 +78,7 @@ def test_any_bytes_give_as_many_lines_and_the_bad_ones_are_named(model, raw_line
     raw_lines = [raw.replace(b"\n", b"") for raw in raw_lines] + [b"\xff", b"limo\t end"]
     stdin = b"".join(raw + b"\n" for raw in raw_lines)
     options = ("--greedy", "--max-len", 4)
-    run = attn("decode", *model, *options, stdin=stdin, status=3)
+    run = inside("decode", *model, *options, stdin=stdin, status=3)
     bad = []
     assert len(run.lines) == len(raw_lines)
     for number, (raw, answer) in enumerate(zip(raw_lines, run.lines, strict=True), 1):
