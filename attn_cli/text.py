@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import AttnError, DataError, UsageError
 
 LINE_LIMIT = 16 << 20  # bytes; a longer line is answered as unusable instead of filling the memory
 _CHUNK = 1 << 20
@@ -309,12 +309,28 @@ class LineWriter:
         self._out = sys.stdout.buffer
 
     def write(self, *fields: str) -> None:
-        """Writes one line of tab-separated fields."""
-        self._out.write("\t".join(fields).encode("utf-8", "replace") + b"\n")
+        """Writes one line of tab-separated fields.
+
+        Raises:
+            AttnError: standard output is full or broken; a reader that left is a BrokenPipeError.
+        """
+        try:
+            self._out.write("\t".join(fields).encode("utf-8", "replace") + b"\n")
+        except OSError as error:
+            raise _stdout_error(error) from error
 
     def flush(self) -> None:
-        """Hands everything written to the reader."""
-        self._out.flush()
+        """Hands everything written to the reader; raises what `write` does."""
+        try:
+            self._out.flush()
+        except OSError as error:
+            raise _stdout_error(error) from error
+
+
+def _stdout_error(error: OSError) -> Exception:
+    if isinstance(error, BrokenPipeError):
+        return error
+    return AttnError(f"standard output: {error.strerror or error}")
 
 
 def one_field(text: str) -> str:

@@ -17,6 +17,7 @@ def exit_status(command: Callable[[], object]) -> int:
     0 done, 1 failed, 2 wrong usage, 3 input data refused, 130 interrupted, 143 terminated; a
     reader of stdout that has read enough gives SIGPIPE's own status.
     """
+    status = 0
     try:
         _hold_standard_streams()
         status = _run(command)
@@ -27,7 +28,7 @@ def exit_status(command: Callable[[], object]) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         _abandon_stdout()
-        return _failed(f"standard output: {error.strerror or error}", 1)
+        return status or _failed(f"standard output: {error.strerror or error}", 1)
     except AttnError as error:
         return _failed(str(error), error.exit_code)
 

@@ -248,6 +248,7 @@ class Trainer:
             elif self.options.patience and progress.since_best >= self.options.patience:
                 progress.finished = f"no better validation in {self.options.patience}"
             save = True
+            (signal_number,) = self.processes.agree(signals.received)
         if save or signal_number:
             self._save()
         if signal_number and not progress.finished:

@@ -23,7 +23,7 @@ from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
 from attn_cli.data.tokenizer_files import remove_tokenizers
 from attn_cli.errors import UsageError
-from attn_cli.files import remove_leftovers
+from attn_cli.files import inside, remove_leftovers
 from attn_cli.memory import keep_freed_memory
 from attn_cli.models.directory import (
     CONFIG,
@@ -127,7 +127,7 @@ def _train(
 ) -> None:
     checkpoints = Checkpoints(output / _CHECKPOINTS)
     board = options.output.tensorboard
-    monitor = Monitor(speaker, output / LOG, board, active=processes.is_main)
+    monitor = Monitor(speaker, inside(output, LOG), board, active=processes.is_main)
     training = plan.training
     if options.output.dry_run:
         training = dataclasses.replace(
