@@ -8,9 +8,10 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.tokenizing import DEFAULT_VOCAB_SIZE, TokenizerOptions
 from attn_cli.data.huggingface_tokenizer import WordPieceTokenizer, wordpiece_engine
 from attn_cli.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from attn_cli.data.subword_sampling import SPACE_MARK
@@ -48,6 +49,7 @@ def train_tokenizer(
     seed: int,
     threads: int | None,
     say: Callable[[str], None],
+    usual_size: int = DEFAULT_VOCAB_SIZE,
 ) -> Tokenizer:
     """Trains a tokenizer; the same texts, options, seed and threads give the same bytes.
 
@@ -58,9 +60,11 @@ def train_tokenizer(
         threads: of SentencePiece's unigram training. None takes a fixed number, so that the result
             does not depend on the machine.
         say: is told when the sample was not the whole, and when the vocabulary remained smaller.
+        usual_size: of the vocabulary where the options name none; a text that does not allow it
+            gets the nearest size that it allows.
 
     Raises:
-        VocabularySizeError: the vocabulary is too large or too small for the text.
+        VocabularySizeError: the vocabulary asked for is too large or too small for the text.
         DataError: there is no text.
     """
     sample, count = reservoir(texts, options.sample_lines, SAMPLE_CHARS, seed)
@@ -69,16 +73,25 @@ def train_tokenizer(
     segments = [segment for text in sample for segment in _segments(text)]
     if not segments:
         raise DataError("there is no text to train a tokenizer on: all lines are blank")
-    if options.type == "wordpiece":
-        tokenizer: Tokenizer = _train_wordpiece(segments, options)
-    else:
-        tokenizer = _train_sentencepiece(segments, options, threads or _THREADS)
-    if tokenizer.vocab_size < options.n_pieces:
-        size, wanted = tokenizer.vocab_size, options.n_pieces
-        say(
-            f"tokenizer: the text has {size:,} pieces of type {options.type}, fewer than {wanted:,}"
-        )
+    decided = replace(options, vocab_size=options.vocab_size or usual_size)
+    try:
+        tokenizer = _train(segments, decided, threads)
+    except VocabularySizeError as error:
+        if options.vocab_size or not error.possible:
+            raise
+        decided = replace(decided, vocab_size=error.possible)
+        tokenizer = _train(segments, decided, threads)
+    size, wanted = tokenizer.vocab_size, options.vocab_size or usual_size
+    if size != wanted:
+        compared = "has {}, fewer" if size < wanted else "needs {}, more"
+        say(f"tokenizer: the text {compared.format(plural(size, 'piece'))} than {wanted:,}")
     return tokenizer
+
+
+def _train(segments: list[str], options: TokenizerOptions, threads: int | None) -> Tokenizer:
+    if options.type == "wordpiece":
+        return _train_wordpiece(segments, options)
+    return _train_sentencepiece(segments, options, threads or _THREADS)
 
 
 def reservoir(

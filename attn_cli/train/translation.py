@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from attn_cli.data.parallel import PairReader
 from attn_cli.data.split import Rows, count_shared, hold_out
 from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
 from attn_cli.data.tokenizer_files import read_tokenizers, write_tokenizers
-from attn_cli.data.tokenizer_training import VocabularySizeError, train_tokenizer
+from attn_cli.data.tokenizer_training import train_tokenizer
 from attn_cli.decode.translator import Source, Translator
 from attn_cli.errors import DataError
 from attn_cli.files import inside, writing
@@ -181,29 +181,20 @@ class TranslationRecipe:
             tokenizer.require_specials(given)
             return tokenizer, tokenizer
         sides = [(0, 1)] if self._options.corpus.share_vocab else [(0,), (1,)]
-        trained = [
-            self._train_tokenizer(partial(_texts, corpus, rows, side), len(rows)) for side in sides
-        ]
+        trained = [self._train_tokenizer(_texts(corpus, rows, side), len(rows)) for side in sides]
         return trained[0], trained[-1]
 
-    def _train_tokenizer(self, texts: Callable[[], Iterator[str]], n_pairs: int) -> Tokenizer:
+    def _train_tokenizer(self, texts: Iterator[str], n_pairs: int) -> Tokenizer:
         """A tokenizer of the size asked for, or of the largest useful size that the text allows."""
-        options = self._options.tokenizer
         size, _ = choose_size(self._options.size.size, n_pairs, on_gpu=torch.cuda.is_available())
-        wanted = options.vocab_size or PRESETS[size].vocab_size
-        train = partial(
-            train_tokenizer,
+        return train_tokenizer(
+            texts,
+            self._options.tokenizer,
             seed=self._runtime.seed,
             threads=self._runtime.threads,
             say=self._speaker.say,
+            usual_size=PRESETS[size].vocab_size,
         )
-        try:
-            return train(texts(), dataclasses.replace(options, vocab_size=wanted))
-        except VocabularySizeError as error:
-            if options.vocab_size or not error.possible:
-                raise
-            self._speaker.say(f"vocabulary of {error.possible:,}: this text has no more pieces")
-            return train(texts(), dataclasses.replace(options, vocab_size=error.possible))
 
     def _dev(
         self, work: Path, corpus: Corpus, held_out: NDArray[np.int64]

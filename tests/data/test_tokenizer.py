@@ -241,6 +241,12 @@ class TestTraining:
         smallest = caught.value.possible
         assert train(type=kind, vocab_size=smallest).vocab_size == smallest
 
+    @pytest.mark.parametrize("kind", ["bpe", "unigram"])
+    def test_usual_size_gives_way_to_what_the_text_allows(self, kind):
+        with pytest.raises(VocabularySizeError) as caught:
+            train(type=kind, vocab_size=100_000)
+        assert train(type=kind, vocab_size=None).vocab_size == caught.value.possible
+
     @pytest.mark.parametrize("texts", [[], [""], [" ", "\t"], ["\x00\x01"]])
     @pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
     def test_no_text_is_refused(self, kind, texts):
