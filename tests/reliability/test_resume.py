@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from conftest import RECIPE, Lives, Training, undisturbed
+from lived import RECIPE, Lives, Training, undisturbed
 from program import TINY, write_reversal
 
 MOMENTS = {
