@@ -6,14 +6,16 @@ import torch
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.errors import UsageError
+from attn_cli.memory import keep_freed_memory
 
 
 def set_up(runtime: RuntimeOptions, local_rank: int = 0) -> torch.device:
-    """Sets seed and threads, and picks the device; `auto` takes a GPU where there is one.
+    """Sets seed, threads and memory, and picks the device; `auto` takes a GPU where there is one.
 
     Raises:
         UsageError: the device is not there.
     """
+    keep_freed_memory()
     torch.manual_seed(runtime.seed)
     if runtime.threads:
         torch.set_num_threads(runtime.threads)

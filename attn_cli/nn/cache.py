@@ -77,11 +77,19 @@ class KeyValueCache:
 
     def select(self, rows: Tensor) -> KeyValueCache:
         """Rows in a new order, repeated or left out. Shape: rows (R',)."""
-        return dataclasses.replace(
-            self,
-            layers=tuple(None if x is None else x.index_select(1, rows) for x in self.layers),
-            starts=None if self.starts is None else self.starts[rows],
-            rows=len(rows),
+        starts = None if self.starts is None else self.starts[rows]
+        # Columns that only rows now gone had filled; without cutting them off, a batch that keeps
+        # being refilled would carry the history of every sentence that ever was in it.
+        dead = int(starts.min()) if starts is not None and len(rows) else 0
+        dead = dead if dead >= _BLOCK else 0
+        return KeyValueCache(
+            tuple(
+                None if x is None else x[:, :, :, dead:].index_select(1, rows) for x in self.layers
+            ),
+            None if starts is None else starts - dead,
+            len(rows),
+            self.length - dead,
+            self.device,
         )
 
     def merge(self, other: KeyValueCache) -> KeyValueCache:

@@ -24,7 +24,6 @@ from attn_cli.config.training import OutputOptions, TrainingOptions
 from attn_cli.data.tokenizer_files import remove_tokenizers
 from attn_cli.errors import UsageError
 from attn_cli.files import inside, remove_leftovers
-from attn_cli.memory import keep_freed_memory
 from attn_cli.models.directory import (
     CONFIG,
     WEIGHTS,
@@ -95,7 +94,6 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path 
     Raises:
         AttnError: data, options, devices or the output directory do not allow it.
     """
-    keep_freed_memory()
     processes = Processes.join(options.runtime)
     output = Path(options.output.output or os.environ.get("ATTN_MODEL") or "attn-model")
     with contextlib.ExitStack() as stack:
