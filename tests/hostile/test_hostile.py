@@ -77,7 +77,12 @@ def test_the_sound_model_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["weights: data cut", "config.json: a pipe", "tokenizer.model: random bytes"]
+    "name",
+    [
+        "config.json: a pipe",
+        pytest.param("weights: data cut", marks=pytest.mark.slow),
+        pytest.param("tokenizer.model: random bytes", marks=pytest.mark.slow),
+    ],
 )
 def test_the_program_itself_refuses(name: str, tmp_path: Path) -> None:
     write_sound_model(tmp_path / "model")

@@ -70,7 +70,12 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+SELDOM = ("empty", "foreign", "of another model")
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(d, marks=[pytest.mark.slow] if d in SELDOM else []) for d in DAMAGES]
+)
 def test_a_damaged_state_is_named_and_the_one_before_it_used(
     damage: str, stopped: Path, lives: Lives, training: Training, tmp_path: Path
 ) -> None:
@@ -110,7 +115,7 @@ def test_a_state_that_leads_elsewhere_is_not_followed(
     assert training.is_what_became_of(output)
 
 
-@pytest.mark.parametrize("at", [1, 4, 9])
+@pytest.mark.parametrize("at", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 9))])
 def test_a_full_disk_stops_with_the_cause_and_spoils_nothing(
     at: int, lives: Lives, training: Training, tmp_path: Path
 ) -> None:
@@ -178,8 +183,16 @@ def test_a_second_training_in_one_directory_is_refused_and_a_stale_lock_is_not(
     assert training.is_what_became_of(output)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-@pytest.mark.parametrize("kind", ["when signalled", "when signalled in a validation"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("SIGINT", "when signalled"),
+        ("SIGTERM", "when signalled in a validation"),
+        pytest.param("SIGHUP", "when signalled", marks=pytest.mark.slow),
+        pytest.param("SIGTERM", "when signalled", marks=pytest.mark.slow),
+        pytest.param("SIGINT", "when signalled in a validation", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_saves_first(
     name: str, kind: str, lives: Lives, training: Training, tmp_path: Path
 ) -> None:

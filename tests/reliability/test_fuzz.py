@@ -19,7 +19,7 @@ from attn_cli.models.storage import load_tensors
 from attn_cli.text import Columns, LineReader
 
 fuzz = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

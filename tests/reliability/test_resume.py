@@ -20,7 +20,7 @@ MOMENTS = {
     "after a checkpoint": 7,
     "at the end": 1,
 }
-FAST = ("in an accumulation window", "while a file is written", "after the log", "at the end")
+FAST = ("in an accumulation window", "while a file is written")
 
 
 def kill_and_continue(kind: str, lives: Lives, training: Training, output: Path) -> None:
