@@ -46,7 +46,6 @@ class Task:
         stream: endless placed batches from a position on.
         validate: figures of the current weights on the dev data, e.g. {"loss": 2.1, "bleu": 30.2}.
         save: writes the weights to use into the model directory.
-        fingerprint: of the data; a state resumes only on the same.
     """
 
     objective: nn.Module
@@ -54,7 +53,6 @@ class Task:
     stream: Callable[[Position], Generator[Placed, None, None]]
     validate: Callable[[], dict[str, float]]
     save: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
-    fingerprint: str
 
 
 @dataclass
@@ -328,7 +326,7 @@ class Trainer:
         self._saved_at = time.monotonic()
         tensors = self._state().tensors(self.processes)
         if self.processes.is_main:
-            meta = {"progress": self.progress.to_meta(), "fingerprint": self.task.fingerprint}
+            meta = {"progress": self.progress.to_meta()}
             self.checkpoints.save_state(self.progress.step, tensors, meta)
             self.checkpoints.keep_best([step for _, step in self.progress.best])
 
@@ -339,11 +337,6 @@ class Trainer:
             self.monitor.cut_log(0)
             return
         tensors, meta = loaded
-        if meta["fingerprint"] != self.task.fingerprint:
-            raise AttnError(
-                f"{self.checkpoints.folder}: the saved state was trained on other data; give the "
-                "same corpus to continue, or --overwrite to start afresh"
-            )
         self._state().load(tensors, self.processes)
         self.progress = Progress.from_meta(meta["progress"])
         self.monitor.resumed(self.progress)
@@ -352,7 +345,6 @@ class Trainer:
         """Why a whole state can't be continued from here, if it can't."""
         try:
             Progress.from_meta(meta["progress"])
-            str(meta["fingerprint"])
         except (KeyError, TypeError, ValueError):
             return "its progress is not what this version of attn writes"
         return self._state().problem(tensors)

@@ -39,6 +39,7 @@ from attn_cli.train.monitor import LOG, Monitor, Speaker
 from attn_cli.train.processes import Processes
 
 _CHECKPOINTS = "checkpoints"
+DATA = "data"  # beside the saved options in config.json: the fingerprint of the corpus
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path 
     """
     processes = Processes.join(options.runtime)
     output = Path(options.output.output or os.environ.get("ATTN_MODEL") or "attn-model")
+    before: ModelConfig | None = None
     with contextlib.ExitStack() as stack:
         stack.callback(processes.leave)
         if options.output.dry_run:
@@ -105,18 +107,18 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path 
             stack.enter_context(locked(work))
             remove_leftovers(work)
             remove_leftovers(output)
-        done = processes.is_main and _is_finished(output, options)
-        if processes.agree(done)[0]:
-            if processes.is_main:
-                Checkpoints(work).clear_states()  # it may have been killed while it did so
-                speaker.say(f"{output}: this training has finished; --overwrite starts it afresh")
-            return output if processes.is_main else None
-        if processes.is_main:
+            before = _earlier(output, options)
             recipe.prepare(output, work)
         processes.agree()
         plan = recipe.open(output, work, processes)
-        torch.manual_seed(options.runtime.seed + processes.rank)  # ranks drop out differently
-        _train(plan, options, output, processes, speaker)
+        done = processes.is_main and _is_finished(before, plan, output)
+        if processes.agree(done)[0]:
+            if processes.is_main:
+                Checkpoints(work).clear_states()
+                speaker.say(f"{output}: this training has finished; --overwrite starts it afresh")
+        else:
+            torch.manual_seed(options.runtime.seed + processes.rank)  # ranks drop out differently
+            _train(plan, options, output, processes, speaker)
     return output if processes.is_main and not options.output.dry_run else None
 
 
@@ -161,25 +163,40 @@ def save_weights_to(output: Path) -> Any:
     return save
 
 
-def _is_finished(output: Path, options: RunOptions) -> bool:
-    """Whether the same training has ended there; clears the directory if it may be replaced.
+def _earlier(output: Path, options: RunOptions) -> ModelConfig | None:
+    """What an earlier run of the same options left there; clears what may be replaced.
 
     Raises:
         UsageError: another training's model is there.
     """
     if options.output.overwrite:
         _remove_training(output)
-        return False
+        return None
     if not (output / CONFIG).exists():
         if (output / WEIGHTS).exists():
             raise UsageError(f"{output}: holds weights without a config.json; choose another -o")
-        return False
+        return None
     before = read_config(output)
-    changes = _differences(before.options, options.saved)
+    changes = _differences(before.options, {**options.saved, DATA: before.options.get(DATA)})
     if changes:
         raise UsageError(
             f"{output}: holds a training with other options ({'; '.join(changes[:5])}); choose "
             "another -o, or --overwrite"
+        )
+    return before
+
+
+def _is_finished(before: ModelConfig | None, plan: Plan, output: Path) -> bool:
+    """Whether the same training, on the same data, has ended there.
+
+    Raises:
+        UsageError: it was trained on other data.
+    """
+    if before is None:
+        return False
+    if before.options.get(DATA) != plan.config.options[DATA]:
+        raise UsageError(
+            f"{output}: holds a training on other data; choose another -o, or --overwrite"
         )
     return before.finished
 

@@ -41,7 +41,7 @@ from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.objectives import TranslationObjective
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import Plan, save_weights_to
+from attn_cli.train.run import DATA, Plan, save_weights_to
 
 _DEV_LIMIT = 2000  # pairs that a validation decodes
 _TRAIN, _DEV = "train", "dev"
@@ -149,9 +149,9 @@ class TranslationRecipe:
             stream=lambda position: stream(reader.source(), self._runtime.seed, position),
             validate=validation,
             save=save_weights_to(output),
-            fingerprint=corpus.fingerprint + dev_corpus.fingerprint,
         )
-        saved = options.saved(self._runtime)
+        data = {DATA: corpus.fingerprint + dev_corpus.fingerprint}
+        saved = options.saved(self._runtime) | data
         n_weights = sum(weight.numel() for weight in model.parameters())
         summary = [
             f"{len(rows):,} pairs to train on, {len(dev_rows):,} to validate on; "

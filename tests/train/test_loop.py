@@ -97,7 +97,6 @@ class Setting:
             save=lambda weights, meta: self.saved.append(
                 ({name: weight.detach().clone() for name, weight in weights.items()}, meta)
             ),
-            fingerprint="made up",
         )
         chosen = TrainingOptions(**{"metric": "loss", "warmup": 0, **options})
         monitor = Monitor(self.said, self.folder / "train.jsonl", None, active=True)

@@ -106,6 +106,10 @@ def test_what_a_directory_with_a_training_in_it_answers(tmp_path, corpus):
     again = inside(*command)
     assert again.out == f"{folder}\n".encode()
     assert "this training has finished; --overwrite starts it afresh" in again.said
+    shorter = tmp_path / "shorter.tsv"
+    shorter.write_bytes(b"".join(corpus.read_bytes().splitlines(keepends=True)[1:]))
+    elsewhere = inside(command[0], shorter, *command[2:], status=2)
+    assert "holds a training on other data" in elsewhere.said
     other = inside(*command, "--lr", 0.1, status=2)
     assert "lr: 0.004 there, 0.1 now" in other.said
     assert "--overwrite" in other.said
@@ -130,7 +134,7 @@ def test_a_state_resumes_only_on_its_own_data(tmp_path, corpus, monkeypatch):
         inside(*command, status=130)
     with changed.open("a") as file:
         file.write("banu kera\tkera banu\n")
-    assert "trained on other data" in inside(*command, status=1).said
+    assert "training on other data" in inside(*command, status=2).said
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path, corpus):
