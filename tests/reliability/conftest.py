@@ -16,8 +16,8 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
 
 @pytest.fixture(scope="session")
 def training(lives: Lives, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """24 updates of two batches each over 2.x epochs, four validations, states all the time."""
+    """24 updates of two batches each over 2.x epochs, four validations, a state each update."""
     place = tmp_path_factory.mktemp("training")
     corpus = write_reversal(place / "t.tsv", 700, seed=5, longest=8)
-    limits = ("--max-steps", 24, "--validate-every", 6, "--save-every", "0.05s")
+    limits = ("--max-steps", 24, "--validate-every", 6, "--save-every", "0.0001s")  # after each update
     return undisturbed(lives, place, ("train-mt", corpus, *TINY, *RECIPE, *limits))
