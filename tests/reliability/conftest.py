@@ -19,5 +19,5 @@ def training(lives: Lives, tmp_path_factory: pytest.TempPathFactory) -> Training
     """24 updates of two batches each over 2.x epochs, four validations, a state each update."""
     place = tmp_path_factory.mktemp("training")
     corpus = write_reversal(place / "t.tsv", 700, seed=5, longest=8)
-    limits = ("--max-steps", 24, "--validate-every", 6, "--save-every", "0.0001s")  # after each update
+    limits = ("--max-steps", 24, "--validate-every", 6, "--save-every", "0.0001s")
     return undisturbed(lives, place, ("train-mt", corpus, *TINY, *RECIPE, *limits))
