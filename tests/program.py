@@ -77,3 +77,13 @@ def write_reversal(path: Path, size: int, seed: int, longest: int = 4) -> Path:
             sentence = generator.choices(words, k=generator.randint(1, longest))
             file.write(" ".join(sentence) + "\t" + " ".join(reversed(sentence)) + "\n")
     return path
+
+
+def peak_mebibytes(process_id: int) -> float:
+    """The most memory that a running process has held since it became this program.
+
+    The peak that `wait4` reports begins with the size of the process that started it.
+    """
+    status = Path(f"/proc/{process_id}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024

@@ -6,14 +6,14 @@ The folder is scratch; one JSON line a case goes to standard output as soon as i
 from __future__ import annotations
 
 import json
-import resource
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
 
 from cases import CASES
-from program import run_inside
+from program import peak_mebibytes, run_inside
 from sound import write_sound_model
 
 
@@ -26,7 +26,7 @@ def main(folder: Path, names: list[str]) -> None:
         print(json.dumps({"begins": name}), flush=True)
         began = time.process_time()
         done = run_inside(*arguments, stdin=b"ba ke\n")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_mebibytes(os.getpid())
         report = {"name": name, "status": done.status, "said": done.said, "mebibytes": peak}
         report |= {"out": len(done.out), "seconds": time.process_time() - began}
         print(json.dumps(report), flush=True)

@@ -8,12 +8,11 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lived import Life, Lives
-from program import COMMAND, ENVIRONMENT, TINY, attn, inside, write_reversal
+from program import COMMAND, ENVIRONMENT, TINY, attn, inside, peak_mebibytes, write_reversal
 
 MEBIBYTES = 1024
 CONTENTS = {
@@ -154,21 +153,18 @@ def test_memory_does_not_grow_with_the_stream(reversal_model: Path, tmp_path: Pa
 
 
 def peak_of(*arguments: object, lines: int) -> float:
-    """The most memory, in MiB, that a process of the program holds."""
-    with subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], env=ENVIRONMENT, stdout=subprocess.PIPE
-    ) as process:
+    """The most memory, in MiB, that a process of the program holds while it writes its lines."""
+    command = [*COMMAND, *map(str, arguments)]
+    peak, count = 0.0, 0
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
         assert process.stdout
-        assert sum(chunk.count(b"\n") for chunk in _chunks(process.stdout)) == lines
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        for _ in process.stdout:
+            count += 1
+            if count % 1000 == 1 or count == lines:
+                peak = max(peak, peak_mebibytes(process.pid))
     assert process.returncode == 0
-    return usage.ru_maxrss / 1024
-
-
-def _chunks(stream: object) -> Iterator[bytes]:
-    while chunk := stream.read(1 << 16):  # type: ignore[attr-defined]
-        yield chunk
+    assert count == lines
+    return peak
 
 
 # --- pipes
