@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from attn_cli.config import option, parse_duration
 
@@ -77,3 +79,40 @@ class TrainingOptions:
                     parse_duration(value)
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from error
+
+
+def _again(name: str, default: Any, **changes: Any) -> Any:
+    """An option of `TrainingOptions` with the default (and choices) that suit another command."""
+    (field,) = (f for f in dataclasses.fields(TrainingOptions) if f.name == name)
+    return dataclasses.field(default=default, metadata={**field.metadata, **changes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainTrainingOptions(TrainingOptions):
+    """How an encoder or a language model is pre-trained."""
+
+    batch_tokens: int = _again("batch_tokens", 4096)
+    label_smoothing: float = _again("label_smoothing", 0.0)
+    metric: str = _again("metric", "loss", choices=("loss",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneTrainingOptions(TrainingOptions):
+    """How a model is fine-tuned, or a small one trained from scratch, on labelled examples."""
+
+    batch_tokens: int = _again("batch_tokens", 1024)
+    optimizer: str = _again("optimizer", "adamw")
+    lr: float = _again("lr", 1e-4)
+    weight_decay: float = _again("weight_decay", 0.01)
+    warmup: int = _again("warmup", 50)
+    label_smoothing: float = _again("label_smoothing", 0.0)
+    metric: str = _again(
+        "metric",
+        "auto",
+        help="Decides which weights are best; auto: the task's own.",
+        choices=(
+            *("auto", "loss", "accuracy", "macro_f1", "micro_f1", "mcc", "pearson", "spearman"),
+            *("span_f1", "exact_match", "f1"),
+        ),
+    )
+    patience: int = _again("patience", 4)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attn_cli.config import from_dict, nearest
+from attn_cli.config.stack import HeadConfig
 from attn_cli.errors import DataError
 from attn_cli.models.seq2seq import Transformer
+from attn_cli.models.stack import Bert, Gpt
+from attn_cli.models.text import TextModel
 
-MODELS: dict[str, type[Any]] = {"transformer": Transformer}
+# Trunks of a `TextModel`: what heads for any task about text can be put on.
+TRUNKS: dict[str, type[Any]] = {"bert": Bert, "gpt": Gpt}
+MODELS: dict[str, type[Any]] = {"transformer": Transformer, **TRUNKS}
 
 
 def read_model_config(arch: str, values: Mapping[str, Any], where: str) -> Any:
@@ -23,6 +28,14 @@ def read_model_config(arch: str, values: Mapping[str, Any], where: str) -> Any:
     return from_dict(MODELS[arch].Config, values, where)
 
 
-def build_model(arch: str, config: Any) -> Any:
-    """A model with fresh weights."""
+def build_model(arch: str, config: Any, heads: Sequence[HeadConfig] = ()) -> Any:
+    """A model with fresh weights; a trunk in a `TextModel` with these heads.
+
+    Raises:
+        DataError: heads for an architecture that takes none.
+    """
+    if arch in TRUNKS:
+        return TextModel(TRUNKS[arch](config), heads)
+    if heads:
+        raise DataError(f"architecture {arch!r} takes no output heads")
     return MODELS[arch](config)

@@ -8,6 +8,7 @@ outside the directory is ever followed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +18,18 @@ import torch
 from torch import Tensor
 
 from attn_cli import __version__
-from attn_cli.config import load_json, nearest, shown, to_dict
+from attn_cli.config import from_dict, load_json, nearest, shown, to_dict
+from attn_cli.config.stack import HeadConfig
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically
-from attn_cli.models import build_model, read_model_config
+from attn_cli.models import TRUNKS, build_model, read_model_config
 from attn_cli.models.storage import check_finite, load_tensors, read_header, save_tensors
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+_HEAD_LIMIT = 100
+_HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # also a part of a file's name
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ class ModelConfig:
 
     Attributes:
         arch: a key of `models.MODELS`.
-        task: what the model does with a line: "translate".
+        task: what the model does with a line: "translate", "continue" (a language model), "fill"
+            (a masked one) or "predict" (the tasks of its heads).
         model: the architecture's own configuration, an instance of its `Config`.
+        heads: its output layers, where the architecture is a trunk.
         options: the training's options, section by section, as plain values.
         finished: whether the training came to its end.
     """
@@ -45,6 +51,7 @@ class ModelConfig:
     model: Any
     options: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False
+    heads: tuple[HeadConfig, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""
@@ -54,6 +61,7 @@ class ModelConfig:
             "arch": self.arch,
             "task": self.task,
             "model": to_dict(self.model),
+            "heads": [to_dict(head) for head in self.heads],
             "options": dict(self.options),
             "finished": self.finished,
         }
@@ -76,13 +84,31 @@ def read_config(path: Path) -> ModelConfig:
         )
     kinds = {"arch": str, "task": str, "model": dict, "options": dict, "finished": bool}
     for key in values:
-        if key not in {"format", "attn", *kinds}:
+        if key not in {"format", "attn", "heads", *kinds}:
             raise DataError(f"{file}: unknown key {shown(key)}{nearest(key, kinds)}")
     for key, kind in kinds.items():
         if not isinstance(values.get(key), kind):
             raise DataError(f"{file}: {key!r} is missing or no {kind.__name__}")
     model = read_model_config(values["arch"], values["model"], str(file))
-    return ModelConfig(values["arch"], values["task"], model, values["options"], values["finished"])
+    heads = _heads(values.get("heads", []), values["arch"], str(file))
+    known = {key: values[key] for key in ("arch", "task", "options", "finished")}
+    return ModelConfig(**known, model=model, heads=heads)
+
+
+def _heads(values: Any, arch: str, where: str) -> tuple[HeadConfig, ...]:
+    """The output layers that a config.json names, every one of them checked."""
+    if not isinstance(values, list) or len(values) > _HEAD_LIMIT:
+        raise DataError(f"{where}: 'heads' is no list of at most {_HEAD_LIMIT} heads")
+    heads = tuple(from_dict(HeadConfig, head, f"{where}: heads") for head in values)
+    names = [head.name for head in heads]
+    if len(set(names)) < len(names):
+        raise DataError(f"{where}: two heads have the same name")
+    for name in names:
+        if not _HEAD_NAME.fullmatch(name):
+            raise DataError(f"{where}: {shown(name)} is no name of a head")
+    if heads and arch not in TRUNKS:
+        raise DataError(f"{where}: architecture {arch!r} takes no heads")
+    return heads
 
 
 def write_config(path: Path, config: ModelConfig) -> None:
@@ -108,11 +134,11 @@ def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, Any]:
         raise DataError(f"{file}: missing; the training has not reached its first validation yet")
     _check_depth(file, config.model)
     with torch.device("meta"):
-        skeleton = build_model(config.arch, config.model)
+        skeleton = build_model(config.arch, config.model, config.heads)
     expected = {name: tuple(weight.shape) for name, weight in skeleton.named_parameters()}
     tensors, _ = load_tensors(file, expected)
     check_finite(file, tensors)
-    model = build_model(config.arch, config.model)
+    model = build_model(config.arch, config.model, config.heads)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             weight.copy_(tensors[name])

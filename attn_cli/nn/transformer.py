@@ -6,30 +6,42 @@ Shapes: B batch, S source length, T target length, D d_model, F d_ff, H heads, K
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attn_cli.config import choose
 from attn_cli.nn.attention import MultiHeadAttention, Score
 
 KeyValue = tuple[Tensor, Tensor]
 
+# ReLU, max(0, x); GELU, x Φ(x), exact or by tanh (Hendrycks & Gimpel 2016).
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu-tanh": partial(F.gelu, approximate="tanh"),
+}
+
 
 class FeedForward(nn.Module):
-    """FFN(x) = W₂ max(0, W₁x + b₁) + b₂ (Vaswani et al. 2017, eq. 2)."""
+    """FFN(x) = W₂ g(W₁x + b₁) + b₂, g = ReLU as published (Vaswani et al. 2017, eq. 2)."""
 
-    def __init__(self, d_model: int, d_ff: int, dropout: nn.Module) -> None:
+    def __init__(
+        self, d_model: int, d_ff: int, dropout: nn.Module, activation: str = "relu"
+    ) -> None:
         super().__init__()
         self.inner = nn.Linear(d_model, d_ff)
         self.outer = nn.Linear(d_ff, d_model)
         self.dropout = dropout
+        self.activation = choose(ACTIVATIONS, activation, "activation function")
         for linear in (self.inner, self.outer):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, T, D) -> (B, T, D)."""
-        return self.outer(self.dropout(F.relu(self.inner(x))))
+        return self.outer(self.dropout(self.activation(self.inner(x))))
 
 
 class Residual(nn.Module):
@@ -39,9 +51,9 @@ class Residual(nn.Module):
     2020, figure 1b), which trains without a long warm-up.
     """
 
-    def __init__(self, d_model: int, norm: str, dropout: nn.Module) -> None:
+    def __init__(self, d_model: int, norm: str, dropout: nn.Module, eps: float = 1e-5) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(d_model)
+        self.norm = nn.LayerNorm(d_model, eps)
         self.dropout = dropout
         self.pre = norm == "pre"
 
@@ -53,20 +65,62 @@ class Residual(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then the position-wise feed-forward network."""
+    """Self-attention, then the position-wise feed-forward network.
+
+    With `causal` each position sees itself and earlier ones: the layer of a language model.
+    """
 
     def __init__(
-        self, d_model: int, n_heads: int, d_ff: int, norm: str, score: Score, dropout: nn.Module
+        self,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        norm: str,
+        score: Score,
+        dropout: nn.Module,
+        *,
+        activation: str = "relu",
+        eps: float = 1e-5,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(d_model, n_heads, score)
-        self.feed_forward = FeedForward(d_model, d_ff, dropout)
-        self.residuals = nn.ModuleList(Residual(d_model, norm, dropout) for _ in range(2))
+        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
+        self.residuals = nn.ModuleList(Residual(d_model, norm, dropout, eps) for _ in range(2))
+        self.causal = causal
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Shape: x (B, S, D), mask (B, 1, 1, S) -> (B, S, D)."""
-        x = self.residuals[0](x, lambda y: self.self_attention(y, mask=mask)[0])
-        return self.residuals[1](x, self.feed_forward)
+    def forward(
+        self, x: Tensor, mask: Tensor | None, *, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Shape: x (B, S, D), mask (B, 1, 1, S) -> (B, S, D), weights (B, H, S, S) if wanted."""
+        kept: list[Tensor | None] = [None]
+
+        def attend(y: Tensor) -> Tensor:
+            context, kept[0] = self.self_attention(
+                y, mask=mask, causal=self.causal, need_weights=need_weights
+            )
+            return context
+
+        x = self.residuals[0](x, attend)
+        return self.residuals[1](x, self.feed_forward), kept[0]
+
+    def step(
+        self, x: Tensor, append: Callable[[Tensor, Tensor], KeyValue], mask: Tensor | None
+    ) -> Tensor:
+        """The next position of R rows, from cached keys and values.
+
+        Args:
+            x: the position's vectors. Shape: (R, 1, D).
+            append: puts the position's keys and values (R, H, 1, d_head) into the cache and
+                returns all so far, each (R, H, t, d_head).
+            mask: which cached positions are real. Shape: (R, 1, 1, t).
+        """
+
+        def attend(y: Tensor) -> Tensor:
+            query, key, value = self.self_attention.project(y)
+            return self.self_attention.attend(query, *append(key, value), mask)[0]
+
+        return self.residuals[1](self.residuals[0](x, attend), self.feed_forward)
 
 
 class DecoderLayer(nn.Module):
@@ -150,16 +204,35 @@ class DecoderLayer(nn.Module):
 class Encoder(nn.Module):
     """A stack of encoder layers; pre-norm stacks end in a normalization."""
 
-    def __init__(self, layers: list[EncoderLayer], d_model: int, norm: str) -> None:
+    layers: list[EncoderLayer]  # a ModuleList, which has no type of its elements
+
+    def __init__(
+        self, layers: list[EncoderLayer], d_model: int, norm: str, eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
+        self.norm = nn.LayerNorm(d_model, eps) if norm == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Shape: x (B, S, D), mask (B, 1, 1, S) -> (B, S, D)."""
         for layer in self.layers:
-            x = layer(x, mask)
+            x, _ = layer(x, mask)
         return self.norm(x)
+
+    def each_layer(
+        self, x: Tensor, mask: Tensor | None, *, need_weights: bool = False
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What every layer gives, its input first and the normalized output last.
+
+        Shape: as `forward`; n_layers + 1 of (B, S, D), and n_layers of (B, H, S, S) if wanted.
+        """
+        outputs, weights = [x], []
+        for layer in self.layers:
+            x, layer_weights = layer(x, mask, need_weights=need_weights)
+            outputs.append(x)
+            weights += [] if layer_weights is None else [layer_weights]
+        outputs[-1] = self.norm(x)
+        return outputs, weights
 
 
 class Decoder(nn.Module):

@@ -51,7 +51,7 @@ def test_encoder_layer_equals_torch(norm):
     ours = layer(EncoderLayer, norm)
     x, real = torch.randn(B, S, D), torch.arange(S) < torch.tensor([[6], [3], [1]])
     with torch.no_grad():
-        found = ours(x, real[:, None, None, :])
+        found, _ = ours(x, real[:, None, None, :])
     # With gradients on, so that PyTorch does not take its own padding-dropping fast path.
     expected = as_torch(ours)(x, src_key_padding_mask=~real)
     torch.testing.assert_close(found[real], expected[real], atol=1e-5, rtol=1e-4)

@@ -1,0 +1,52 @@
+"""One stack of self-attention layers: what BERT and GPT are made of."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+
+from attn_cli.config import option
+from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS
+
+ACTIVATIONS = ("gelu", "gelu-tanh", "relu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """What a saved stack is made of: every part decided.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    vocab_size: int = option(MISSING, "Tokens.", low=1, high=1 << 24)
+    d_model: int = option(MISSING, "Width of the model.", low=1, high=1 << 16)
+    d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
+    n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
+    n_layers: int = option(MISSING, "Layers.", low=1, high=256)
+    dropout: float = option(0.1, "Dropout of every sublayer.", low=0.0, high=0.99)
+    attention: str = option("scaled-dot", "Score function.", choices=SCORE_FUNCTIONS)
+    positions: str = option("learned", "Position encoding.", choices=POSITION_ENCODINGS)
+    max_positions: int = option(512, "Longest input in tokens.", low=1, high=1 << 20)
+    n_segments: int = option(2, "Segment vectors; 0: none.", low=0, high=1024)
+    norm: str = option("post", "Where sublayers are normalized.", choices=("pre", "post"))
+    norm_eps: float = option(1e-12, "Epsilon of the normalizations.", low=0.0, high=1.0)
+    embedding_norm: bool = option(True, "Normalize the sum of the embeddings.")
+    activation: str = option("gelu", "Activation function.", choices=ACTIVATIONS)
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """An output layer on top of a trunk.
+
+    `name` is the task's, `kind` a key of `nn.heads.HEADS`, `task` a key of `tasks.TASKS` ("" where
+    the head belongs to a pre-training objective).
+    """
+
+    name: str = option(MISSING, "The task's name.")
+    kind: str = option(MISSING, "Kind of output layer.", choices=("text", "tokens", "mlm"))
+    n_outputs: int = option(MISSING, "Outputs.", low=1, high=1 << 24)
+    task: str = option("", "What is done with the outputs.")

@@ -1,0 +1,212 @@
+"""Trunks that are one stack of self-attention layers: BERT and GPT.
+
+A trunk turns tokens into a vector each, and a text into one vector; heads (`models.text`) make
+outputs of these. Shapes: B batch, T length, D d_model, H heads, L layers, V vocabulary, R rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn_cli.config import choose
+from attn_cli.config.stack import StackConfig
+from attn_cli.nn.attention import SCORES
+from attn_cli.nn.cache import KeyValueCache
+from attn_cli.nn.dropout import Dropout
+from attn_cli.nn.positions import POSITIONS
+from attn_cli.nn.transformer import Encoder, EncoderLayer
+
+_STD = 0.02  # of all weights at first (Devlin et al. 2019, Radford et al. 2018)
+
+
+class TextEmbedding(nn.Module):
+    """Token + position + segment vectors, normalized where the configuration says so."""
+
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__()
+        d_model = config.d_model
+        self.tokens = nn.Embedding(config.vocab_size, d_model)
+        scheme = choose(POSITIONS, config.positions, "position encoding")
+        self.positions = scheme(d_model, config.max_positions)
+        self.segments = nn.Embedding(config.n_segments, d_model) if config.n_segments else None
+        self.norm = nn.LayerNorm(d_model, config.norm_eps) if config.embedding_norm else None
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, ids: Tensor, segments: Tensor | None, first: Tensor | int = 0) -> Tensor:
+        """Embeds tokens of which the first stands at position `first`.
+
+        Shape: ids and segments (B, T), first (B, 1) or a number -> (B, T, D).
+        """
+        places = first + torch.arange(ids.shape[1], device=ids.device)
+        places = places if places.dim() == 2 else places[None]
+        x = self.tokens(ids) + self.positions(places)
+        if self.segments is not None:
+            x = x + (self.segments(segments) if segments is not None else self.segments.weight[0])
+        return self.dropout(x if self.norm is None else self.norm(x))
+
+
+class Stack(nn.Module):
+    """Embeddings and layers; what BERT and GPT share."""
+
+    Config: ClassVar[type] = StackConfig
+    causal: ClassVar[bool]
+
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = TextEmbedding(config)
+        score = choose(SCORES, config.attention, "score function")
+        drop = Dropout(config.dropout)
+        layers = [
+            EncoderLayer(
+                *(config.d_model, config.n_heads, config.d_ff, config.norm),
+                *(score(), drop),
+                activation=config.activation,
+                eps=config.norm_eps,
+                causal=self.causal,
+            )
+            for _ in range(config.n_layers)
+        ]
+        self.encoder = Encoder(layers, config.d_model, config.norm, config.norm_eps)
+        for name, weight in self.named_parameters():
+            if weight.dim() >= 2:
+                nn.init.normal_(weight, std=_STD)
+            elif name.endswith("bias"):
+                nn.init.zeros_(weight)
+
+    @property
+    def d_model(self) -> int:
+        """The width of a vector."""
+        return self.config.d_model
+
+    @property
+    def max_len(self) -> int:
+        """The longest input in tokens."""
+        return self.config.max_positions
+
+    @property
+    def depths(self) -> list[list[nn.Module]]:
+        """The modules from the input up, layer by layer: what is frozen, or learns more slowly."""
+        layers: list[list[nn.Module]] = [[layer] for layer in self.encoder.layers]
+        return [[self.embedding], *layers]
+
+    def forward(self, ids: Tensor, mask: Tensor, segments: Tensor | None = None) -> Tensor:
+        """A vector for each token.
+
+        Shape: ids, mask (boolean, True: real) and segments (B, T) -> (B, T, D).
+        """
+        return self.encoder(self.embedding(ids, segments), self._visible(mask))
+
+    def layers(
+        self, ids: Tensor, mask: Tensor, segments: Tensor | None = None, *, weights: bool = False
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The embeddings and every layer's vectors, and attention weights if wanted.
+
+        Shape: as `forward`; L + 1 of (B, T, D), and L of (B, H, T, T).
+        """
+        x = self.embedding(ids, segments)
+        return self.encoder.each_layer(x, self._visible(mask), need_weights=weights)
+
+    def _visible(self, mask: Tensor) -> Tensor | None:
+        """The mask that attention needs: none at all where nothing is padded (faster).
+
+        A causal stack needs none: padding stands at the end, behind every real token.
+        """
+        if self.causal or bool(mask.all()):
+            return None
+        return mask[:, None, None, :]
+
+
+class Bert(Stack):
+    """BERT's encoder and pooler (Devlin et al. 2019): every token sees every other."""
+
+    causal = False
+    framing = "bert"
+
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__(config)
+        self.pooler = nn.Linear(config.d_model, config.d_model)
+        nn.init.normal_(self.pooler.weight, std=_STD)
+        nn.init.zeros_(self.pooler.bias)
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """tanh(W_s z₀ + b_s), z₀ the first token's vector. Shape: (B, T, D), (B, T) -> (B, D)."""
+        return torch.tanh(self.pooler(hidden[:, 0]))
+
+
+@dataclass(frozen=True)
+class GptState:
+    """What a language model remembers of N texts with K beams each; a `decode.step.DecoderState`.
+
+    Attributes:
+        cache: keys and values so far, of every layer, for N*K rows.
+        positions: the next position of each text. Shape: (N,).
+        beam_size: K.
+    """
+
+    cache: KeyValueCache
+    positions: Tensor
+    beam_size: int
+
+    def expand(self, beam_size: int) -> GptState:
+        """The state of K = 1 repeated to `beam_size` beams."""
+        rows = torch.arange(len(self.positions), device=self.positions.device)
+        cache = self.cache.select(rows.repeat_interleave(beam_size))
+        return dataclasses.replace(self, cache=cache, beam_size=beam_size)
+
+    def reorder(self, beams: Tensor) -> GptState:
+        """Beam `beams[n, k]` becomes beam k of text n. Shape: beams (N, K)."""
+        first = torch.arange(len(beams), device=beams.device)[:, None] * self.beam_size
+        return dataclasses.replace(self, cache=self.cache.select((first + beams).flatten()))
+
+    def keep(self, texts: Tensor) -> GptState:
+        """The state of some texts alone. Shape: texts (M,)."""
+        beams = torch.arange(self.beam_size, device=texts.device)
+        rows = (texts[:, None] * self.beam_size + beams).flatten()
+        cache, positions = self.cache.select(rows), self.positions[texts]
+        return dataclasses.replace(self, cache=cache, positions=positions)
+
+    def merge(self, other: GptState) -> GptState:
+        """The texts of this state, then those of `other`."""
+        positions = torch.cat((self.positions, other.positions))
+        return GptState(self.cache.merge(other.cache), positions, self.beam_size)
+
+
+class Gpt(Stack):
+    """A decoder-only language model (Radford et al. 2018): each token sees earlier ones."""
+
+    causal = True
+    framing = "gpt"
+
+    @property
+    def output_layer(self) -> tuple[Tensor, Tensor]:
+        """W (V, D) and b (V,) of p(token) = softmax(W h + b): the embeddings, and no bias."""
+        weight = self.embedding.tokens.weight
+        return weight, weight.new_zeros(len(weight))
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """The last real token's vector: it alone saw all. Shape: (B, T, D), (B, T) -> (B, D)."""
+        last = mask.sum(1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+    def empty_state(self, rows: int) -> GptState:
+        """The state of texts of which nothing has been read."""
+        device = self.embedding.tokens.weight.device
+        cache = KeyValueCache.empty(rows, len(self.encoder.layers), device)
+        return GptState(cache, torch.zeros(rows, dtype=torch.long, device=device), 1)
+
+    def step(self, state: GptState, tokens: Tensor) -> tuple[Tensor, GptState]:
+        """Reads one token per beam. Shape: tokens (N, K) -> logits (N, K, V), state."""
+        cache = state.cache.advance()
+        places = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
+        x = self.embedding(tokens.reshape(-1, 1), None, places)
+        for index, layer in enumerate(self.encoder.layers):
+            x = layer.step(x, cache.appender(index), cache.mask)
+        logits = F.linear(self.encoder.norm(x), *self.output_layer).view(*tokens.shape, -1)
+        return logits, dataclasses.replace(state, cache=cache, positions=state.positions + 1)

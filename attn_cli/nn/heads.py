@@ -1,0 +1,52 @@
+"""Output layers: from the vectors of a trunk to what a task asks for.
+
+Shapes: B texts, T positions, N chosen positions, D d_model, C outputs, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attn_cli.config import choose
+from attn_cli.nn.dropout import Dropout
+from attn_cli.nn.transformer import ACTIVATIONS
+
+
+class TextHead(nn.Module):
+    """C outputs for a text, from its one vector: W dropout(z) + b (Devlin et al. 2019, 4.1)."""
+
+    def __init__(self, d_model: int, n_outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout)
+        self.output = nn.Linear(d_model, n_outputs)
+        nn.init.normal_(self.output.weight, std=0.02)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Shape: (..., D) -> (..., C)."""
+        return self.output(self.dropout(vectors))
+
+
+class TokenHead(TextHead):
+    """C outputs for every position, from its vector (Devlin et al. 2019, 4.2 and 5.3)."""
+
+
+class MaskedLanguageHead(nn.Module):
+    """logits = E LN(g(W h + b)) + c over the vocabulary; E is the token embedding (Devlin et al.).
+
+    Only the vectors of masked positions should be given: the vocabulary is the expensive part.
+    """
+
+    def __init__(self, d_model: int, vocab_size: int, activation: str, eps: float) -> None:
+        super().__init__()
+        self.transform = nn.Linear(d_model, d_model)
+        self.norm = nn.LayerNorm(d_model, eps)
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.activation = choose(ACTIVATIONS, activation, "activation function")
+        nn.init.normal_(self.transform.weight, std=0.02)
+        nn.init.zeros_(self.transform.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """What is multiplied with the embeddings. Shape: (N, D) -> (N, D)."""
+        return self.norm(self.activation(self.transform(hidden)))
