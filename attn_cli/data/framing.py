@@ -1,0 +1,113 @@
+"""Tokens of one or two texts -> the one sequence that a trunk reads.
+
+BERT:  ⟨CLS⟩ S ⟨SEP⟩            ⟨CLS⟩ S ⟨SEP⟩ S′ ⟨SEP⟩          (Devlin et al. 2019, figure 2)
+GPT:   ⟨start⟩ S ⟨extract⟩      ⟨start⟩ S ⟨delim⟩ S′ ⟨extract⟩  (Radford et al. 2018, figure 1)
+
+What does not fit into the trunk's length is cut into overlapping windows: nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.errors import DataError
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Framed:
+    """One sequence.
+
+    Attributes:
+        ids: its tokens.
+        segments: 0 for the first text and its marks, 1 for the second's. As long as `ids`.
+        starts: where each text's tokens begin in it.
+    """
+
+    ids: list[int]
+    segments: list[int]
+    starts: tuple[int, ...]
+
+
+class BertFraming:
+    """⟨CLS⟩ S ⟨SEP⟩ S′ ⟨SEP⟩.
+
+    Raises:
+        DataError: the tokenizer lacks one of the marks.
+    """
+
+    both_orders: ClassVar[bool] = False  # whether a symmetric pair is read in both orders
+
+    def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
+        self.begin, self.middle, self.end = _marks(tokenizer, "cls_id", "sep_id", "sep_id")
+        self.max_len = max_len
+
+    def overhead(self, n_texts: int) -> int:
+        """How many marks stand around so many texts."""
+        return 1 + n_texts
+
+    def frame(self, *texts: Ids) -> Framed:
+        """Texts that fit, as one sequence."""
+        ids, segments, starts = [self.begin], [0], []
+        for number, text in enumerate(texts):
+            starts.append(len(ids))
+            mark = self.end if number + 1 == len(texts) else self.middle
+            ids += [*text, mark]
+            segments += [number] * (len(text) + 1)
+        return Framed(ids, segments, tuple(starts))
+
+
+class GptFraming(BertFraming):
+    """⟨start⟩ S ⟨delim⟩ S′ ⟨extract⟩; a tokenizer with an end mark alone uses it for all three."""
+
+    both_orders = True
+
+    def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
+        self.begin, self.middle, self.end = _marks(
+            tokenizer, ("bos_id", "eos_id"), ("sep_id", "eos_id"), ("cls_id", "eos_id")
+        )
+        self.max_len = max_len
+
+
+FRAMINGS: dict[str, type[BertFraming]] = {"bert": BertFraming, "gpt": GptFraming}
+
+
+def windows_of(length: int, room: int, stride: int) -> list[tuple[int, int]]:
+    """Overlapping spans (first, end) of at most `room` positions that cover `length` positions.
+
+    Each begins `stride` positions after the one before; the last one ends at the end. An empty text
+    has one empty window.
+
+    Raises:
+        ValueError: a stride outside 1 … room would skip positions.
+    """
+    if not 1 <= stride <= room:
+        raise ValueError(f"windows of {room} positions need a stride of 1 to {room}")
+    if length <= room:
+        return [(0, length)]
+    firsts = [*range(0, length - room, stride), length - room]
+    return [(first, first + room) for first in firsts]
+
+
+def widest_context(windows: Sequence[tuple[int, int]], position: int) -> int:
+    """The window in which a position has most context on its shorter side; the first of equals."""
+    margins = [min(position - first, end - 1 - position) for first, end in windows]
+    return max(range(len(windows)), key=margins.__getitem__)
+
+
+def _marks(tokenizer: Tokenizer, *wanted: str | tuple[str, ...]) -> list[int]:
+    marks = []
+    for names in wanted:
+        names = (names,) if isinstance(names, str) else names
+        known = [getattr(tokenizer, name) for name in names if getattr(tokenizer, name) >= 0]
+        if not known:
+            raise DataError(
+                f"{tokenizer.file_name}: this tokenizer has no token for {names[0][:-3]}; attn "
+                "tokenize train makes one that has"
+            )
+        marks.append(known[0])
+    return marks
