@@ -81,3 +81,22 @@ def transformer_config(
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class StackPreset:
+    """The parts that a size decides of one stack of layers; d_ff = 4 d_model."""
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    vocab_size: int  # of a tokenizer trained for it
+
+
+STACK_PRESETS = {
+    "tiny": StackPreset(2, 128, 2, 4000),  # the small ones: Turc et al. 2019
+    "mini": StackPreset(4, 256, 4, 8000),
+    "small": StackPreset(4, 512, 8, 16000),
+    "base": StackPreset(12, 768, 12, 30522),  # Devlin et al. 2019, section 3: 110 M weights
+    "large": StackPreset(24, 1024, 16, 30522),  # 340 M weights
+}
