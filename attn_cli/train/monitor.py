@@ -101,13 +101,13 @@ class Monitor:
         """Cuts the log to its first `size` bytes: what comes after is trained and logged again."""
         if not self._active:
             return
-        before = self._log.read_bytes()[:size] if self._log.exists() else b""
-        if len(before) < size:
+        kept = self._log.read_bytes()[:size] if self._log.exists() else b""
+        if len(kept) < size:
             self.warn(f"{self._log}: lines of earlier validations are missing; training goes on")
-            before = before[: before.rfind(b"\n") + 1]
-        with writing(self._log):
-            if before or self._log.exists():
-                self._log.write_bytes(before)
+            kept = kept[: kept.rfind(b"\n") + 1]
+        if self._log.exists():
+            with writing(self._log):
+                os.truncate(self._log, len(kept))  # written anew, it could be lost on the way
 
     def validation(self, progress: Progress, figures: Mapping[str, float], *, is_best: bool) -> int:
         """Logs a validation; returns the log's size in bytes afterwards."""
