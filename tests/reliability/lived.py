@@ -101,3 +101,17 @@ def undisturbed(lives: Lives, place: Path, command: tuple[object, ...]) -> Train
     done = lives.run(*command, "-o", output)
     assert done.status == 0, done.said
     return Training(command, (output / "model.safetensors").read_bytes(), losses(output))
+
+
+def commands(model: Path) -> dict[str, tuple[object, ...]]:
+    """Every streaming command."""
+    return {
+        "tokenize encode": ("tokenize", "encode", "-t", model),
+        "tokenize decode": ("tokenize", "decode", "-t", model, "--as", "pieces"),
+        "decode": ("decode", "-m", model, "--greedy", "--max-len", 3, "--threads", 1),
+        "score": ("score", "--chrf", "--per-line"),
+        "score --log-prob": ("score", "--log-prob", "-m", model, "--threads", 1),
+    }
+
+
+NAMES = list(commands(Path()))

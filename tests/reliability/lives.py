@@ -7,11 +7,13 @@ life in JSON: its arguments and how it shall end; each line of standard output s
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
 import resource
 import signal
+import struct
 import sys
 import threading
 import time
@@ -67,6 +69,8 @@ def _arrange(ending: dict[str, Any]) -> None:
     kind, at = ending["kind"], ending.get("at", 1)
     trainer = loop.Trainer
     signals = [getattr(signal, name) for name in ending.get("signals", ())]
+    for name in ending.get("ignoring", ()):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
 
     def strike() -> None:
         for number in signals:
@@ -85,13 +89,47 @@ def _arrange(ending: dict[str, Any]) -> None:
         "after a checkpoint": lambda: Ending(
             checkpoints.Checkpoints, "save_state", at, _die, after=True
         ),
+        "at an epoch's end": lambda: _at_epoch_end(trainer, "_update"),
+        "after a checkpoint at an epoch's end": lambda: _at_epoch_end(trainer, "_look_around"),
         "at the end": lambda: Ending(trainer, "_finish", at, _die, after=True),
         "when signalled": lambda: Ending(trainer, "_update", at, strike),
         "when signalled in a validation": lambda: Ending(trainer, "_rank_among_best", at, strike),
         "disk full": lambda: _cut_short(files, at, _fill_the_disk),
+        "without privileges": _give_up_privileges,
+        "folder turns read-only": lambda: _close(trainer, at, Path(ending["folder"])),
         "file size limit": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (at, at)),
     }
     arrangements[kind]()
+
+
+def _at_epoch_end(trainer: Any, name: str) -> None:
+    """Dies after the first call of a method by which the second epoch has begun."""
+    original = getattr(trainer, name)
+
+    def replaced(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        if self.progress.position.epoch > 0:
+            _die()
+
+    setattr(trainer, name, replaced)
+
+
+def _give_up_privileges() -> None:
+    """From here on, root is a user like others, whom a folder's permissions bind."""
+    if os.geteuid() == 0:
+        version_3 = struct.pack("Ii", 0x20080522, 0)
+        if ctypes.CDLL(None, use_errno=True).capset(version_3, bytes(24)):
+            raise OSError(ctypes.get_errno(), "capset")
+
+
+def _close(trainer: Any, at: int, folder: Path) -> None:
+    _give_up_privileges()
+
+    def close() -> None:
+        for place in (folder / "checkpoints", folder):
+            place.chmod(0o500)
+
+    Ending(trainer, "_update", at, close)
 
 
 def _fill_the_disk() -> None:
@@ -123,6 +161,7 @@ def _live(plan: dict[str, Any]) -> None:
         os.dup2(descriptor, number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.argv = ["attn", *plan["arguments"]]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
     _arrange(plan["ending"])
     from attn_cli.cli import main
 

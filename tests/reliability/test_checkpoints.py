@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
 import shutil
 import signal
@@ -153,13 +152,28 @@ def test_links_are_never_written_through(
     assert victim.read_text() == "precious"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder_is_named(lives: Lives, training: Training, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    done = lives.run(*training.into(tmp_path / "out"))
+    done = lives.run(*training.into(tmp_path / "out"), kind="without privileges")
     tmp_path.chmod(0o700)
     assert done.status == 1
-    assert "Permission denied" in done.said
+    assert re.fullmatch(r"attn: .*out/.*: can't be written: Permission denied\n", done.said)
+
+
+def test_a_folder_that_turns_read_only_stops_with_the_cause_and_spoils_nothing(
+    lives: Lives, training: Training, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    plan = {"kind": "folder turns read-only", "at": 8, "folder": str(output)}
+    done = lives.run(*training.into(output), **plan)
+    for place in (output, output / "checkpoints"):
+        place.chmod(0o700)
+    assert done.status == 1
+    last = done.said.splitlines()[-1]
+    assert re.fullmatch(r"attn: .*/state-000000008.*: can't be written: Permission denied", last)
+    continued = lives.run(*training.into(output))
+    assert continued.status == 0 and "continuing after step 7\n" in continued.said
+    assert training.is_what_became_of(output)
 
 
 def test_an_output_below_a_file_is_named(lives: Lives, training: Training, tmp_path: Path) -> None:
@@ -204,6 +218,12 @@ def test_a_signal_saves_first(
     assert states(output)[-1].name == f"state-{step:09d}.safetensors"
     assert lives.run(*training.into(output)).status == 0
     assert training.is_what_became_of(output)
+
+
+def test_nohup_is_respected(lives: Lives, training: Training, tmp_path: Path) -> None:
+    plan = {"kind": "when signalled", "at": 3, "signals": ["SIGHUP"], "ignoring": ["SIGHUP"]}
+    assert lives.run(*training.into(tmp_path / "out"), **plan).status == 0
+    assert training.is_what_became_of(tmp_path / "out")
 
 
 def test_a_second_interrupt_stops_at_once(lives: Lives, training: Training, tmp_path: Path) -> None:
