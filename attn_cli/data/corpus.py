@@ -23,6 +23,7 @@ from attn_cli.files import inside, write_atomically, writing
 from attn_cli.text import (
     BadLines,
     Columns,
+    Line,
     LineReader,
     copy_stream,
     display_name,
@@ -34,18 +35,34 @@ RowCheck = Callable[[list[str]], str | None]
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """Rows that are runs of non-blank lines: documents, or CoNLL sentences.
+
+    Attributes:
+        limit: bytes of a block at most; a single longer line is a block of its own.
+        split: whether a longer block, or one with an unusable line, becomes several rows of the
+            same document number; otherwise it is refused as a whole.
+    """
+
+    limit: int = 1 << 16
+    split: bool = False
+
+
+@dataclass(frozen=True)
 class CorpusFiles:
     """Where a corpus lies: TSV files one after the other, or parallel files side by side.
 
     Attributes:
         paths: the files; `-` is standard input.
-        parallel: whether they are parallel: field i of row n is line n of file i.
         columns: what is picked from each TSV line.
+        parallel: whether they are parallel: field i of row n is line n of file i.
+        blocks: where a row is a block of lines: its fields are the lines, columns are not picked.
     """
 
     paths: tuple[str, ...]
-    columns: Columns
+    columns: Columns = Columns((0,))
     parallel: bool = False
+    blocks: Blocks | None = None
 
 
 class Corpus:
@@ -76,6 +93,7 @@ class Corpus:
         ]
         self._columns = [Columns(tuple(indices)) for indices in self.meta["columns"]]
         self._parallel: bool = self.meta["parallel"]
+        self._blocks: bool = self.meta["blocks"]
 
     def __len__(self) -> int:
         return self._size
@@ -97,16 +115,22 @@ class Corpus:
         """The rows' lengths in bytes. Shape: (M,) -> (M,)."""
         return self._rows[indices][:, 3::3].sum(1).astype(np.int64)
 
+    def documents(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which block of the files each row is (a part) of. Shape: (M,) -> (M,)."""
+        return self._rows[indices][:, 4].astype(np.int64)
+
     def _fields(self, row: list[int]) -> list[str]:
-        places = [row[i : i + 3] for i in range(1, len(row), 3)]
+        places = [row[i : i + 3] for i in range(1, len(row) - 2, 3)]
         raw = [os.pread(self._files[file].fileno(), size, start) for file, start, size in places]
         fields: list[str] | str = []
         with contextlib.suppress(UnicodeDecodeError):
-            fields = [line.removesuffix(b"\r").decode("utf-8") for line in raw]
-            if not self._parallel:
+            lines = raw[0].split(b"\n") if self._blocks else raw
+            fields = [line.removesuffix(b"\r").decode("utf-8") for line in lines]
+            if not (self._parallel or self._blocks):
                 picked = self._columns[places[0][0]].pick(fields[0])
                 fields = picked if isinstance(picked, str) else picked[0]
-        if isinstance(fields, str) or _row_hash("\t".join(fields).encode("utf-8")) != row[0]:
+        mark = "\n" if self._blocks else "\t"
+        if isinstance(fields, str) or _row_hash(mark.join(fields).encode("utf-8")) != row[0]:
             path = self.meta["paths"][places[0][0]]
             raise DataError(f"{path}: has changed since it was indexed; start the command again")
         return fields
@@ -133,32 +157,36 @@ def build_corpus(
         LineReader(str(where), display_name(path))
         for where, path in zip(local, files.paths, strict=True)
     ]
-    rows = _parallel_rows(readers, bad) if files.parallel else _tsv_rows(readers, files, bad)
     digest = hashlib.sha256()
     count = 0
     columns: dict[int, tuple[int, ...]] = {}
     index = inside(folder, f"{name}.index")
     with writing(index), index.open("wb") as out:
-        for row in rows:
+        for row in _rows_of(readers, files, bad):
             problem = check(row.fields)
             if problem:
                 file, _, _ = row.places[0]
                 bad.add(readers[file].name, row.number, problem)
                 continue
-            raw = "\t".join(row.fields).encode("utf-8")
-            digest.update(raw + b"\n")
+            raw = ("\n" if files.blocks else "\t").join(row.fields).encode("utf-8")
             numbers = [_row_hash(raw), *itertools.chain(*row.places)]
+            if row.document is None:
+                digest.update(raw + b"\n")
+            else:
+                digest.update(raw + b"\n\n%d\n" % row.document)
+                numbers.append(row.document)
             out.write(np.array(numbers, np.uint64).tobytes())
             columns[row.places[0][0]] = row.columns
             count += 1
     bad.finish("left out", "nothing is trained")
     meta = {
         "rows": count,
-        "width": 1 + 3 * (len(local) if files.parallel else 1),
+        "width": 1 + 3 * (len(local) if files.parallel else 1) + bool(files.blocks),
         "fingerprint": digest.hexdigest(),
         "paths": [str(path.resolve()) for path in local],
         "columns": [list(columns.get(file, ())) for file in range(len(local))],
         "parallel": files.parallel,
+        "blocks": files.blocks is not None,
     }
     write_atomically(inside(folder, f"{name}.index.json"), json.dumps(meta).encode("utf-8"))
     return Corpus(folder, name)
@@ -170,6 +198,15 @@ class _Row:
     fields: list[str]
     places: list[tuple[int, int, int]]  # file number, first byte, bytes: one per line of the row
     columns: tuple[int, ...] = ()
+    document: int | None = None  # which block of all files it is (a part) of
+
+
+def _rows_of(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -> Iterator[_Row]:
+    if files.parallel:
+        return _parallel_rows(readers, bad)
+    if files.blocks:
+        return _block_rows(readers, files.blocks, bad)
+    return _tsv_rows(readers, files, bad)
 
 
 def _tsv_rows(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -> Iterator[_Row]:
@@ -196,6 +233,47 @@ def _parallel_rows(readers: Sequence[LineReader], bad: BadLines) -> Iterator[_Ro
         else:
             places = [(file, line.start, line.size) for file, line in enumerate(lines)]
             yield _Row(lines[0].number, [line.text for line in lines], places)
+
+
+def _block_rows(readers: Sequence[LineReader], blocks: Blocks, bad: BadLines) -> Iterator[_Row]:
+    document = 0
+    for file, reader in enumerate(readers):
+        for is_text, lines in itertools.groupby(reader, lambda line: not _is_blank(line)):
+            if is_text:
+                for part in _usable_parts(lines, blocks, reader.name, bad):
+                    first, last = part[0], part[-1]
+                    place = (file, first.start, last.start + last.size - first.start)
+                    fields = [line.text for line in part]
+                    yield _Row(first.number, fields, [place], document=document)
+                document += 1
+
+
+def _is_blank(line: Line) -> bool:
+    return not line.error and (not line.text or line.text.isspace())
+
+
+def _usable_parts(
+    lines: Iterator[Line], blocks: Blocks, name: str, bad: BadLines
+) -> Iterator[list[Line]]:
+    """A block as one part; or the parts that its limit and its unusable lines leave."""
+    part: list[Line] = []
+    refused = False
+    for line in lines:
+        too_long = bool(part) and line.start + line.size - part[0].start > blocks.limit
+        if line.error:
+            bad.add(name, line.number, line.error)
+        elif too_long and not blocks.split and not refused:
+            bad.add(name, part[0].number, f"more than {blocks.limit:,} bytes without a blank line")
+        if blocks.split:
+            if part and (line.error or too_long):
+                yield part
+                part = []
+        elif line.error or too_long:
+            refused, part = True, []
+        if not (line.error or refused):
+            part.append(line)
+    if part:
+        yield part
 
 
 def _on_disk(path: str, spool: Path) -> Path:
