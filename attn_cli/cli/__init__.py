@@ -43,8 +43,10 @@ def _root(
 COMMANDS = {
     "tokenize": "tokenize:app",
     "train-mt": "train_mt:train_mt_command",
+    "finetune": "finetune:finetune_command",
     "decode": "decode:decode_command",
     "score": "score:score_command",
+    "convert": "convert:convert_command",
 }
 
 

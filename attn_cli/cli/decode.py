@@ -10,8 +10,7 @@ from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
-from attn_cli.errors import UsageError
-from attn_cli.text import BadLines, Columns, LineReader, LineWriter
+from attn_cli.text import BadLines, LineReader, LineWriter
 
 
 @with_options(
@@ -35,21 +34,16 @@ def decode_command(
     tail -f log.txt | attn decode --scores
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     model, search, decoding, stream, runtime, speech = options
-    if search.n_best > 1 and decoding.format == "text":
-        raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
     console = Console(speech)
     bad = BadLines(console.warn, skip_bad=stream.skip_bad)
-    columns = Columns.parse(stream.columns, 1 + decoding.prefix + decoding.constraints)
     reader = LineReader(file)
 
-    from attn_cli.decode.stream import LineDecoder
-    from attn_cli.decode.translator import Translator
-    from attn_cli.device import set_up
+    from attn_cli.decode.job import DecodeJob, open_decoder
 
-    translator = Translator.load(model.path, set_up(runtime))
-    decoder = LineDecoder(translator, search, decoding, bad, console.warn, runtime.seed)
+    job = DecodeJob(model.path, search, decoding, stream, runtime, bad, console.warn)
+    decoder = open_decoder(job)
     out = LineWriter()
-    for lines in decoder.lines(reader, columns):
+    for lines in decoder.results(reader):
         for line in lines:
             out.write(line)
         out.flush()

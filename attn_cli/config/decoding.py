@@ -134,7 +134,16 @@ class DecodeOptions:
     constraints: bool = option(
         False, "The next column holds phrases that must appear, separated by ' ||| '."
     )
-    scores: bool = option(False, "Add a column with log P(output | input) in nats.")
+    scores: bool = option(
+        False, "Add a column with log P(output | input) in nats; a label's probability."
+    )
+    task: str | None = option(None, "Which task of a model that has several.", show="the only one")
+    stride: int | None = option(
+        None,
+        "Tokens between the windows in which a classifier or tagger reads a long text.",
+        low=1,
+        show="half of a window",
+    )
     align: bool = option(False, "Add a column with word alignments in Pharaoh format (i-j).")
     format: str = option(
         "text",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 
 from attn_cli.config import option
-from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS
+from attn_cli.config.transformer import POSITION_ENCODINGS, AttentionOptions
 
 ACTIVATIONS = ("gelu", "gelu-tanh", "relu")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackConfig:
+class StackConfig(AttentionOptions):
     """What a saved stack is made of: every part decided.
 
     Raises:
@@ -24,7 +24,6 @@ class StackConfig:
     n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
     n_layers: int = option(MISSING, "Layers.", low=1, high=256)
     dropout: float = option(0.1, "Dropout of every sublayer.", low=0.0, high=0.99)
-    attention: str = option("scaled-dot", "Score function.", choices=SCORE_FUNCTIONS)
     positions: str = option("learned", "Position encoding.", choices=POSITION_ENCODINGS)
     max_positions: int = option(512, "Longest input in tokens.", low=1, high=1 << 20)
     n_segments: int = option(2, "Segment vectors; 0: none.", low=0, high=1024)
@@ -34,8 +33,8 @@ class StackConfig:
     activation: str = option("gelu", "Activation function.", choices=ACTIVATIONS)
 
     def __post_init__(self) -> None:
-        if self.d_model % self.n_heads:
-            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+        super().__post_init__()
+        self.d_head(self.d_model, self.n_heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +49,4 @@ class HeadConfig:
     kind: str = option(MISSING, "Kind of output layer.", choices=("text", "tokens", "mlm"))
     n_outputs: int = option(MISSING, "Outputs.", low=1, high=1 << 24)
     task: str = option("", "What is done with the outputs.")
+    max_len: int = option(512, "Longest input of the task in tokens.", low=8, high=1 << 20)

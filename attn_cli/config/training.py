@@ -111,8 +111,18 @@ class FinetuneTrainingOptions(TrainingOptions):
         "auto",
         help="Decides which weights are best; auto: the task's own.",
         choices=(
-            *("auto", "loss", "accuracy", "macro_f1", "micro_f1", "mcc", "pearson", "spearman"),
-            *("span_f1", "exact_match", "f1"),
+            *(
+                "auto",
+                "loss",
+                "score",
+                "accuracy",
+                "macro_f1",
+                "micro_f1",
+                "mcc",
+                "pearson",
+                "spearman",
+            ),
+            *("span_f1", "squad_em", "squad_f1"),
         ),
     )
     patience: int = _again("patience", 4)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
+from attn_cli.decode.job import DecodeJob
 from attn_cli.decode.long_input import split_long
 from attn_cli.decode.scorer import Links, align, score_tokens
 from attn_cli.decode.translator import Source, Translation, Translator
-from attn_cli.device import use_bf16
+from attn_cli.device import set_up, use_bf16
+from attn_cli.errors import UsageError
 from attn_cli.text import BadLines, Columns, Line, LineReader, one_field, windows
 
 
@@ -47,6 +49,16 @@ class Output:
         return None if self.links is None else " ".join(f"{i}-{j}" for i, j in self.links)
 
 
+def open_line_decoder(job: DecodeJob) -> LineDecoder:
+    """The decoder of translation models."""
+    translator = Translator.load(job.model, set_up(job.runtime))
+    search, decoding, seed = job.search, job.decoding, job.runtime.seed
+    if search.n_best > 1 and decoding.format == "text":
+        raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
+    columns = Columns.parse(job.stream.columns, 1 + decoding.prefix + decoding.constraints)
+    return LineDecoder(translator, search, decoding, job.bad, job.say, seed, columns)
+
+
 class LineDecoder:
     """Turns lines into output lines by a translator.
 
@@ -57,6 +69,7 @@ class LineDecoder:
         bad: is told of unusable lines.
         say: is told of long lines.
         seed: for sampling.
+        columns: which columns of a line are its source, prefix and constraints.
     """
 
     def __init__(
@@ -67,7 +80,9 @@ class LineDecoder:
         bad: BadLines,
         say: Callable[[str], None],
         seed: int,
+        columns: Columns,
     ) -> None:
+        self._columns = columns
         self._translator = translator
         translator.say = say
         self._search = search
@@ -76,8 +91,9 @@ class LineDecoder:
         self._say = say
         self._seed = seed
 
-    def lines(self, reader: LineReader, columns: Columns) -> Iterator[list[str]]:
+    def results(self, reader: LineReader) -> Iterator[list[str]]:
         """The output lines of each window of input lines."""
+        columns = self._columns
         for window in windows(reader, self._options.buffer):
             if columns.has_header and window[0].number == 1:
                 columns = columns.read_header(window[0], reader.name)

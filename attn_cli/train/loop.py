@@ -46,6 +46,7 @@ class Task:
         stream: endless placed batches from a position on.
         validate: figures of the current weights on the dev data, e.g. {"loss": 2.1, "bleu": 30.2}.
         save: writes the weights to use into the model directory.
+        rates: factors of the peak learning rate, by the parameter's name; 1 where none is given.
     """
 
     objective: nn.Module
@@ -53,6 +54,7 @@ class Task:
     stream: Callable[[Position], Generator[Placed, None, None]]
     validate: Callable[[], dict[str, float]]
     save: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -120,7 +122,7 @@ class Trainer:
         self.module = processes.wrap(task.objective)
         if options.compile:
             self.module = torch.compile(self.module)  # type: ignore[assignment]
-        self.optimizers = build_optimizers(task.model, options)
+        self.optimizers = build_optimizers(task.model, options, task.rates)
         self.average = MovingAverage(task.model, options.ema)
         self._bf16 = use_bf16(options.precision, processes.device)
         self._limit = parse_duration(options.max_time) if options.max_time else math.inf

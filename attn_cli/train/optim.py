@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,18 @@ class Muon(torch.optim.Optimizer):
     orthogonalized together, in float32 on a CPU (bf16 is slower there) and in bf16 on a GPU.
 
     Args:
-        params: matrices.
+        params: matrices, or groups of them.
         lr: the peak learning rate η.
         momentum: of the gradient.
         weight_decay: decoupled: W ← (1 - η λ) W.
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
@@ -84,30 +89,53 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-def build_optimizers(model: nn.Module, options: TrainingOptions) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    model: nn.Module, options: TrainingOptions, rates: Mapping[str, float] | None = None
+) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers and AdamW for the rest, or AdamW for all.
 
     Embeddings, output layers, biases and normalizations are AdamW's (Jordan et al. 2024).
+
+    Args:
+        model: its parameters that need a gradient are optimized.
+        options: the optimizer, its peak rates and its decay.
+        rates: factors of the peak rate, by the parameter's name; 1 where none is given.
     """
+    rates = rates or {}
     embeddings = {
         id(weight)
         for module in model.modules()
         if isinstance(module, nn.Embedding)
         for weight in module.parameters()
     }
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
+    matrices: dict[float, list[Tensor]] = {}  # by the factor of their rate
+    others: dict[float, list[Tensor]] = {}
     for name, weight in model.named_parameters():
-        inner = weight.dim() >= 2 and id(weight) not in embeddings and "output" not in name
-        (matrices if inner and "positions" not in name else others).append(weight)
-    groups = [{"params": others, "weight_decay": 0.0}]
+        if weight.requires_grad:
+            inner = weight.dim() >= 2 and id(weight) not in embeddings and "output" not in name
+            table = matrices if inner and "positions" not in name else others
+            table.setdefault(rates.get(name, 1.0), []).append(weight)
+    groups = _groups(others, options.lr, 0.0)
     optimizers: list[torch.optim.Optimizer] = []
     if options.optimizer == "muon" and matrices:
-        optimizers.append(Muon(matrices, options.matrix_lr, weight_decay=options.weight_decay))
+        own = _groups(matrices, options.matrix_lr, options.weight_decay)
+        optimizers.append(Muon(own, options.matrix_lr, weight_decay=options.weight_decay))
     else:
-        groups.append({"params": matrices, "weight_decay": options.weight_decay})
-    adamw = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), eps=1e-9, fused=True)
-    return [*optimizers, adamw]
+        groups += _groups(matrices, options.lr, options.weight_decay)
+    if groups:
+        adamw = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), eps=1e-9, fused=True)
+        optimizers.append(adamw)
+    return optimizers
+
+
+def _groups(
+    parameters: Mapping[float, list[Tensor]], lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Parameter groups, one for each factor of the peak rate."""
+    return [
+        {"params": weights, "lr": lr * factor, "weight_decay": weight_decay}
+        for factor, weights in parameters.items()
+    ]
 
 
 def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:

@@ -1,0 +1,115 @@
+"""Options of `finetune` alone: its tasks, what it starts from, what of it learns."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from attn_cli.config import option
+
+KINDS = ("classify", "pair", "regress", "multilabel", "choice", "tag", "qa")
+TEXT_ARCHS = ("transformer", "bert", "gpt")
+_SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=([a-z]+):(.+?)(?::([0-9.]+))?")
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One of the tasks that are learnt together.
+
+    Attributes:
+        name: what it is called.
+        kind: a key of `tasks.TASKS`.
+        files: its examples.
+        weight: λ of its loss.
+    """
+
+    name: str
+    kind: str
+    files: tuple[str, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions:
+    """What is learnt, and from where."""
+
+    task: tuple[str, ...] = option(
+        (),
+        "What is learnt: classify, pair, regress, multilabel, choice, tag, qa or nodes; or several "
+        "at once, each as NAME=KIND:FILE[:WEIGHT].",
+    )
+    init: str | None = option(
+        None, "Model directory to start from.", show="random weights of --arch and --size"
+    )
+    dev: tuple[str, ...] = option(
+        (), "Examples to validate on; NAME=FILE for one of several tasks.", show="held out"
+    )
+    arch: str = option("transformer", "What is trained from random weights.", choices=TEXT_ARCHS)
+    tokenizer: str | None = option(
+        None, "Tokenizer of a model from random weights.", show="trained on the texts"
+    )
+    max_len: int = option(
+        256, "Longest sequence in tokens; longer texts are read in windows.", low=8, high=1 << 20
+    )
+    stride: int | None = option(
+        None, "Tokens between the windows of a long text.", low=1, show="half of a window"
+    )
+    balance: bool = option(
+        False, "Weigh labels by the inverse of their frequency (classify, pair, tag)."
+    )
+    freeze: int = option(
+        0, "Lowest layers that are not trained, the embeddings counted as the first.", low=0
+    )
+    layer_decay: float = option(
+        1.0, "Factor of the learning rate from each layer to the one below.", low=0.01, high=1.0
+    )
+
+    def specs(self, files: list[str]) -> list[TaskSpec]:
+        """The tasks, given the files named on the command line.
+
+        Raises:
+            ValueError: a task can't be read, or stands there twice.
+        """
+        if len(self.task) == 1 and "=" not in self.task[0]:
+            _require_kind(self.task[0])
+            return [TaskSpec("task", self.task[0], tuple(files or ["-"]))]
+        if not self.task:
+            raise ValueError(f"--task says what is learnt: one of {', '.join(KINDS)}")
+        if files:
+            raise ValueError("several tasks name their files themselves: NAME=KIND:FILE[:WEIGHT]")
+        specs = [_spec(text) for text in self.task]
+        if len({spec.name for spec in specs}) < len(specs):
+            raise ValueError("two tasks have the same name")
+        return specs
+
+    def dev_file(self, spec: TaskSpec, specs: list[TaskSpec]) -> str | None:
+        """The file that validates a task, if one was given."""
+        named = dict(text.split("=", 1) for text in self.dev if "=" in text)
+        if spec.name in named:
+            return named[spec.name]
+        return self.dev[0] if self.dev and len(specs) == 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSizeOptions:
+    """How large a model from random weights is."""
+
+    size: str = option(
+        "mini",
+        "Size of a model from random weights.",
+        choices=("tiny", "mini", "small", "base", "large"),
+    )
+
+
+def _spec(text: str) -> TaskSpec:
+    found = _SPEC.fullmatch(text)
+    if not found:
+        raise ValueError(f"task {text!r} is not of the form NAME=KIND:FILE[:WEIGHT]")
+    name, kind, file, weight = found.groups()
+    _require_kind(kind)
+    return TaskSpec(name, kind, (file,), float(weight or 1.0))
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"unknown task {kind!r}; known: {', '.join(KINDS)}")

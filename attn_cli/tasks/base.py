@@ -1,0 +1,260 @@
+"""What a task about text is: how examples are read, framed, learnt, answered and measured.
+
+A new task is one class here and one entry in `TASKS`; training, decoding and scoring take it as it
+is. Shapes: n examples, R rows of a batch (an example has one, or several: windows of a long text,
+choices, orders of a pair), T positions, C outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attn_cli.config.scoring import ScoreOptions
+from attn_cli.data.framing import BertFraming, Framed
+from attn_cli.data.parallel import pad
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.metrics.base import Segment
+
+NOTHING = -100  # a target that is not to be learnt, as in F.cross_entropy
+
+
+@dataclass(frozen=True)
+class FramedExample:
+    """An example as sequences.
+
+    Attributes:
+        rows: one sequence, or several that are answered together.
+        targets: what each row is to give; None where there is nothing to learn. Shape: (R, ...).
+        n_targets: how many losses the example adds.
+        notes: what the task needs to make an answer of the outputs.
+    """
+
+    rows: tuple[Framed, ...]
+    targets: NDArray[Any] | None = None
+    n_targets: int = 1
+    notes: Any = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of its longest row times its rows: what it takes of a batch."""
+        return max(len(row.ids) for row in self.rows) * len(self.rows)
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Padded rows of some examples.
+
+    Attributes:
+        ids: tokens. Shape: (R, T).
+        mask: which of them are real. Shape: (R, T), boolean.
+        segments: Shape: (R, T).
+        owner: the example that each row belongs to, from 0, in order. Shape: (R,).
+        targets: Shape: (R, ...), padded with `NOTHING`; None where nothing is learnt.
+        n_targets: losses that each row adds, all of an example's on its first row. Shape: (R,).
+    """
+
+    ids: Tensor
+    mask: Tensor
+    segments: Tensor
+    owner: Tensor
+    targets: Tensor | None
+    n_targets: Tensor
+
+    def __len__(self) -> int:
+        return int(self.owner[-1]) + 1 if len(self.owner) else 0
+
+    @property
+    def n_tokens(self) -> int:
+        """How many losses the batch adds."""
+        return int(self.n_targets.sum())
+
+    def rows(self, which: slice) -> TextBatch:
+        """Some of the examples."""
+        kept = torch.zeros(len(self), dtype=torch.bool)
+        kept[which] = True
+        number = kept.cumsum(0) - 1
+        chosen = kept[self.owner]
+        return TextBatch(
+            self.ids[chosen],
+            self.mask[chosen],
+            self.segments[chosen],
+            number[self.owner[chosen]],
+            None if self.targets is None else self.targets[chosen],
+            self.n_targets[chosen],
+        )
+
+    def without_targets(self) -> TextBatch:
+        """The same rows with nothing to learn: what an idle rank computes to keep step."""
+        targets = None if self.targets is None else torch.full_like(self.targets, NOTHING)
+        nothing = torch.zeros_like(self.n_targets)
+        return TextBatch(self.ids, self.mask, self.segments, self.owner, targets, nothing)
+
+    def to(self, device: torch.device) -> TextBatch:
+        """The batch on a device."""
+        moved = (
+            None if tensor is None else tensor.to(device, non_blocking=True)
+            for tensor in vars(self).values()
+        )
+        return TextBatch(*moved)  # type: ignore[arg-type]
+
+
+def collate(examples: Sequence[FramedExample], pad_id: int) -> TextBatch:
+    """Framed examples as one padded batch."""
+    rows = [row for example in examples for row in example.rows]
+    ids, mask = pad([row.ids for row in rows], pad_id)
+    segments, _ = pad([row.segments for row in rows], 0)
+    counts = np.zeros(len(rows), np.int64)
+    sizes = [len(example.rows) for example in examples]
+    firsts = np.cumsum([0, *sizes])[:-1]
+    counts[firsts] = [example.n_targets for example in examples]
+    owner = np.repeat(np.arange(len(examples)), sizes)
+    return TextBatch(
+        ids, mask, segments, torch.from_numpy(owner), _targets(examples), torch.from_numpy(counts)
+    )
+
+
+def _targets(examples: Sequence[FramedExample]) -> Tensor | None:
+    """Targets of one width, the shorter ones padded."""
+    arrays = [example.targets for example in examples if example.targets is not None]
+    if len(arrays) < len(examples) or not arrays:
+        return None
+    if arrays[0].ndim == 1:
+        return torch.from_numpy(np.concatenate(arrays))
+    width = max(array.shape[1] for array in arrays)
+    gaps = [((0, 0), (0, width - array.shape[1])) for array in arrays]
+    padded = [
+        np.pad(array, gap, constant_values=NOTHING) for array, gap in zip(arrays, gaps, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(padded))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one example.
+
+    Attributes:
+        text: as `score` compares it with the gold answer, and as `decode` prints it.
+        probability: of the answer, where the task has one.
+        details: more for `--format json`, such as every label's probability.
+    """
+
+    text: str
+    probability: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskSetting:
+    """What a task needs to frame examples.
+
+    Attributes:
+        tokenizer: cuts texts.
+        framing: puts marks around them, and knows the longest input.
+        labels: the answers there are, in the order of the outputs.
+        stride: by how many tokens the windows of a long text advance; None: half a window.
+        class_weights: what the losses of each label are multiplied with; empty: 1 each.
+        options: the task's own options, e.g. qa's.
+    """
+
+    tokenizer: Tokenizer
+    framing: BertFraming
+    labels: Sequence[str] = ()
+    stride: int | None = None
+    class_weights: Sequence[float] = ()
+    options: Any = None
+
+    def room(self, n_texts: int) -> int:
+        """Tokens that `n_texts` texts may have together in one sequence."""
+        return self.framing.max_len - self.framing.overhead(n_texts)
+
+    def step(self, room: int) -> int:
+        """The stride of windows of so many tokens."""
+        return max(1, min(room, self.stride or room // 2))
+
+
+class Task(ABC):
+    """A kind of task, set up for one model.
+
+    Attributes:
+        head: the kind of output layer it reads: "text" or "tokens".
+        source: how examples lie in a file: "lines", "blocks" (CoNLL) or "squad".
+        columns: what a training line has, in order; further ones are not read.
+        n_texts: how many of them, from the first, are what a line to be answered has.
+        labelled: whether its answers are some of a list of labels.
+        metric: the figure that decides which weights are best: a score's name, in lower case.
+        measures: what is measured.
+    """
+
+    head: ClassVar[str]
+    source: ClassVar[str] = "lines"
+    columns: ClassVar[tuple[str, ...]]
+    n_texts: ClassVar[int]
+    labelled: ClassVar[bool] = True
+    metric: ClassVar[str]
+    measures: ClassVar[ScoreOptions]
+
+    def __init__(self, setting: TaskSetting) -> None:
+        self.setting = setting
+        self._number = {label: i for i, label in enumerate(setting.labels)}
+
+    @classmethod
+    def problem(cls, fields: list[str]) -> str | None:
+        """What is wrong with a training line's columns, if anything is."""
+        return next(
+            (
+                f"empty {name}"
+                for name, text in zip(cls.columns, fields, strict=False)
+                if not text.strip()
+            ),
+            None,
+        )
+
+    @classmethod
+    def labels_in(cls, fields: list[str]) -> Sequence[str]:
+        """The labels that a training line names: they become the outputs, sorted."""
+        return ()
+
+    @classmethod
+    def texts_in(cls, fields: list[str]) -> Sequence[str]:
+        """The texts of a training line, for a tokenizer that is trained on them."""
+        return fields[: cls.n_texts]
+
+    @classmethod
+    def outputs(cls, labels: Sequence[str]) -> int:
+        """C, for these labels."""
+        return len(labels)
+
+    @property
+    def n_outputs(self) -> int:
+        """C."""
+        return self.outputs(self.setting.labels)
+
+    @abstractmethod
+    def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
+        """Frames the columns of some lines, with what is to be learnt where that is wanted."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: TextBatch) -> Tensor:
+        """The loss, a sum over the batch's `n_tokens` targets.
+
+        Shape: logits (R, C) of a text head, (R, T, C) of a token head.
+        """
+
+    @abstractmethod
+    def answer(self, logits: Tensor, example: FramedExample) -> Answer:
+        """The answer to one example, from the outputs of its rows.
+
+        Shape: logits (rows, C) or (rows, T, C).
+        """
+
+    def segment(self, answer: Answer, fields: list[str]) -> Segment:
+        """An answer beside the gold one, as `score` takes it."""
+        return Segment(answer.text, (fields[self.n_texts],))
