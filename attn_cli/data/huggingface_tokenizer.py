@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from attn_cli.data.tokenizer import ID_LIMIT, Tokenizer
 from attn_cli.errors import DataError
+
+_UNUSED = re.compile(r"\[unused\d+\]")
 
 
 class _HuggingFaceTokenizer(Tokenizer):
@@ -50,6 +54,14 @@ class _HuggingFaceTokenizer(Tokenizer):
             pieces[index] = piece
         return pieces
 
+    @cached_property
+    def reserved_ids(self) -> frozenset[int]:
+        """Ids that stand for no text; see `Tokenizer.reserved_ids`."""
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        special = {index for index, token in added if token.special}
+        unused = {i for i, piece in enumerate(self.vocabulary) if _UNUSED.fullmatch(piece)}
+        return super().reserved_ids | special | unused
+
     def to_bytes(self) -> bytes:
         """The file's content."""
         return self._raw
@@ -77,10 +89,14 @@ class WordPieceTokenizer(_HuggingFaceTokenizer):
     }
 
     def __init__(self, raw: bytes, name: str = file_name) -> None:
-        vocabulary = _read_vocabulary(raw, name)
+        vocabulary = read_vocabulary(raw, name)
         words = [piece for piece in vocabulary if not piece.startswith("[")]
         self.lowercase = all(piece == piece.lower() for piece in words)
         super().__init__(raw, wordpiece_engine(vocabulary, self.lowercase), self._SPECIALS, name)
+
+    def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
+        """`##` continues a word."""
+        return not piece.startswith("##"), False
 
 
 class JsonTokenizer(_HuggingFaceTokenizer):
@@ -112,22 +128,66 @@ class JsonTokenizer(_HuggingFaceTokenizer):
             raise DataError(f"{name}: not a tokenizer.json ({error})") from error
         super().__init__(raw, engine, self._SPECIALS, name)
 
+    def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
+        """A word is marked at its inner pieces, at its last one, or at the space before it."""
+        prefix, suffix, marks = self._word_marks
+        if prefix:
+            return not piece.startswith(prefix), False
+        if suffix:
+            return False, piece.endswith(suffix)
+        return not marks or piece[:1] in marks, False
 
-def wordpiece_engine(vocabulary: dict[str, int], lowercase: bool) -> Any:
-    """BERT's pipeline of the `tokenizers` library over a vocabulary."""
+    @cached_property
+    def _word_marks(self) -> tuple[str, str, str]:
+        """What continues a word, what ends one, and the characters that a space is written as."""
+        parts = json.loads(self._raw)
+        model = parts["model"]
+        prefix = model.get("continuing_subword_prefix") or ""
+        suffix = model.get("end_of_word_suffix") or ""
+        marks = ""
+        if any(piece.startswith("▁") for piece in self.vocabulary):
+            marks = "▁"
+        elif "ByteLevel" in json.dumps([parts.get("pre_tokenizer"), parts.get("decoder")]):
+            marks = "ĠĊĉ"  # how byte-level vocabularies write a space, a line end and a tab
+        return prefix, suffix, marks
+
+
+def wordpiece_engine(
+    vocabulary: dict[str, int],
+    lowercase: bool,
+    *,
+    strip_accents: bool | None = None,
+    chinese: bool = True,
+) -> Any:
+    """BERT's pipeline of the `tokenizers` library over a vocabulary.
+
+    Args:
+        vocabulary: pieces and their ids.
+        lowercase: whether text is lower-cased.
+        strip_accents: whether accents are removed; None: where text is lower-cased.
+        chinese: whether each Chinese character is a word.
+    """
     from tokenizers import Tokenizer as Engine
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     engine = Engine(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     engine.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase
+        clean_text=True,
+        handle_chinese_chars=chinese,
+        strip_accents=strip_accents,
+        lowercase=lowercase,
     )
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     engine.decoder = decoders.WordPiece()
     return engine
 
 
-def _read_vocabulary(raw: bytes, name: str) -> dict[str, int]:
+def read_vocabulary(raw: bytes, name: str) -> dict[str, int]:
+    """The pieces of a vocab.txt and their ids.
+
+    Raises:
+        DataError: it is no UTF-8, has blank or equal lines, or no unknown token.
+    """
     try:
         lines = raw.decode("utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:

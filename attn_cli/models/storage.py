@@ -22,6 +22,7 @@ from attn_cli.files import write_atomically
 
 _HEADER_LIMIT = 16 << 20
 _TENSOR_LIMIT = 100_000
+FLOATS = ("F64", "F32", "F16", "BF16")  # what weights may be stored as
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -65,6 +66,20 @@ def load_tensors(
     if not isinstance(facts, dict):
         raise DataError(f"{path}: malformed header")
     return tensors, facts
+
+
+def load_foreign(path: Path) -> dict[str, Tensor]:
+    """Reads another project's safetensors file; what is in it is the caller's to check.
+
+    Raises:
+        DataError: it is missing, not whole and sane, or larger than this machine's memory.
+    """
+    read_header(path)
+    _check_room(path)
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise DataError(f"{path}: can't be loaded: {error}") from error
 
 
 def _check_room(path: Path) -> None:

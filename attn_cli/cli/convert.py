@@ -1,0 +1,52 @@
+"""`attn convert`: other projects' models in, and ours out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attn_cli.cli.console import Console
+from attn_cli.cli.options import with_options
+from attn_cli.config.converting import ConvertOptions
+from attn_cli.config.runtime import SpeechOptions
+from attn_cli.errors import UsageError
+
+
+@with_options(ConvertOptions, SpeechOptions)
+def convert_command(
+    directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)],
+    *,
+    options: list,
+) -> None:
+    """attn convert bert-base-uncased -o bert && attn embed -m bert < lines.txt
+
+    Read a Hugging Face directory of a BERT (bare, with pre-training heads, or fine-tuned) or a
+    GPT-2 as a model directory, or write one with --to huggingface. Nothing is downloaded, no
+    pickle is opened. Prints the written directory.
+
+    \b
+    attn convert gpt2 -o gpt && echo "Once upon" | attn decode -m gpt
+    attn convert nli-model --task pair -o nli
+    attn convert attn-model --to huggingface -o for-transformers
+    """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
+    converting, speech = options
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise UsageError(f"{directory}: no such directory")
+    back = converting.to == "huggingface"
+    if back and (converting.output is None or converting.task):
+        raise UsageError("--to huggingface needs -o DIR, and takes no --task")
+    output = Path(converting.output or os.environ.get("ATTN_MODEL") or "attn-model")
+    say = Console(speech).warn
+
+    from attn_cli.convert.huggingface import from_huggingface, to_huggingface
+
+    overwrite = converting.overwrite
+    if back:
+        to_huggingface(folder, output, say, overwrite=overwrite)
+    else:
+        from_huggingface(folder, output, say, task=converting.task, overwrite=overwrite)
+    print(output)

@@ -1,0 +1,24 @@
+"""Options of `convert`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """What a model becomes, and where it goes."""
+
+    output: str | None = option(
+        None, "Directory to write.", flag="-o,--output", show="$ATTN_MODEL or attn-model"
+    )
+    to: str = option("attn", "What to write.", choices=("attn", "huggingface"))
+    task: str | None = option(
+        None,
+        "What a classifier of texts does; pair: with two texts together.",
+        choices=("classify", "pair", "multilabel", "regress"),
+        show="by its config.json",
+    )
+    overwrite: bool = option(False, "Replace the model in the output directory.")

@@ -1,0 +1,1 @@
+"""Other projects' models in and out: directories read without running their code."""

@@ -1,0 +1,224 @@
+"""Hugging Face BERT and GPT-2 directories -> model directories of ours, and back.
+
+Nothing is downloaded, and none of their code runs: files are read as data that may be hostile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from attn_cli.config import load_json
+from attn_cli.config.stack import HeadConfig
+from attn_cli.convert.huggingface_config import (
+    ARCHITECTURES,
+    Foreign,
+    foreign_name,
+    read_foreign,
+    write_foreign,
+)
+from attn_cli.convert.huggingface_tokenizer import read_tokenizer, write_tokenizer
+from attn_cli.convert.huggingface_weights import (
+    PREFIX,
+    WEIGHTS,
+    ForeignWeights,
+    Part,
+    parts_of,
+)
+from attn_cli.convert.output import replace_directory
+from attn_cli.data.labels import labels_name, read_labels, write_labels
+from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
+from attn_cli.data.tokenizer_files import write_tokenizers
+from attn_cli.errors import DataError, UsageError
+from attn_cli.files import inside, write_atomically
+from attn_cli.models import build_model
+from attn_cli.models.directory import (
+    CONFIG,
+    ModelConfig,
+    load_model,
+    write_config,
+    write_weights,
+)
+
+Say = Callable[[str], None]
+# Our head -> where it stands in their model.
+_PLACES = {
+    "mlm": "cls.predictions",
+    "nsp": "cls.seq_relationship",
+    "text": "classifier",
+    "tag": "classifier",
+    "qa": "qa_outputs",
+}
+
+
+def from_huggingface(
+    folder: Path, output: Path, say: Say, *, task: str | None = None, overwrite: bool = False
+) -> None:
+    """Writes a Hugging Face directory as a model directory.
+
+    Args:
+        folder: has config.json, model.safetensors and a tokenizer.
+        output: the directory to write.
+        say: is told of what is missing or left open.
+        task: what its classifier does, where config.json is not to decide that.
+        overwrite: whether a model in `output` may be replaced.
+
+    Raises:
+        DataError: it is another kind of model, or its files are damaged, hostile or at odds.
+        UsageError: `task` is given for a model without a classifier; `output` holds a model.
+    """
+    file = inside(folder, CONFIG)
+    foreign = read_foreign(load_json(file), str(file))
+    if task and not foreign.task:
+        raise UsageError(f"--task {task}: {foreign.name} has no classifier of texts")
+    weights = ForeignWeights(folder, foreign.arch)
+    heads = _heads(foreign, weights, task or foreign.task)
+    tokenizer = _tokenizer(folder, foreign, say)
+    tensors = _our_tensors(foreign, weights, heads, say)
+    with replace_directory(output, folder, overwrite):
+        write_weights(output, tensors, {})
+        if tokenizer:
+            write_tokenizers(output, tokenizer, tokenizer)
+        if foreign.labels and not any(head.task == "regress" for head in heads.values()):
+            write_labels(output, foreign.labels)
+        config = ModelConfig(
+            foreign.arch, _task(foreign, heads), foreign.model, {}, True, tuple(heads.values())
+        )
+        write_config(output, config)
+
+
+def _task(foreign: Foreign, heads: Mapping[str, HeadConfig]) -> str:
+    if foreign.arch == "gpt":
+        return "continue"
+    return "fill" if "mlm" in heads else "predict"
+
+
+def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, HeadConfig]:
+    """Their heads, by their key in `_PLACES`."""
+    beginnings = {name.rpartition(".")[0] for name in weights.shapes}
+    there = [
+        *foreign.needed,
+        *(key for key in foreign.possible if _PLACES[key] in beginnings),
+    ]
+    n_labels = len(foreign.labels)
+    heads = {
+        "mlm": HeadConfig(name="mlm", kind="mlm", n_outputs=foreign.model.vocab_size),
+        "nsp": HeadConfig(name="nsp", kind="text", n_outputs=2),
+        "text": HeadConfig(name=task or "text", kind="text", n_outputs=n_labels or 1, task=task),
+        "tag": HeadConfig(name="tag", kind="tokens", n_outputs=n_labels or 1, task="tag"),
+        "qa": HeadConfig(name="qa", kind="tokens", n_outputs=2, task="qa"),
+    }
+    return {key: heads[key] for key in heads if key in there}
+
+
+def _tokenizer(folder: Path, foreign: Foreign, say: Say) -> Tokenizer | None:
+    tokenizer = read_tokenizer(folder, foreign.arch, say)
+    if tokenizer is None:
+        raise DataError(
+            f"{folder}: no tokenizer (tokenizer.json, vocab.txt, or vocab.json and merges.txt); "
+            "copy the model's own into the directory"
+        )
+    if tokenizer.vocab_size > foreign.model.vocab_size:
+        raise DataError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model "
+            f"{foreign.model.vocab_size:,}; they do not belong together"
+        )
+    return tokenizer
+
+
+def _our_tensors(
+    foreign: Foreign, weights: ForeignWeights, heads: Mapping[str, HeadConfig], say: Say
+) -> dict[str, Tensor]:
+    """Their weights under our names; a missing pooler is made anew."""
+    with torch.device("meta"):
+        skeleton = build_model(foreign.arch, foreign.model, tuple(heads.values()))
+    shapes = {name: tuple(weight.shape) for name, weight in skeleton.named_parameters()}
+    places = {head.name: _PLACES[key] for key, head in heads.items()}
+    parts = parts_of(foreign.arch, foreign.model.n_layers, places)
+    there = weights.check(parts, shapes)
+    theirs = weights.load()
+    tensors = {
+        part.ours: part.read([theirs.pop(name) for name in part.theirs], shapes[part.ours])
+        for part in there
+    }
+    missing = [part.ours for part in parts if part.ours not in tensors]
+    if missing:
+        say(f"no weights for {', '.join(missing)}: the pooler starts from random values")
+    generator = torch.Generator().manual_seed(1)
+    for name in missing:
+        tensors[name] = torch.zeros(shapes[name])
+        if len(shapes[name]) == 2:
+            tensors[name].normal_(std=0.02, generator=generator)  # as a new trunk's
+    return tensors
+
+
+def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = False) -> None:
+    """Writes a model directory as a Hugging Face directory that transformers loads.
+
+    Args:
+        folder: the model directory, of a BERT or GPT.
+        output: the directory to write.
+        say: is told of what their format can't hold.
+        overwrite: whether a model in `output` may be replaced.
+
+    Raises:
+        DataError: the model has parts that their classes lack.
+        UsageError: `output` holds a model.
+    """
+    config, model = load_model(folder, torch.device("cpu"))
+    if config.arch not in PREFIX:
+        raise DataError(
+            f"{folder}: Hugging Face has no class for architecture {config.arch!r}; "
+            f"{' and '.join(PREFIX)} can be written"
+        )
+    name = foreign_name(config.arch, config.heads, str(folder))
+    labels = read_labels(folder) if (folder / labels_name()).exists() else []
+    task = config.heads[0].task if config.heads else ""
+    if task == "regress":
+        labels = ["LABEL_0"]
+    values = write_foreign(name, config.model, labels, task, str(folder))
+    tokenizer = load_tokenizer(str(folder))
+    tensors = _their_tensors(config, name, dict(model.named_parameters()))
+    with replace_directory(output, folder, overwrite):
+        data = safetensors.torch.save(tensors, {"format": "pt"})
+        write_atomically(inside(output, WEIGHTS), data)
+        write_tokenizer(output, tokenizer, config.arch, config.model.max_positions, say)
+        text = json.dumps({**values, **_special_ids(tokenizer)}, indent=2, ensure_ascii=False)
+        write_atomically(inside(output, CONFIG), text.encode("utf-8") + b"\n")
+
+
+def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    ids = {"pad": tokenizer.pad_id, "bos": tokenizer.bos_id, "eos": tokenizer.eos_id}
+    return {f"{name}_token_id": index for name, index in ids.items() if index >= 0}
+
+
+def _their_tensors(config: ModelConfig, name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our weights under their names; their classes that pool nothing have no pooler."""
+    places = {head.name: _place(head) for head in config.heads}
+    pools = not config.heads or any(head.kind == "text" for head in config.heads)
+    prefix = "" if name in ("BertModel", "GPT2Model") else PREFIX[ARCHITECTURES[name][0]]
+    tensors: dict[str, Tensor] = {}
+    for part in parts_of(config.arch, config.model.n_layers, places):
+        if part.is_pooler and not pools:
+            continue
+        written = part.write(ours[part.ours].detach())
+        tensors |= {
+            _their_name(part, theirs, prefix): tensor.contiguous()
+            for theirs, tensor in zip(part.theirs, written, strict=True)
+        }
+    return tensors
+
+
+def _their_name(part: Part, name: str, prefix: str) -> str:
+    return name if part.ours.startswith("heads.") else prefix + name
+
+
+def _place(head: HeadConfig) -> str:
+    if head.kind == "mlm" or head.name == "nsp":
+        return _PLACES["mlm" if head.kind == "mlm" else "nsp"]
+    return _PLACES["qa" if head.task == "qa" else "text"]

@@ -1,0 +1,219 @@
+"""Tokenizer files of a Hugging Face directory as one `tokenizer.json`, and back.
+
+A BERT vocabulary alone does not say whether text is lower-cased: `tokenizer_config.json` does, and
+its word counts more than that of a `tokenizer.json`, as in transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attn_cli.config import load_json, shown
+from attn_cli.data.huggingface_tokenizer import (
+    JsonTokenizer,
+    WordPieceTokenizer,
+    read_vocabulary,
+    wordpiece_engine,
+)
+from attn_cli.data.tokenizer import SIZE_LIMIT, Tokenizer
+from attn_cli.errors import DataError
+from attn_cli.files import inside, write_atomically
+
+JSON, VOCABULARY, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
+_BYTE_VOCABULARY, _MERGES = "vocab.json", "merges.txt"
+_END_OF_TEXT = "<|endoftext|>"
+# tokenizer_config.json -> the field of a BertNormalizer.
+_NORMALIZER = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+_MARKS = {"pad": "pad_id", "unk": "unk_id", "cls": "cls_id", "sep": "sep_id", "mask": "mask_id"}
+_BERT_MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def read_tokenizer(folder: Path, arch: str, say: Callable[[str], None]) -> Tokenizer | None:
+    """The directory's tokenizer; None if it has none.
+
+    Args:
+        folder: the Hugging Face directory.
+        arch: "bert" or "gpt".
+        say: is told of what the files leave open.
+
+    Raises:
+        DataError: a file can't be used.
+    """
+    settings = load_json(inside(folder, SETTINGS)) if (folder / SETTINGS).exists() else {}
+    if (folder / JSON).exists():
+        return _from_json(inside(folder, JSON), settings)
+    if arch == "bert" and (folder / VOCABULARY).exists():
+        return _from_vocabulary(inside(folder, VOCABULARY), settings, say)
+    if (folder / _BYTE_VOCABULARY).exists() and (folder / _MERGES).exists():
+        return _from_merges(folder, settings)
+    return None
+
+
+def _flag(settings: Mapping[str, Any], key: str, default: bool | None) -> bool | None:
+    value = settings.get(key, default)
+    if value is not None and not isinstance(value, bool):
+        raise DataError(f"{SETTINGS}: {key}: true or false is needed, not {shown(value)}")
+    return value
+
+
+def _from_json(file: Path, settings: Mapping[str, Any]) -> Tokenizer:
+    raw = _bytes(file)
+    values = _object(raw, file)
+    normalizer = values.get("normalizer")
+    if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
+        asked = {
+            field: _flag(settings, key, None)
+            for key, field in _NORMALIZER.items()
+            if key in settings
+        }
+        if any(normalizer.get(field) != value for field, value in asked.items()):
+            normalizer |= asked
+            raw = json.dumps(values, ensure_ascii=False).encode("utf-8")
+    return JsonTokenizer(raw, str(file))
+
+
+def _from_vocabulary(
+    file: Path, settings: Mapping[str, Any], say: Callable[[str], None]
+) -> Tokenizer:
+    vocabulary = read_vocabulary(_bytes(file), str(file))
+    lowercase = _flag(settings, "do_lower_case", True)
+    upper = any(piece != piece.lower() for piece in vocabulary if not piece.startswith("["))
+    if upper and "do_lower_case" not in settings:
+        say(
+            f"{file}: has upper-case pieces, yet no {SETTINGS} says do_lower_case: text will be "
+            "lower-cased, as transformers does"
+        )
+    engine = wordpiece_engine(
+        vocabulary,
+        bool(lowercase),
+        strip_accents=_flag(settings, "strip_accents", None),
+        chinese=bool(_flag(settings, "tokenize_chinese_chars", True)),
+    )
+    engine.add_special_tokens([mark for mark in _BERT_MARKS if mark in vocabulary])
+    return JsonTokenizer(engine.to_str().encode("utf-8"), JSON)
+
+
+def _from_merges(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
+    """GPT-2's two files: byte-level byte-pair encoding (Radford et al. 2019, 2.2)."""
+    file = inside(folder, _BYTE_VOCABULARY)
+    vocabulary = _object(_bytes(file), file)
+    merges = _bytes(inside(folder, _MERGES)).decode("utf-8", "replace").split("\n")
+    spaced = bool(_flag(settings, "add_prefix_space", False))
+    shape = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
+    special = {"content": _END_OF_TEXT, "id": vocabulary.get(_END_OF_TEXT), "special": True}
+    special |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    values = {
+        "version": "1.0",
+        "added_tokens": [special] if _END_OF_TEXT in vocabulary else [],
+        "pre_tokenizer": {**shape, "add_prefix_space": spaced},
+        "decoder": {**shape, "add_prefix_space": True},
+        "model": {
+            "type": "BPE",
+            "vocab": vocabulary,
+            "merges": [
+                pair for line in merges if (pair := line.rstrip("\r")) and pair[:8] != "#version"
+            ],
+        },
+    }
+    return JsonTokenizer(json.dumps(values, ensure_ascii=False).encode("utf-8"), str(file))
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from error
+    if len(raw) > SIZE_LIMIT:
+        raise DataError(f"{file}: larger than {SIZE_LIMIT >> 20} MiB; this is no tokenizer")
+    return raw
+
+
+def _object(raw: bytes, file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{file}: a JSON object is needed")
+    return values
+
+
+def write_tokenizer(
+    folder: Path, tokenizer: Tokenizer, arch: str, max_len: int, say: Callable[[str], None]
+) -> None:
+    """Writes a tokenizer so that transformers' AutoTokenizer loads and frames as the model needs.
+
+    A SentencePiece model, which no class of theirs reads for these architectures, is copied as it
+    is, and that is said.
+    """
+    if isinstance(tokenizer, WordPieceTokenizer):
+        vocabulary = {piece: index for index, piece in enumerate(tokenizer.vocabulary)}
+        engine = wordpiece_engine(vocabulary, tokenizer.lowercase)
+        engine.add_special_tokens([mark for mark in _BERT_MARKS if mark in vocabulary])
+        write_atomically(inside(folder, VOCABULARY), tokenizer.to_bytes())
+        values = json.loads(engine.to_str())
+    elif isinstance(tokenizer, JsonTokenizer):
+        values = json.loads(tokenizer.to_bytes())
+    else:
+        write_atomically(inside(folder, tokenizer.file_name), tokenizer.to_bytes())
+        say(
+            f"{tokenizer.file_name}: transformers has no {arch} tokenizer for SentencePiece models;"
+            " it is copied as it is"
+        )
+        return
+    values |= {"truncation": None, "padding": None}
+    if arch == "bert" and not values.get("post_processor"):
+        values["post_processor"] = _template(tokenizer)
+    text = json.dumps(values, ensure_ascii=False)
+    write_atomically(inside(folder, JSON), text.encode("utf-8"))
+    settings = _settings(values, tokenizer, arch, max_len)
+    write_atomically(inside(folder, SETTINGS), json.dumps(settings, indent=2).encode() + b"\n")
+
+
+def _settings(
+    values: Mapping[str, Any], tokenizer: Tokenizer, arch: str, max_len: int
+) -> dict[str, Any]:
+    marks = _MARKS if arch == "bert" else {"bos": "bos_id", "eos": "eos_id", "pad": "pad_id"}
+    normalizer = values.get("normalizer") or {}
+    is_bert = arch == "bert" and normalizer.get("type") == "BertNormalizer"
+    settings: dict[str, Any] = {
+        "tokenizer_class": "BertTokenizer" if is_bert else "PreTrainedTokenizerFast"
+    }
+    if is_bert:
+        settings |= {key: normalizer.get(field) for key, field in _NORMALIZER.items()}
+    settings |= {
+        f"{mark}_token": tokenizer.vocabulary[index]
+        for mark, name in marks.items()
+        if (index := getattr(tokenizer, name)) >= 0
+    }
+    return {**settings, "model_max_length": max_len}
+
+
+def _template(tokenizer: Tokenizer) -> dict[str, Any]:
+    """⟨CLS⟩ A ⟨SEP⟩ B ⟨SEP⟩ as a post-processor of the `tokenizers` library."""
+    cls, sep = (tokenizer.vocabulary[index] for index in (tokenizer.cls_id, tokenizer.sep_id))
+
+    def mark(piece: str, segment: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": piece, "type_id": segment}}
+
+    def text(name: str, segment: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": segment}}
+
+    single = [mark(cls, 0), text("A", 0), mark(sep, 0)]
+    ids = {cls: tokenizer.cls_id, sep: tokenizer.sep_id}
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, text("B", 1), mark(sep, 1)],
+        "special_tokens": {
+            piece: {"id": piece, "ids": [index], "tokens": [piece]} for piece, index in ids.items()
+        },
+    }
