@@ -11,7 +11,13 @@ import typer
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
-from attn_cli.cli.score_report import print_json, print_line_scores, print_lines, print_table
+from attn_cli.cli.score_report import (
+    print_json,
+    print_line_scores,
+    print_lines,
+    print_report,
+    print_table,
+)
 from attn_cli.config.runtime import (
     DeviceOptions,
     ModelOptions,
@@ -20,10 +26,12 @@ from attn_cli.config.runtime import (
     StreamOptions,
 )
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.metrics.base import Score
+from attn_cli.errors import UsageError
+from attn_cli.metrics.base import Metric, Score, Segment
 from attn_cli.metrics.perplexity import perplexity
-from attn_cli.metrics.scoring import chosen_metrics, score_corpus, score_line
-from attn_cli.metrics.segments import SegmentFiles, SegmentReader
+from attn_cli.metrics.scoring import chosen_metrics, problem_finder, score_corpus, score_line
+from attn_cli.metrics.segments import SegmentFiles, SegmentReader, sentences
+from attn_cli.metrics.squad import is_squad, read_squad
 from attn_cli.text import BadLines, Columns, LineReader, LineWriter, plural
 
 
@@ -37,13 +45,17 @@ def score_command(
 
     Score hypotheses against references. Without --ref the input is TSV: hypothesis,
     reference(s). A blank hypothesis counts as an empty one. BLEU and chrF if no metric is named;
-    sacreBLEU, jiwer and rouge-score do the counting, and the numbers are theirs.
+    sacreBLEU, jiwer and rouge-score do the counting, and the numbers are theirs. Tags come
+    one a line, with a blank line between sentences (CoNLL), or a sentence a line.
 
     \b
     attn score out.de --ref test.de --bleu --ter --signature
     attn score out.de --ref a.de --ref b.de --chrf++ --bootstrap 1000
     attn score new.de --ref test.de --bleu --baseline old.de
     attn score --wer --cer --json < transcripts.tsv
+    attn decode test.tsv | attn score --accuracy --f1 --report
+    attn decode test.conll | attn score --span-f1 --columns 2,3
+    attn decode dev-v2.0.json | attn score --squad --ref dev-v2.0.json
     attn score --log-prob -m attn-model < pairs.tsv
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     scoring, model, stream, device, speech = options
@@ -55,19 +67,31 @@ def score_command(
         _model_scores(scoring, model.path, reader, columns, runtime, bad, console)
         return
     files = SegmentFiles(hyp, scoring.ref, scoring.baseline, stream.columns)
-    if scoring.per_line:
-        _score_lines(scoring, SegmentReader(files, bad), bad)
+    if scoring.squad and is_squad(files):
+        if scoring.per_line:
+            raise UsageError("--per-line answers lines; score answers as TSV, not as JSON")
+        _score_corpus(scoring, read_squad(files, scoring.metrics, console.warn), console)
     else:
-        _score_corpus(scoring, SegmentReader(files, bad), bad, console)
+        _score_lines_of(files, scoring, bad, console)
 
 
-def _score_corpus(
-    options: ScoreOptions, reader: SegmentReader, bad: BadLines, console: Console
+def _score_lines_of(
+    files: SegmentFiles, options: ScoreOptions, bad: BadLines, console: Console
 ) -> None:
-    """One figure per metric over all lines; none at all if a line had to be left out unasked."""
+    """Scores lines, each or all; no figure at all if a line had to be left out unasked."""
+    metrics = chosen_metrics(options)
+    reader = SegmentReader(files, bad, problem_finder(metrics), blank_ends=options.labels_only)
+    if options.per_line:
+        _score_each_line(metrics, reader, bad, as_json=options.json)
+        return
     gc.disable()  # n-gram counts hold no cycles, and looking for some costs a fifth of the time
-    segments = [segment for segment in reader if segment is not None]
+    segments = sentences(reader) if options.by_word else [each for each in reader if each]
     bad.finish("left out of the score")
+    _score_corpus(options, segments, console)
+
+
+def _score_corpus(options: ScoreOptions, segments: Sequence[Segment], console: Console) -> None:
+    """One figure per metric over all lines."""
     counts = {len(segment.references) for segment in segments}
     if len(counts) > 1:
         console.say(f"lines have from {min(counts)} to {plural(max(counts), 'reference')}")
@@ -84,14 +108,18 @@ def _print_scores(options: ScoreOptions, scores: Sequence[Score]) -> None:
         print_table(scores, signature=options.signature)
     else:
         print_lines(scores, LineWriter(), signature=options.signature)
+    if options.report and not options.json:
+        print_report(scores, LineWriter())
 
 
-def _score_lines(options: ScoreOptions, reader: SegmentReader, bad: BadLines) -> None:
+def _score_each_line(
+    metrics: Sequence[Metric], reader: SegmentReader, bad: BadLines, *, as_json: bool
+) -> None:
     """One line of figures for each input line, as soon as it is read."""
-    metrics, out = chosen_metrics(options), LineWriter()
+    out = LineWriter()
     for segment in reader:
         figures = score_line(metrics, segment) if segment else {}
-        print_line_scores(figures, out, as_json=options.json)
+        print_line_scores(figures, out, as_json=as_json)
         if not reader.ready():
             out.flush()
     out.flush()

@@ -35,6 +35,16 @@ def print_json(scores: Sequence[Score], out: LineWriter) -> None:
     out.flush()
 
 
+def print_report(scores: Sequence[Score], out: LineWriter) -> None:
+    """`NAME.CLASS<TAB>precision<TAB>recall<TAB>F1<TAB>support` for each class of each metric."""
+    for score in scores:
+        table: Mapping[str, Mapping[str, float]] = score.details.get("classes", {})  # type: ignore[assignment]
+        for name, row in table.items():
+            figures = (f"{row[key]:.{score.decimals}f}" for key in ("precision", "recall", "f1"))
+            out.write(f"{score.name}.{name}", *figures, str(row["support"]))
+    out.flush()
+
+
 def print_table(scores: Sequence[Score], *, signature: bool) -> None:
     """A table for a terminal."""
     from rich.console import Console

@@ -17,6 +17,18 @@ TOKENIZERS = (
     "flores101",
     "flores200",
 )
+SCHEMES = ("auto", "bio", "bioes", "lenient")
+
+METRIC_NAMES = (
+    *("bleu", "chrf", "chrfpp", "ter", "wer", "cer", "rouge", "exact_match"),
+    *("accuracy", "f1", "multilabel_f1", "mcc", "span_f1", "pearson", "spearman", "squad"),
+)
+# One line alone has no such figure.
+_CORPUS_METRICS = ("f1", "mcc", "pearson", "spearman")
+# A blank line is no item of theirs but the end of a sentence (CoNLL).
+_LABEL_METRICS = ("accuracy", "f1", "mcc", "span_f1")
+# Metrics with a table of classes.
+_TABLE_METRICS = ("f1", "multilabel_f1", "span_f1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +51,46 @@ class MetricOptions:
     exact_match: bool = option(
         False, "Share of hypotheses that equal a reference, 0 to 1.", flag="--exact-match"
     )
+    accuracy: bool = option(
+        False, "Share of labels (or tags) that equal the gold one, 0 to 1.", flag="--accuracy"
+    )
+    f1: bool = option(False, "Macro and micro F1 over labels (or tags), 0 to 1.", flag="--f1")
+    multilabel_f1: bool = option(
+        False, "Macro and micro F1 over labels joined by commas, 0 to 1.", flag="--multilabel-f1"
+    )
+    mcc: bool = option(False, "Matthews correlation of labels (or tags), -1 to 1.", flag="--mcc")
+    span_f1: bool = option(
+        False,
+        "F1, precision, recall of tagged spans: lines of tags, or CoNLL with blank lines.",
+        flag="--span-f1",
+    )
+    scheme: str = option(
+        "auto",
+        "Spans: strict BIO or BIOES as seqeval (auto: as the gold tags), or lenient as conlleval.",
+        choices=SCHEMES,
+    )
+    tags: bool = option(
+        False,
+        "Accuracy, F1, MCC: a line is a sentence of tags; --span-f1 implies it.",
+        flag="--tags",
+    )
+    pearson: bool = option(False, "Pearson correlation of numbers, -1 to 1.", flag="--pearson")
+    spearman: bool = option(False, "Spearman rank correlation, -1 to 1.", flag="--spearman")
+    squad: bool = option(
+        False,
+        "Exact match and F1 of answers as SQuAD's script, 0 to 100; --ref FILE.json is SQuAD's.",
+        flag="--squad",
+    )
     lowercase: bool = option(
         False, "Ignore case in BLEU, chrF, WER, CER and exact match.", flag="--lowercase"
     )
     tokenize: str = option("13a", "BLEU's tokenizer.", choices=TOKENIZERS)
     stem: bool = option(True, "Stem English words for ROUGE (Porter).")
+
+    @property
+    def by_word(self) -> bool:
+        """Whether labels are tags: several in a line, each an item of its own."""
+        return self.tags or self.span_f1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +105,9 @@ class ScoreOptions(MetricOptions):
     )
     json: bool = option(False, "Print JSON with every detail.", flag="--json")
     signature: bool = option(False, "Add each metric's signature.", flag="--signature")
+    report: bool = option(
+        False, "Add a line for each class: precision, recall, F1, support.", flag="--report"
+    )
     per_line: bool = option(
         False, "Print one line of scores per input line, not the total.", flag="--per-line"
     )
@@ -86,6 +136,7 @@ class ScoreOptions(MetricOptions):
         ]
         if self.per_line and corpus_only:
             raise ValueError(f"--per-line and {corpus_only[0]} exclude each other")
+        self._check_labels()
         if not (self.log_prob or self.ppl):
             return
         if self.log_prob and self.ppl:
@@ -96,10 +147,25 @@ class ScoreOptions(MetricOptions):
                 "in a second run"
             )
 
+    def _check_labels(self) -> None:
+        alone = [f"--{name}" for name in _CORPUS_METRICS if getattr(self, name)]
+        if self.per_line and alone:
+            raise ValueError(f"{alone[0]} is a figure of many lines; --per-line has none")
+        if self.per_line and self.span_f1 and self.scheme == "auto":
+            raise ValueError("--per-line can't see how other lines are tagged; name the --scheme")
+        if self.f1 and self.multilabel_f1:
+            raise ValueError("--f1 takes one label a line, --multilabel-f1 several; ask for one")
+        if self.report and (self.per_line or not set(self.metrics) & set(_TABLE_METRICS)):
+            raise ValueError("--report is the table of a total --f1, --multilabel-f1 or --span-f1")
+        if self.tags and not set(self.metrics) & set(_LABEL_METRICS):
+            raise ValueError("--tags says what --accuracy, --f1 or --mcc count; name one of them")
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether every figure is one of labels, for which a blank line is no item."""
+        return bool(self.metrics) and set(self.metrics) <= set(_LABEL_METRICS)
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics asked for, in the order of `METRIC_NAMES`."""
         return tuple(name for name in METRIC_NAMES if getattr(self, name))
-
-
-METRIC_NAMES = ("bleu", "chrf", "chrfpp", "ter", "wer", "cer", "rouge", "exact_match")

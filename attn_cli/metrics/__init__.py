@@ -7,9 +7,13 @@ name in `attn_cli.config.scoring`. Importing this room imports no library: the c
 from __future__ import annotations
 
 from attn_cli.metrics.base import Metric
+from attn_cli.metrics.correlation import Pearson, Spearman
 from attn_cli.metrics.exact import ExactMatch
+from attn_cli.metrics.labels import F1, Accuracy, Mcc, MultilabelF1
 from attn_cli.metrics.rouge import Rouge
 from attn_cli.metrics.sacre import Bleu, Chrf, ChrfPlusPlus, Ter
+from attn_cli.metrics.spans import SpanF1
+from attn_cli.metrics.squad import Squad
 from attn_cli.metrics.wer import CharacterErrorRate, WordErrorRate
 
 METRICS: dict[str, type[Metric]] = {
@@ -21,4 +25,12 @@ METRICS: dict[str, type[Metric]] = {
     "cer": CharacterErrorRate,
     "rouge": Rouge,
     "exact_match": ExactMatch,
+    "accuracy": Accuracy,
+    "f1": F1,
+    "multilabel_f1": MultilabelF1,
+    "mcc": Mcc,
+    "span_f1": SpanF1,
+    "pearson": Pearson,
+    "spearman": Spearman,
+    "squad": Squad,
 }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from attn_cli import __version__
 from attn_cli.config.scoring import MetricOptions
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,10 @@ class Metric(ABC):
     def __init__(self, options: MetricOptions) -> None:
         self._options = options
 
+    def problem(self, segment: Segment) -> str | None:
+        """Why a line can't be scored, if it can't: a number that is none, too many references."""
+        return None
+
     @abstractmethod
     def corpus(
         self, segments: Sequence[Segment], resampling: Resampling, *, compare: bool = False
@@ -104,7 +112,78 @@ class Metric(ABC):
         """Scores one line, a figure for each name."""
 
 
-class CountMetric(Metric):
+@dataclass(frozen=True)
+class Measure:
+    """What a metric found in some lines. Any weighting of the lines is a corpus.
+
+    A corpus weighs each line 1, a bootstrap sample as often as it was drawn, and of two systems
+    with their lines one after the other, a swap weighs either line of a pair 1 and the other 0.
+
+    Attributes:
+        figures: weights -> the figures, one for each name. Shape: (lines,) -> (names,).
+        details: weights -> what is worth telling a user behind each figure. Shape: likewise.
+    """
+
+    figures: Callable[[np.ndarray], Sequence[float]]
+    details: Callable[[np.ndarray], Sequence[Mapping[str, object]]]
+
+
+class ResampledMetric(Metric):
+    """A metric whose figures are a function of weighted lines; it can be resampled exactly."""
+
+    @abstractmethod
+    def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
+        """Takes in the lines, once for all figures that are computed of them."""
+
+    @abstractmethod
+    def recipe(self) -> str:
+        """The metric's own part of the signature, such as `case:mixed|tok:words`."""
+
+    def line(self, segment: Segment) -> list[float]:
+        """Scores one line, a figure for each name."""
+        import numpy as np
+
+        measure = self.measure([segment.hypothesis], [segment.references])
+        return [float(figure) for figure in measure.figures(np.ones(1))]
+
+    def corpus(
+        self, segments: Sequence[Segment], resampling: Resampling, *, compare: bool = False
+    ) -> list[Score]:
+        """Scores a corpus of at least one line; see `Metric.corpus`."""
+        import numpy as np
+
+        from attn_cli.metrics.significance import bootstrap, paired_tests
+
+        n_lines, systems = len(segments), 2 if compare else 1
+        hypotheses = [segment.hypothesis for segment in segments]
+        hypotheses += [segment.baseline for segment in segments] if compare else []
+        references = [segment.references for segment in segments]
+        measure = self.measure(hypotheses, references * systems)
+        intervals: Sequence[Interval | None] = [None] * len(self.names)
+        comparisons: Sequence[Comparison | None] = [None] * len(self.names)
+        if resampling.samples:
+            seed = resampling.seed
+            intervals = bootstrap(measure.figures, n_lines, resampling.samples, seed, systems)
+        if compare:
+            comparisons = paired_tests(measure.figures, n_lines, resampling)
+        ours = np.repeat([1.0, 0.0], n_lines)[: systems * n_lines]
+        signature = self._signature(references, resampling)
+        figures, details = measure.figures(ours), measure.details(ours)
+        columns = (self.names, figures, intervals, comparisons, details)
+        return [
+            Score(name, float(value), signature, interval, comparison, told, self.decimals)
+            for name, value, interval, comparison, told in zip(*columns, strict=True)
+        ]
+
+    def _signature(self, references: Sequence[tuple[str, ...]], resampling: Resampling) -> str:
+        counts = {len(line) for line in references}
+        parts = [f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}"]
+        if resampling.samples:
+            parts += [f"bs:{resampling.samples}", f"seed:{resampling.seed}"]
+        return "|".join([*parts, self.recipe(), f"attn:{__version__}"])
+
+
+class CountMetric(ResampledMetric):
     """A metric whose figures are a function of counts that are added over the lines."""
 
     @abstractmethod
@@ -121,52 +200,19 @@ class CountMetric(Metric):
     def details(self, totals: Sequence[float]) -> dict[str, object]:
         """The counts worth telling a user, by name."""
 
-    @abstractmethod
-    def recipe(self) -> str:
-        """The metric's own part of the signature, such as `case:mixed|tok:words`."""
-
     def line(self, segment: Segment) -> list[float]:
         """Scores one line, a figure for each name."""
         return self.values(self.counts([segment.hypothesis], [segment.references])[0])
 
-    def corpus(
-        self, segments: Sequence[Segment], resampling: Resampling, *, compare: bool = False
-    ) -> list[Score]:
-        """Scores a corpus of at least one line; see `Metric.corpus`."""
-        references = [segment.references for segment in segments]
-        counts = self.counts([segment.hypothesis for segment in segments], references)
-        totals = [sum(column) for column in zip(*counts, strict=True)]
-        intervals: Sequence[Interval | None] = [None] * len(self.names)
-        comparisons: Sequence[Comparison | None] = [None] * len(self.names)
-        if resampling.samples:
-            from attn_cli.metrics.significance import bootstrap
+    def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
+        """Counts the lines; a weighting adds up their counts."""
+        import numpy as np
 
-            intervals = bootstrap(counts, self.values, resampling.samples, resampling.seed)
-        if compare:
-            from attn_cli.metrics.significance import paired_tests
-
-            baseline = self.counts([segment.baseline for segment in segments], references)
-            comparisons = paired_tests(counts, baseline, self.values, resampling)
-        signature = self._signature(references, resampling)
-        values = self.values(totals)
-        return [
-            Score(*fields, details=self.details(totals), decimals=self.decimals)
-            for fields in zip(
-                self.names,
-                values,
-                [signature] * len(values),
-                intervals,
-                comparisons,
-                strict=True,
-            )
-        ]
-
-    def _signature(self, references: Sequence[tuple[str, ...]], resampling: Resampling) -> str:
-        counts = {len(line) for line in references}
-        parts = [f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}"]
-        if resampling.samples:
-            parts += [f"bs:{resampling.samples}", f"seed:{resampling.seed}"]
-        return "|".join([*parts, self.recipe(), f"attn:{__version__}"])
+        rows = np.asarray(self.counts(hypotheses, references), dtype=np.float64)
+        return Measure(
+            lambda weights: self.values((weights @ rows).tolist()),
+            lambda weights: [self.details((weights @ rows).tolist())] * len(self.names),
+        )
 
 
 def case_signature(*, lowercase: bool) -> str:

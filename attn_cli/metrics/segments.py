@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from attn_cli.errors import UsageError
 from attn_cli.metrics.base import Segment
+from attn_cli.metrics.labels import NO_TAG
 from attn_cli.text import BadLines, Columns, Line, LineReader, zip_lines
 
 
@@ -35,18 +36,34 @@ class SegmentFiles:
 class SegmentReader:
     """Iterates over the segments of `SegmentFiles`, one for each line; None for an unusable line.
 
+    Args:
+        files: where the lines are.
+        bad: told of each line that can't be used.
+        problem: why a segment can't be scored, if it can't (`Metric.problem`).
+        blank_ends: whether a row that is blank in every file is no item but the end of a sentence,
+            as in CoNLL files: then it is None too, and no bad line.
+
     Raises:
         UsageError: impossible columns, or standard input named twice.
         DataError: a file can't be read, a header lacks a column, or lengths differ.
     """
 
-    def __init__(self, files: SegmentFiles, bad: BadLines) -> None:
+    def __init__(
+        self,
+        files: SegmentFiles,
+        bad: BadLines,
+        problem: Callable[[Segment], str | None] = lambda segment: None,
+        *,
+        blank_ends: bool = False,
+    ) -> None:
         paths = [files.hypothesis, *files.references]
         paths += [files.baseline] if files.baseline is not None else []
         if paths.count("-") > 1:
             raise UsageError("standard input can be only one of hypothesis, reference and baseline")
         self._files = files
         self._bad = bad
+        self._problem = problem
+        self._blank_ends = blank_ends
         self._columns = self._plan(len(paths))
         self._readers = [LineReader(path) for path in paths]
 
@@ -59,8 +76,10 @@ class SegmentReader:
         for row in zip_lines(self._readers):
             if row[0].number == 1 and any(picked and picked.has_header for picked in columns):
                 columns = self._read_headers(row)
+            elif self._blank_ends and not any(line.text or line.error for line in row):
+                yield None
             else:
-                yield self._segment(row, columns)
+                yield self._checked(row, columns)
 
     def _plan(self, n_files: int) -> list[Columns | None]:
         """The columns of each file; None where a whole line is the text."""
@@ -81,6 +100,13 @@ class SegmentReader:
             columns and columns.read_header(line, reader.name)
             for columns, line, reader in zip(self._columns, row, self._readers, strict=True)
         ]
+
+    def _checked(self, row: Sequence[Line], columns: list[Columns | None]) -> Segment | None:
+        segment = self._segment(row, columns)
+        cause = self._problem(segment) if segment else None
+        if cause:
+            self._bad.add(self._readers[0].name, row[0].number, cause)
+        return None if cause else segment
 
     def _segment(self, row: Sequence[Line], columns: list[Columns | None]) -> Segment | None:
         """The lines of one row as a segment; None, and a word on stderr, if one is unusable."""
@@ -109,3 +135,31 @@ class SegmentReader:
         # Without --columns all further columns of the TSV are references.
         every = first and not self._files.columns and not self._files.references
         return picked + others if every else picked
+
+
+def sentences(words: Iterable[Segment | None]) -> list[Segment]:
+    """Joins CoNLL rows, one tag each, into sentences of tags; None ends a sentence.
+
+    Where any segment holds several tags, each is a sentence already, and none is joined.
+    """
+    rows = list(words)
+    usable = [row for row in rows if row]
+    if any(len(side.split()) > 1 for row in usable for side in (row.hypothesis, *row.references)):
+        return usable
+    found: list[list[Segment]] = [[]]
+    for row in rows:
+        if row is None:
+            found.append([])
+        else:
+            found[-1].append(row)
+    return [_sentence(group) for group in found if group]
+
+
+def _sentence(words: Sequence[Segment]) -> Segment:
+    """The tags of one sentence; a word without an answer keeps its place."""
+    words = [word for word in words if word.references[0].strip()]
+    return Segment(
+        " ".join(word.hypothesis.strip() or NO_TAG for word in words),
+        (" ".join(word.references[0].strip() for word in words),),
+        " ".join(word.baseline.strip() or NO_TAG for word in words),
+    )

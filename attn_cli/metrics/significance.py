@@ -1,4 +1,4 @@
-"""Resampling for metrics that are counts: the bootstrap and two paired tests.
+"""Resampling for metrics that are figures of weighted lines: the bootstrap and two paired tests.
 
 sacreBLEU's metrics use sacreBLEU's own implementation; these share its definitions, ties aside.
 """
@@ -13,7 +13,8 @@ from attn_cli.metrics.base import Comparison, Interval, Resampling
 if TYPE_CHECKING:
     import numpy as np
 
-Values = Callable[[Sequence[float]], list[float]]
+    # The weights of the lines -> the figures. Shape: (lines,) -> (names,).
+    Figures = Callable[[np.ndarray], Sequence[float]]
 
 # sacreBLEU's defaults, so that all metrics of one run are tested equally hard.
 BOOTSTRAP_SAMPLES = 1_000
@@ -21,46 +22,38 @@ RANDOMIZATION_TRIALS = 10_000
 
 
 def bootstrap(
-    counts: Sequence[Sequence[float]], values: Values, n_samples: int, seed: int
+    figures: Figures, n_lines: int, n_samples: int, seed: int, n_systems: int = 1
 ) -> list[Interval]:
     """Estimates each figure's mean and 95 % interval by drawing lines with replacement (Efron).
 
     Args:
-        counts: one row per line.
-        values: figures of added counts.
+        figures: the figures of weighted lines.
+        n_lines: the lines of one system.
         n_samples: how many corpora are drawn.
         seed: seed of the draws.
+        n_systems: how many systems' lines `figures` weighs; the first one is estimated.
     """
-    import numpy as np
-
-    rows = np.asarray(counts, dtype=np.float64)
-    samples = _draws([rows], values, n_samples, seed)[0]
+    samples = _draws(figures, n_lines, n_samples, seed, n_systems)[0]
     return [_interval(column) for column in samples.T]
 
 
-def paired_tests(
-    counts: Sequence[Sequence[float]],
-    baseline: Sequence[Sequence[float]],
-    values: Values,
-    resampling: Resampling,
-) -> list[Comparison]:
+def paired_tests(figures: Figures, n_lines: int, resampling: Resampling) -> list[Comparison]:
     """Tests whether a system differs from a baseline by more than chance, two-sided.
 
     Args:
-        counts: the system's counts, one row per line.
-        baseline: the baseline's counts of the same lines.
-        values: figures of added counts.
+        figures: the figures of weighted lines: the system's `n_lines`, then the baseline's.
+        n_lines: the lines of either.
         resampling: seed of the draws, and bootstrap samples (default: 1,000).
     """
     import numpy as np
 
-    rows = [np.asarray(each, dtype=np.float64) for each in (counts, baseline)]
-    system, other = (np.asarray(values(each.sum(0))) for each in rows)
+    whole = np.repeat([1.0, 0.0], n_lines)
+    system, other = (np.asarray(figures(weights)) for weights in (whole, 1.0 - whole))
     difference = np.abs(system - other)
     n_samples = resampling.samples or BOOTSTRAP_SAMPLES
-    drawn = _draws(rows, values, n_samples, resampling.seed)
+    drawn = _draws(figures, n_lines, n_samples, resampling.seed, n_systems=2)
     gaps = np.abs(drawn[0] - drawn[1])
-    swapped = _swaps(rows, values, RANDOMIZATION_TRIALS, resampling.seed)
+    swapped = _swaps(figures, n_lines, RANDOMIZATION_TRIALS, resampling.seed)
     p_bootstrap = _p_values(gaps - gaps.mean(0), difference)
     p_randomization = _p_values(np.abs(swapped[0] - swapped[1]), difference)
     columns = zip(other, p_bootstrap, p_randomization, strict=True)
@@ -68,35 +61,35 @@ def paired_tests(
 
 
 def _draws(
-    systems: list[np.ndarray], values: Values, n_samples: int, seed: int
+    figures: Figures, n_lines: int, n_samples: int, seed: int, n_systems: int
 ) -> list[np.ndarray]:
     """Figures of `n_samples` corpora, the same draws for every system. Shape: (samples, names)."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    n_lines = len(systems[0])
-    results: list[list[list[float]]] = [[] for _ in systems]
+    results: list[list[Sequence[float]]] = [[] for _ in range(n_systems)]
     for _ in range(n_samples):
         picked = generator.choice(n_lines, size=n_lines, replace=True)
-        for rows, figures in zip(systems, results, strict=True):
-            figures.append(values(rows[picked].sum(0)))
-    return [np.asarray(figures) for figures in results]
+        drawn = np.bincount(picked, minlength=n_lines)
+        for system, samples in enumerate(results):
+            weights = np.zeros((n_systems, n_lines))
+            weights[system] = drawn
+            samples.append(figures(weights.reshape(-1)))
+    return [np.asarray(samples) for samples in results]
 
 
-def _swaps(systems: list[np.ndarray], values: Values, n_trials: int, seed: int) -> list[np.ndarray]:
+def _swaps(figures: Figures, n_lines: int, n_trials: int, seed: int) -> list[np.ndarray]:
     """Figures of two pseudo systems whose lines were swapped by coin flips. (trials, names)."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    system, baseline = systems
-    total, gain = system.sum(0) + baseline.sum(0), system - baseline
-    results: list[list[list[float]]] = [[], []]
+    results: list[list[Sequence[float]]] = [[], []]
     for _ in range(n_trials):
-        kept = generator.integers(2, size=len(gain), dtype=bool)
-        first = baseline.sum(0) + kept @ gain
-        results[0].append(values(first))
-        results[1].append(values(total - first))
-    return [np.asarray(figures) for figures in results]
+        kept = generator.integers(2, size=n_lines, dtype=bool)
+        first = np.concatenate([kept, ~kept]).astype(np.float64)
+        results[0].append(figures(first))
+        results[1].append(figures(1.0 - first))
+    return [np.asarray(trials) for trials in results]
 
 
 def _interval(samples: np.ndarray) -> Interval:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 
 from attn_cli.config.scoring import METRIC_NAMES, MetricOptions
@@ -16,6 +17,12 @@ from attn_cli.metrics.significance import bootstrap, paired_tests
 
 def mean(totals):
     return [totals[0] / totals[1]]
+
+
+def weighed(counts, values):
+    """Figures of weighted lines, of their counts."""
+    rows = np.asarray(counts)
+    return lambda weights: values(weights @ rows)
 
 
 def flips(n_lines, chance, seed):
@@ -31,7 +38,7 @@ def test_every_metric_has_an_option():
 def test_interval_of_a_mean_is_that_of_the_normal_distribution():
     counts = flips(400, 0.3, seed=5)
     share = sum(row[0] for row in counts) / 400
-    (interval,) = bootstrap(counts, mean, 2000, seed=1)
+    (interval,) = bootstrap(weighed(counts, mean), 400, 2000, seed=1)
     assert interval.mean == pytest.approx(share, abs=0.003)
     assert interval.ci95 == pytest.approx(1.96 * math.sqrt(share * (1 - share) / 400), rel=0.08)
 
@@ -41,7 +48,7 @@ def test_p_values_agree_with_an_exact_sign_test():
     system = [[1.0, 1.0]] * 18 + [[0.0, 1.0]] * 6 + [[1.0, 1.0]] * 40
     baseline = [[0.0, 1.0]] * 18 + [[1.0, 1.0]] * 6 + [[1.0, 1.0]] * 40
     exact = 2 * sum(math.comb(24, k) for k in range(18, 25)) / 2**24
-    (found,) = paired_tests(system, baseline, mean, Resampling(seed=1))
+    (found,) = paired_tests(weighed(system + baseline, mean), 64, Resampling(seed=1))
     assert found.p_randomization == pytest.approx(exact, abs=0.006)
     assert found.p_bootstrap < 0.06
     assert found.baseline == pytest.approx(46 / 64)
@@ -49,7 +56,7 @@ def test_p_values_agree_with_an_exact_sign_test():
 
 def test_equal_systems_are_never_called_different():
     counts = flips(50, 0.5, seed=2)
-    (found,) = paired_tests(counts, counts, mean, Resampling(seed=1, samples=100))
+    (found,) = paired_tests(weighed(counts * 2, mean), 50, Resampling(seed=1, samples=100))
     assert found.p_bootstrap == found.p_randomization == 1.0
 
 
@@ -74,5 +81,5 @@ def test_bootstrap_draws_the_same_lines_as_sacrebleu():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SACREBLEU_SEED", "77")
         _, samples = _bootstrap_resample(counts, Mean(), 100)
-    (interval,) = bootstrap(counts, mean, 100, seed=77)
+    (interval,) = bootstrap(weighed(counts, mean), 30, 100, seed=77)
     assert interval.mean == pytest.approx(sum(samples) / 100)

@@ -1,0 +1,117 @@
+"""Pearson and Spearman correlation of predicted numbers with gold ones."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from attn_cli.errors import DataError
+from attn_cli.metrics.base import Measure, ResampledMetric, Segment
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    # Weights of the lines -> a value for each line: the number itself, or its rank. (lines,)
+    Scale = Callable[[np.ndarray], np.ndarray]
+
+
+class Correlation(ResampledMetric):
+    """Correlation r = cov(x, y) / (std(x) std(y)); 0 where a side is constant and r undefined."""
+
+    def problem(self, segment: Segment) -> str | None:
+        """Why a line can't be scored: a cell is no number, or there are several references."""
+        if len(segment.references) != 1:
+            found = len(segment.references)
+            return f"{found} references where one is needed; --columns picks hypothesis, reference"
+        cells = [segment.hypothesis, segment.references[0]]
+        cells += [segment.baseline] if segment.baseline else []
+        wrong = [cell for cell in cells if parse_number(cell) is None]
+        return f"{wrong[0]!r} is not a number" if wrong else None
+
+    def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
+        """Reads the numbers; a weighting of the lines weighs the pairs.
+
+        Raises:
+            DataError: a cell is no number, and nobody looked before.
+        """
+        x = self.scale([_number(cell) for cell in hypotheses])
+        y = self.scale([_number(lines[0]) for lines in references])
+        return Measure(
+            lambda weights: [_pearson(x(weights), y(weights), weights)],
+            lambda weights: [{"lines": int(weights.sum())}],
+        )
+
+    @abstractmethod
+    def scale(self, numbers: Sequence[float]) -> Scale:
+        """What of the numbers is correlated."""
+
+
+class Pearson(Correlation):
+    """Pearson's r of the numbers themselves."""
+
+    names = ("PEARSON",)
+
+    def scale(self, numbers: Sequence[float]) -> Scale:
+        """The numbers as they are, whatever the weights."""
+        import numpy as np
+
+        values = np.asarray(numbers, dtype=np.float64)
+        return lambda weights: values
+
+    def recipe(self) -> str:
+        """The part of the signature that says what is correlated."""
+        return "of:values"
+
+
+class Spearman(Correlation):
+    """Spearman's rho: Pearson's r of the ranks; equal numbers share their average rank."""
+
+    names = ("SPEARMAN",)
+
+    def scale(self, numbers: Sequence[float]) -> Scale:
+        """The average rank of each number among the weighted ones, ranked anew in each resample."""
+        import numpy as np
+
+        _, places = np.unique(np.asarray(numbers, dtype=np.float64), return_inverse=True)
+
+        def ranks(weights: np.ndarray) -> np.ndarray:
+            ties = np.bincount(places, weights=weights)
+            return (np.cumsum(ties) - (ties - 1) / 2)[places]
+
+        return ranks
+
+    def recipe(self) -> str:
+        """The part of the signature that says what is correlated."""
+        return "of:ranks|ties:average"
+
+
+def parse_number(text: str) -> float | None:
+    """A finite decimal number; None for anything else, Python's `1_000` and `nan` included."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None
+
+
+def _number(text: str) -> float:
+    value = parse_number(text)
+    if value is None:
+        raise DataError(f"{text!r} is not a number, and numbers are what correlations are of")
+    return value
+
+
+def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
+    """Weighted correlation, centred first: large means cost no digits. Shape: (lines,) each."""
+    import numpy as np
+
+    drawn = weights > 0
+    x, y, weights = x[drawn], y[drawn], weights[drawn]
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    x, y = (side / np.abs(side).max() for side in (x, y))  # squares of 1e200 don't overflow
+    x, y = (side - weights @ side / weights.sum() for side in (x, y))
+    spread = np.sqrt(weights @ (x * x)) * np.sqrt(weights @ (y * y))
+    return float(np.clip(weights @ (x * y) / spread, -1.0, 1.0)) if spread > 0 else 0.0

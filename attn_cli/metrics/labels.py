@@ -1,0 +1,240 @@
+"""Accuracy, F1 and MCC: figures of what was predicted, what is gold, and what is both, by class."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attn_cli.metrics.base import Measure, ResampledMetric, Segment
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Something predicted or gold: its class, and where in the line it is.
+Item = tuple[str, *tuple[int, ...]]
+
+NO_TAG = "\N{REPLACEMENT CHARACTER}"  # stands for the tags of an unanswered sentence: no class
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How often each class was predicted rightly, was predicted, and is gold. Shape: (classes,)."""
+
+    correct: np.ndarray
+    predicted: np.ndarray
+    gold: np.ndarray
+
+    def f1(self) -> np.ndarray:
+        """F1 = 2 correct / (predicted + gold) of each class; 0 where it never occurs."""
+        return _ratio(2.0 * self.correct, self.predicted + self.gold)
+
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes that were predicted or are gold."""
+        seen = self.predicted + self.gold > 0
+        return float(self.f1()[seen].mean()) if seen.any() else 0.0
+
+    def micro_f1(self) -> float:
+        """The F1 of all items together."""
+        return share(2.0 * self.correct.sum(), self.predicted.sum() + self.gold.sum())
+
+    def table(self, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Precision, recall, F1 and support of each class that occurs, in alphabetical order."""
+        columns = zip(
+            classes,
+            _ratio(self.correct, self.predicted).tolist(),
+            _ratio(self.correct, self.gold).tolist(),
+            self.f1().tolist(),
+            self.gold.tolist(),
+            self.predicted.tolist(),
+            strict=True,
+        )
+        return {
+            name: {"precision": precision, "recall": recall, "f1": f1, "support": int(support)}
+            for name, precision, recall, f1, support, predicted in sorted(columns)
+            if support or predicted
+        }
+
+
+class _Tally:
+    """Which classes occur in which lines; sparse, so that a thousand classes cost no memory."""
+
+    def __init__(self, lines: Iterable[tuple[set[Item], set[Item]]]) -> None:
+        import numpy as np
+
+        ids: dict[str, int] = {}
+        cells: list[tuple[list[int], list[int]]] = [([], []), ([], []), ([], [])]
+        for number, (predicted, gold) in enumerate(lines):
+            for (rows, columns), items in zip(
+                cells, (predicted & gold, predicted, gold), strict=True
+            ):
+                rows.extend([number] * len(items))
+                columns.extend(ids.setdefault(item[0], len(ids)) for item in items)
+        self.classes = list(ids)
+        self._cells = [(np.asarray(r, dtype=int), np.asarray(c, dtype=int)) for r, c in cells]
+
+    def counts(self, weights: np.ndarray) -> ClassCounts:
+        """The counts over weighted lines. Shape: weights (lines,)."""
+        import numpy as np
+
+        size = len(self.classes)
+        return ClassCounts(
+            *(np.bincount(c, weights=weights[r], minlength=size) for r, c in self._cells)
+        )
+
+
+class ClassMetric(ResampledMetric):
+    """A metric of items that have a class: labels, tags, sets of labels, spans.
+
+    Attributes:
+        has_table: whether precision, recall and F1 of each class are among the first details.
+    """
+
+    has_table = True
+
+    @abstractmethod
+    def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
+        """What one line predicts, and what is gold."""
+
+    @abstractmethod
+    def values(self, counts: ClassCounts) -> list[float]:
+        """The figures, one for each name, of counts added over a corpus."""
+
+    def start(self, references: Sequence[tuple[str, ...]]) -> None:
+        """Looks at all gold lines before any is counted."""
+
+    def problem(self, segment: Segment) -> str | None:
+        """Why a line can't be scored: a label has one gold answer, and tags are as many."""
+        found = len(segment.references)
+        if found != 1:
+            return f"{found} references where one is needed; --columns picks hypothesis, reference"
+        if not self._options.by_word:
+            return None
+        n_gold = len(segment.references[0].split())
+        for tags in (segment.hypothesis.split(), segment.baseline.split()):
+            if tags and len(tags) != n_gold:
+                return f"{len(tags)} tags, but {n_gold} gold ones"
+        return None
+
+    def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
+        """Compares the lines; a weighting adds up their counts, class by class."""
+        self.start(references)
+        lines = zip(hypotheses, references, strict=True)
+        tally = _Tally(self.items(hypothesis, gold[0]) for hypothesis, gold in lines)
+        return Measure(
+            lambda weights: self.values(tally.counts(weights)),
+            lambda weights: self._details(tally.counts(weights), tally.classes),
+        )
+
+    def recipe(self) -> str:
+        """The part of the signature that says what an item is."""
+        return f"item:{'tag' if self._options.by_word else 'line'}"
+
+    def _details(self, counts: ClassCounts, classes: Sequence[str]) -> list[Mapping[str, object]]:
+        told: dict[str, object] = {
+            "correct": int(counts.correct.sum()),
+            "predicted": int(counts.predicted.sum()),
+            "gold": int(counts.gold.sum()),
+        }
+        table = {"classes": counts.table(classes)} if self.has_table else {}
+        return [told | table, *([told] * (len(self.names) - 1))]
+
+
+class LabelMetric(ClassMetric):
+    """A metric of one label a line, or of one tag a word."""
+
+    def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
+        """Each label with its place; white space around it aside."""
+        if not self._options.by_word:
+            return {(hypothesis.strip(), 0)}, {(reference.strip(), 0)}
+        predicted, gold = tag_pair(hypothesis, reference)
+        return {(t, i) for i, t in enumerate(predicted)}, {(t, i) for i, t in enumerate(gold)}
+
+
+class Accuracy(LabelMetric):
+    """The share of labels that equal the gold one."""
+
+    names = ("ACCURACY",)
+    has_table = False
+
+    def values(self, counts: ClassCounts) -> list[float]:
+        """Correct labels per label."""
+        return [share(counts.correct.sum(), counts.gold.sum())]
+
+
+class F1(LabelMetric):
+    """Macro F1, the mean over the classes; micro F1, which equals accuracy for single labels.
+
+    As scikit-learn's `f1_score`: a class counts if it is gold or predicted somewhere.
+    """
+
+    names = ("MACRO_F1", "MICRO_F1")
+
+    def values(self, counts: ClassCounts) -> list[float]:
+        """Macro and micro F1."""
+        return [counts.macro_f1(), counts.micro_f1()]
+
+
+class MultilabelF1(ClassMetric):
+    """Macro and micro F1 over sets of labels: a line is labels joined by commas, or none."""
+
+    names = ("MACRO_F1", "MICRO_F1")
+
+    def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
+        """The labels of either side, in any order, each once."""
+        return _label_set(hypothesis), _label_set(reference)
+
+    def problem(self, segment: Segment) -> str | None:
+        """Why a line can't be scored: there is one gold set a line."""
+        found = len(segment.references)
+        return None if found == 1 else f"{found} references where one set of labels is needed"
+
+    def values(self, counts: ClassCounts) -> list[float]:
+        """Macro and micro F1."""
+        return [counts.macro_f1(), counts.micro_f1()]
+
+    def recipe(self) -> str:
+        """The part of the signature that says what an item is."""
+        return "item:set"
+
+
+class Mcc(LabelMetric):
+    """Matthews correlation coefficient of two or more classes, R_K of Gorodkin (2004), eq. 8.
+
+    (c s - p·t) / sqrt((s² - p·p) (s² - t·t)) of c correct among s labels, p predicted and t gold
+    by class; 0 where one side has a single class.
+    """
+
+    names = ("MCC",)
+    has_table = False
+
+    def values(self, counts: ClassCounts) -> list[float]:
+        """The coefficient."""
+        import numpy as np
+
+        correct, size = counts.correct.sum(), counts.gold.sum()
+        predicted, gold = counts.predicted, counts.gold
+        spread = (size**2 - predicted @ predicted) * (size**2 - gold @ gold)
+        return [share(correct * size - predicted @ gold, np.sqrt(spread))]
+
+
+def tag_pair(hypothesis: str, reference: str) -> tuple[list[str], list[str]]:
+    """The tags of a sentence; those of an unanswered one are all wrong."""
+    gold = reference.split()
+    return hypothesis.split() or [NO_TAG] * len(gold), gold
+
+
+def _label_set(text: str) -> set[Item]:
+    return {(label.strip(), 0) for label in text.split(",") if label.strip()}
+
+
+def share(part: float, whole: float) -> float:
+    """A part of a whole; 0 of nothing."""
+    return float(part / whole) if whole > 0 else 0.0
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

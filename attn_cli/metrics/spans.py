@@ -1,0 +1,130 @@
+"""Span F1 of tag sequences: strict BIO and BIOES as seqeval, or lenient as conlleval."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from attn_cli.config.scoring import MetricOptions
+from attn_cli.metrics.base import Segment
+from attn_cli.metrics.labels import ClassCounts, ClassMetric, Item, share, tag_pair
+
+# BILOU's last and unit are BIOES's end and single.
+_PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S"}
+_TAG = re.compile(r"([BIESLU])(?:-(.+))?")
+
+
+def parse_tag(tag: str) -> tuple[str, str]:
+    """Prefix and type of a tag: `B-PER` is B and PER, a bare `B` has the type `_`; else O."""
+    match = _TAG.fullmatch(tag)
+    return (_PREFIXES[match[1]], match[2] or "_") if match else ("O", "")
+
+
+def bio_spans(tags: Sequence[str]) -> set[Item]:
+    """Spans (type, start, end) under strict BIO (IOB2): B-X, then any I-X.
+
+    An I-X that continues no X is outside. `end` is exclusive.
+    """
+    spans: set[Item] = set()
+    open_type, start = None, 0
+    for i, tag in enumerate([*tags, "O"]):
+        prefix, kind = parse_tag(tag)
+        if prefix == "I" and kind == open_type:
+            continue
+        if open_type is not None:
+            spans.add((open_type, start, i))
+        open_type, start = (kind, i) if prefix == "B" else (None, i)
+    return spans
+
+
+def bioes_spans(tags: Sequence[str]) -> set[Item]:
+    """Spans (type, start, end) under strict BIOES (and BILOU): S-X, or B-X, any I-X, E-X.
+
+    What begins and never ends is no span.
+    """
+    spans: set[Item] = set()
+    open_type, start = None, 0
+    for i, tag in enumerate(tags):
+        prefix, kind = parse_tag(tag)
+        if prefix in ("I", "E") and kind == open_type:
+            if prefix == "E":
+                spans.add((kind, start, i + 1))
+                open_type = None
+            continue
+        open_type, start = (kind, i) if prefix == "B" else (None, i)
+        if prefix == "S":
+            spans.add((kind, i, i + 1))
+    return spans
+
+
+def lenient_spans(tags: Sequence[str]) -> set[Item]:
+    """Spans (type, start, end) as conlleval and seqeval's default find them.
+
+    Any tag outside a span of its type begins one: an I-X after O counts as B-X.
+    """
+    spans: set[Item] = set()
+    open_type, start = None, 0
+    for i, tag in enumerate([*tags, "O"]):
+        prefix, kind = parse_tag(tag)
+        continues = kind == open_type and prefix in ("I", "E")
+        if open_type is not None and not continues:
+            spans.add((open_type, start, i))
+            open_type = None
+        if prefix != "O" and not continues:
+            open_type, start = kind, i
+        if prefix in ("E", "S") and open_type is not None:
+            spans.add((open_type, start, i + 1))
+            open_type = None
+    return spans
+
+
+_READERS: dict[str, Callable[[Sequence[str]], set[Item]]] = {
+    "bio": bio_spans,
+    "bioes": bioes_spans,
+    "lenient": lenient_spans,
+}
+
+
+class SpanF1(ClassMetric):
+    """Micro F1, precision and recall of typed spans; a span counts if type and borders agree."""
+
+    names = ("SPAN_F1", "SPAN_PRECISION", "SPAN_RECALL")
+
+    def __init__(self, options: MetricOptions) -> None:
+        super().__init__(options)
+        self._scheme = options.scheme
+
+    def start(self, references: Sequence[tuple[str, ...]]) -> None:
+        """Finds out whether the gold tags are BIO or BIOES, where that is asked for."""
+        if self._options.scheme == "auto":
+            closes = {parse_tag(tag)[0] for (line,) in references for tag in line.split()}
+            self._scheme = "bioes" if closes & {"E", "S"} else "bio"
+
+    def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
+        """The spans of either side."""
+        predicted, gold = tag_pair(hypothesis, reference)
+        return _READERS[self._scheme](predicted), _READERS[self._scheme](gold)
+
+    def problem(self, segment: Segment) -> str | None:
+        """Why a line can't be scored: tags are as many on both sides, gold ones are of the kind.
+
+        A strange tag in a hypothesis is a wrong answer, not a wrong line: it counts as outside.
+        """
+        cause = super().problem(segment)
+        strange = [t for t in segment.references[0].split() if t != "O" and not _TAG.fullmatch(t)]
+        if cause or not strange:
+            return cause
+        return f"the gold tag {strange[0]!r} is neither O nor of the form B-TYPE (B, I, E or S)"
+
+    def values(self, counts: ClassCounts) -> list[float]:
+        """F1, precision, recall of all spans together."""
+        correct = counts.correct.sum()
+        return [
+            counts.micro_f1(),
+            share(correct, counts.predicted.sum()),
+            share(correct, counts.gold.sum()),
+        ]
+
+    def recipe(self) -> str:
+        """The part of the signature that says what a span is."""
+        return f"item:span|scheme:{self._scheme}"
