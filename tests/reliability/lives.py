@@ -84,6 +84,8 @@ def _arrange(ending: dict[str, Any]) -> None:
         "in a validation": lambda: Ending(trainer, "_rank_among_best", at, _die),
         "after the best weights": lambda: Ending(trainer, "_rank_among_best", at, _die, after=True),
         "after the log": lambda: Ending(monitor.Monitor, "validation", at, _die, after=True),
+        "before the log is cut": lambda: Ending(os, "truncate", at, _die),
+        "after the log is cut": lambda: Ending(os, "truncate", at, _die, after=True),
         "while a file is written": lambda: _cut_short(files, at, _die),
         "before a checkpoint is renamed": lambda: Ending(files.os, "fsync", at, _die),
         "after a checkpoint": lambda: Ending(

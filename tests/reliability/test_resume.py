@@ -143,6 +143,21 @@ def newest_name(output: Path) -> int:
     return max((int(name[6:15]) for name in names), default=0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["before the log is cut", "after the log is cut"])
+def test_killed_while_it_continues(
+    kind: str, lives: Lives, training: Training, tmp_path: Path
+) -> None:
+    """The log is a validation ahead of the state: the validation will be made and logged again."""
+    output = tmp_path / "out"
+    lives.run(*training.into(output), kind="after the log", at=3)
+    assert len(losses(output)) == 3
+    assert lives.run(*training.into(output), kind=kind).status == -9
+    assert len(losses(output)) == (3 if kind.startswith("before") else 2)
+    assert lives.run(*training.into(output)).status == 0
+    assert training.is_what_became_of(output)
+
+
 def test_the_log_of_a_continued_run_may_be_gone(
     lives: Lives, training: Training, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ def test_the_same_training_gives_the_same_bytes(
 def test_a_translation_does_not_depend_on_the_other_lines(
     search: tuple[object, ...], multi30k_model: Path, data_dir: Path, tmp_path: Path
 ) -> None:
-    """Real sentences: val as it is, shuffled, line by line, and in other windows and batches."""
+    """Real sentences: val as it is, shuffled, line by line, and in other batches."""
     lines = (data_dir / "multi30k" / "val.en").read_text("utf-8").split("\n")[:-1]
     decode = ("decode", "-m", multi30k_model, "--threads", 1, "--max-len", 40, *search)
 
@@ -72,7 +72,6 @@ def test_a_translation_does_not_depend_on_the_other_lines(
     changed = {
         "shuffled": differing([whole[i] for i in order], translated([lines[i] for i in order])),
         "single lines": differing(whole, translated(lines, "--buffer", 1)),
-        "37 at a time": differing(whole, translated(lines, "--buffer", 37)),
         "small batches": differing(whole, translated(lines, "--batch-tokens", 256)),
     }
     print(f"{' '.join(map(str, search))}: lines of {len(lines)} that change: {changed}")
@@ -90,6 +89,6 @@ def multi30k_model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     sides = [(data_dir / "multi30k" / f"train.{side}").read_text("utf-8") for side in ("en", "de")]
     pairs = zip(*(side.split("\n")[:-1] for side in sides), strict=True)
     (place / "train.tsv").write_text("".join(f"{en}\t{de}\n" for en, de in pairs), "utf-8")
-    limits = ("--max-steps", 200, "--metric", "loss", "--warmup", 50)
+    limits = ("--max-steps", 150, "--metric", "loss", "--warmup", 50)
     attn("train-mt", place / "train.tsv", "-o", place / "m", *limits)
     return place / "m"
