@@ -32,10 +32,12 @@ class TrainingOptions:
         None, "Stop after this many passes.", low=1e-6, show="by corpus size, if nothing else stops"
     )
     max_time: str | None = option(None, "Stop after this long: 90s, 30m, 2h.")
-    optimizer: str = option("muon", "Optimizer of the matrices.", choices=("muon", "adamw"))
-    lr: float = option(0.004, "Peak learning rate of AdamW.", low=0.0)
+    optimizer: str = option("muon", "Optimizer of the matrices.", choices=("muon", "adamw", "adam"))
+    lr: float = option(0.004, "Peak learning rate of AdamW or Adam.", low=0.0)
     matrix_lr: float = option(0.015, "Peak learning rate of Muon.", low=0.0)
-    weight_decay: float = option(0.0, "Decoupled weight decay of matrices.", low=0.0)
+    weight_decay: float = option(
+        0.0, "Weight decay of matrices: decoupled, or with adam an L2 penalty.", low=0.0
+    )
     warmup: int = option(200, "Updates of linear warm-up.", low=0)
     schedule: str = option(
         "linear",
@@ -126,3 +128,20 @@ class FinetuneTrainingOptions(TrainingOptions):
         ),
     )
     patience: int = _again("patience", 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodesTrainingOptions(FinetuneTrainingOptions):
+    """How a graph attention network is trained: as in Velickovic et al. 2018, section 3.3."""
+
+    batch_tokens: int = _again("batch_tokens", 1 << 20, help="Labelled nodes of one batch.")
+    optimizer: str = _again("optimizer", "adam")
+    lr: float = _again("lr", 0.005)
+    weight_decay: float = _again("weight_decay", 5e-4)
+    warmup: int = _again("warmup", 0)
+    schedule: str = _again("schedule", "constant")
+    clip_norm: float = _again("clip_norm", 0.0)
+    ema: float = _again("ema", 0.0)
+    validate_every: int | None = _again("validate_every", 1)
+    patience: int = _again("patience", 100)
+    save_every: str = _again("save_every", "10s")

@@ -92,9 +92,10 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 def build_optimizers(
     model: nn.Module, options: TrainingOptions, rates: Mapping[str, float] | None = None
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers and AdamW for the rest, or AdamW for all.
+    """Muon for the matrices inside the layers and AdamW for the rest, or one optimizer for all.
 
-    Embeddings, output layers, biases and normalizations are AdamW's (Jordan et al. 2024).
+    Embeddings, output layers, biases and normalizations are AdamW's (Jordan et al. 2024). Adam is
+    the one of Kingma & Ba 2015: weight decay is a part of the gradient, λ/2 ‖W‖² in the loss.
 
     Args:
         model: its parameters that need a gradient are optimized.
@@ -122,7 +123,9 @@ def build_optimizers(
         optimizers.append(Muon(own, options.matrix_lr, weight_decay=options.weight_decay))
     else:
         groups += _groups(matrices, options.lr, options.weight_decay)
-    if groups:
+    if options.optimizer == "adam":
+        optimizers.append(torch.optim.Adam(groups, lr=options.lr, fused=True))
+    elif groups:
         adamw = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), eps=1e-9, fused=True)
         optimizers.append(adamw)
     return optimizers
