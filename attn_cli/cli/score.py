@@ -32,7 +32,7 @@ from attn_cli.metrics.perplexity import perplexity
 from attn_cli.metrics.scoring import chosen_metrics, problem_finder, score_corpus, score_line
 from attn_cli.metrics.segments import SegmentFiles, SegmentReader, sentences
 from attn_cli.metrics.squad import is_squad, read_squad
-from attn_cli.text import BadLines, Columns, LineReader, LineWriter, plural
+from attn_cli.text import BadLines, LineReader, LineWriter, plural
 
 
 @with_options(ScoreOptions, ModelOptions, StreamOptions, DeviceOptions, SpeechOptions)
@@ -63,8 +63,7 @@ def score_command(
     bad = BadLines(console.warn, skip_bad=stream.skip_bad)
     if scoring.log_prob or scoring.ppl:
         runtime = RuntimeOptions(seed=scoring.seed, threads=device.threads, device=device.device)
-        reader, columns = LineReader(hyp), Columns.parse(stream.columns, 2)
-        _model_scores(scoring, model.path, reader, columns, runtime, bad, console)
+        _model_scores(scoring, model.path, LineReader(hyp), stream.columns, runtime, bad, console)
         return
     files = SegmentFiles(hyp, scoring.ref, scoring.baseline, stream.columns)
     if scoring.squad and is_squad(files):
@@ -130,7 +129,7 @@ def _model_scores(
     options: ScoreOptions,
     path: str,
     reader: LineReader,
-    columns: Columns,
+    columns: str | None,
     runtime: RuntimeOptions,
     bad: BadLines,
     console: Console,

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.data.batching import cut_by_budget
-from attn_cli.data.parallel import pad
 from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.decode.generator import Generator
+from attn_cli.decode.generators import load_generator
 from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up
 from attn_cli.text import BadLines, Columns, LineReader, windows
@@ -24,7 +24,6 @@ from attn_cli.text import BadLines, Columns, LineReader, windows
 _BATCH_TOKENS = 4096
 _WINDOW = 1024  # lines
 _LONGEST = 50_000  # characters; attention over all of it takes memory with the square
-_SLICE = 1 << 22  # logits at a time
 
 Ids = Sequence[int]
 Links = tuple[tuple[int, int], ...]  # source word, target word
@@ -44,18 +43,21 @@ class ScoredLine:
 
 
 def score_stream(
-    path: str, reader: LineReader, columns: Columns, runtime: RuntimeOptions, bad: BadLines
+    path: str, reader: LineReader, spec: str | None, runtime: RuntimeOptions, bad: BadLines
 ) -> Iterator[ScoredLine | None]:
-    """Scores source-target lines as they come; None for a line that can't be used.
+    """Scores lines (source and target; the text alone for a language model) as they come.
+
+    None stands for a line that can't be used.
 
     Args:
         path: a model directory, or several joined by commas.
         reader: the lines.
-        columns: which of their columns are source and target.
+        spec: `--columns`: which of their columns these are.
         runtime: device and threads.
         bad: is told of unusable lines.
     """
-    translator = Translator.load(path, set_up(runtime))
+    generator = load_generator(path, set_up(runtime))
+    columns = Columns.parse(spec, generator.n_scored)
     for window in windows(reader, _WINDOW):
         pairs: list[tuple[str, str] | None] = []
         for line in window:
@@ -66,57 +68,36 @@ def score_stream(
                 pairs.append(None)  # a blank line gives a blank line
                 continue
             picked = line.error or columns.pick(line.text)
-            if not isinstance(picked, str) and max(map(len, picked[0][:2])) > _LONGEST:
+            if not isinstance(picked, str) and max(map(len, picked[0])) > _LONGEST:
                 picked = f"longer than {_LONGEST:,} characters: a model can't score that at once"
             if isinstance(picked, str):
                 bad.add(reader.name, line.number, picked)
                 pairs.append(None)
             else:
-                pairs.append((picked[0][0], picked[0][1]))
-        scores = iter(score_pairs(translator, [pair for pair in pairs if pair is not None]))
+                pairs.append(generator.scored(picked[0]))
+        scores = iter(score_pairs(generator, [pair for pair in pairs if pair is not None]))
         yield from (next(scores) if pair is not None else None for pair in pairs)
 
 
-def score_pairs(translator: Translator, pairs: Sequence[tuple[str, str]]) -> list[ScoredLine]:
-    """Log P(target | source) of each pair, of an ensemble by its mean probabilities."""
-    src = [(*ids, translator.src.eos_id) for ids in translator.src.encode([s for s, _ in pairs])]
-    tgt = translator.tgt.encode([t for _, t in pairs])
-    return score_tokens(translator, src, tgt)
+def score_pairs(generator: Generator, pairs: Sequence[tuple[str, str]]) -> list[ScoredLine]:
+    """Log P(output | input) of each pair, of an ensemble by its mean probabilities."""
+    src = generator.source_ids([text for text, _ in pairs])
+    return score_tokens(generator, src, generator.tgt.encode([text for _, text in pairs]))
 
 
 @torch.inference_mode()
-def score_tokens(
-    translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]
-) -> list[ScoredLine]:
+def score_tokens(generator: Generator, src: Sequence[Ids], tgt: Sequence[Ids]) -> list[ScoredLine]:
     """The same for token lists: sources with eos, targets without bos and eos."""
     scores = [ScoredLine(0.0, 0)] * len(src)
     for group in _groups(src, tgt):
         batch = [src[i] for i in group], [tgt[i] for i in group]
-        each = [token_log_probs(m, translator, *batch) for m in translator.models]
+        each = [generator.token_log_probs(model, *batch) for model in generator.models]
         # p = (1/M) sum of the members' p, for each token
         log_probs = torch.stack(each).logsumexp(0) - math.log(len(each))
         for i, row in zip(group, log_probs, strict=True):
             size = len(tgt[i]) + 1
             scores[i] = ScoredLine(float(row[:size].double().sum()), size)
     return scores
-
-
-def token_log_probs(
-    model: Any, translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]
-) -> Tensor:
-    """Log-probability of each target token and of eos; padding beyond. Shape: (B, T)."""
-    src_ids, src_mask, tgt_ids = _tensors(translator, src, tgt)
-    hidden, _ = model(src_ids, src_mask, tgt_ids[:, :-1])
-    weight, bias = model.output_layer
-    gold = tgt_ids[:, 1:].flatten()
-    parts = [
-        nn.functional.linear(some, weight, bias).float().log_softmax(-1).gather(-1, ids[:, None])
-        for some, ids in zip(
-            *(x.split(max(1, _SLICE // len(weight))) for x in (hidden.flatten(0, 1), gold)),
-            strict=True,
-        )
-    ]
-    return torch.cat(parts).view(len(src_ids), -1)
 
 
 @torch.inference_mode()
@@ -129,7 +110,7 @@ def align(translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]) -> lis
     links: list[Links] = [()] * len(src)
     for group in _groups(src, tgt):
         batch = [src[i] for i in group], [tgt[i] for i in group]
-        src_ids, src_mask, tgt_ids = _tensors(translator, *batch)
+        src_ids, src_mask, tgt_ids = translator.tensors(*batch)
         _, layers = translator.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True)
         weights = layers[max(0, len(layers) - 2)].mean(1)  # (B, T, S)
         for row, i in enumerate(group):
@@ -159,14 +140,3 @@ def words_of_tokens(tokenizer: Tokenizer, ids: Ids) -> list[int]:
 def _groups(src: Sequence[Ids], tgt: Sequence[Ids]) -> list[list[int]]:
     lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
     return cut_by_budget(lengths, _BATCH_TOKENS, seed=0)
-
-
-def _tensors(
-    translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]
-) -> tuple[Tensor, Tensor, Tensor]:
-    tokenizer = translator.tgt
-    src_ids, src_mask = pad(src, translator.src.pad_id)
-    framed = [[tokenizer.bos_id, *ids, tokenizer.eos_id] for ids in tgt]
-    tgt_ids, _ = pad(framed, tokenizer.pad_id)
-    device = translator.device
-    return src_ids.to(device), src_mask.to(device), tgt_ids.to(device)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
+from attn_cli.decode.generator import Generator, Source, Translation
+from attn_cli.decode.generators import load_generator
 from attn_cli.decode.job import DecodeJob
-from attn_cli.decode.long_input import split_long
 from attn_cli.decode.scorer import Links, align, score_tokens
-from attn_cli.decode.translator import Source, Translation, Translator
+from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import UsageError
 from attn_cli.text import BadLines, Columns, Line, LineReader, one_field, windows
@@ -50,20 +51,30 @@ class Output:
 
 
 def open_line_decoder(job: DecodeJob) -> LineDecoder:
-    """The decoder of translation models."""
-    translator = Translator.load(job.model, set_up(job.runtime))
+    """The decoder of models that generate: translation and language models.
+
+    Raises:
+        UsageError: options that need a source, for a model that has none.
+    """
+    generator = load_generator(job.model, set_up(job.runtime))
     search, decoding, seed = job.search, job.decoding, job.runtime.seed
+    if not generator.has_source:
+        wanted = {"prefix": decoding.prefix, "align": decoding.align,
+                  "coverage-penalty": search.coverage_penalty}  # fmt: skip
+        for name, given in wanted.items():
+            if given:
+                raise UsageError(f"--{name}: a language model continues its input; leave it out")
     if search.n_best > 1 and decoding.format == "text":
         raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
     columns = Columns.parse(job.stream.columns, 1 + decoding.prefix + decoding.constraints)
-    return LineDecoder(translator, search, decoding, job.bad, job.say, seed, columns)
+    return LineDecoder(generator, search, decoding, job.bad, job.say, seed, columns)
 
 
 class LineDecoder:
-    """Turns lines into output lines by a translator.
+    """Turns lines into output lines by a model.
 
     Args:
-        translator: the model.
+        generator: the model.
         search: how outputs are looked for.
         options: what is read and written.
         bad: is told of unusable lines.
@@ -74,7 +85,7 @@ class LineDecoder:
 
     def __init__(
         self,
-        translator: Translator,
+        generator: Generator,
         search: SearchOptions,
         options: DecodeOptions,
         bad: BadLines,
@@ -83,8 +94,8 @@ class LineDecoder:
         columns: Columns,
     ) -> None:
         self._columns = columns
-        self._translator = translator
-        translator.say = say
+        self._generator = generator
+        generator.say = say
         self._search = search
         self._options = options
         self._bad = bad
@@ -122,7 +133,7 @@ class LineDecoder:
         prefix = fields.pop(0) if self._options.prefix else ""
         phrases = fields.pop(0) if self._options.constraints else ""
         constraints = tuple(phrase for phrase in phrases.split(" ||| ") if phrase.strip())
-        parts = split_long(text, self._translator.src, self._options.max_input)
+        parts = self._generator.parts(text, self._options.max_input)
         if len(parts) > 1:
             self._say(f"{name}:{line.number}: long line, decoded in {len(parts)} parts")
         first = Source(parts[0], prefix, constraints, line.number)
@@ -142,13 +153,13 @@ class LineDecoder:
         ]
 
     def _decode_parts(self, sources: Sequence[Source]) -> list[list[Output]]:
-        translator, options = self._translator, self._options
-        found = translator.translate(
+        generator, options = self._generator, self._options
+        found = generator.generate(
             sources,
             self._search,
             batch_tokens=options.batch_tokens,
             seed=self._seed,
-            bf16=use_bf16(options.precision, translator.device),
+            bf16=use_bf16(options.precision, generator.device),
         )
         pairs = [
             (source, one) for source, several in zip(sources, found, strict=True) for one in several
@@ -173,26 +184,25 @@ class LineDecoder:
         produced in another one (or were cut before their end) are scored once more.
         """
         log_probs: list[float | None] = [one.log_prob for _, one in pairs]
-        canonical = self._translator.tgt.encode([one_field(one.text) for _, one in pairs])
+        canonical = self._generator.tgt.encode([one_field(one.text) for _, one in pairs])
         other = [
             i
             for i, (_, one) in enumerate(pairs)
             if tuple(canonical[i]) != one.tokens or not one.finished
         ]
         src = self._source_ids([pairs[i][0] for i in other])
-        scored = score_tokens(self._translator, src, [canonical[i] for i in other])
+        scored = score_tokens(self._generator, src, [canonical[i] for i in other])
         for i, score in zip(other, scored, strict=True):
             log_probs[i] = score.log_prob
         return log_probs
 
     def _links(self, pairs: Sequence[tuple[Source, Translation]]) -> list[Links]:
         src = self._source_ids([source for source, _ in pairs])
-        return align(self._translator, src, [one.tokens for _, one in pairs])
+        assert isinstance(self._generator, Translator)
+        return align(self._generator, src, [one.tokens for _, one in pairs])
 
     def _source_ids(self, sources: Sequence[Source]) -> list[tuple[int, ...]]:
-        tokenizer = self._translator.src
-        encoded = tokenizer.encode([source.text for source in sources])
-        return [(*ids, tokenizer.eos_id) for ids in encoded]
+        return self._generator.source_ids([source.text for source in sources])
 
     def _format(self, item: _Input, outputs: Sequence[Output]) -> list[str]:
         found = list(outputs) or [Output()]

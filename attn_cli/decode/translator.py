@@ -1,11 +1,10 @@
-"""Text in, text out: a sequence-to-sequence model, its tokenizers and the search."""
+"""Translation: a sequence-to-sequence model, its tokenizers and the search."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,31 +14,16 @@ from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.parallel import pad
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.data.tokenizer_files import read_tokenizers
-from attn_cli.decode.ensemble import Ensemble
-from attn_cli.decode.search import Hypothesis, Request, search
-from attn_cli.decode.step import StepModel, StepOutput
-from attn_cli.errors import AttnError, DataError, UsageError
-from attn_cli.memory import is_out_of_memory
+from attn_cli.decode.generator import Generator, Source, Translation, gold_log_probs
+from attn_cli.decode.long_input import split_long
+from attn_cli.decode.search import Hypothesis, Request
+from attn_cli.decode.step import StepOutput
+from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model
 
+__all__ = ["Source", "Translation", "Translator"]
 
-@dataclass(frozen=True)
-class Translation:
-    """One output for one input.
-
-    Attributes:
-        text: the output.
-        tokens: its tokens as the search produced them, without bos and eos.
-        log_prob: log P(text | source) in nats, end of sentence included.
-        score: what the search ranked by.
-        finished: whether it ended by itself, not at the longest length.
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    log_prob: float
-    score: float
-    finished: bool
+Ids = Sequence[int]
 
 
 class Seq2SeqStep:
@@ -62,44 +46,14 @@ class Seq2SeqStep:
         return StepOutput(logits.float().log_softmax(-1), after, attention)
 
 
-@dataclass(frozen=True)
-class Source:
-    """One input of the translator.
+class Translator(Generator):
+    """Translates texts with one model, or with several as an ensemble."""
 
-    Attributes:
-        text: the source.
-        prefix: what the output must begin with.
-        phrases: what must appear in it.
-        key: what sampling is seeded by, with the run's seed: the line's number.
-    """
-
-    text: str
-    prefix: str = ""
-    phrases: tuple[str, ...] = ()
-    key: int | None = None
-
-
-class Translator:
-    """Translates texts with one model, or with several as an ensemble.
-
-    Attributes:
-        models: the model, or the members of an ensemble, the first of which aligns.
-        src: tokenizer of the source.
-        tgt: tokenizer of the target.
-        device: where the models are.
-        say: is told, once, that memory is short.
-    """
+    has_source: ClassVar[bool] = True
+    n_scored: ClassVar[int] = 2
 
     def __init__(self, models: Sequence[Any], src: Tokenizer, tgt: Tokenizer) -> None:
-        self.say: Callable[[str], None] | None = None
-        self.models = tuple(models)
-        self.src = src
-        self.tgt = tgt
-        steps = [Seq2SeqStep(model, src, tgt) for model in models]
-        self._step: StepModel = steps[0] if len(steps) == 1 else Ensemble(steps)
-        self.device = next(models[0].parameters()).device
-        specials = (tgt.pad_id, tgt.unk_id, tgt.bos_id, tgt.mask_id, tgt.cls_id, tgt.sep_id)
-        self._never = tuple(i for i in specials if i >= 0 and i != tgt.eos_id)
+        super().__init__(models, [Seq2SeqStep(model, src, tgt) for model in models], src, tgt)
 
     @classmethod
     def load(cls, paths: str, device: torch.device) -> Translator:
@@ -122,74 +76,8 @@ class Translator:
                 raise UsageError(f"{path}: its tokenizer is not that of {paths.split(',')[0]}")
         return cls(models, *tokenizers[0])
 
-    @torch.inference_mode()
-    def translate(
-        self,
-        sources: Sequence[Source],
-        options: SearchOptions,
-        *,
-        batch_tokens: int,
-        seed: int = 1,
-        bf16: bool = False,
-    ) -> list[list[Translation]]:
-        """Translates texts, `options.n_best` outputs each, in order; none for a blank text.
-
-        Args:
-            sources: the texts.
-            options: of the search.
-            batch_tokens: the most source tokens in flight, counted once per beam.
-            seed: for sampling.
-            bf16: whether to compute in bfloat16 where that is safe.
-        """
-        requests = self._requests(sources, options)
-        filled = (i for i, source in enumerate(sources) if source.text.strip())
-        order = sorted(filled, key=lambda i: len(requests[i].source))
-        results: list[list[Translation]] = [[] for _ in sources]
-        for group in _alike(order, requests):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                found = self._search([requests[i] for i in group], options, batch_tokens, seed)
-            for index, hypotheses in zip(group, found, strict=True):
-                results[index] = self._texts(hypotheses)
-        return results
-
-    def _search(
-        self, requests: list[Request], options: SearchOptions, batch_tokens: int, seed: int
-    ) -> list[list[Hypothesis]]:
-        """Searches requests of like lengths; with half the rows if memory runs out."""
-        rows = min(batch_tokens // len(requests[-1].source), len(requests) * options.width)
-        while True:
-            try:
-                return search(
-                    self._step,
-                    requests,
-                    options,
-                    max_rows=rows,
-                    seed=seed,
-                    forbidden_ids=self._never,
-                    device=self.device,
-                )
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if rows <= options.width:
-                    raise AttnError(
-                        f"out of memory on {self.device} with one sentence of "
-                        f"{len(requests[-1].source):,} tokens; lower --beam, --max-len or "
-                        "--max-input"
-                    ) from error
-            rows //= 2
-            if self.say:
-                self.say("a batch did not fit into memory; such batches are halved")
-                self.say = None
-
-    def _texts(self, hypotheses: Sequence[Hypothesis]) -> list[Translation]:
-        texts = self.tgt.decode([hypothesis.tokens for hypothesis in hypotheses])
-        return [
-            Translation(text, found.tokens, found.log_prob, found.score, found.finished)
-            for text, found in zip(texts, hypotheses, strict=True)
-        ]
-
-    def _requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
+    def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
+        """See `Generator.requests`."""
         encoded = self.src.encode([source.text for source in sources])
         prefixes = self.tgt.encode([source.prefix for source in sources])
         requests = []
@@ -206,12 +94,35 @@ class Translator:
             )
         return requests
 
+    def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[Translation]:
+        """See `Generator.texts`."""
+        texts = self.tgt.decode([hypothesis.tokens for hypothesis in hypotheses])
+        return [
+            Translation(text, found.tokens, found.log_prob, found.score, found.finished)
+            for text, found in zip(texts, hypotheses, strict=True)
+        ]
 
-def _alike(order: Sequence[int], requests: Sequence[Request]) -> list[list[int]]:
-    """Cuts a run of growing lengths where they have doubled: the longest decides the rows."""
-    groups: list[list[int]] = []
-    for i in order:
-        if not groups or len(requests[i].source) > 2 * len(requests[groups[-1][0]].source) + 16:
-            groups.append([])
-        groups[-1].append(i)
-    return groups
+    def parts(self, text: str, limit: int) -> list[str]:
+        """Cut at sentence ends (see `decode.long_input`)."""
+        return split_long(text, self.src, limit)
+
+    def source_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The sources' tokens and eos."""
+        return [(*ids, self.src.eos_id) for ids in self.src.encode(texts)]
+
+    def scored(self, fields: Sequence[str]) -> tuple[str, str]:
+        """Source and target."""
+        return fields[0], fields[1]
+
+    def token_log_probs(self, model: Any, src: Sequence[Ids], tgt: Sequence[Ids]) -> Tensor:
+        """By teacher forcing; see `Generator.token_log_probs`."""
+        src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
+        hidden, _ = model(src_ids, src_mask, tgt_ids[:, :-1])
+        return gold_log_probs(hidden, tgt_ids[:, 1:], *model.output_layer)
+
+    def tensors(self, src: Sequence[Ids], tgt: Sequence[Ids]) -> tuple[Tensor, Tensor, Tensor]:
+        """Padded pairs. Shape: ids and mask (B, S), bos, target and eos (B, T + 1)."""
+        src_ids, src_mask = pad(src, self.src.pad_id)
+        framed = [[self.tgt.bos_id, *ids, self.tgt.eos_id] for ids in tgt]
+        tgt_ids, _ = pad(framed, self.tgt.pad_id)
+        return src_ids.to(self.device), src_mask.to(self.device), tgt_ids.to(self.device)

@@ -245,7 +245,7 @@ class Validation:
 
     def _quality(self, numbers: NDArray[np.int64]) -> dict[str, float]:
         pairs = self._reader.corpus.read(self._reader.rows[numbers])
-        found = self._translator.translate(
+        found = self._translator.generate(
             [Source(src) for src, _ in pairs],
             SearchOptions(greedy=True),
             batch_tokens=DecodeOptions().batch_tokens,

@@ -231,13 +231,15 @@ def test_numbers_of_the_sacrebleu_command_on_a_real_test_set(data_dir):
 FAKE_SCORER = """
 import sys, types
 from attn_cli.cli import main
+from attn_cli.text import Columns
 
 class Scored:
     def __init__(self, text):
         self.log_prob, self.tokens = -float(len(text)), 2
 
-def score_stream(path, reader, columns, runtime, bad):
+def score_stream(path, reader, spec, runtime, bad):
     assert (path, runtime.threads) == ("some-model", 1)
+    columns = Columns.parse(spec, 2)
     for line in reader:
         fields = columns.pick(line.text)
         if isinstance(fields, str):
