@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from attn_cli import picking
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically, writing
 from attn_cli.text import (
@@ -42,10 +43,13 @@ class Blocks:
         limit: bytes of a block at most; a single longer line is a block of its own.
         split: whether a longer block, or one with an unusable line, becomes several rows of the
             same document number; otherwise it is refused as a whole.
+        across: whether a block goes on over blank lines, which are lines of it, up to the limit:
+            running text.
     """
 
     limit: int = 1 << 16
     split: bool = False
+    across: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class CorpusFiles:
 
     Attributes:
         paths: the files; `-` is standard input.
-        columns: what is picked from each TSV line.
+        columns: what is picked from each TSV line, or from each JSON line by key.
         parallel: whether they are parallel: field i of row n is line n of file i.
         blocks: where a row is a block of lines: its fields are the lines, columns are not picked.
     """
@@ -91,7 +95,7 @@ class Corpus:
             Path(path).open("rb", buffering=0)  # noqa: SIM115 - read as long as the corpus lives
             for path in self.meta["paths"]
         ]
-        self._columns = [Columns(tuple(indices)) for indices in self.meta["columns"]]
+        self._columns = [picking.restored(columns) for columns in self.meta["columns"]]
         self._parallel: bool = self.meta["parallel"]
         self._blocks: bool = self.meta["blocks"]
 
@@ -159,7 +163,7 @@ def build_corpus(
     ]
     digest = hashlib.sha256()
     count = 0
-    columns: dict[int, tuple[int, ...]] = {}
+    columns: dict[int, Columns] = {}
     index = inside(folder, f"{name}.index")
     with writing(index), index.open("wb") as out:
         for row in _rows_of(readers, files, bad):
@@ -184,7 +188,7 @@ def build_corpus(
         "width": 1 + 3 * (len(local) if files.parallel else 1) + bool(files.blocks),
         "fingerprint": digest.hexdigest(),
         "paths": [str(path.resolve()) for path in local],
-        "columns": [list(columns.get(file, ())) for file in range(len(local))],
+        "columns": [picking.saved(columns.get(file, Columns(()))) for file in range(len(local))],
         "parallel": files.parallel,
         "blocks": files.blocks is not None,
     }
@@ -197,7 +201,7 @@ class _Row:
     number: int  # of its line, for messages
     fields: list[str]
     places: list[tuple[int, int, int]]  # file number, first byte, bytes: one per line of the row
-    columns: tuple[int, ...] = ()
+    columns: Columns = Columns(())
     document: int | None = None  # which block of all files it is (a part) of
 
 
@@ -213,15 +217,16 @@ def _tsv_rows(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) 
     for file, reader in enumerate(readers):
         columns = files.columns
         for line in reader:
-            if columns.has_header and line.number == 1:
-                columns = columns.read_header(line, reader.name)
-                continue
+            if line.number == 1:
+                columns, is_header = picking.begin(files.columns, line, reader.name)
+                if is_header:
+                    continue
             picked = line.error or columns.pick(line.text)
             if isinstance(picked, str):
                 bad.add(reader.name, line.number, picked)
             else:
                 place = (file, line.start, line.size)
-                yield _Row(line.number, picked[0], [place], columns.indices)
+                yield _Row(line.number, picked[0], [place], columns)
 
 
 def _parallel_rows(readers: Sequence[LineReader], bad: BadLines) -> Iterator[_Row]:
@@ -238,13 +243,15 @@ def _parallel_rows(readers: Sequence[LineReader], bad: BadLines) -> Iterator[_Ro
 def _block_rows(readers: Sequence[LineReader], blocks: Blocks, bad: BadLines) -> Iterator[_Row]:
     document = 0
     for file, reader in enumerate(readers):
-        for is_text, lines in itertools.groupby(reader, lambda line: not _is_blank(line)):
-            if is_text:
+        is_text = lambda line: blocks.across or not _is_blank(line)  # noqa: E731
+        for found, lines in itertools.groupby(reader, is_text):
+            if found:
                 for part in _usable_parts(lines, blocks, reader.name, bad):
                     first, last = part[0], part[-1]
                     place = (file, first.start, last.start + last.size - first.start)
                     fields = [line.text for line in part]
                     yield _Row(first.number, fields, [place], document=document)
+                    document += blocks.across
                 document += 1
 
 
