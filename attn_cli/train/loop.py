@@ -47,6 +47,8 @@ class Task:
         validate: figures of the current weights on the dev data, e.g. {"loss": 2.1, "bleu": 30.2}.
         save: writes the weights to use into the model directory.
         rates: factors of the peak learning rate, by the parameter's name; 1 where none is given.
+        validates_often: whether a validation costs less than a saved state, and comes so often
+            that states are saved by the clock alone, and few validations are said.
     """
 
     objective: nn.Module
@@ -55,6 +57,7 @@ class Task:
     validate: Callable[[], dict[str, float]]
     save: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
     rates: Mapping[str, float] = field(default_factory=dict)
+    validates_often: bool = False
 
 
 @dataclass
@@ -170,7 +173,9 @@ class Trainer:
         self.task.model.zero_grad(set_to_none=True)
         progress.step += 1
         progress.position, progress.epochs = placed[-1].after, placed[-1].epochs
-        self.monitor.step(progress, self._share_done(), n_tokens)
+        # A masked language model predicts a few of the tokens that it reads.
+        n_read = sum(getattr(item.batch, "n_read", item.batch.n_tokens) for item in placed)
+        self.monitor.step(progress, self._share_done(), n_read)
 
     def _gradient(self, placed: Sequence[Placed], n_tokens: int) -> list[float]:
         """Sets the update's gradient; a batch that does not fit into memory is cut and retried.
@@ -247,7 +252,7 @@ class Trainer:
                 progress.finished = "limit reached"
             elif self.options.patience and progress.since_best >= self.options.patience:
                 progress.finished = f"no better validation in {self.options.patience}"
-            save = True
+            save = save or not self.task.validates_often or bool(progress.finished)
             (signal_number,) = self.processes.agree(signals.received)
         if save or signal_number:
             self._save()
@@ -296,7 +301,9 @@ class Trainer:
                 good = good if math.isfinite(good) else -math.inf
                 self._rank_among_best(good)
             is_best = progress.since_best == 0
-            progress.log_bytes = self.monitor.validation(progress, figures, is_best=is_best)
+            progress.log_bytes = self.monitor.validation(
+                progress, figures, is_best=is_best, often=self.task.validates_often
+            )
             progress.loss_sum = progress.nll_sum = 0.0
             progress.token_sum = 0
         since, size = self.processes.agree(progress.since_best, progress.log_bytes)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 LOG = "train.jsonl"
+_PAUSE = 1.0  # seconds between two validations that are said, where they come often
 
 
 class Speaker(Protocol):
@@ -109,10 +110,20 @@ class Monitor:
             with writing(self._log):
                 os.truncate(self._log, len(kept))  # written anew, it could be lost on the way
 
-    def validation(self, progress: Progress, figures: Mapping[str, float], *, is_best: bool) -> int:
-        """Logs a validation; returns the log's size in bytes afterwards."""
+    def validation(
+        self,
+        progress: Progress,
+        figures: Mapping[str, float],
+        *,
+        is_best: bool,
+        often: bool = False,
+    ) -> int:
+        """Logs a validation and says it, one a second where they come `often`.
+
+        Returns:
+            The log's size in bytes afterwards.
+        """
         tokens = max(progress.token_sum, 1)
-        speed = self._tokens / max(time.monotonic() - self._since, 1e-9)
         entry = {
             "step": progress.step,
             "epoch": round(progress.epochs, 4),
@@ -127,19 +138,33 @@ class Monitor:
             file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        shown = "  ".join(f"{name} {_shown(name, value)}" for name, value in figures.items())
-        self._speaker.say(
-            f"step {progress.step:,}  epoch {progress.epochs:.1f}  {_clock(progress.seconds)}  "
-            f"train {entry['train_nll']:.3f}  dev: {shown}{'  *' if is_best else ''}  "
-            f"({speed:,.0f} tokens/s)"
-        )
+        if not often or time.monotonic() - self._since >= _PAUSE:
+            self._say_validation(progress, figures, entry["train_nll"], is_best=is_best)
         if self._board:
             for name, value in entry.items():
                 self._board.add_scalar(
                     name, float("nan" if value is None else value), progress.step
                 )
-        self._tokens, self._since = 0, time.monotonic()
         return self._log.stat().st_size
+
+    def _say_validation(
+        self,
+        progress: Progress,
+        figures: Mapping[str, float],
+        train_nll: float,
+        *,
+        is_best: bool,
+    ) -> None:
+        speed = self._tokens / max(time.monotonic() - self._since, 1e-9)
+        shown = "  ".join(
+            f"{name} {_shown(name, value, figures)}" for name, value in figures.items()
+        )
+        self._speaker.say(
+            f"step {progress.step:,}  epoch {progress.epochs:.1f}  {_clock(progress.seconds)}  "
+            f"train {train_nll:.3f}  dev: {shown}{'  *' if is_best else ''}  "
+            f"({speed:,.0f} tokens/s)"
+        )
+        self._tokens, self._since = 0, time.monotonic()
 
 
 def _or_none(value: float) -> float | None:
@@ -147,10 +172,10 @@ def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _shown(name: str, value: float) -> str:
-    if name == "loss":
+def _shown(name: str, value: float, figures: Mapping[str, float]) -> str:
+    if name == "loss" and "perplexity" not in figures:  # which may be of a part of the loss
         return f"{value:.3f} (perplexity {math.exp(min(value, 50)):.2f})"
-    return f"{value:.2f}"
+    return f"{value:.2f}" if abs(value) > 1 else f"{value:.4f}"  # a share needs its digits
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,64 @@
+"""Graph attention networks: a label, or several, for every node (Velickovic et al. 2018).
+
+Shapes: N nodes, E edges, D input features, H heads, C labels.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn_cli.config import choose
+from attn_cli.config.graph import GatConfig
+from attn_cli.nn.graph import GRAPH_SCORES, GraphAttention, SparseFeatures
+from attn_cli.nn.sparse import SparsePattern
+
+
+class Gat(nn.Module):
+    """ELU between layers of concatenated heads; the last layer averages its heads (section 3.3)."""
+
+    Config: ClassVar[type] = GatConfig
+
+    def __init__(self, config: GatConfig) -> None:
+        super().__init__()
+        self.config = config
+        score = choose(GRAPH_SCORES, config.graph_score, "score function of a graph")
+        width = config.n_features
+        layers = []
+        for _ in range(config.n_layers - 1):
+            layers.append(
+                GraphAttention(
+                    width, config.n_heads, config.d_head, score=score, dropout=config.dropout
+                )
+            )
+            width = config.n_heads * config.d_head
+        last = GraphAttention(
+            *(width, config.n_output_heads, config.n_labels),
+            score=score,
+            dropout=config.dropout,
+            average=True,
+        )
+        self.layers = nn.ModuleList([*layers, last])
+
+    def forward(
+        self, features: Tensor | SparseFeatures, edges: SparsePattern
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits of every node's labels.
+
+        Shape:
+            features (N, D), edges an N x N pattern of E entries
+            -> logits (N, C); the vectors before the last layer (N, ...), which are the features
+            themselves if it is the only one; each layer's weights (H, E).
+        """
+        x = features
+        vectors: Tensor | SparseFeatures = features
+        weights = []
+        for layer in self.layers:
+            vectors = x
+            x, alpha = layer(x, edges)
+            weights.append(alpha)
+            if layer is not self.layers[-1]:
+                x = F.elu(x)
+        return x, vectors, weights
