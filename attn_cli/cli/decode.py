@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,11 +33,12 @@ def decode_command(
     attn decode --prefix --constraints < source-prefix-phrases.tsv
     attn decode -m model-a,model-b test.tsv
     tail -f log.txt | attn decode --scores
+    attn decode --scores graph -m topics
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     model, search, decoding, stream, runtime, speech = options
     console = Console(speech)
     bad = BadLines(console.warn, skip_bad=stream.skip_bad)
-    reader = LineReader(file)
+    reader = LineReader(_nodes_of(file))
 
     from attn_cli.decode.job import DecodeJob, open_decoder
 
@@ -48,3 +50,9 @@ def decode_command(
             out.write(line)
         out.flush()
     bad.finish("answered with an empty line")
+
+
+def _nodes_of(file: str) -> str:
+    """The nodes.tsv of a graph directory; any other file itself."""
+    inside = (Path(file) / name for name in ("nodes.tsv", "nodes.tsv.gz"))
+    return next((str(path) for path in inside if path.is_file()), file)

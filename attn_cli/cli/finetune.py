@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
+from attn_cli.config import changed
 from attn_cli.config.finetuning import FinetuneOptions, FinetuneSizeOptions
+from attn_cli.config.graph import GatOptions, GraphOptions
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.config.training import FinetuneTrainingOptions, OutputOptions
+from attn_cli.config.training import FinetuneTrainingOptions, NodesTrainingOptions, OutputOptions
 from attn_cli.errors import UsageError
+
+
+def _instead(given: Mapping[str, Any]) -> Mapping[type, type]:
+    """Nodes are trained with the defaults of graph attention."""
+    nodes = list(given.get("task", ())) == ["nodes"]
+    return {FinetuneTrainingOptions: NodesTrainingOptions} if nodes else {}
 
 
 @with_options(
@@ -21,9 +30,12 @@ from attn_cli.errors import UsageError
     FinetuneSizeOptions,
     TokenizerOptions,
     FinetuneTrainingOptions,
+    GatOptions,
+    GraphOptions,
     StreamOptions,
     RuntimeOptions,
     SpeechOptions,
+    instead=_instead,
 )
 def finetune_command(
     data: Annotated[
@@ -43,9 +55,16 @@ def finetune_command(
     attn finetune pairs.tsv --task pair --dev dev.tsv --init bert
     attn finetune train.jsonl --task pair --columns premise,hypothesis,label --init bert
     attn finetune --task a=classify:a.tsv --task b=classify:b.tsv:0.5 --init bert
+    attn finetune graph --task nodes -o topics && attn decode graph -m topics
     """
-    finetuning, output, size, tokenizer, training, stream, runtime, speech = options
+    finetuning, output, size, tokenizer, training, gat, graph, stream, runtime, speech = options
     console = Console(speech)
+    if finetuning.task == ("nodes",):
+        _finetune_nodes(data or [], options, console)
+        return
+    _refuse([gat, graph], f"--task {' '.join(finetuning.task)}")
+    if finetuning.arch == "gat":
+        raise UsageError("--arch gat reads a graph: it needs --task nodes")
     try:
         specs = finetuning.specs(data or [])
     except ValueError as error:
@@ -60,3 +79,32 @@ def finetune_command(
     output = run_training(recipe, common, console)
     if output:
         print(output)
+
+
+def _finetune_nodes(data: list[str], options: list, console: Console) -> None:
+    """The same for the nodes of a graph directory."""
+    finetuning, output, size, tokenizer, training, gat, graph, stream, runtime, _ = options
+    if len(data) != 1:
+        raise UsageError("--task nodes needs one graph: a directory of nodes.tsv and edges.tsv")
+    if finetuning.arch not in (None, "gat"):
+        raise UsageError(f"--arch {finetuning.arch} reads texts; --task nodes is learnt by gat")
+    _refuse([finetuning, size, tokenizer], "--task nodes", "--task", "--arch")
+    if stream.columns:
+        raise UsageError("--columns: the headers of a graph's files name their columns")
+
+    from attn_cli.train.graph import GraphRecipe, GraphSettings
+    from attn_cli.train.run import RunOptions, run_training
+
+    settings = GraphSettings(data[0], gat, graph, training)
+    recipe = GraphRecipe(settings, stream.skip_bad, runtime, console)
+    common = RunOptions(output, training, runtime, settings.saved(runtime))
+    output = run_training(recipe, common, console)
+    if output:
+        print(output)
+
+
+def _refuse(groups: list, what: str, *allowed: str) -> None:
+    """Raises UsageError for options that `what` would not read."""
+    flags = [flag for group in groups for flag in changed(group) if flag not in allowed]
+    if flags:
+        raise UsageError(f"{what} does not read {', '.join(flags)}")

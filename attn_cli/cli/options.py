@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any
 
 import typer
 
-from attn_cli.config import field_types, resolve
+from attn_cli.config import field_types, load_toml, resolve
 
 ConfigFile = Annotated[
     str | None,
@@ -21,14 +21,18 @@ _METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
 
 
 def with_options(
-    *groups: type, name: str | None = None
+    *groups: type,
+    name: str | None = None,
+    instead: Callable[[Mapping[str, Any]], Mapping[type, type]] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the flags of the option dataclasses `groups`, and `--config`.
 
     The decorated function declares its arguments as Typer wants them, and one parameter `options`,
     which receives a list with one filled-in instance per group. Messages call the command `name`,
     or what the function is called without `_command`. A flag that is not given stays
-    None until `resolve` fills in the TOML file's value or the dataclass's default.
+    None until `resolve` fills in the TOML file's value or the dataclass's default. `instead` says,
+    from what was given, which groups are filled in as another dataclass: the same fields with
+    defaults that suit what is asked for.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -41,7 +45,9 @@ def with_options(
         def wrapper(config: str | None, **values: Any) -> None:
             given = {k: v for k, v in values.items() if k in names and v not in (None, [], ())}
             arguments = {k: v for k, v in values.items() if k not in names}
-            function(**arguments, options=resolve(groups, given, config, command))
+            other = instead(load_toml(config) | given) if instead else {}
+            used = [other.get(group, group) for group in groups]
+            function(**arguments, options=resolve(used, given, config, command))
 
         keyword = inspect.Parameter.KEYWORD_ONLY
         kept = [p.replace(kind=keyword) for p in own.values() if p.name != "options"]

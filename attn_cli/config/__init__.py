@@ -120,6 +120,15 @@ def to_dict(settings: Any) -> dict[str, Any]:
     }
 
 
+def changed(settings: Any) -> list[str]:
+    """The options of a settings dataclass that differ from their defaults, as flags."""
+    return [
+        f"--{field.name.replace('_', '-')}"
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) != field.default
+    ]
+
+
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Rebuilds a settings dataclass strictly; missing keys take their defaults.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attn_cli.config import option
+from attn_cli.config.stack import POOLS
 
 KINDS = ("classify", "pair", "regress", "multilabel", "choice", "tag", "qa")
-TEXT_ARCHS = ("transformer", "bert", "gpt")
+TEXT_ARCHS = ("transformer", "bert", "gpt", "rnn")
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=([a-z]+):(.+?)(?::([0-9.]+))?")
 
 
@@ -44,7 +46,12 @@ class FinetuneOptions:
     dev: tuple[str, ...] = option(
         (), "Examples to validate on; NAME=FILE for one of several tasks.", show="held out"
     )
-    arch: str = option("transformer", "What is trained from random weights.", choices=TEXT_ARCHS)
+    arch: str | None = option(
+        None,
+        "What is trained from random weights.",
+        choices=(*TEXT_ARCHS, "gat"),
+        show="transformer; gat for nodes",
+    )
     tokenizer: str | None = option(
         None, "Tokenizer of a model from random weights.", show="trained on the texts"
     )
@@ -54,6 +61,12 @@ class FinetuneOptions:
     stride: int | None = option(
         None, "Tokens between the windows of a long text.", low=1, show="half of a window"
     )
+    pool: str = option(
+        "mean",
+        "A text's vector: the mean of its tokens', or the architecture's own (BERT: first token "
+        "and pooler; GPT: last token; rnn: attention).",
+        choices=POOLS,
+    )
     balance: bool = option(
         False, "Weigh labels by the inverse of their frequency (classify, pair, tag)."
     )
@@ -62,6 +75,16 @@ class FinetuneOptions:
     )
     layer_decay: float = option(
         1.0, "Factor of the learning rate from each layer to the one below.", low=0.01, high=1.0
+    )
+    lora: int = option(
+        0,
+        "Rank of the updates that the layers' matrices learn instead of learning themselves; 0: "
+        "they learn themselves.",
+        low=0,
+        high=4096,
+    )
+    embeddings: str | None = option(
+        None, "Word vectors (word2vec or GloVe as text) that token vectors start from."
     )
 
     def specs(self, files: list[str]) -> list[TaskSpec]:
@@ -83,11 +106,26 @@ class FinetuneOptions:
         return specs
 
     def dev_file(self, spec: TaskSpec, specs: list[TaskSpec]) -> str | None:
-        """The file that validates a task, if one was given."""
-        named = dict(text.split("=", 1) for text in self.dev if "=" in text)
-        if spec.name in named:
-            return named[spec.name]
-        return self.dev[0] if self.dev and len(specs) == 1 else None
+        """The file that validates a task, if one was given.
+
+        Raises:
+            ValueError: it is not said which task a file validates.
+        """
+        if len(specs) == 1 and self.dev and specs[0].name == "task":
+            if len(self.dev) > 1:
+                raise ValueError("one task is validated on one --dev file")
+            return self.dev[0]
+        return _by_task("--dev", self.dev, specs).get(spec.name)
+
+    def columns(self, given: str | None, spec: TaskSpec, specs: list[TaskSpec]) -> str | None:
+        """The columns of a task's files: those of all, or its own of `a=text,label;b=2,1`.
+
+        Raises:
+            ValueError: it is not said which task some columns are of.
+        """
+        if not given or "=" not in given:
+            return given
+        return _by_task("--columns", given.split(";"), specs).get(spec.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +146,18 @@ def _spec(text: str) -> TaskSpec:
     name, kind, file, weight = found.groups()
     _require_kind(kind)
     return TaskSpec(name, kind, (file,), float(weight or 1.0))
+
+
+def _by_task(flag: str, given: Iterable[str], specs: list[TaskSpec]) -> dict[str, str]:
+    """The values of `NAME=VALUE`, by the task's name."""
+    names = [spec.name for spec in specs]
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.strip().partition("=")
+        if not equals or name not in names or name in found:
+            raise ValueError(f"{flag} {text}: NAME=… once for each of the tasks {', '.join(names)}")
+        found[name] = value
+    return found
 
 
 def _require_kind(kind: str) -> None:

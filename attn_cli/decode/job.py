@@ -50,6 +50,7 @@ DECODERS = {
     "translate": "stream:open_line_decoder",
     "continue": "stream:open_line_decoder",
     "predict": "answers:open_answerer",
+    "nodes": "nodes:NodeDecoder",
 }
 
 

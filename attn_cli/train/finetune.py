@@ -239,7 +239,8 @@ class FinetuneRecipe:
                     "pretrain and attn convert make some"
                 )
             return config.arch, config.model, model
-        arch = {"transformer": "bert"}.get(self._options.arch, self._options.arch)
+        arch = self._options.arch or "transformer"
+        arch = {"transformer": "bert"}.get(arch, arch)
         preset = STACK_PRESETS[self._settings.size]
         stack = StackConfig(
             vocab_size=tokenizer.vocab_size,
