@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from attn_cli.errors import AttnError, DataError
 
@@ -28,14 +29,32 @@ def write_atomically(path: Path, data: bytes) -> None:
         if path.exists() and not path.is_file() and not path.is_dir():
             path.write_bytes(data)
             return
-        target = path.resolve()
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            _write_through(beside, data)
+        with replacing(path) as file:
+            file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside `path`, which takes its place when the context ends well.
+
+    Raises:
+        AttnError: it can't be made or put there; what fails inside the context stays as it is.
+    """
+    target = path.resolve()
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with writing(path):
+            file = beside.open("wb")
+        with file:
+            yield file
+            with writing(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with writing(path):
             beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+    _sync_folder(target.parent)
 
 
 @contextlib.contextmanager
@@ -56,13 +75,6 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".*.*.tmp"):
         if path.name.split(".")[-2].isdigit():
             path.unlink(missing_ok=True)
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -46,6 +46,7 @@ COMMANDS = {
     "finetune": "finetune:finetune_command",
     "decode": "decode:decode_command",
     "score": "score:score_command",
+    "embed": "embed:embed_command",
     "convert": "convert:convert_command",
 }
 

@@ -99,6 +99,17 @@ def widest_context(windows: Sequence[tuple[int, int]], position: int) -> int:
     return max(range(len(windows)), key=margins.__getitem__)
 
 
+def owned_spans(windows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """For each of `windows_of`'s windows, the positions that have their widest context in it.
+
+    The spans (first, end) follow each other without gap; `widest_context` gives the same, position
+    by position.
+    """
+    pairs = zip(windows, windows[1:], strict=False)
+    borders = [(end + first - 1) // 2 + 1 for (_, end), (first, _) in pairs]
+    return list(zip([windows[0][0], *borders], [*borders, windows[-1][1]], strict=True))
+
+
 def _marks(tokenizer: Tokenizer, *wanted: str | tuple[str, ...]) -> list[int]:
     marks = []
     for names in wanted:

@@ -1,0 +1,50 @@
+"""Options of `embed`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions:
+    """Which vectors are made of a line, and how they are written.
+
+    Raises:
+        ValueError: options that exclude each other.
+    """
+
+    layer: str = option(
+        "-1", "Layer: a number (0: embeddings, -1: the last), all, sum4 or concat4 (last four)."
+    )
+    pool: str | None = option(
+        None,
+        "One vector of a line's tokens; none: a vector for each.",
+        choices=("mean", "cls", "max", "none"),
+        show="mean; none with --words",
+    )
+    words: bool = option(False, "A vector for each word, the mean of its tokens' vectors.")
+    normalize: bool = option(False, "Scale every vector to length 1.")
+    format: str = option(
+        "json", "JSON lines on stdout, or a NumPy array in --output.", choices=("json", "npy")
+    )
+    output: str | None = option(None, "File of --format npy.", flag="-o,--output")
+    stride: int | None = option(
+        None, "Tokens by which windows of a long line advance.", low=1, show="half a window"
+    )
+    batch_tokens: int = option(4096, "Tokens of one batch, padding included.", low=1)
+    buffer: int = option(1024, "Most lines that are read before the first is answered.", low=1)
+
+    def __post_init__(self) -> None:
+        if self.words and self.pool not in (None, "none"):
+            raise ValueError(f"words: a vector a word, and pool {self.pool!r} one a line: choose")
+        if (self.format == "npy") != (self.output is not None):
+            raise ValueError("format 'npy' and output go together")
+        if self.format == "npy" and self.pooling == "none":
+            raise ValueError("format 'npy' has one row a line; vectors of tokens need 'json'")
+
+    @property
+    def pooling(self) -> str:
+        """`pool`, decided."""
+        return self.pool or ("none" if self.words else "mean")

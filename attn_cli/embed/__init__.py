@@ -1,0 +1,1 @@
+"""Contextual vectors of lines."""

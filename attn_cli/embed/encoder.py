@@ -1,0 +1,128 @@
+"""What gives a vector for each token: a trunk, or the encoder of a sequence-to-sequence model.
+
+Shapes: B batch, T length, D d_model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from attn_cli.data.framing import FRAMINGS, Framed, Ids
+from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
+from attn_cli.data.tokenizer_files import read_tokenizers
+from attn_cli.errors import DataError
+from attn_cli.models.directory import load_model
+from attn_cli.models.text import TextModel
+
+_LONGEST = 512  # tokens of a window where the model itself sets no limit
+
+
+class Framing(Protocol):
+    """Marks around a text; see `data.framing`."""
+
+    max_len: int
+
+    def overhead(self, n_texts: int) -> int:
+        """How many marks."""
+
+    def frame(self, *texts: Ids) -> Framed:
+        """A text with its marks."""
+
+
+class SourceFraming:
+    """S ⟨eos⟩: what the encoder of a sequence-to-sequence model reads."""
+
+    def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
+        self.max_len = max_len
+        self._eos_id = tokenizer.eos_id
+
+    def overhead(self, n_texts: int) -> int:
+        """One mark."""
+        return 1
+
+    def frame(self, *texts: Ids) -> Framed:
+        """The text and its end."""
+        (ids,) = texts
+        return Framed([*ids, self._eos_id], [0] * (len(ids) + 1), (0,))
+
+
+@dataclass(frozen=True)
+class TokenEncoder:
+    """A model that gives vectors, ready to run.
+
+    Attributes:
+        tokenizer: cuts texts.
+        framing: puts marks around them.
+        layers: ids, mask, segments (B, T) -> the embeddings and every layer's vectors (B, T, D).
+        n_layers: how many layers there are, without the embeddings.
+        d_model: D.
+        first_is_whole: whether the vector of the first mark stands for the whole text and marks
+            take part in means, as in BERT; else that is the last mark's, which has seen all of it.
+        device: where it runs.
+    """
+
+    tokenizer: Tokenizer
+    framing: Framing
+    layers: Callable[[Tensor, Tensor, Tensor], list[Tensor]]
+    n_layers: int
+    d_model: int
+    first_is_whole: bool
+    device: torch.device
+
+    @classmethod
+    def load(cls, path: str, device: torch.device) -> TokenEncoder:
+        """The encoder in a model directory.
+
+        Raises:
+            DataError: it can't be loaded, or is of a kind that has no layers of vectors.
+        """
+        config, model = load_model(Path(path), device)
+        if isinstance(model, TextModel):
+            return cls._of_trunk(path, model.trunk, device)
+        if hasattr(model, "src_embedding") and hasattr(model.encoder, "each_layer"):
+            return cls._of_source(path, model, device)
+        raise DataError(f"{path}: architecture {config.arch!r} has no layers of token vectors")
+
+    @classmethod
+    def _of_trunk(cls, path: str, trunk: Any, device: torch.device) -> TokenEncoder:
+        if not hasattr(trunk, "layers"):
+            raise DataError(f"{path}: this model has no layers of token vectors")
+        tokenizer = load_tokenizer(path)
+        _check_size(path, tokenizer, trunk.config.vocab_size)
+        framing = FRAMINGS[trunk.framing](tokenizer, trunk.max_len or _LONGEST)
+
+        def layers(ids: Tensor, mask: Tensor, segments: Tensor) -> list[Tensor]:
+            known = bool(getattr(trunk.config, "n_segments", 0))
+            return trunk.layers(ids, mask, segments if known else None)[0]
+
+        n_layers, whole = trunk.config.n_layers, trunk.framing == "bert"
+        return cls(tokenizer, framing, layers, n_layers, trunk.d_model, whole, device)
+
+    @classmethod
+    def _of_source(cls, path: str, model: Any, device: torch.device) -> TokenEncoder:
+        tokenizer, _ = read_tokenizers(Path(path))
+        config = model.config
+        _check_size(path, tokenizer, config.src_vocab)
+        learned = config.positions == "learned"
+        framing = SourceFraming(tokenizer, config.max_positions if learned else _LONGEST)
+
+        def layers(ids: Tensor, mask: Tensor, segments: Tensor) -> list[Tensor]:
+            x = model.src_embedding(ids)
+            return model.encoder.each_layer(x, mask[:, None, None, :])[0]
+
+        n_layers = config.n_encoder_layers
+        return cls(tokenizer, framing, layers, n_layers, config.d_model, False, device)
+
+
+def _check_size(path: str, tokenizer: Tokenizer, vocab_size: int) -> None:
+    if tokenizer.vocab_size > vocab_size:
+        raise DataError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model "
+            f"{vocab_size:,}; the directory mixes files of two models"
+        )

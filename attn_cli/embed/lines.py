@@ -1,0 +1,84 @@
+"""`attn embed`: lines in, vectors out, in order, window by window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.embed.embedder import Embedded, Embedder
+from attn_cli.text import BadLines, Columns, Line, LineReader, windows
+
+_MAX_CHARS = 1 << 18  # of a window: what pooling keeps of a token is many times its text
+
+
+@dataclass(frozen=True)
+class LineVectors:
+    """What a line became.
+
+    Attributes:
+        number: the line's.
+        found: its vectors; None of a blank or unusable line.
+        rest: the columns that pass through.
+    """
+
+    number: int
+    found: Embedded | None
+    rest: Sequence[str] = ()
+
+    def as_json(self) -> str:
+        """One line of JSON; blank where there is nothing."""
+        if self.found is None:
+            return ""
+        units, vectors = self.found.units, _numbers(self.found.vectors)
+        body = f'"vector": {vectors}' if units is None else f'"vectors": {vectors}'
+        if units is not None:
+            body = f'"units": {json.dumps(units, ensure_ascii=False)}, {body}'
+        columns = json.dumps(self.rest, ensure_ascii=False)
+        return f'{{"line": {self.number}, {body}, "columns": {columns}}}'
+
+
+def embed_lines(
+    embedder: Embedder, reader: LineReader, columns: Columns, bad: BadLines, buffer: int
+) -> Iterator[list[LineVectors]]:
+    """The vectors of each window of input lines.
+
+    Args:
+        embedder: makes them.
+        reader: the lines.
+        columns: picks the text's column.
+        bad: is told of unusable lines.
+        buffer: most lines of a window.
+    """
+    for window in windows(reader, buffer, _MAX_CHARS):
+        if columns.has_header and window[0].number == 1:
+            columns = columns.read_header(window[0], reader.name)
+            window = window[1:]
+        texts = [_text(line, columns, reader.name, bad) for line in window]
+        found = iter(embedder.embed([fields[0] for fields in texts if fields]))
+        yield [
+            LineVectors(line.number, next(found) if fields else None, fields[1:])
+            for line, fields in zip(window, texts, strict=True)
+        ]
+
+
+def _text(line: Line, columns: Columns, name: str, bad: BadLines) -> list[str]:
+    """The text to embed and the columns behind it; nothing if there is none."""
+    if not line.text and not line.error:
+        return []
+    picked = line.error or columns.pick(line.text)
+    if isinstance(picked, str):
+        bad.add(name, line.number, picked)
+        return []
+    fields, rest = picked
+    return [*fields, *rest] if fields[0] else []
+
+
+def _numbers(vectors: NDArray[np.float32]) -> str:
+    """An array as JSON; nine digits give every float32 back."""
+    if vectors.ndim > 1:
+        return f"[{', '.join(map(_numbers, vectors))}]"
+    return f"[{', '.join([f'{value:.9g}' for value in vectors.tolist()])}]"
