@@ -1,0 +1,134 @@
+"""Language models: continuing lines, and the probability of a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from program import attn, inside
+from torch.nn import functional as F
+
+from attn_cli.config.decoding import SearchOptions
+from attn_cli.decode.continuer import Continuer
+from attn_cli.decode.generator import Source
+from attn_cli.decode.scorer import score_pairs
+
+CYCLE = ["a b c d e f g h", "c d e f g h a b", "e f g h a b c d"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model that the program itself taught that letters come in a cycle."""
+    place = tmp_path_factory.mktemp("language")
+    (place / "text.txt").write_text("".join(f"{line}\n" for line in CYCLE * 60))
+    sizes = ("--d-model", 32, "--n-layers", 2, "--n-heads", 2, "--max-positions", 48)
+    recipe = ("--max-len", 32, "--batch-tokens", 512, "--max-steps", 150, "--warmup", 10)
+    limits = ("--validate-every", 150, "--ema", 0.9, "--threads", 1, "--device", "cpu")
+    source = (place / "text.txt", "--objective", "clm", "--type", "char", "-o", place / "lm")
+    inside("pretrain", *source, *sizes, *recipe, *limits)
+    return place / "lm"
+
+
+@pytest.fixture(scope="module")
+def continuer(model: Path) -> Continuer:
+    return Continuer.load(str(model), torch.device("cpu"))
+
+
+def log_prob(continuer: Continuer, ids: list[int]) -> float:
+    """Log P of tokens and eos by one whole forward pass."""
+    tokenizer, trunk = continuer.tgt, continuer.models[0].trunk
+    row = torch.tensor([[tokenizer.bos_id, *ids, tokenizer.eos_id]])
+    with torch.inference_mode():
+        hidden = trunk(row[:, :-1], torch.ones(1, row.shape[1] - 1, dtype=torch.bool))
+        logits = F.linear(hidden, *trunk.output_layer)
+    return float(-F.cross_entropy(logits[0], row[0, 1:], reduction="sum"))
+
+
+def test_lines_are_continued_and_keep_their_place(model: Path) -> None:
+    prompts = b"a b c\n\nc d e f\tkept\ne\n"
+    found = attn("decode", "-m", model, "--greedy", stdin=prompts)
+    assert found.lines[0] == CYCLE[0]
+    assert found.lines[1] == ""
+    assert found.lines[2] == f"{CYCLE[1]}\tkept"
+    assert found.lines[3].startswith("e f g h a")
+    assert len(found.lines) == 4
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_reported_scores_are_those_of_the_texts(
+    model: Path, continuer: Continuer, beam: int
+) -> None:
+    options = ("--beam", beam, "--scores")
+    for line in inside("decode", "-m", model, *options, stdin=b"a b\nc d e\n").lines:
+        text, score = line.split("\t")
+        assert float(score) == pytest.approx(
+            log_prob(continuer, continuer.tgt.encode([text])[0]), abs=1e-3
+        )
+        (told,) = inside("score", "--log-prob", "-m", model, stdin=f"{text}\n".encode()).lines
+        assert float(told) == pytest.approx(float(score), abs=1e-3)
+
+
+def test_greedy_is_the_likeliest_token_again_and_again(continuer: Continuer) -> None:
+    (found,) = continuer.generate(
+        [Source("b c")], SearchOptions(greedy=True, max_len=9), batch_tokens=64
+    )
+    tokenizer, trunk = continuer.tgt, continuer.models[0].trunk
+    ids = [tokenizer.bos_id, *tokenizer.encode(["b c"])[0]]
+    prompt = len(ids)
+    with torch.inference_mode():
+        while ids[-1] != tokenizer.eos_id and len(ids) < prompt + 9:
+            row = torch.tensor([ids])
+            hidden = trunk(row, torch.ones_like(row, dtype=torch.bool))[0, -1]
+            logits = F.linear(hidden, *trunk.output_layer)
+            logits[list(continuer._never)] = -torch.inf
+            ids.append(int(logits.argmax()))
+    assert list(found[0].tokens) == [i for i in ids[1:] if i != tokenizer.eos_id]
+
+
+def test_sampling_follows_its_seed(model: Path) -> None:
+    runs = [
+        inside("decode", "-m", model, "--sample", "--seed", seed, stdin=b"a\nb\nc\nd\n").out
+        for seed in (1, 1, 2)
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_texts_longer_than_the_model_sees(model: Path, continuer: Continuer) -> None:
+    text = " ".join("abcdefgh" * 70)  # 1,119 characters; the model sees 48
+    ids = continuer.tgt.encode([text])[0]
+    (scored,) = score_pairs(continuer, [("", text)])
+    assert scored.tokens == len(ids) + 1
+    direct = 0.0  # each token is scored in the first of the half-overlapping windows that has it
+    row = [continuer.tgt.bos_id, *ids, continuer.tgt.eos_id]
+    trunk, done = continuer.models[0].trunk, 0
+    firsts = [*range(0, len(row) - 1 - 48, 24), len(row) - 1 - 48]
+    with torch.inference_mode():
+        for first in firsts:
+            part = torch.tensor([row[first : first + 49]])
+            hidden = trunk(part[:, :-1], torch.ones(1, 48, dtype=torch.bool))
+            losses = F.cross_entropy(
+                F.linear(hidden, *trunk.output_layer)[0], part[0, 1:], reduction="none"
+            )
+            direct -= float(losses[done - first :].double().sum())
+            done = first + 48
+    assert scored.log_prob == pytest.approx(direct, rel=1e-4)
+    (line,) = inside(
+        "decode", "-m", model, "--greedy", "--max-len", 5, stdin=f"{text}\n".encode()
+    ).lines
+    assert line.startswith(text)
+    assert len(line) <= len(text) + 5
+
+
+def test_options_that_need_a_source_are_refused(model: Path) -> None:
+    for option in ("--align", "--prefix"):
+        run = attn("decode", "-m", model, option, stdin=b"a\tb\n", status=2)
+        assert "continues its input" in run.said
+
+
+def test_perplexity_of_likely_text_is_low(model: Path) -> None:
+    good, bad = (
+        float(inside("score", "--ppl", "-m", model, stdin=text).lines[0].split("\t")[1])
+        for text in (b"a b c d e f g h\n", b"h a g b f c e d\n")
+    )
+    assert 1 < good < 2 < 3 < bad  # half of the characters are spaces
