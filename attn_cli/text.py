@@ -78,6 +78,30 @@ class LineReader:
         except (OSError, ValueError):
             return True  # no descriptor to ask: an in-memory stream, ready by nature
 
+    def begins_with(self, mark: bytes) -> bool:
+        """Whether the first thing that is neither white space nor a byte-order mark is `mark`.
+
+        To be asked before anything is read; waits for a producer's first bytes.
+        """
+        if not self._chunk:
+            self._fill()
+        return self._chunk.removeprefix(codecs.BOM_UTF8).lstrip().startswith(mark)
+
+    def rest(self, limit: int) -> bytes:
+        """All that was not read yet, as it is.
+
+        Raises:
+            DataError: that is more than `limit` bytes.
+        """
+        parts, size = [], 0
+        while self._chunk or self._fill():
+            parts.append(self._chunk[self._at :])
+            size += len(parts[-1])
+            if size > limit:
+                raise DataError(f"{self.name}: larger than {limit >> 20} MiB; split it")
+            self._chunk = b""
+        return b"".join(parts)
+
     def close(self) -> None:
         """Closes the file, unless it is standard input."""
         if sys.stdin is None or self._raw is not sys.stdin.buffer:
@@ -205,16 +229,19 @@ class Columns:
     """Which tab-separated columns a command works on, and in which order.
 
     Attributes:
-        indices: the picked columns, from 0; empty until `read_header` where they are names.
+        indices: the picked columns, from 0; empty until `read_header` where they are names; all
+            columns where both are empty.
         names: their names, if they were given by name: then line 1 is a header.
+        spread: whether a list in a JSON line is as many columns (see `picking`).
     """
 
     indices: tuple[int, ...]
     names: tuple[str, ...] = ()
+    spread: bool = False
 
     @classmethod
     def parse(cls, spec: str | None, count: int) -> Columns:
-        """Reads `2,1` or `text,label`; without a spec the first `count` columns in order.
+        """Reads `2,1` or `text,label`; without a spec the first `count` columns in order, 0: all.
 
         Raises:
             UsageError: fewer columns than the command needs, a repeated one, or column 0.
@@ -254,6 +281,8 @@ class Columns:
     def pick(self, text: str) -> tuple[list[str], list[str]] | str:
         """Splits a line into the picked columns and the others; or says why it can't."""
         fields = text.split("\t")
+        if not self.indices:
+            return fields, []
         if max(self.indices) >= len(fields):
             return f"{plural(len(fields), 'column')}, but column {max(self.indices) + 1} is needed"
         picked = [fields[index] for index in self.indices]
@@ -267,21 +296,30 @@ class BadLines:
         say: prints one line on stderr.
         skip_bad: whether the user accepts the loss (`--skip-bad`).
         shown: how many are named one by one.
+
+    Attributes:
+        count: how many there were.
+        noun: what they are called.
     """
 
     def __init__(self, say: Callable[[str], None], *, skip_bad: bool, shown: int = 10) -> None:
         self.count = 0
+        self.noun = "line"
         self._say = say
         self._skip_bad = skip_bad
         self._shown = shown
 
     def add(self, name: str, number: int, cause: str) -> None:
         """Notes that line `number` of `name` can't be used because of `cause`."""
+        self.add_at(f"{name}:{number}", cause)
+
+    def add_at(self, where: str, cause: str) -> None:
+        """Notes what can't be used at a place that is not a line: a question of a JSON file."""
         self.count += 1
         if self.count <= self._shown:
-            self._say(f"{name}:{number}: {cause}")
+            self._say(f"{where}: {cause}")
         elif self.count == self._shown + 1:
-            self._say("further unusable lines are only counted")
+            self._say(f"further unusable {self.noun}s are only counted")
 
     def finish(self, outcome: str, refusal: str = "") -> None:
         """Ends the stream: says the count, and refuses unless the loss was accepted.
@@ -295,7 +333,7 @@ class BadLines:
         """
         if not self.count:
             return
-        counted = plural(self.count, "unusable line")
+        counted = plural(self.count, f"unusable {self.noun}")
         if not self._skip_bad:
             remedy = "--skip-bad leaves them out" if refusal else "--skip-bad accepts this"
             raise DataError(f"{counted}: {refusal or outcome} ({remedy})")

@@ -62,10 +62,10 @@ class FinetuneOptions:
         None, "Tokens between the windows of a long text.", low=1, show="half of a window"
     )
     pool: str = option(
-        "mean",
+        "auto",
         "A text's vector: the mean of its tokens', or the architecture's own (BERT: first token "
-        "and pooler; GPT: last token; rnn: attention).",
-        choices=POOLS,
+        "and pooler; GPT: last token; rnn: attention); auto: mean for BERT, own for others.",
+        choices=("auto", *POOLS),
     )
     balance: bool = option(
         False, "Weigh labels by the inverse of their frequency (classify, pair, tag)."

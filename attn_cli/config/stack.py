@@ -8,6 +8,7 @@ from attn_cli.config import option
 from attn_cli.config.transformer import POSITION_ENCODINGS, AttentionOptions
 
 ACTIVATIONS = ("gelu", "gelu-tanh", "relu")
+POOLS = ("mean", "own")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,15 @@ class HeadConfig:
     """
 
     name: str = option(MISSING, "The task's name.")
-    kind: str = option(MISSING, "Kind of output layer.", choices=("text", "tokens", "mlm"))
+    kind: str = option(MISSING, "Kind of output layer.", choices=("text", "tokens", "span", "mlm"))
     n_outputs: int = option(MISSING, "Outputs.", low=1, high=1 << 24)
     task: str = option("", "What is done with the outputs.")
     max_len: int = option(512, "Longest input of the task in tokens.", low=8, high=1 << 20)
+    pool: str = option("own", "How a text's vectors become one.", choices=POOLS)
+    n_texts: int = option(
+        0, "Texts of an example, where the task leaves that open; 0: any.", low=0, high=1 << 16
+    )
+    mean: float = option(0.0, "Of the numbers that were trained on.")
+    std: float = option(1.0, "Their standard deviation.", low=0.0)
+    low: float = option(0.0, "The least of them.")
+    high: float = option(0.0, "The greatest of them.")

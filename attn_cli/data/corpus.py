@@ -156,7 +156,7 @@ def build_corpus(
         DataError: unusable lines, unless accepted; parallel files of different lengths.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    local = [_on_disk(path, folder / f"{name}.{i}.txt") for i, path in enumerate(files.paths)]
+    local = [on_disk(path, folder / f"{name}.{i}.txt") for i, path in enumerate(files.paths)]
     readers = [
         LineReader(str(where), display_name(path))
         for where, path in zip(local, files.paths, strict=True)
@@ -283,8 +283,12 @@ def _usable_parts(
         yield part
 
 
-def _on_disk(path: str, spool: Path) -> Path:
-    """The file itself, or a plain copy of standard input, of a pipe or of a `.gz` file."""
+def on_disk(path: str, spool: Path) -> Path:
+    """The file itself, or a plain copy (`spool`) of standard input, of a pipe or of a `.gz` file.
+
+    Raises:
+        DataError: it can't be read, or is a gzip bomb.
+    """
     if Path(path).is_file() and not path.endswith(".gz"):
         open_binary(path).close()
         return Path(path)

@@ -32,8 +32,8 @@ class Rows:
         return numbers + np.searchsorted(self._gaps, numbers, side="right")
 
 
-def hold_out(corpus: Corpus, seed: int) -> NDArray[np.int64]:
-    """A seeded 1 % of the rows, at least 100 and at most 2000, but never more than a tenth.
+def hold_out(corpus: Corpus, seed: int, least: int = 100, most: int = 2000) -> NDArray[np.int64]:
+    """A seeded 1 % of the rows, between `least` and `most`, but never more than a tenth.
 
     A row that stands more than once in the corpus is not taken, so that no held-out row is also
     trained on.
@@ -42,7 +42,7 @@ def hold_out(corpus: Corpus, seed: int) -> NDArray[np.int64]:
         Sorted row numbers; none if every row has a copy, or if there are fewer than two.
     """
     size = len(corpus)
-    wanted = min(max(100, min(2000, size // 100)), max(1, size // 10))
+    wanted = min(max(least, min(most, size // 100)), max(1, size // 10))
     if size < 2:
         return np.empty(0, np.int64)
     count = min(size, 4 * wanted)

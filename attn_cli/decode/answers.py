@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from attn_cli.decode.job import DecodeJob, Decoder
 from attn_cli.decode.predictor import Predictor, load_predictor
 from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import UsageError
+from attn_cli.picking import begin
 from attn_cli.tasks.base import Answer
-from attn_cli.text import Columns, Line, LineReader, windows
+from attn_cli.text import Columns, Line, LineReader, one_field, plural, windows
 
 
 def open_answerer(job: DecodeJob) -> Decoder:
@@ -26,9 +30,21 @@ def open_answerer(job: DecodeJob) -> Decoder:
         raise UsageError(f"-m {job.model}: only translation models decode as an ensemble")
     device = set_up(job.runtime)
     decoding = job.decoding
-    predictor = load_predictor(Path(job.model), device, decoding.task, stride=decoding.stride)
+    predictor = load_predictor(
+        Path(job.model),
+        device,
+        decoding.task,
+        stride=decoding.stride,
+        options=decoding,
+        n_best=job.search.n_best,
+    )
     predictor.say = job.say
-    return SOURCES[predictor.task.source](predictor, job)
+    source = predictor.task.source
+    if source != "squad" and decoding.no_answer_threshold is not None:
+        raise UsageError("--no-answer-threshold is for models that answer questions (qa)")
+    module, name = SOURCES[source].split(":")
+    opened: Any = getattr(importlib.import_module(f"attn_cli.decode.{module}"), name)
+    return opened(predictor, job)
 
 
 @dataclass(frozen=True)
@@ -55,31 +71,45 @@ class LineAnswerer:
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
-        columns = Columns.parse(self._job.stream.columns, self._predictor.task.n_texts)
+        columns = self._columns()
         for window in windows(reader, self._job.decoding.buffer):
-            if columns.has_header and window[0].number == 1:
-                columns = columns.read_header(window[0], reader.name)
-                window = window[1:]
+            if window[0].number == 1:
+                columns, is_header = begin(columns, window[0], reader.name)
+                window = window[1:] if is_header else window
             examples = [self._example(line, columns, reader.name) for line in window]
             filled = [example.texts for example in examples if example.texts]
-            answers = iter(self._predictor.answer(filled, bf16=self._bf16))
+            answers = iter(self._answers(filled))
             yield [
                 self._line(example, next(answers) if example.texts else None)
                 for example in examples
             ]
 
+    def _columns(self) -> Columns:
+        task = self._predictor.task
+        columns = Columns.parse(self._job.stream.columns, task.n_answered)
+        # Where the task takes any number of texts, a list in a JSON line is several of them.
+        return dataclasses.replace(columns, spread=not task.n_texts)
+
     def _example(self, line: Line, columns: Columns, name: str) -> _Example:
         if not line.text and not line.error:
             return _Example(line.number, [], [])  # a blank line gives a blank line
+        task = self._predictor.task
         picked = line.error or columns.pick(line.text)
-        n_texts = self._predictor.task.n_texts
-        if not isinstance(picked, str) and not all(text.strip() for text in picked[0][:n_texts]):
-            picked = "an empty text: nothing to answer"
-        if isinstance(picked, str):
-            self._job.bad.add(name, line.number, picked)
-            return _Example(line.number, [], [])
-        fields, rest = picked
-        return _Example(line.number, fields[:n_texts], [*fields[n_texts:], *rest])
+        if not isinstance(picked, str):
+            fields, rest = picked
+            n_texts = task.n_answered or len(fields)
+            texts, rest = fields[:n_texts], [*fields[n_texts:], *rest]
+            problem = task.question_problem(texts)
+            if len(texts) < n_texts:
+                problem = f"{plural(len(texts), 'text')}, but {n_texts} are needed"
+            if not problem:
+                return _Example(line.number, texts, rest)
+            picked = problem
+        self._job.bad.add(name, line.number, picked)
+        return _Example(line.number, [], [])
+
+    def _answers(self, examples: Sequence[list[str]]) -> list[Answer]:
+        return self._predictor.answer(examples, bf16=self._bf16)
 
     def _line(self, example: _Example, answer: Answer | None) -> str:
         decoding = self._job.decoding
@@ -93,7 +123,7 @@ class LineAnswerer:
         fields = [answer.text]
         if decoding.scores:
             fields.append("" if answer.probability is None else f"{answer.probability:.6f}")
-        return "\t".join([*fields, *example.rest])
+        return "\t".join([*fields, *map(one_field, example.rest)])
 
 
 def answer_as_json(answer: Answer) -> dict[str, object]:
@@ -104,5 +134,10 @@ def answer_as_json(answer: Answer) -> dict[str, object]:
     return {**found, **answer.details}
 
 
-# How a task's examples lie in a file (`Task.source`) -> what reads, answers and writes them.
-SOURCES: dict[str, Callable[[Predictor, DecodeJob], Decoder]] = {"lines": LineAnswerer}
+# How a task's examples lie in a file (`Task.source`) -> where that is which reads, answers and
+# writes them: called with a `Predictor` and a `DecodeJob`.
+SOURCES = {
+    "lines": "answers:LineAnswerer",
+    "blocks": "sentences:SentenceAnswerer",
+    "squad": "questions:QuestionAnswerer",
+}

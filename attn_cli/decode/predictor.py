@@ -61,6 +61,7 @@ class Predictor:
         self.task = task
         self.say = say
         self.device = next(model.parameters()).device
+        task.attach(model.heads[name])
 
     @torch.inference_mode()
     def answer(self, examples: Sequence[list[str]], *, bf16: bool = False) -> list[Answer]:
@@ -86,7 +87,7 @@ class Predictor:
 
     def _forward(self, batch: TextBatch) -> Tensor:
         """The outputs of all rows, in as many passes as memory allows."""
-        rows = len(batch.ids)
+        rows = max(1, BATCH_TOKENS // batch.ids.shape[1])  # a single example may have many more
         while True:
             try:
                 return torch.cat(
@@ -136,7 +137,7 @@ def load_predictor(path: Path, device: torch.device, name: str | None, **setting
     kind = choose(TASKS, head.task, "task")
     several = sum(bool(one.task) for one in config.heads) > 1
     labels = read_labels(path, head.name if several else "") if kind.labelled else []
-    task = kind(task_setting(model, tokenizer, labels, head.max_len, **setting))
+    task = kind(task_setting(model, tokenizer, labels, head.max_len, head=head, **setting))
     if task.n_outputs != head.n_outputs:
         raise DataError(
             f"{path}: {plural(task.n_outputs, 'label')} for {plural(head.n_outputs, 'output')}; "

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.config.stack import StackConfig
-from attn_cli.nn.attention import SCORES
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import POSITIONS
@@ -61,12 +60,11 @@ class Stack(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = TextEmbedding(config)
-        score = choose(SCORES, config.attention, "score function")
         drop = Dropout(config.dropout)
         layers = [
             EncoderLayer(
                 *(config.d_model, config.n_heads, config.d_ff, config.norm),
-                *(score(), drop),
+                *(config, drop),
                 activation=config.activation,
                 eps=config.norm_eps,
                 causal=self.causal,
@@ -89,6 +87,11 @@ class Stack(nn.Module):
     def max_len(self) -> int:
         """The longest input in tokens."""
         return self.config.max_positions
+
+    @property
+    def token_vectors(self) -> nn.Embedding:
+        """A vector for each token of the vocabulary."""
+        return self.embedding.tokens
 
     @property
     def depths(self) -> list[list[nn.Module]]:
@@ -207,6 +210,6 @@ class Gpt(Stack):
         places = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
         x = self.embedding(tokens.reshape(-1, 1), None, places)
         for index, layer in enumerate(self.encoder.layers):
-            x = layer.step(x, cache.appender(index), cache.mask)
+            x = layer.step(x, cache.appender(index), cache.mask, places)
         logits = F.linear(self.encoder.norm(x), *self.output_layer).view(*tokens.shape, -1)
         return logits, dataclasses.replace(state, cache=cache, positions=state.positions + 1)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attn_cli.config.stack import HeadConfig
-from attn_cli.nn.heads import MaskedLanguageHead, TextHead, TokenHead
+from attn_cli.nn.heads import MaskedLanguageHead, SpanHead, TextHead, TokenHead
 
 
 class TextModel(nn.Module):
@@ -35,11 +35,12 @@ class TextModel(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor, segments: Tensor | None, name: str) -> Tensor:
         """The outputs of one head.
 
-        Shape: ids, mask, segments (B, T) -> (B, C) of a text head, (B, T, C) of a token head.
+        Shape: ids, mask, segments (B, T) -> (B, C) of a text head, (B, T, C) of others.
         """
         hidden = self.trunk(ids, mask, segments)
         if self.head_configs[name].kind == "text":
-            hidden = self.trunk.pool(hidden, mask)
+            pooled = self.head_configs[name].pool == "own"
+            hidden = self.trunk.pool(hidden, mask) if pooled else mean_of(hidden, mask)
         return self.heads[name](hidden)
 
     @property
@@ -48,11 +49,17 @@ class TextModel(nn.Module):
         return self.trunk.embedding.tokens.weight, self.heads["mlm"].output_bias  # type: ignore[return-value]
 
 
+def mean_of(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean of a text's real tokens' vectors. Shape: (B, T, D), (B, T) -> (B, D)."""
+    real = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * real).sum(1) / real.sum(1)
+
+
 def _head(trunk: Any, head: HeadConfig) -> nn.Module:
     if head.kind == "mlm":
         config = trunk.config
         return MaskedLanguageHead(
             trunk.d_model, config.vocab_size, config.activation, config.norm_eps
         )
-    kinds = {"text": TextHead, "tokens": TokenHead}
+    kinds = {"text": TextHead, "tokens": TokenHead, "span": SpanHead}
     return kinds[head.kind](trunk.d_model, head.n_outputs, trunk.config.dropout)

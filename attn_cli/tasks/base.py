@@ -8,20 +8,23 @@ choices, orders of a pair), T positions, C outputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from attn_cli.config.scoring import ScoreOptions
+from attn_cli.config.stack import HeadConfig
 from attn_cli.data.framing import BertFraming, Framed
 from attn_cli.data.parallel import pad
 from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.errors import DataError
 from attn_cli.metrics.base import Segment
+from attn_cli.text import plural
 
 NOTHING = -100  # a target that is not to be learnt, as in F.cross_entropy
 
@@ -162,6 +165,8 @@ class TaskSetting:
         stride: by how many tokens the windows of a long text advance; None: half a window.
         class_weights: what the losses of each label are multiplied with; empty: 1 each.
         options: the task's own options, e.g. qa's.
+        n_best: how many answers are told, where a task ranks some.
+        head: what is saved of the task with the model.
     """
 
     tokenizer: Tokenizer
@@ -170,10 +175,22 @@ class TaskSetting:
     stride: int | None = None
     class_weights: Sequence[float] = ()
     options: Any = None
+    n_best: int = 1
+    head: HeadConfig = HeadConfig(name="task", kind="text", n_outputs=1)
 
     def room(self, n_texts: int) -> int:
-        """Tokens that `n_texts` texts may have together in one sequence."""
-        return self.framing.max_len - self.framing.overhead(n_texts)
+        """Tokens that `n_texts` texts may have together in one sequence.
+
+        Raises:
+            DataError: the marks alone fill it.
+        """
+        room = self.framing.max_len - self.framing.overhead(n_texts)
+        if room < n_texts:
+            raise DataError(
+                f"a model that reads {plural(self.framing.max_len, 'token')} at a time has no room "
+                f"for {plural(n_texts, 'text')} and their marks"
+            )
+        return room
 
     def step(self, room: int) -> int:
         """The stride of windows of so many tokens."""
@@ -184,11 +201,14 @@ class Task(ABC):
     """A kind of task, set up for one model.
 
     Attributes:
-        head: the kind of output layer it reads: "text" or "tokens".
+        head: the kind of output layer it reads: "text", "tokens" or "span".
         source: how examples lie in a file: "lines", "blocks" (CoNLL) or "squad".
         columns: what a training line has, in order; further ones are not read.
-        n_texts: how many of them, from the first, are what a line to be answered has.
+        n_texts: how many of them, from the first, are what a line to be answered has; 0: all.
+        n_answered: the same for this model, where the task leaves it open.
+        may_be_empty: columns that may be blank.
         labelled: whether its answers are some of a list of labels.
+        weighs_labels: whether `TaskSetting.class_weights` are read.
         metric: the figure that decides which weights are best: a score's name, in lower case.
         measures: what is measured.
     """
@@ -197,12 +217,15 @@ class Task(ABC):
     source: ClassVar[str] = "lines"
     columns: ClassVar[tuple[str, ...]]
     n_texts: ClassVar[int]
+    may_be_empty: ClassVar[tuple[str, ...]] = ()
     labelled: ClassVar[bool] = True
-    metric: ClassVar[str]
-    measures: ClassVar[ScoreOptions]
+    weighs_labels: ClassVar[bool] = False
+    metric: str
+    measures: ScoreOptions
 
     def __init__(self, setting: TaskSetting) -> None:
         self.setting = setting
+        self.n_answered = self.n_texts
         self._number = {label: i for i, label in enumerate(setting.labels)}
 
     @classmethod
@@ -212,10 +235,28 @@ class Task(ABC):
             (
                 f"empty {name}"
                 for name, text in zip(cls.columns, fields, strict=False)
-                if not text.strip()
+                if not text.strip() and name not in cls.may_be_empty
             ),
             None,
         )
+
+    @classmethod
+    def question_problem(cls, texts: Sequence[str]) -> str | None:
+        """What is wrong with the texts of a line to be answered, if anything is."""
+        return None if all(text.strip() for text in texts) else "an empty text: nothing to answer"
+
+    def question(self, fields: list[str]) -> list[str]:
+        """What of a training line is given when it is to be answered."""
+        return fields
+
+    @classmethod
+    def fitted(cls, examples: Iterable[list[str]]) -> dict[str, Any]:
+        """What of the head's configuration follows from the training examples.
+
+        Raises:
+            DataError: there is nothing to learn from them.
+        """
+        return {}
 
     @classmethod
     def labels_in(cls, fields: list[str]) -> Sequence[str]:
@@ -254,6 +295,14 @@ class Task(ABC):
 
         Shape: logits (rows, C) or (rows, T, C).
         """
+
+    def attach(self, head: nn.Module) -> None:
+        """Takes what the model's output layer keeps for answers, if it keeps anything."""
+        return
+
+    def calibrated(self, answers: list[Answer], examples: Sequence[list[str]]) -> list[Answer]:
+        """Chooses on dev examples what the output layer keeps; the answers that follow from it."""
+        return answers
 
     def segment(self, answer: Answer, fields: list[str]) -> Segment:
         """An answer beside the gold one, as `score` takes it."""

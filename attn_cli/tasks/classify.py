@@ -18,6 +18,8 @@ from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.framing import Framed, windows_of
 from attn_cli.tasks.base import Answer, FramedExample, Task, TextBatch
 
+MOST_WINDOWS = 16  # of an example that is learnt from; answers are made of all windows
+
 
 class TextTask(Task):
     """A task whose outputs come from the text head, averaged over an example's rows."""
@@ -30,7 +32,8 @@ class TextTask(Task):
         encoded = iter(self.setting.tokenizer.encode(texts))
         framed = []
         for fields in examples:
-            rows = self._rows(*(next(encoded) for _ in range(self.n_texts)))
+            rows = self.rows([next(encoded) for _ in range(self.n_texts)])
+            rows = thinned(rows) if targets else rows
             gold = np.stack([self.target(fields)] * len(rows)) if targets else None
             framed.append(FramedExample(tuple(rows), gold))
         return framed
@@ -39,7 +42,7 @@ class TextTask(Task):
         """What the outputs are to be for a line: a number, or a vector."""
         raise NotImplementedError
 
-    def _rows(self, *texts: list[int]) -> list[Framed]:
+    def rows(self, texts: list[list[int]]) -> list[Framed]:
         """The windows of one or two texts.
 
         The longer of two is cut into windows, each beside the whole of the shorter one; where both
@@ -54,9 +57,10 @@ class TextTask(Task):
             return [setting.framing.frame(texts[0][first:end]) for first, end in spans]
         longer = int(len(texts[1]) >= len(texts[0]))
         shorter_room = min(len(texts[1 - longer]), room // 2)
-        rooms = (room - shorter_room, shorter_room)
-        wide = windows_of(len(texts[longer]), rooms[0], setting.step(rooms[0]))
-        narrow = windows_of(len(texts[1 - longer]), rooms[1], setting.step(max(1, rooms[1])))
+        wide = windows_of(
+            len(texts[longer]), room - shorter_room, setting.step(room - shorter_room)
+        )
+        narrow = windows_of(len(texts[1 - longer]), shorter_room, setting.step(shorter_room))
         rows = []
         for a, b in wide:
             for c, d in narrow:
@@ -78,6 +82,17 @@ class TextTask(Task):
         raise NotImplementedError
 
 
+def thinned(rows: list[Framed]) -> list[Framed]:
+    """At most `MOST_WINDOWS` of an example's windows, evenly spread, its ends among them.
+
+    An update must fit into memory with all rows of an example, however long its texts are.
+    """
+    if len(rows) <= MOST_WINDOWS:
+        return rows
+    chosen = np.linspace(0, len(rows) - 1, MOST_WINDOWS).round().astype(int)
+    return [rows[i] for i in chosen]
+
+
 def averaged(logits: Tensor, owner: Tensor) -> Tensor:
     """The mean of each example's rows. Shape: (R, C), (R,) -> (n, C)."""
     n = int(owner[-1]) + 1
@@ -92,8 +107,9 @@ class Classify(TextTask):
 
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     n_texts: ClassVar[int] = 1
-    metric: ClassVar[str] = "accuracy"
-    measures: ClassVar[ScoreOptions] = ScoreOptions(accuracy=True, f1=True, mcc=True)
+    weighs_labels: ClassVar[bool] = True
+    metric: str = "accuracy"
+    measures: ScoreOptions = ScoreOptions(accuracy=True, f1=True, mcc=True)
 
     @classmethod
     def labels_in(cls, fields: list[str]) -> Sequence[str]:

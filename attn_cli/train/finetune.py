@@ -9,39 +9,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from attn_cli.config import to_dict
 from attn_cli.config.finetuning import FinetuneOptions, TaskSpec
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
-from attn_cli.config.stack import HeadConfig, StackConfig
+from attn_cli.config.stack import HeadConfig
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import FinetuneTrainingOptions, TrainingOptions
 from attn_cli.data.batching import stream
-from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
+from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
+from attn_cli.data.flatten import FLATTEN
 from attn_cli.data.labels import labels_problem, read_labels, write_labels
 from attn_cli.data.split import Rows, count_shared, hold_out
 from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
 from attn_cli.data.tokenizer_files import read_tokenizers, write_tokenizers
 from attn_cli.data.tokenizer_training import train_tokenizer
+from attn_cli.data.word_vectors import read_word_vectors
 from attn_cli.decode.predictor import Predictor, task_setting
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, writing
-from attn_cli.models import TRUNKS, build_model
-from attn_cli.models.directory import CONFIG, ModelConfig, load_model, read_config
+from attn_cli.models.directory import CONFIG, ModelConfig, read_config
 from attn_cli.models.sizes import STACK_PRESETS
 from attn_cli.tasks import TASKS
 from attn_cli.tasks.base import Task as TextTask
 from attn_cli.tasks.reader import ExampleReader, MixedReader
 from attn_cli.text import BadLines, Columns, plural
+from attn_cli.train.finetune_model import start_embeddings, starting_point, what_learns
 from attn_cli.train.finetune_parts import (
     FinetuneObjective,
     OpenTask,
+    TaskFiles,
     Validation,
     balanced_weights,
     each_row,
-    what_learns,
+    known_labels_only,
 )
 from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
@@ -49,6 +51,7 @@ from attn_cli.train.processes import Processes
 from attn_cli.train.run import DATA, Plan, save_weights_to
 
 _DEV_LIMIT = 5000  # examples that a validation answers
+_HELD_OUT_LIMIT = 2000  # of them, where a tenth is held out
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,18 @@ class FinetuneRecipe:
         speaker: Speaker,
     ) -> None:
         self._settings = settings
-        self._options = settings.finetuning
+        self._options = options = settings.finetuning
         self._stream = stream_options
         self._runtime = runtime
         self._speaker = speaker
+        specs = list(settings.specs)
+        try:
+            self._dev_files = {spec.name: options.dev_file(spec, specs) for spec in specs}
+            self._columns = {
+                spec.name: options.columns(stream_options.columns, spec, specs) for spec in specs
+            }
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line, holds examples out, finds the labels, takes or trains a tokenizer."""
@@ -104,15 +115,21 @@ class FinetuneRecipe:
         settings, options = self._settings, self._options
         tokenizer, _ = read_tokenizers(output)
         labels = {spec.name: self._labels(spec, output) for spec in settings.specs}
-        arch, config, start = self._start(tokenizer)
-        heads = [self._head(spec, labels[spec.name]) for spec in settings.specs]
-        torch.manual_seed(self._runtime.seed)
-        model = build_model(arch, config, heads)
-        if start is not None:
-            model.trunk.load_state_dict(start.trunk.state_dict())
+        start = starting_point(options, settings.size, tokenizer)
+        files = {spec.name: self._files(spec, work) for spec in settings.specs}
+        heads = [
+            self._head(spec, files[spec.name], labels[spec.name], start.pool(options.pool))
+            for spec in settings.specs
+        ]
+        model = start.build(heads, self._runtime.seed)
+        if options.embeddings:
+            self._start_embeddings(model, tokenizer)
+        rates = what_learns(model, options)
         model.to(processes.device)
-        parts = {spec.name: self._open_task(spec, work, model, tokenizer, labels[spec.name])
-                 for spec in settings.specs}  # fmt: skip
+        parts = {
+            spec.name: self._open_task(spec, files[spec.name], model, tokenizer, labels[spec.name])
+            for spec in settings.specs
+        }
         reader = MixedReader(
             {name: part.train for name, part in parts.items()},
             {spec.name: spec.weight for spec in settings.specs},
@@ -126,43 +143,55 @@ class FinetuneRecipe:
             stream=lambda position: stream(reader.source(), self._runtime.seed, position),
             validate=Validation(objective, parts),
             save=save_weights_to(output),
-            rates=what_learns(model, options.freeze, options.layer_decay),
+            rates=rates,
         )
         fingerprint = "".join(part.fingerprint for part in parts.values())
         saved = settings.saved(self._runtime) | {DATA: fingerprint}
-        done = ModelConfig(arch, "predict", config, saved, heads=tuple(heads))
+        done = ModelConfig(start.arch, "predict", start.config, saved, heads=tuple(heads))
         return Plan(task, training, done, self._summary(parts, model))
 
     # --- one task's files ---
 
     def _prepare_task(self, spec: TaskSpec, output: Path, work: Path) -> tuple[TaskSpec, Corpus]:
         kind = TASKS[spec.kind]
-        corpus = self._index(spec, spec.files, work, f"{spec.name}.train")
+        corpus = self._index(spec, spec.files, work, f"{spec.name}.train", kind.problem)
+        if kind.labelled and not (output / CONFIG).exists():
+            output.mkdir(parents=True, exist_ok=True)
+            write_labels(output, self._find_labels(kind, corpus, spec), self._label_name(spec))
         held_out = np.empty(0, np.int64)
-        dev_file = self._options.dev_file(spec, list(self._settings.specs))
-        if dev_file:
-            dev = self._index(spec, (dev_file,), work, f"{spec.name}.dev")
+        if dev_file := self._dev_files[spec.name]:
+            check = known_labels_only(kind, self._labels(spec, output))
+            dev = self._index(spec, (dev_file,), work, f"{spec.name}.dev", check)
             if shared := count_shared(dev, corpus):
                 self._speaker.warn(
                     f"{shared:,} of {plural(len(dev), 'dev example')} are also trained on: the "
                     "validation will be too good"
                 )
         else:
-            held_out = hold_out(corpus, self._runtime.seed)
+            tenth = min(_HELD_OUT_LIMIT, max(100, len(corpus) // 10))
+            held_out = hold_out(corpus, self._runtime.seed, least=tenth)
             if not len(held_out):
                 self._speaker.warn("too few distinct examples to hold any out: they validate")
         with writing(work / f"{spec.name}.held-out.npy"):
             np.save(inside(work, f"{spec.name}.held-out.npy"), held_out)
-        if kind.labelled and not (output / CONFIG).exists():
-            output.mkdir(parents=True, exist_ok=True)
-            write_labels(output, self._find_labels(kind, corpus, spec), self._label_name(spec))
         return spec, corpus
 
-    def _index(self, spec: TaskSpec, paths: tuple[str, ...], work: Path, name: str) -> Corpus:
+    def _index(
+        self, spec: TaskSpec, paths: tuple[str, ...], work: Path, name: str, check: RowCheck
+    ) -> Corpus:
         kind = TASKS[spec.kind]
         bad = BadLines(self._speaker.warn, skip_bad=self._stream.skip_bad)
-        columns = Columns.parse(self._stream.columns, len(kind.columns))
-        corpus = build_corpus(CorpusFiles(paths, columns), work, name, bad, kind.problem)
+        if kind.source == "lines":
+            # Where the task takes any number of texts, a list in a JSON line is several of them.
+            count = len(kind.columns) if kind.n_texts else 0
+            columns = Columns.parse(self._columns[spec.name], count)
+            files = CorpusFiles(paths, dataclasses.replace(columns, spread=not kind.n_texts))
+        else:
+            rows = work / f"{name}.rows.txt"
+            FLATTEN[kind.source](paths, self._columns[spec.name], rows, bad)
+            bad.finish("left out", "nothing is trained")
+            files, check = CorpusFiles((str(rows),)), kind.problem  # nothing is left to find
+        corpus = build_corpus(files, work, name, bad, check)
         if not len(corpus):
             shape = "<TAB>".join(kind.columns)
             raise DataError(f"{', '.join(paths)}: no example to work with; lines are {shape}")
@@ -186,14 +215,20 @@ class FinetuneRecipe:
     def _labels(self, spec: TaskSpec, output: Path) -> list[str]:
         return read_labels(output, self._label_name(spec)) if TASKS[spec.kind].labelled else []
 
-    def _open_task(
-        self, spec: TaskSpec, work: Path, model: Any, tokenizer: Tokenizer, labels: list[str]
-    ) -> OpenTask:
+    def _files(self, spec: TaskSpec, work: Path) -> TaskFiles:
         corpus = Corpus(work, f"{spec.name}.train")
         held_out = np.load(work / f"{spec.name}.held-out.npy", allow_pickle=False)
-        rows = Rows(len(corpus), held_out)
-        weights = balanced_weights(TASKS[spec.kind], corpus, rows, labels) \
-            if self._options.balance else ()  # fmt: skip
+        dev = Corpus(work, f"{spec.name}.dev") if self._dev_files[spec.name] else corpus
+        dev_rows = held_out if len(held_out) else np.arange(min(len(dev), _DEV_LIMIT))
+        return TaskFiles(corpus, Rows(len(corpus), held_out), dev, dev_rows)
+
+    def _open_task(
+        self, spec: TaskSpec, files: TaskFiles, model: Any, tokenizer: Tokenizer, labels: list[str]
+    ) -> OpenTask:
+        kind = TASKS[spec.kind]
+        weights: tuple[float, ...] = ()
+        if self._options.balance:
+            weights = balanced_weights(kind, files.examples(), labels)
         setting = task_setting(
             model,
             tokenizer,
@@ -201,55 +236,43 @@ class FinetuneRecipe:
             self._options.max_len,
             stride=self._options.stride,
             class_weights=weights,
+            head=model.head_configs[spec.name],
         )
-        task = TASKS[spec.kind](setting)
-        has_dev = self._options.dev_file(spec, list(self._settings.specs))
-        dev_corpus = Corpus(work, f"{spec.name}.dev") if has_dev else corpus
-        chosen = held_out if len(held_out) else np.arange(min(len(dev_corpus), _DEV_LIMIT))
+        task = kind(setting)
         budget = self._settings.training.batch_tokens
-        fingerprint = corpus.fingerprint + (dev_corpus.fingerprint if has_dev else "")
         return OpenTask(
             task=task,
-            train=ExampleReader(corpus, rows, task, budget),
-            dev=ExampleReader(dev_corpus, chosen, task, budget),
+            train=ExampleReader(files.train, files.rows, task, budget),
+            dev=ExampleReader(files.dev, files.dev_rows, task, budget),
             predictor=Predictor(model, spec.name, task),
-            fingerprint=fingerprint,
+            fingerprint=files.fingerprint,
         )
 
     # --- the model ---
 
-    def _head(self, spec: TaskSpec, labels: list[str]) -> HeadConfig:
+    def _head(self, spec: TaskSpec, files: TaskFiles, labels: list[str], pool: str) -> HeadConfig:
         kind = TASKS[spec.kind]
+        try:
+            fitted = kind.fitted(files.examples())
+        except DataError as error:
+            raise DataError(f"{', '.join(spec.files)}: {error}") from error
         return HeadConfig(
             name=spec.name,
             kind=kind.head,
             n_outputs=kind.outputs(labels),
             task=spec.kind,
             max_len=self._options.max_len,
+            pool=pool,
+            **fitted,
         )
 
-    def _start(self, tokenizer: Tokenizer) -> tuple[str, Any, Any]:
-        """Architecture, trunk configuration, and the model to take the trunk's weights from."""
-        if self._options.init:
-            path = Path(self._options.init)
-            config, model = load_model(path, torch.device("cpu"))
-            if config.arch not in TRUNKS:
-                raise UsageError(
-                    f"--init {path}: architecture {config.arch} is no encoder of texts; attn "
-                    "pretrain and attn convert make some"
-                )
-            return config.arch, config.model, model
-        arch = self._options.arch or "transformer"
-        arch = {"transformer": "bert"}.get(arch, arch)
-        preset = STACK_PRESETS[self._settings.size]
-        stack = StackConfig(
-            vocab_size=tokenizer.vocab_size,
-            d_model=preset.d_model,
-            d_ff=4 * preset.d_model,
-            n_heads=preset.n_heads,
-            n_layers=preset.n_layers,
-        )
-        return arch, stack, None
+    def _start_embeddings(self, model: Any, tokenizer: Tokenizer) -> None:
+        """Reads the word vectors: on every rank, where a file is as near as the others' weights."""
+        assert self._options.embeddings
+        bad = BadLines(self._speaker.warn, skip_bad=self._stream.skip_bad)
+        found = read_word_vectors(self._options.embeddings, tokenizer, bad)
+        start_embeddings(model.trunk.token_vectors.weight, found)
+        self._speaker.say(f"{self._options.embeddings}: {found.coverage}")
 
     def _tokenizer(self, corpora: Sequence[tuple[TaskSpec, Corpus]]) -> Tokenizer:
         if self._options.init:

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attn_cli.data.corpus import Corpus
+from attn_cli.config import shown
+from attn_cli.data.corpus import Corpus, RowCheck
+from attn_cli.data.parallel import RowNumbers
 from attn_cli.data.split import Rows
 from attn_cli.decode.predictor import Predictor
 from attn_cli.errors import UsageError
 from attn_cli.metrics.scoring import score_corpus
 from attn_cli.tasks.base import Task as TextTask
 from attn_cli.tasks.reader import ExampleReader, MixedBatch
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """One task's examples.
+
+    Attributes:
+        train: the rows of its files.
+        rows: which of them are trained on.
+        dev: where those that validate are.
+        dev_rows: which they are.
+    """
+
+    train: Corpus
+    rows: Rows
+    dev: Corpus
+    dev_rows: NDArray[np.int64]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all its files."""
+        return self.train.fingerprint + (self.dev.fingerprint if self.dev is not self.train else "")
+
+    def examples(self) -> Iterator[list[str]]:
+        """The columns of what is trained on."""
+        return each_row(self.train, self.rows)
 
 
 @dataclass(frozen=True)
@@ -32,6 +60,8 @@ class OpenTask:
 
 class FinetuneObjective(nn.Module):
     """Σₜ λₜ Lₜ over one trunk: the losses of all tasks' batches, added."""
+
+    parts_rest = True  # the heads of tasks that sit out, the pooler where only tokens are asked for
 
     def __init__(self, model: nn.Module, tasks: dict[str, TextTask]) -> None:
         super().__init__()
@@ -85,7 +115,8 @@ class Validation:
             loss += float(part.task.loss(logits, placed))
             n_targets += batch.n_tokens
         examples = part.dev.fields(numbers)
-        answers = part.predictor.answer(examples)
+        answers = part.predictor.answer([part.task.question(fields) for fields in examples])
+        answers = part.task.calibrated(answers, examples)
         segments = [
             part.task.segment(answer, fields)
             for answer, fields in zip(answers, examples, strict=True)
@@ -94,45 +125,40 @@ class Validation:
         return {"loss": loss / max(1, n_targets), **{s.name.lower(): s.value for s in scores}}
 
 
-def each_row(corpus: Corpus, numbers: Any) -> Iterator[list[str]]:
+def each_row(corpus: Corpus, rows: RowNumbers) -> Iterator[list[str]]:
     """The columns of some rows, read in slices."""
-    for start in range(0, len(numbers), 4096):
-        yield from corpus.read(numbers[start : start + 4096])
+    for start in range(0, len(rows), 4096):
+        numbers = np.arange(start, min(start + 4096, len(rows)))
+        yield from corpus.read(rows[numbers])
 
 
 def balanced_weights(
-    kind: type[TextTask], corpus: Corpus, rows: Rows, labels: Sequence[str]
+    kind: type[TextTask], examples: Iterable[list[str]], labels: Sequence[str]
 ) -> tuple[float, ...]:
-    """The weight n / (C nᵧ) of each label y: every label's losses add up to the same."""
+    """The weight n / (C nᵧ) of each label y: every label's losses add up to the same.
+
+    Raises:
+        UsageError: the task's losses are not of one label each.
+    """
+    if not kind.weighs_labels:
+        raise UsageError("--balance weighs labels: classify, pair and tag have them, one at a time")
     counts = dict.fromkeys(labels, 0)
-    for fields in each_row(corpus, rows[np.arange(len(rows))]):
+    for fields in examples:
         for label in kind.labels_in(fields):
             counts[label] += 1
     total = sum(counts.values())
     return tuple(total / (len(labels) * max(1, count)) for count in counts.values())
 
 
-def what_learns(model: Any, freeze: int, decay: float) -> dict[str, float]:
-    """Freezes the lowest layers, and gives each parameter the factor of its learning rate.
+def known_labels_only(kind: type[TextTask], labels: Sequence[str]) -> RowCheck:
+    """What is wrong with a dev example: what is with a training one, or a label of its own."""
+    known = set(labels)
 
-    Args:
-        model: a `models.text.TextModel`.
-        freeze: how many of `trunk.depths` are not trained.
-        decay: the factor from each depth to the one below (Howard & Ruder 2018; Clark et al. 2020).
+    def problem(fields: list[str]) -> str | None:
+        wrong = kind.problem(fields)
+        if wrong or not kind.labelled:
+            return wrong
+        strange = [label for label in kind.labels_in(fields) if label not in known]
+        return f"label {shown(strange[0])} is not among those trained on" if strange else None
 
-    Raises:
-        UsageError: there are fewer layers than are to be frozen.
-    """
-    depths = model.trunk.depths
-    if freeze > len(depths):
-        raise UsageError(
-            f"--freeze {freeze}: this model has {len(depths)} layers, the embeddings counted"
-        )
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    rates: dict[str, float] = {}
-    for depth, modules in enumerate(depths):
-        for module in modules:
-            for weight in module.parameters():
-                weight.requires_grad_(depth >= freeze)
-                rates[names[id(weight)]] = decay ** (len(depths) - depth)
-    return rates
+    return problem

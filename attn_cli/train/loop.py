@@ -23,6 +23,7 @@ from attn_cli.data.batching import Placed, Position
 from attn_cli.device import use_bf16
 from attn_cli.errors import AttnError, InterruptedTrainingError
 from attn_cli.memory import is_out_of_memory
+from attn_cli.nn.lora import plain_weights
 from attn_cli.text import plural
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.checkpoints import Checkpoints
@@ -315,7 +316,7 @@ class Trainer:
         progress.since_best = 0 if is_best else progress.since_best + 1
         ranked = [*progress.best, (good, progress.step)]
         progress.best = sorted(ranked, key=lambda entry: (-entry[0], entry[1]))[:keep]
-        weights = dict(self.task.model.named_parameters())
+        weights = plain_weights(self.task.model)
         meta = {"step": progress.step, "metric": self.options.metric, "figure": good}
         if is_best:
             self.task.save(weights, meta)

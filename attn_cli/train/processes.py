@@ -62,10 +62,15 @@ class Processes:
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over the ranks."""
+        """The module with its gradients averaged over the ranks.
+
+        One whose `parts_rest` is true uses a part of its weights in each update, another task's
+        head in the next.
+        """
         if self.world == 1:
             return module
-        return DistributedDataParallel(module)
+        rests = bool(getattr(module, "parts_rest", False))
+        return DistributedDataParallel(module, find_unused_parameters=rests)
 
     def share(self, batch: Any) -> Any:
         """This rank's rows of a batch; rows without targets if the batch has too few for it."""

@@ -1,0 +1,143 @@
+"""Word vectors from text files, word2vec's or GloVe's, for the tokens that are words.
+
+A line is a word and its numbers, parted by spaces; word2vec's first line says how many words and
+numbers there are. The file is read line by line: only the vectors of known tokens are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.errors import DataError
+from attn_cli.text import BadLines, LineReader, plural
+
+_WIDEST = 1 << 14  # numbers in a vector
+_TOGETHER = 8192  # words that are cut into tokens in one call
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """Vectors of some tokens.
+
+    Attributes:
+        ids: the tokens, sorted. Shape: (n,).
+        vectors: Shape: (n, width).
+        vocab_size: how many tokens there are in all.
+        words: how many words the file has.
+    """
+
+    ids: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    vocab_size: int
+    words: int
+
+    @property
+    def coverage(self) -> str:
+        """How many tokens have a vector, in words."""
+        share = len(self.ids) / self.vocab_size
+        return (
+            f"{len(self.ids):,} of {plural(self.vocab_size, 'token')} ({share:.1%}) start from "
+            f"{plural(self.words, 'word')} with {self.vectors.shape[1]} numbers each"
+        )
+
+
+def read_word_vectors(path: str, tokenizer: Tokenizer, bad: BadLines) -> WordVectors:
+    """The vectors of the tokens that are whole words; of several spellings of one, their mean.
+
+    Args:
+        path: the file, a `.gz` file, or `-`.
+        tokenizer: says which words are one token.
+        bad: is told of lines that can't be used.
+
+    Raises:
+        DataError: the file can't be read, has no vector for any token, or has unusable lines that
+            are not accepted.
+    """
+    sums: dict[int, NDArray[np.float64]] = {}
+    counts: dict[int, int] = {}
+    n_words = 0
+    for words, numbers in _groups(LineReader(path), bad):
+        n_words += len(words)
+        for ids, vector in zip(tokenizer.encode(words), numbers, strict=True):
+            if len(ids) == 1 and ids[0] not in tokenizer.reserved_ids:
+                sums[ids[0]] = sums.get(ids[0], 0.0) + vector.astype(np.float64)
+                counts[ids[0]] = counts.get(ids[0], 0) + 1
+    bad.finish("left out", "no vector is taken")
+    if not sums:
+        raise DataError(f"{path}: none of {plural(n_words, 'word')} is one token of this model's")
+    ids = sorted(sums)
+    vectors = np.stack([sums[index] / counts[index] for index in ids]).astype(np.float32)
+    return WordVectors(np.array(ids), vectors, tokenizer.vocab_size, n_words)
+
+
+def fitted_to(vectors: NDArray[np.float32], width: int, scale: float) -> NDArray[np.float32]:
+    """Vectors of another width, with numbers of another size.
+
+    Wider ones lose the directions in which they differ least (principal components); narrower ones
+    leave the further numbers as they are. The shape of what they say to each other is kept.
+
+    Args:
+        vectors: Shape: (n, any).
+        width: that is wanted; fewer where the vectors have, or differ in, fewer.
+        scale: their root mean square.
+
+    Returns:
+        Shape: (n, at most width).
+    """
+    if vectors.shape[1] > width:
+        centred = vectors - vectors.mean(0)
+        _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
+        vectors = (centred @ axes[:, ::-1][:, :width]).astype(np.float32)
+    size = float(np.sqrt(np.square(vectors, dtype=np.float64).mean()))
+    return vectors * np.float32(scale / size) if size > 0 else vectors
+
+
+def _groups(reader: LineReader, bad: BadLines) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    """Words and their vectors, thousands at a time."""
+    width = 0
+    words: list[str] = []
+    rows: list[NDArray[np.float32]] = []
+    for line in reader:
+        fields = line.text.rstrip().split(" ")
+        if line.number == 1 and _is_header(fields):
+            continue
+        if not width and not line.error:
+            width = _width(fields)
+        vector = None if line.error else _vector(fields, width)
+        if vector is None:
+            shape = f"not a word and {plural(width, 'number')}" if width else "no word vector"
+            bad.add(reader.name, line.number, line.error or shape)
+            continue
+        words.append(" ".join(fields[:-width]))
+        rows.append(vector)
+        if len(words) == _TOGETHER:
+            yield words, np.stack(rows)
+            words, rows = [], []
+    if words:
+        yield words, np.stack(rows)
+
+
+def _is_header(fields: list[str]) -> bool:
+    return len(fields) == 2 and all(field.isascii() and field.isdigit() for field in fields)
+
+
+def _width(fields: list[str]) -> int:
+    """How many numbers a first line has behind its word; 0: it is none of word vectors."""
+    width = len(fields) - 1
+    return width if 2 <= width <= _WIDEST and _vector(fields, width) is not None else 0
+
+
+def _vector(fields: list[str], width: int) -> NDArray[np.float32] | None:
+    """The last numbers of a line; None where they are not finite numbers. Words may have spaces."""
+    if not width or len(fields) <= width or not " ".join(fields[:-width]).strip():
+        return None
+    try:
+        vector = np.array([float(field) for field in fields[-width:]], np.float32)
+    except ValueError:
+        return None
+    return vector if np.isfinite(vector).all() else None

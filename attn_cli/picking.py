@@ -1,0 +1,113 @@
+"""What a command works on: columns of TSV, or keys of JSON lines, told apart at the first line.
+
+`--columns premise,hypothesis,label` names columns of a header, or keys where the lines are JSON
+objects, as GLUE, SuperGLUE and Russian SuperGLUE are published. `passage.text` reaches into an
+object, `word+sentence` joins two texts by a space. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from attn_cli.errors import DataError, UsageError
+from attn_cli.text import Columns, Line
+
+_ENDINGS = (".jsonl", ".jsonl.gz")
+
+
+def begin(columns: Columns, line: Line, name: str) -> tuple[Columns, bool]:
+    """What is picked from a stream's lines, given its first one; whether that is a header.
+
+    Args:
+        columns: as `--columns` says.
+        line: the first line.
+        name: what messages call the stream.
+
+    Raises:
+        DataError: a column is not in the header.
+        UsageError: JSON lines without a word about keys.
+    """
+    if not columns.has_header:
+        if name.endswith(_ENDINGS):
+            raise UsageError(f"{name}: of JSON lines --columns picks keys, such as text,label")
+        return columns, False
+    if name.endswith(_ENDINGS) or line.text.lstrip().startswith("{"):
+        return Keys((), (), columns.spread, columns.names), False
+    return dataclasses.replace(columns.read_header(line, name), spread=columns.spread), True
+
+
+@dataclass(frozen=True)
+class Keys(Columns):
+    """Which values of a JSON object a command works on, and in which order.
+
+    Attributes:
+        keys: names, as `--columns` has them.
+    """
+
+    keys: tuple[str, ...] = ()
+
+    def pick(self, text: str) -> tuple[list[str], list[str]] | str:
+        """The picked values of a line as texts; or says why it can't be used."""
+        try:
+            entry = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        except (ValueError, RecursionError) as error:
+            return f"no JSON: {error}"[:160]
+        if not isinstance(entry, dict):
+            return "no JSON object"
+        fields: list[str] = []
+        try:
+            for key in self.keys:
+                parts = [_texts(entry, name) for name in key.split("+")]
+                if self.spread and len(parts) == 1:
+                    fields += parts[0]
+                else:
+                    fields.append(" ".join(text for texts in parts for text in texts))
+            "".join(fields).encode("utf-8")
+        except UnicodeEncodeError:
+            return "half of a surrogate pair in its text"
+        except DataError as error:
+            return str(error)
+        return fields, []
+
+
+def _texts(entry: dict[str, Any], name: str) -> list[str]:
+    """The texts under a key, such as `passage.text`: one, or those of a list."""
+    if name in entry:  # a key with a dot in it
+        return _flat(entry[name], name)
+    value: Any = entry
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            known = ", ".join(value if isinstance(value, dict) else entry)
+            raise DataError(f"no key {name!r} among {known}"[:300])
+        value = value[part]
+    return _flat(value, name)
+
+
+def _flat(value: Any, name: str) -> list[str]:
+    if isinstance(value, list):
+        if any(isinstance(item, list) for item in value):
+            raise DataError(f"key {name!r} holds lists in a list, not texts")
+        return [text for item in value for text in _flat(item, name)]
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    if not isinstance(value, str):  # numbers were left as they are written
+        what = "an object" if isinstance(value, dict) else "null"
+        raise DataError(f"key {name!r} holds {what}, not a text, number or list of texts")
+    return [value]
+
+
+def saved(columns: Columns) -> Any:
+    """What is picked, as JSON."""
+    if isinstance(columns, Keys):
+        return {"keys": list(columns.keys), "spread": columns.spread}
+    return list(columns.indices)
+
+
+def restored(values: Any) -> Columns:
+    """What `saved` wrote."""
+    if isinstance(values, dict):
+        return Keys((), (), values["spread"], tuple(values["keys"]))
+    return Columns(tuple(values))
