@@ -26,7 +26,7 @@ class TokenizerOptions:
         "Pieces in the vocabulary.",
         low=8,
         high=1 << 24,
-        show=f"{DEFAULT_VOCAB_SIZE}; train-mt: by model size",
+        show=f"{DEFAULT_VOCAB_SIZE}; in a training by model size",
     )
     coverage: float = option(
         1.0,

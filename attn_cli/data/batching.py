@@ -57,11 +57,13 @@ class RowSource:
         size: how many.
         n_bytes: their lengths in bytes, given row numbers (M,) -> (M,).
         batches: cuts the rows with these numbers into shuffled batches; the seed is the pool's own.
+        pool_bytes: of the rows of a pool at most; None: the usual bound.
     """
 
     size: int
     n_bytes: Callable[[NDArray[np.int64]], NDArray[np.int64]]
     batches: Callable[[NDArray[np.int64], int], Sequence]
+    pool_bytes: int | None = None
 
 
 def stream(source: RowSource, seed: int, position: Position) -> Generator[Placed, None, None]:
@@ -95,7 +97,7 @@ def _pools(source: RowSource, seed: int, position: Position) -> Iterator[_Pool]:
         order = Permutation(source.size, (seed, epoch))
         while row < source.size:
             rows = order[np.arange(row, min(row + POOL_ROWS, source.size))]
-            within = np.cumsum(source.n_bytes(rows)) <= POOL_BYTES
+            within = np.cumsum(source.n_bytes(rows)) <= (source.pool_bytes or POOL_BYTES)
             rows = rows[: max(1, int(within.sum()))]
             pool_seed = int(np.random.SeedSequence((seed, epoch, row)).generate_state(1)[0])
             batches = source.batches(rows, pool_seed)
@@ -143,7 +145,9 @@ def _prefetched(items: Iterator[T]) -> Generator[T, None, None]:
         thread.join()  # native code must not run on while the interpreter shuts down
 
 
-def cut_by_budget(lengths: Sequence[tuple[int, int]], budget: int, seed: int) -> list[list[int]]:
+def cut_by_budget(
+    lengths: Sequence[tuple[int, int]] | NDArray[np.int64], budget: int, seed: int
+) -> list[list[int]]:
     """Groups items of like lengths so that a padded group holds at most `budget` tokens.
 
     Args:

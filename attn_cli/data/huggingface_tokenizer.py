@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from attn_cli.data.tokenizer import ID_LIMIT, Tokenizer
+from attn_cli.data.tokenizer import ID_LIMIT, Span, Tokenizer
 from attn_cli.errors import DataError
 
 _UNUSED = re.compile(r"\[unused\d+\]")
@@ -38,6 +38,10 @@ class _HuggingFaceTokenizer(Tokenizer):
         """Each text's ids; see `Tokenizer.encode`."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def _encode_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Span]]]:
+        for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False):
+            yield encoding.ids, encoding.offsets
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Each sequence's text; see `Tokenizer.decode`."""

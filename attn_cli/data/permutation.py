@@ -37,12 +37,15 @@ class Permutation:
     def _encrypt(self, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
         left, right = values >> self._half, values & self._mask
         for key in self._keys:
-            left, right = right, left ^ (_mixed(right + key) & self._mask)
+            left, right = right, left ^ (mixed(right + key) & self._mask)
         return (left << self._half) | right
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64 (Steele et al. 2014); unsigned overflow is meant."""
+def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """64 well-mixed bits of each number (splitmix64's finalizer, Steele et al. 2014).
+
+    Unsigned overflow is meant. Shape: any -> the same.
+    """
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

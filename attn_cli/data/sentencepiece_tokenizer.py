@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 from attn_cli.data.sentencepiece_model import (
@@ -13,6 +13,7 @@ from attn_cli.data.sentencepiece_model import (
     NORMAL,
     UNIGRAM,
     UNKNOWN,
+    UNUSED,
     ModelParts,
     read_model,
 )
@@ -23,7 +24,7 @@ from attn_cli.data.subword_sampling import (
     SubwordSampler,
     UnigramSampler,
 )
-from attn_cli.data.tokenizer import Encode, Tokenizer
+from attn_cli.data.tokenizer import Encode, Span, Tokenizer
 from attn_cli.errors import DataError
 
 _EncodeList = Callable[[list[str]], list[list[int]]]
@@ -67,6 +68,36 @@ class SentencePieceTokenizer(Tokenizer):
         """The best segmentation of each text; see `Tokenizer.encode`."""
         return self._exactly(texts, lambda batch: self._model.encode(batch, num_threads=1))
 
+    def _encode_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Span]]]:
+        """Offsets by the library; what `_exactly` puts in or takes away is done with spans here."""
+        for text in texts:
+            ids: list[int] = []
+            spans: list[Span] = []
+            parts = text.split(SPACE_MARK) if self.is_lossless else [text]
+            at = 0
+            for number, part in enumerate(parts):
+                if number:
+                    ids += self._mark_ids
+                    spans += [(at, at + 1)] * len(self._mark_ids)
+                    at += 1
+                own_ids, own_spans = self._part_with_offsets(part)
+                ids += own_ids
+                spans += [(at + first, at + end) for first, end in own_spans]
+                at += len(part)
+            yield ids, spans
+
+    def _part_with_offsets(self, part: str) -> tuple[list[int], list[Span]]:
+        (found,) = self._model.encode([part], return_type="offset_mapping", num_threads=1)
+        ids: list[int] = []
+        spans: list[Span] = []
+        for index, span in zip(found["ids"], found["offsets"], strict=True):
+            ids.append(index)
+            spans.append(span)
+            if self.is_lossless and ids[-3:] == self._mark_ids:  # see `_with_space_bytes`
+                first = spans[-3][0]
+                ids[-3:], spans[-3:] = [self._space_id], [(first, span[1])]
+        return ids, spans
+
     def sampler(self, alpha: float, seed: int) -> Encode:
         """Draws segmentations.
 
@@ -93,9 +124,23 @@ class SentencePieceTokenizer(Tokenizer):
         """All pieces in the order of their ids."""
         return [self._model.id_to_piece(index) for index in range(self.vocab_size)]
 
+    @cached_property
+    def reserved_ids(self) -> frozenset[int]:
+        """Ids that stand for no text; see `Tokenizer.reserved_ids`."""
+        kinds = {CONTROL, UNKNOWN, UNUSED}
+        types = enumerate(self._parts.piece_types)
+        return frozenset(index for index, kind in types if kind in kinds)
+
     def to_bytes(self) -> bytes:
         """The serialized model."""
         return self._raw
+
+    def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
+        """A word begins at its space: U+2581, or a byte of white space."""
+        if self._model.is_byte(index):
+            piece = chr(int(piece[3:5], 16))
+            return piece.isascii() and piece.isspace(), False
+        return piece[:1] == SPACE_MARK or piece[:1].isspace(), False
 
     def _exactly(self, texts: Sequence[str], encode: _EncodeList) -> list[list[int]]:
         """Encodes, with the two corrections that a lossless model needs."""

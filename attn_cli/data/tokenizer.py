@@ -10,16 +10,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SIZE_LIMIT = 64 << 20  # bytes of a tokenizer file; the largest published ones have 34 MB
 ID_LIMIT = 1 << 24  # as many tokens as a model's configuration may have
 FILE_NAMES = ("tokenizer.model", "tokenizer.json", "vocab.txt")  # in a model directory
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
+Span = tuple[int, int]
 
 
 class Tokenizer(ABC):
@@ -46,6 +51,29 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without bos and eos. Text never becomes a special token."""
+
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
+        """`encode`, and the characters that each token stands for: (first, end), both from 0.
+
+        Spans are in order, and white space around a token belongs to none. Tokens that are parts of
+        one character (its bytes, its letters after normalization) have all of it. Where nothing is
+        left, as for a token that is a space, first equals end.
+        """
+        found = []
+        for text, (ids, spans) in zip(texts, self._encode_with_offsets(texts), strict=True):
+            whole = list(spans)
+            for i in range(len(whole) - 2, -1, -1):
+                (first, end), (following, until) = whole[i], whole[i + 1]
+                if first == end == following:  # all but the last byte of a character
+                    whole[i] = (first, until)
+            found.append((ids, [_trimmed(text, *span) for span in whole]))
+        return found
+
+    @abstractmethod
+    def _encode_with_offsets(
+        self, texts: Sequence[str]
+    ) -> Iterable[tuple[list[int], Iterable[Span]]]:
+        """The same as the library gives it: spans with their spaces, bytes without a character."""
 
     def sample(self, texts: Sequence[str], alpha: float, seed: int) -> list[list[int]]:
         """One random segmentation of each text; the same for the same texts, alpha and seed.
@@ -90,6 +118,40 @@ class Tokenizer(ABC):
     def _ids(self) -> dict[str, int]:
         return {piece: index for index, piece in enumerate(self.vocabulary)}
 
+    @cached_property
+    def reserved_ids(self) -> frozenset[int]:
+        """Ids that stand for no text: special tokens, the unknown one, and holes."""
+        named = (self.pad_id, self.unk_id, self.bos_id, self.eos_id, self.mask_id)
+        holes = (index for index, piece in enumerate(self.vocabulary) if not piece)
+        return frozenset({*named, self.cls_id, self.sep_id, *holes} - {-1})
+
+    def word_starts(self, ids: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Which tokens of a text begin a word, as far as the pieces tell; the first one does.
+
+        A word is what white space surrounds, and less where the tokenizer parts words at
+        punctuation before it cuts them into pieces, as BERT's does.
+
+        Shape: (n,) -> (n,).
+        """
+        begin, end = self._word_edges
+        starts = begin[ids]
+        starts[1:] |= end[ids[:-1]]
+        starts[:1] = True
+        return starts
+
+    @cached_property
+    def _word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """For each id: whether it begins a word, and whether the token after it does."""
+        import numpy as np
+
+        edges = [self._edges(index, piece) for index, piece in enumerate(self.vocabulary)]
+        table = np.array(edges, bool).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    @abstractmethod
+    def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
+        """Whether a piece begins a word, and whether what follows it does."""
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces with these ids.
 
@@ -129,6 +191,13 @@ class Tokenizer(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return tokenizer_from_bytes, (self.file_name, self.to_bytes())
+
+
+def _trimmed(text: str, first: int, end: int) -> Span:
+    """A span without the white space around it; an empty one where it begins."""
+    piece = text[first:end]
+    left = len(piece) - len(piece.lstrip())
+    return first + left, first + max(left, len(piece.rstrip()))
 
 
 def tokenizer_from_bytes(name: str, raw: bytes) -> Tokenizer:

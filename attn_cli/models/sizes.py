@@ -1,9 +1,13 @@
-"""Presets: how large a sequence-to-sequence model is."""
+"""Presets: how large a model is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
+from attn_cli.config.stack import StackConfig
 from attn_cli.config.transformer import SizeOptions, TransformerConfig, VariantOptions
 from attn_cli.errors import UsageError
 
@@ -91,12 +95,65 @@ class StackPreset:
     d_model: int
     n_heads: int
     vocab_size: int  # of a tokenizer trained for it
+    dropout: float = 0.1  # of a pre-training
 
 
 STACK_PRESETS = {
-    "tiny": StackPreset(2, 128, 2, 4000),  # the small ones: Turc et al. 2019
-    "mini": StackPreset(4, 256, 4, 8000),
+    "tiny": StackPreset(2, 128, 2, 4000, 0.0),  # the small ones: Turc et al. 2019
+    "mini": StackPreset(4, 256, 4, 8000, 0.0),
     "small": StackPreset(4, 512, 8, 16000),
     "base": StackPreset(12, 768, 12, 30522),  # Devlin et al. 2019, section 3: 110 M weights
     "large": StackPreset(24, 1024, 16, 30522),  # 340 M weights
 }
+
+
+def choose_stack_size(size: str, n_bytes: int, *, on_gpu: bool) -> tuple[str, str]:
+    """The preset's name, and why it was chosen.
+
+    Args:
+        size: a preset, or auto.
+        n_bytes: of the corpus.
+        on_gpu: whether a GPU trains.
+    """
+    if size != "auto":
+        return size, "as asked for"
+    if n_bytes < 1 << 20:
+        name = "tiny"
+    elif n_bytes < 100 << 20:
+        name = "mini"
+    elif n_bytes < 1 << 30 or not on_gpu:
+        name = "small"
+    else:
+        name = "base"
+    return name, f"for {n_bytes / 1e6:,.1f} MB on {'a GPU' if on_gpu else 'a CPU'}"
+
+
+def stack_config(
+    options: StackSizeOptions,
+    variant: StackVariantOptions,
+    preset: str,
+    vocab_size: int,
+    usual: Mapping[str, Any],
+) -> StackConfig:
+    """A configuration from a preset, what the options set by themselves, and the vocabulary.
+
+    Args:
+        options: parts that are set by themselves.
+        variant: choices that a size does not make.
+        preset: a key of `STACK_PRESETS`.
+        vocab_size: tokens.
+        usual: what suits the objective, where no option says otherwise.
+
+    Raises:
+        UsageError: the parts do not fit together.
+    """
+    parts = dict(vars(STACK_PRESETS[preset]))
+    del parts["vocab_size"]
+    chosen = {**vars(options), **vars(variant)}
+    del chosen["size"]
+    parts |= {**usual, **{name: value for name, value in chosen.items() if value is not None}}
+    parts.setdefault("d_ff", 4 * parts["d_model"])
+    try:
+        return StackConfig(**parts, vocab_size=vocab_size)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

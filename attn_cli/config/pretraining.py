@@ -1,0 +1,121 @@
+"""Options of `pretrain` alone: objective, masking, tokenizer, size."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from attn_cli.config import option
+from attn_cli.config.stack import ACTIVATIONS
+from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
+from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS
+
+OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm")  # keys of train.pretraining.OBJECTIVES
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions:
+    """What is learnt from which text."""
+
+    objective: str = option(
+        "mlm+nsp",
+        "Masked tokens and whether one segment follows another (BERT), masked tokens alone "
+        "(RoBERTa), or the next token (GPT).",
+        choices=OBJECTIVE_NAMES,
+    )
+    init: str | None = option(
+        None, "Continue from this model directory: its sizes, tokenizer, weights."
+    )
+    dev: str | None = option(
+        None, "Documents to validate on.", show="1 % of the corpus, 50 to 500 documents"
+    )
+    tokenizer: str | None = option(
+        None, "Use this tokenizer instead of training one.", show="trained on the corpus"
+    )
+    max_len: int = option(128, "Tokens of an input, special ones included.", low=16, high=1 << 20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingOptions:
+    """Which tokens are hidden, and how segments are paired."""
+
+    mask: float = option(
+        0.15, "Share of the tokens to predict.", low=0.001, high=0.9, flag="--mask,--mask-rate"
+    )
+    whole_word: bool = option(
+        False, "Hide all pieces of a word together.", flag="--whole-word/--no-whole-word"
+    )
+    span: bool = option(False, "Hide spans of whole words (SpanBERT).", flag="--span/--no-span")
+    static_masking: bool = option(
+        False,
+        "Hide the same tokens in every epoch, to reproduce older work.",
+        flag="--static-masking/--dynamic-masking",
+    )
+    short_seq: float = option(0.1, "Share of shorter segment pairs (mlm+nsp).", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSizeOptions:
+    """How large: a preset, each part of which can be set by itself."""
+
+    size: str = option(
+        "auto",
+        "Preset; auto: by corpus size and device.",
+        choices=("auto", "tiny", "mini", "small", "base", "large"),
+    )
+    d_model: int | None = option(None, "Width of the model.", low=1, high=1 << 16, show="by size")
+    d_ff: int | None = option(
+        None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size"
+    )
+    n_heads: int | None = option(None, "Attention heads.", low=1, high=1024, show="by size")
+    n_layers: int | None = option(None, "Layers.", low=1, high=256, show="by size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackVariantOptions:
+    """Which stack: the choices that a size does not make. None: what suits the objective."""
+
+    attention: str | None = option(
+        None, "Score function.", choices=SCORE_FUNCTIONS, show="scaled-dot"
+    )
+    positions: str | None = option(
+        None, "Position encoding.", choices=POSITION_ENCODINGS, show="learned"
+    )
+    max_positions: int | None = option(
+        None, "Longest input of the model in tokens.", low=1, high=1 << 20, show="512"
+    )
+    norm: str | None = option(
+        None,
+        "Normalize before each sublayer, or after as published.",
+        choices=("pre", "post"),
+        show="pre",
+    )
+    activation: str | None = option(None, "Activation function.", choices=ACTIVATIONS, show="gelu")
+    dropout: float | None = option(
+        None, "Dropout of every sublayer.", low=0.0, high=0.99, show="0.1; tiny, mini: 0"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainTokenizerOptions(TokenizerOptions):
+    """What tokenizer is made of the corpus; its kind suits the objective where none is named."""
+
+    type: str = option(
+        "auto",
+        "Kind of pieces; auto: wordpiece.",
+        choices=("auto", "wordpiece", *SENTENCEPIECE_TYPES),
+        flag="--type,--tokenizer-type",
+    )
+
+    def __post_init__(self) -> None:
+        if self.type != "auto":
+            super().__post_init__()
+
+    def decided(self, kind: str) -> TokenizerOptions:
+        """The options with this kind where none is named.
+
+        Raises:
+            ValueError: an option does not go with it.
+        """
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return TokenizerOptions(**{**values, "type": kind if self.type == "auto" else self.type})
