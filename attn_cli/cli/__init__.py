@@ -43,6 +43,7 @@ def _root(
 COMMANDS = {
     "tokenize": "tokenize:app",
     "train-mt": "train_mt:train_mt_command",
+    "pretrain": "pretrain:pretrain_command",
     "finetune": "finetune:finetune_command",
     "decode": "decode:decode_command",
     "score": "score:score_command",

@@ -154,6 +154,21 @@ def _train(
     )
 
 
+def said_limits(training: TrainingOptions) -> str:
+    """When a training ends, in words."""
+    limits: Mapping[str, Any] = {
+        "steps": training.max_steps,
+        "epochs": training.max_epochs,
+        "time": training.max_time,
+    }
+    said = [
+        f"{name} {value:,}" if name != "time" else f"time {value}"
+        for name, value in limits.items()
+        if value
+    ]
+    return "until " + " or ".join(said)
+
+
 def save_weights_to(output: Path) -> Any:
     """What writes the weights to use into the model directory."""
 
