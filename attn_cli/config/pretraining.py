@@ -111,11 +111,18 @@ class PretrainTokenizerOptions(TokenizerOptions):
         if self.type != "auto":
             super().__post_init__()
 
-    def decided(self, kind: str) -> TokenizerOptions:
+    def decided(self, kind: str, *, lossless: bool = False) -> TokenizerOptions:
         """The options with this kind where none is named.
+
+        Args:
+            kind: what suits the objective.
+            lossless: whether the objective has to give every character back, as far as the kind
+                of tokenizer can.
 
         Raises:
             ValueError: an option does not go with it.
         """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return TokenizerOptions(**{**values, "type": kind if self.type == "auto" else self.type})
+        values["type"] = kind if self.type == "auto" else self.type
+        values["lossless"] |= lossless and values["type"] != "wordpiece"
+        return TokenizerOptions(**values)

@@ -24,6 +24,7 @@ from attn_cli.config.pretraining import (
 )
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.config.stack import HeadConfig, StackConfig
+from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import RowSource, stream
 from attn_cli.data.corpus import Blocks, Corpus, CorpusFiles, build_corpus
@@ -115,6 +116,7 @@ class Objective:
         stack: what a `StackConfig` has where no option says otherwise.
         pairs: whether it needs two documents, one of them with two sentences.
         blocks: what a row of its corpus is.
+        lossless: whether its tokens must give every character back.
     """
 
     arch: str
@@ -128,6 +130,7 @@ class Objective:
     stack: Mapping[str, Any] = field(default_factory=dict)
     pairs: bool = False
     blocks: Blocks = Blocks(split=True)
+    lossless: bool = False
 
 
 def _mlm(vocab_size: int) -> tuple[HeadConfig, ...]:
@@ -198,6 +201,7 @@ OBJECTIVES: dict[str, Objective] = {
         specials=("pad_id", "bos_id", "eos_id"),
         stack=_GPT,
         blocks=Blocks(limit=1 << 14, split=True, across=True),
+        lossless=True,
     ),
 }
 
@@ -250,7 +254,7 @@ class PretrainRecipe:
                 f"{options.objective.max_len}"
             )
         try:
-            options.tokenizer.decided(self._objective.tokenizer_type)
+            self._tokenizer_options()
         except ValueError as error:
             raise UsageError(str(error)) from error
 
@@ -341,7 +345,7 @@ class PretrainRecipe:
         size, _ = choose_stack_size(options.size.size, _n_bytes(corpus), on_gpu=on_gpu)
         tokenizer = train_tokenizer(
             _lines(corpus, rows),
-            options.tokenizer.decided(self._objective.tokenizer_type),
+            self._tokenizer_options(),
             seed=self._runtime.seed,
             threads=self._runtime.threads,
             say=self._speaker.say,
@@ -349,6 +353,12 @@ class PretrainRecipe:
         )
         self._require_marks(tokenizer, "the tokenizer")
         return tokenizer
+
+    def _tokenizer_options(self) -> TokenizerOptions:
+        objective = self._objective
+        return self._options.tokenizer.decided(
+            objective.tokenizer_type, lossless=objective.lossless
+        )
 
     def _require_marks(self, tokenizer: Tokenizer, where: str) -> None:
         lacking = [name for name in self._objective.specials if getattr(tokenizer, name) < 0]

@@ -23,7 +23,7 @@ def reader(folder: Path, limit: int = 200, **sizes: int) -> LanguageReader:
     bad = BadLines(pytest.fail, skip_bad=False)
     files = CorpusFiles((str(path),), blocks=blocks)
     corpus = build_corpus(files, folder, "train", bad, lambda _: None)
-    options = TokenizerOptions(type="char")
+    options = TokenizerOptions(type="char", lossless=True)
     tokenizer = train_tokenizer([TEXT], options, seed=1, threads=1, say=lambda _: None)
     lengths = {"max_len": 16, "batch_tokens": 64, **sizes}
     return LanguageReader(corpus, np.arange(len(corpus)), tokenizer, **lengths)
