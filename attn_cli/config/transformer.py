@@ -6,16 +6,67 @@ from dataclasses import MISSING, dataclass
 
 from attn_cli.config import option
 
-SCORE_FUNCTIONS = ("scaled-dot", "dot")
-POSITION_ENCODINGS = ("sinusoidal", "learned", "none")
+SCORE_FUNCTIONS = ("scaled-dot", "dot", "general", "additive", "cosine", "mean")
+NORMALIZATIONS = ("softmax", "sum")
+POSITION_ENCODINGS = ("sinusoidal", "sinusoidal-halves", "learned", "relative", "rotary", "none")
+COMBINATIONS = ("concat-linear", "concat", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariantOptions:
-    """Which transformer: the choices that a size does not make."""
+class AttentionOptions:
+    """Which attention: the same choices in every model made of heads.
+
+    Raises:
+        ValueError: the choices exclude each other.
+    """
 
     attention: str = option("scaled-dot", "Score function.", choices=SCORE_FUNCTIONS)
+    normalize: str = option(
+        "softmax",
+        "From scores to weights: softmax, or softplus divided by its sum.",
+        choices=NORMALIZATIONS,
+    )
+    projections: str = option(
+        "learned",
+        "Project vectors to queries, keys and values, or not.",
+        choices=("learned", "none"),
+    )
+    tie_key_value: bool = option(False, "One projection for keys and values.")
+    combine: str = option(
+        "concat-linear",
+        "Join heads: concatenated and projected, concatenated, or the mean of heads as wide as the "
+        "model.",
+        choices=COMBINATIONS,
+    )
     positions: str = option("sinusoidal", "Position encoding.", choices=POSITION_ENCODINGS)
+    max_distance: int = option(
+        16, "Distances of relative positions are clipped here.", low=1, high=4096
+    )
+
+    def __post_init__(self) -> None:
+        if self.projections == "none" and self.tie_key_value:
+            raise ValueError("projections none leaves tie_key_value nothing to tie")
+        if self.projections == "none" and self.combine == "mean":
+            raise ValueError("projections none makes all heads equal: combine mean needs learned")
+
+    def d_head(self, d_model: int, n_heads: int) -> int:
+        """The width of a head.
+
+        Raises:
+            ValueError: the heads do not fit the model.
+        """
+        if d_model % n_heads:
+            raise ValueError(f"d_model {d_model} is not a multiple of n_heads {n_heads}")
+        d_head = d_model if self.combine == "mean" else d_model // n_heads
+        if self.positions == "rotary" and d_head % 2:
+            raise ValueError(f"positions rotary need heads of even width, not {d_head}")
+        return d_head
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantOptions(AttentionOptions):
+    """Which transformer: the choices that a size does not make."""
+
     max_positions: int = option(
         1024, "Vectors of learned positions; later ones share the last.", low=1, high=1 << 20
     )
@@ -44,8 +95,8 @@ class TransformerConfig(VariantOptions):
     share_embeddings: bool = option(MISSING, "One matrix for source and target embeddings.")
 
     def __post_init__(self) -> None:
-        if self.d_model % self.n_heads:
-            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+        super().__post_init__()
+        self.d_head(self.d_model, self.n_heads)
         if self.share_embeddings and self.src_vocab != self.tgt_vocab:
             raise ValueError("shared embeddings need one vocabulary for source and target")
 

@@ -13,14 +13,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config import choose
 from attn_cli.config.transformer import TransformerConfig
 from attn_cli.errors import DataError
-from attn_cli.nn.attention import SCORES
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
+from attn_cli.nn.losses import head_penalty
 from attn_cli.nn.positions import TokenEmbedding
-from attn_cli.nn.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, KeyValue
+from attn_cli.nn.transformer import (
+    Decoder,
+    DecoderLayer,
+    DecoderWeights,
+    Encoder,
+    EncoderLayer,
+    KeyValue,
+)
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """The weights of every attention, layer by layer.
+
+    Attributes:
+        encoder: from source to source. Shape: (B, H, S, S) each.
+        decoder: from target to earlier target. Shape: (B, H, T, T) each.
+        cross: from target to source. Shape: (B, H, T, S) each.
+    """
+
+    encoder: list[Tensor]
+    decoder: list[Tensor]
+    cross: list[Tensor]
+
+    def head_penalty(self, src_mask: Tensor, tgt_mask: Tensor) -> Tensor:
+        """Σ ‖A Aᵀ - I‖² over all attentions and real positions (see `losses.head_penalty`).
+
+        Shape: which positions are real, (B, S) and (B, T) -> ().
+        """
+        terms = [head_penalty(weights, src_mask) for weights in self.encoder]
+        terms += [head_penalty(weights, tgt_mask) for weights in (*self.decoder, *self.cross)]
+        return torch.stack(terms).sum()
 
 
 @dataclass(frozen=True)
@@ -100,10 +130,9 @@ class Transformer(nn.Module):
         sizes = (config.positions, config.max_positions, drop)
         self.src_embedding = TokenEmbedding(src, *sizes)
         self.tgt_embedding = TokenEmbedding(tgt, *sizes)
-        score = choose(SCORES, config.attention, "score function")
-        common = (config.d_model, config.n_heads, config.d_ff, config.norm)
-        encoders = [EncoderLayer(*common, score(), drop) for _ in range(config.n_encoder_layers)]
-        decoders = [DecoderLayer(*common, score(), drop) for _ in range(config.n_decoder_layers)]
+        common = (config.d_model, config.n_heads, config.d_ff, config.norm, config, drop)
+        encoders = [EncoderLayer(*common) for _ in range(config.n_encoder_layers)]
+        decoders = [DecoderLayer(*common) for _ in range(config.n_decoder_layers)]
         self.encoder = Encoder(encoders, config.d_model, config.norm)
         self.decoder = Decoder(decoders, config.d_model, config.norm)
         if not config.tie_embeddings:
@@ -147,12 +176,29 @@ class Transformer(nn.Module):
             -> (B, T, D), cross-attention weights of each layer (B, H, T, S) if `need_weights`.
         """
         memory = self.encode(src_ids, src_mask)
-        return self.decoder(
-            self.tgt_embedding(tgt_in),
-            memory,
-            src_mask[:, None, None, :],
-            need_weights=need_weights,
+        hidden, weights = self._decode(memory, src_mask, tgt_in, need_weights=need_weights)
+        return hidden, [layer.cross for layer in weights]
+
+    def attentions(
+        self, src_ids: Tensor, src_mask: Tensor, tgt_in: Tensor
+    ) -> tuple[Tensor, AttentionMaps]:
+        """The same, with the weights of every attention in the model.
+
+        Shape: as `forward`.
+        """
+        visible = src_mask[:, None, None, :]
+        outputs, encoder = self.encoder.each_layer(
+            self.src_embedding(src_ids), visible, need_weights=True
         )
+        hidden, weights = self._decode(outputs[-1], src_mask, tgt_in, need_weights=True)
+        own, cross = ([getattr(layer, kind) for layer in weights] for kind in ("own", "cross"))
+        return hidden, AttentionMaps(encoder, own, cross)
+
+    def _decode(
+        self, memory: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool
+    ) -> tuple[Tensor, list[DecoderWeights]]:
+        visible = src_mask[:, None, None, :]
+        return self.decoder(self.tgt_embedding(tgt_in), memory, visible, need_weights=need_weights)
 
     def start(self, src_ids: Tensor, src_mask: Tensor) -> TransformerState:
         """The decoder's state before its first step. Shape: (N, S) ids and mask."""
@@ -179,6 +225,7 @@ class Transformer(nn.Module):
                 x,
                 cache.appender(index),
                 cache.mask,
+                places,
                 state.memory[index],
                 state.memory_mask,
                 need_weights=need_attention,

@@ -1,6 +1,8 @@
-"""Losses over a vocabulary, computed in slices so that no (tokens, V) matrix is ever kept.
+"""Losses: cross-entropy over a vocabulary, and terms about attention.
 
-Shapes: N tokens, D d_model, V vocabulary.
+The cross-entropy is computed in slices, so that no (tokens, V) matrix is ever kept.
+
+Shapes: N tokens, D d_model, V vocabulary, B batch, H heads, T queries, S keys.
 """
 
 from __future__ import annotations
@@ -115,3 +117,38 @@ def linear_cross_entropy(
     """
     loss, nll = _LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
     return loss, nll
+
+
+def head_penalty(weights: Tensor, real: Tensor) -> Tensor:
+    """Σₜ ‖Aₜ Aₜᵀ - I‖²_F, the rows of Aₜ (H, S) being what the heads attend to from position t.
+
+    It is small where heads look at different places, and each at few (Lin et al. 2017, eq. 8).
+
+    Args:
+        weights: Shape: (B, H, T, S).
+        real: the positions that count. Shape: (B, T).
+    """
+    rows = weights.transpose(1, 2)[real]  # (N, H, S)
+    identity = torch.eye(rows.shape[1], device=rows.device)
+    return (rows @ rows.mT - identity).square().sum()
+
+
+def hard_attention_loss(log_probs: Tensor, rewards: Tensor, real: Tensor) -> Tensor:
+    """-Σ ln q(iₜ) (Rₜ - bₜ): its gradient is the score-function estimator (Xu et al. 2015, eq. 11).
+
+    Rₜ is the sum of the rewards from step t on: what a choice can still change. The baseline bₜ is
+    what the other sentences of the batch got for a step, times the steps left; since it does not
+    depend on the sentence's own draws, the estimator stays unbiased.
+
+    Args:
+        log_probs: ln q of the positions drawn, as `HardNormalizer` gives them. Shape: (B, T).
+        rewards: ln p(yₜ) of each step; no gradient flows through them. Shape: (B, T).
+        real: which steps there are. Shape: (B, T).
+    """
+    rewards = rewards.detach().masked_fill(~real, 0.0)
+    own, steps = rewards.sum(1), real.sum(1)
+    others = (steps.sum() - steps).clamp_min(1)
+    each = (own.sum() - own) / others  # a step's reward in the other sentences
+    left = real.flip(1).cumsum(1).flip(1)
+    advantage = rewards.flip(1).cumsum(1).flip(1) - each[:, None] * left
+    return -(log_probs.masked_fill(~real, 0.0) * advantage).sum()

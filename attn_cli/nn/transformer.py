@@ -7,14 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config import choose
-from attn_cli.nn.attention import MultiHeadAttention, Score
+from attn_cli.config.transformer import AttentionOptions
+from attn_cli.nn.attention import MultiHeadAttention
 
 KeyValue = tuple[Tensor, Tensor]
+
+
+class DecoderWeights(NamedTuple):
+    """A decoder layer's attention weights: to the target itself (B, H, T, T), to the source."""
+
+    own: Tensor
+    cross: Tensor  # (B, H, T, S)
+
 
 # ReLU, max(0, x); GELU, x Φ(x), exact or by tanh (Hendrycks & Gimpel 2016).
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -76,7 +86,7 @@ class EncoderLayer(nn.Module):
         n_heads: int,
         d_ff: int,
         norm: str,
-        score: Score,
+        options: AttentionOptions,
         dropout: nn.Module,
         *,
         activation: str = "relu",
@@ -84,7 +94,7 @@ class EncoderLayer(nn.Module):
         causal: bool = False,
     ) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, n_heads, score)
+        self.self_attention = MultiHeadAttention(d_model, n_heads, options)
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
         self.residuals = nn.ModuleList(Residual(d_model, norm, dropout, eps) for _ in range(2))
         self.causal = causal
@@ -105,7 +115,11 @@ class EncoderLayer(nn.Module):
         return self.residuals[1](x, self.feed_forward), kept[0]
 
     def step(
-        self, x: Tensor, append: Callable[[Tensor, Tensor], KeyValue], mask: Tensor | None
+        self,
+        x: Tensor,
+        append: Callable[[Tensor, Tensor], KeyValue],
+        mask: Tensor | None,
+        places: Tensor,
     ) -> Tensor:
         """The next position of R rows, from cached keys and values.
 
@@ -114,10 +128,11 @@ class EncoderLayer(nn.Module):
             append: puts the position's keys and values (R, H, 1, d_head) into the cache and
                 returns all so far, each (R, H, t, d_head).
             mask: which cached positions are real. Shape: (R, 1, 1, t).
+            places: where the position stands in each row. Shape: (R, 1).
         """
 
         def attend(y: Tensor) -> Tensor:
-            query, key, value = self.self_attention.project(y)
+            query, key, value = self.self_attention.project(y, places)
             return self.self_attention.attend(query, *append(key, value), mask)[0]
 
         return self.residuals[1](self.residuals[0](x, attend), self.feed_forward)
@@ -127,42 +142,56 @@ class DecoderLayer(nn.Module):
     """Masked self-attention, attention over the encoder's output, feed-forward network."""
 
     def __init__(
-        self, d_model: int, n_heads: int, d_ff: int, norm: str, score: Score, dropout: nn.Module
+        self,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        norm: str,
+        options: AttentionOptions,
+        dropout: nn.Module,
     ) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, n_heads, score)
-        self.cross_attention = MultiHeadAttention(d_model, n_heads, score)
+        self.self_attention = MultiHeadAttention(d_model, n_heads, options)
+        self.cross_attention = MultiHeadAttention(d_model, n_heads, options, to_self=False)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.residuals = nn.ModuleList(Residual(d_model, norm, dropout) for _ in range(3))
 
     def forward(
         self, x: Tensor, memory: Tensor, memory_mask: Tensor | None, *, need_weights: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, DecoderWeights | None]:
         """All target positions at once, each seeing itself and earlier ones (teacher forcing).
 
         Padding stands at the end of the target, so the causal mask alone keeps it out of sight.
 
         Shape:
             x (B, T, D), memory (B, S, D), memory_mask (B, 1, 1, S)
-            -> (B, T, D), cross-attention weights (B, H, T, S) if `need_weights`.
+            -> (B, T, D), and the weights if `need_weights`.
         """
-        kept: list[Tensor | None] = [None]
+        kept: list[Tensor] = []
 
-        def attend_memory(y: Tensor) -> Tensor:
-            context, kept[0] = self.cross_attention(
-                y, memory, memory_mask, need_weights=need_weights
-            )
+        def attend_self(y: Tensor) -> Tensor:
+            context, weights = self.self_attention(y, causal=True, need_weights=need_weights)
+            kept.extend(() if weights is None else (weights,))
             return context
 
-        x = self.residuals[0](x, lambda y: self.self_attention(y, causal=True)[0])
+        def attend_memory(y: Tensor) -> Tensor:
+            context, weights = self.cross_attention(
+                y, memory, memory_mask, need_weights=need_weights
+            )
+            kept.extend(() if weights is None else (weights,))
+            return context
+
+        x = self.residuals[0](x, attend_self)
         x = self.residuals[1](x, attend_memory)
-        return self.residuals[2](x, self.feed_forward), kept[0]
+        x = self.residuals[2](x, self.feed_forward)
+        return x, DecoderWeights(*kept) if kept else None
 
     def step(
         self,
         x: Tensor,
         append: Callable[[Tensor, Tensor], KeyValue],
         mask: Tensor | None,
+        places: Tensor,
         memory: KeyValue,
         memory_mask: Tensor | None,
         *,
@@ -177,6 +206,7 @@ class DecoderLayer(nn.Module):
             append: puts the position's keys and values (N*K, H, 1, d_head) into the cache and
                 returns all so far, each (N*K, H, t, d_head).
             mask: which cached positions are real. Shape: (N*K, 1, 1, t).
+            places: where the position stands in each row. Shape: (N*K, 1).
             memory: projected keys and values of the source. Shape: (N, H, S, d_head).
             memory_mask: Shape: (N, 1, 1, S).
             need_weights: whether the cross-attention weights (N, H, K, S) are returned.
@@ -185,7 +215,8 @@ class DecoderLayer(nn.Module):
         kept: list[Tensor | None] = [None]
 
         def attend_self(y: Tensor) -> Tensor:
-            query, key, value = self.self_attention.project(y.reshape(-1, 1, shape[-1]))
+            rows = y.reshape(-1, 1, shape[-1])
+            query, key, value = self.self_attention.project(rows, places)
             key, value = append(key, value)
             return self.self_attention.attend(query, key, value, mask)[0].view(shape)
 
@@ -247,9 +278,9 @@ class Decoder(nn.Module):
 
     def forward(
         self, x: Tensor, memory: Tensor, memory_mask: Tensor | None, *, need_weights: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[DecoderWeights]]:
         """Shape: as `DecoderLayer.forward`; the weights of every layer in a list."""
-        weights = []
+        weights: list[DecoderWeights] = []
         for layer in self.layers:
             x, layer_weights = layer(x, memory, memory_mask, need_weights=need_weights)
             weights += [] if layer_weights is None else [layer_weights]

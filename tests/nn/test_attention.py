@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from attn_cli.nn.attention import SCORES, Attention, MultiHeadAttention, causal_mask, masked_softmax
+from attn_cli.config.transformer import AttentionOptions
+from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
+from attn_cli.nn.normalizers import masked_softmax
+from attn_cli.nn.scores import SCORES
 
 B, T, S, D, H = 3, 5, 7, 12, 4
 
@@ -35,7 +38,7 @@ def padding(lengths: list[int], size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_multi_head_attention_over_a_memory_equals_torch(need_weights):
-    ours = MultiHeadAttention(D, H, SCORES["scaled-dot"]())
+    ours = MultiHeadAttention(D, H, AttentionOptions())
     theirs = as_torch(ours)
     x, memory, real = torch.randn(B, T, D), torch.randn(B, S, D), padding([7, 2, 5], S)
     context, weights = ours(x, memory, real[:, None, None, :], need_weights=need_weights)
@@ -52,7 +55,7 @@ def test_multi_head_attention_over_a_memory_equals_torch(need_weights):
 
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_causal_self_attention_and_its_gradients_equal_torch(need_weights):
-    ours = MultiHeadAttention(D, H, SCORES["scaled-dot"]())
+    ours = MultiHeadAttention(D, H, AttentionOptions())
     theirs = as_torch(ours)
     x = torch.randn(B, T, D)
     mine, other = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -70,7 +73,7 @@ def test_causal_self_attention_and_its_gradients_equal_torch(need_weights):
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize(("causal", "masked"), [(False, False), (True, False), (False, True)])
 def test_the_fused_path_equals_the_explicit_one(score, causal, masked):
-    attention = MultiHeadAttention(D, H, SCORES[score]())
+    attention = MultiHeadAttention(D, H, AttentionOptions(attention=score))
     x = torch.randn(B, T, D)
     mask = padding([5, 1, 3], T)[:, None, None, :] if masked else None
     fast, nothing = attention(x, mask=mask, causal=causal)
@@ -84,7 +87,7 @@ def test_the_fused_path_equals_the_explicit_one(score, causal, masked):
 
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_a_query_that_may_attend_to_nothing_gets_zeros(need_weights):
-    attention = Attention(SCORES["scaled-dot"]())
+    attention = Attention(SCORES["scaled-dot"](4))
     query, key, value = torch.randn(1, 2, 4), torch.randn(1, 3, 4), torch.randn(1, 3, 4)
     mask = torch.tensor([[[True, False, True], [False, False, False]]])
     context, weights = attention(query, key, value, mask, need_weights=need_weights)
@@ -96,7 +99,7 @@ def test_a_query_that_may_attend_to_nothing_gets_zeros(need_weights):
 
 
 def test_a_masked_key_takes_no_part_however_large():
-    attention = Attention(SCORES["dot"]())
+    attention = Attention(SCORES["dot"](4))
     query, key, value = torch.randn(1, 2, 4), torch.randn(1, 3, 4), torch.randn(1, 3, 4)
     mask = torch.tensor([True, True, False])
     before = attention(query, key, value, mask.expand(1, 2, 3))[0]
@@ -107,8 +110,8 @@ def test_a_masked_key_takes_no_part_however_large():
 def test_score_functions_are_their_formulas():
     query, key = torch.randn(2, T, 9), torch.randn(2, S, 9)
     dot = torch.einsum("btk,bsk->bts", query, key)
-    torch.testing.assert_close(SCORES["dot"]()(query, key), dot)
-    torch.testing.assert_close(SCORES["scaled-dot"]()(query, key), dot / math.sqrt(9))
+    torch.testing.assert_close(SCORES["dot"](9)(query, key), dot)
+    torch.testing.assert_close(SCORES["scaled-dot"](9)(query, key), dot / math.sqrt(9))
 
 
 def test_masked_softmax_has_gradients_without_nan():

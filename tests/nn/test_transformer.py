@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from attn_cli.nn.attention import MultiHeadAttention, ScaledDotScore, causal_mask
+from attn_cli.config.transformer import AttentionOptions
+from attn_cli.nn.attention import MultiHeadAttention, causal_mask
 from attn_cli.nn.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
 
 B, S, T, D, H, F = 3, 6, 5, 16, 4, 24
@@ -17,7 +18,7 @@ def _seeded():
 
 
 def layer(kind: type, norm: str) -> nn.Module:
-    made = kind(D, H, F, norm, ScaledDotScore(), nn.Identity())
+    made = kind(D, H, F, norm, AttentionOptions(), nn.Identity())
     for weight in made.parameters():  # zeros and ones would hide a bias or a gain left out
         nn.init.normal_(weight, std=0.3)
     return made
@@ -68,7 +69,9 @@ def test_decoder_layer_equals_torch(norm, need_weights):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert (weights is not None) == need_weights
     if need_weights:
-        assert not weights.masked_select(~real[:, None, None, :].expand_as(weights)).any()
+        assert not weights.cross.masked_select(
+            ~real[:, None, None, :].expand_as(weights.cross)
+        ).any()
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
@@ -88,4 +91,5 @@ def test_stacks_equal_torch(norm):
         tgt = as_torch(one)(tgt, expected, tgt_mask=~causal_mask(T))
     tgt = nn.functional.layer_norm(tgt, (D,)) if norm == "pre" else tgt
     torch.testing.assert_close(found, tgt, atol=1e-4, rtol=1e-4)
-    assert [tuple(one.shape) for one in weights] == 3 * [(B, H, T, S)]
+    assert [tuple(one.cross.shape) for one in weights] == 3 * [(B, H, T, S)]
+    assert [tuple(one.own.shape) for one in weights] == 3 * [(B, H, T, T)]
