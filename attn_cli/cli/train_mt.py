@@ -12,7 +12,7 @@ from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
 from attn_cli.config.transformer import SizeOptions, VariantOptions
-from attn_cli.config.translation import CorpusOptions
+from attn_cli.config.translation import CorpusOptions, LossOptions
 
 
 @with_options(
@@ -21,6 +21,7 @@ from attn_cli.config.translation import CorpusOptions
     SizeOptions,
     VariantOptions,
     TokenizerOptions,
+    LossOptions,
     TrainingOptions,
     StreamOptions,
     RuntimeOptions,
@@ -45,13 +46,13 @@ def train_mt_command(
     attn train-mt --columns 2,1 train.tsv -o de-en
     torchrun --nproc-per-node 2 -m attn_cli train-mt train.tsv
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    pairs, output, size, variant, tokenizer, training, stream, runtime, speech = options
+    pairs, output, size, variant, tokenizer, objective, training, stream, runtime, speech = options
     console = Console(speech)
 
     from attn_cli.train.run import RunOptions, run_training
     from attn_cli.train.translation import TranslationOptions, TranslationRecipe
 
-    decided = TranslationOptions(pairs, tokenizer, size, variant, training)
+    decided = TranslationOptions(pairs, tokenizer, size, variant, objective, training)
     recipe = TranslationRecipe(corpus or [], decided, stream, runtime, console)
     common = RunOptions(output, training, runtime, decided.saved(runtime))
     output = run_training(recipe, common, console)

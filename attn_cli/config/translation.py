@@ -32,3 +32,15 @@ class CorpusOptions:
     def __post_init__(self) -> None:
         if (self.src is None) != (self.tgt is None):
             raise ValueError("src and tgt go together")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """What is minimized besides the negative log-likelihood."""
+
+    head_penalty: float = option(
+        0.0,
+        "Weight of the penalty on heads that look at the same places (slower); 0: none.",
+        low=0.0,
+        high=1e6,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from attn_cli.config.scoring import ScoreOptions
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingOptions
 from attn_cli.config.transformer import SizeOptions, VariantOptions
-from attn_cli.config.translation import CorpusOptions
+from attn_cli.config.translation import CorpusOptions, LossOptions
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
 from attn_cli.data.parallel import PairReader
@@ -41,7 +41,7 @@ from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.objectives import TranslationObjective
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import DATA, Plan, save_weights_to
+from attn_cli.train.run import DATA, Plan, said_limits, save_weights_to
 
 _DEV_LIMIT = 2000  # pairs that a validation decodes
 _TRAIN, _DEV = "train", "dev"
@@ -56,6 +56,7 @@ class TranslationOptions:
     tokenizer: TokenizerOptions
     size: SizeOptions
     variant: VariantOptions
+    objective: LossOptions
     training: TrainingOptions
 
     def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
@@ -139,7 +140,8 @@ class TranslationRecipe:
         warn = self._speaker.warn if processes.is_main else None
         reader = read(corpus, rows, sample_alpha=alpha, say=warn)
         dev_corpus, dev_rows = self._dev(work, corpus, held_out)
-        objective = TranslationObjective(model, training.label_smoothing)
+        penalty = options.objective.head_penalty
+        objective = TranslationObjective(model, training.label_smoothing, penalty)
         validation = Validation(
             objective, Translator([model], src, tgt), read(dev_corpus, dev_rows), training.metric
         )
@@ -156,7 +158,7 @@ class TranslationRecipe:
         summary = [
             f"{len(rows):,} pairs to train on, {len(dev_rows):,} to validate on; "
             f"vocabulary {'/'.join(f'{n:,}' for n in dict.fromkeys(vocabularies))}",
-            f"size {size} ({why}): {n_weights:,} weights; {_limits(training)}",
+            f"size {size} ({why}): {n_weights:,} weights; {said_limits(training)}",
         ]
         return Plan(task, training, ModelConfig("transformer", "translate", config, saved), summary)
 
@@ -278,17 +280,3 @@ def _with_limits(training: TrainingOptions, n_pairs: int) -> TrainingOptions:
         return training
     epochs = float(min(60, max(5, 1_500_000 // max(n_pairs, 1))))
     return dataclasses.replace(training, max_epochs=epochs)
-
-
-def _limits(training: TrainingOptions) -> str:
-    limits: Mapping[str, Any] = {
-        "steps": training.max_steps,
-        "epochs": training.max_epochs,
-        "time": training.max_time,
-    }
-    said = [
-        f"{name} {value:,}" if name != "time" else f"time {value}"
-        for name, value in limits.items()
-        if value
-    ]
-    return "until " + " or ".join(said)
