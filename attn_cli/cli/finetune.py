@@ -88,14 +88,14 @@ def _finetune_nodes(data: list[str], options: list, console: Console) -> None:
         raise UsageError("--task nodes needs one graph: a directory of nodes.tsv and edges.tsv")
     if finetuning.arch not in (None, "gat"):
         raise UsageError(f"--arch {finetuning.arch} reads texts; --task nodes is learnt by gat")
-    _refuse([finetuning, size, tokenizer], "--task nodes", "--task", "--arch")
+    _refuse([finetuning, size, tokenizer], "--task nodes", "--task", "--arch", "--dropout")
     if stream.columns:
         raise UsageError("--columns: the headers of a graph's files name their columns")
 
     from attn_cli.train.graph import GraphRecipe, GraphSettings
     from attn_cli.train.run import RunOptions, run_training
 
-    settings = GraphSettings(data[0], gat, graph, training)
+    settings = GraphSettings(data[0], gat, graph, training, finetuning.dropout)
     recipe = GraphRecipe(settings, stream.skip_bad, runtime, console)
     common = RunOptions(output, training, runtime, settings.saved(runtime))
     output = run_training(recipe, common, console)

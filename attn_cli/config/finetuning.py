@@ -70,6 +70,13 @@ class FinetuneOptions:
     balance: bool = option(
         False, "Weigh labels by the inverse of their frequency (classify, pair, tag)."
     )
+    dropout: float | None = option(
+        None,
+        "Dropout while training.",
+        low=0.0,
+        high=0.99,
+        show="the model's own; 0.1 if new, 0.6 for nodes",
+    )
     freeze: int = option(
         0, "Lowest layers that are not trained, the embeddings counted as the first.", low=0
     )

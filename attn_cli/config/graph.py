@@ -17,9 +17,6 @@ class GatOptions:
     d_head: int = option(8, "Width of a head.", low=1, high=1 << 16)
     n_output_heads: int = option(1, "Heads that the last layer averages.", low=1, high=1024)
     n_layers: int = option(2, "Layers of graph attention.", low=1, high=64)
-    dropout: float = option(
-        0.6, "Dropout of every layer's input and of its weights.", low=0.0, high=0.99
-    )
     graph_score: str = option("gat", "How neighbours are scored.", choices=SCORES)
     normalize_features: bool = option(
         True, "Divide each node's features by the sum of their magnitudes."
@@ -30,6 +27,9 @@ class GatOptions:
 class GatConfig(GatOptions):
     """What a saved graph attention network is made of: every part decided."""
 
+    dropout: float = option(
+        0.6, "Dropout of every layer's input and of its weights.", low=0.0, high=0.99
+    )
     n_features: int = option(MISSING, "Features of a node.", low=1, high=1 << 20)
     n_labels: int = option(MISSING, "Labels.", low=1, high=1 << 20)
     multi_label: bool = option(MISSING, "Whether a node can have several labels.")

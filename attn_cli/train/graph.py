@@ -43,17 +43,18 @@ _LOSS_SHARE = 0.1  # of the loss in the score
 
 @dataclass(frozen=True)
 class GraphSettings:
-    """What decides a model of nodes."""
+    """What decides a model of nodes; a dropout of None is the published one."""
 
     folder: str
     gat: GatOptions
     graph: GraphOptions
     training: NodesTrainingOptions
+    dropout: float | None = None
 
     def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
         """As plain values, section by section."""
         sections = {name: to_dict(getattr(self, name)) for name in ("gat", "graph", "training")}
-        return {**sections, "seed": runtime.seed}
+        return {**sections, "dropout": self.dropout, "seed": runtime.seed}
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,10 @@ class GraphRecipe:
         settings, device = self._settings, processes.device
         graph = read_graph(settings.folder, BadLines(lambda text: None, skip_bad=True))
         labels = read_labels(output)
+        chosen = {} if settings.dropout is None else {"dropout": settings.dropout}
         config = GatConfig(
             **to_dict(settings.gat),
+            **chosen,
             n_features=graph.n_features,
             n_labels=len(labels),
             multi_label=self._multi_label(graph),
