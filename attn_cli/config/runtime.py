@@ -22,7 +22,7 @@ class StreamOptions:
 
     columns: str | None = option(
         None,
-        "Columns to work on, in order: 2,1 by number, src,tgt by header.",
+        "Columns to work on, in order: 2,1 by number, src,tgt by header, or by key of JSON lines.",
         show="the first ones, no header",
     )
     skip_bad: bool = option(False, "Accept unusable lines: leave them out or empty, exit 0.")

@@ -38,7 +38,9 @@ class TrainingOptions:
     weight_decay: float = option(
         0.0, "Weight decay of matrices: decoupled, or with adam an L2 penalty.", low=0.0
     )
-    warmup: int = option(200, "Updates of linear warm-up.", low=0)
+    warmup: int = option(
+        200, "Updates of linear warm-up; at most a tenth of a linear or cosine run.", low=0
+    )
     schedule: str = option(
         "linear",
         "Learning rate after the warm-up, down to the end of the run.",
@@ -104,7 +106,12 @@ class FinetuneTrainingOptions(TrainingOptions):
 
     batch_tokens: int = _again("batch_tokens", 1024)
     optimizer: str = _again("optimizer", "adamw")
-    lr: float = _again("lr", 1e-4)
+    lr: float = _again(
+        "lr",
+        0.0,
+        help="Peak learning rate of AdamW; 0: 2e-4 from --init, 1e-3 with --lora or from random "
+        "weights.",
+    )
     weight_decay: float = _again("weight_decay", 0.01)
     warmup: int = _again("warmup", 50)
     label_smoothing: float = _again("label_smoothing", 0.0)

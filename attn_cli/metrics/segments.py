@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from attn_cli.errors import UsageError
+from attn_cli.errors import DataError, UsageError
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.labels import NO_TAG
+from attn_cli.picking import begin
 from attn_cli.text import BadLines, Columns, Line, LineReader, zip_lines
 
 
@@ -74,9 +75,11 @@ class SegmentReader:
     def __iter__(self) -> Iterator[Segment | None]:
         columns = self._columns
         for row in zip_lines(self._readers):
-            if row[0].number == 1 and any(picked and picked.has_header for picked in columns):
-                columns = self._read_headers(row)
-            elif self._blank_ends and not any(line.text or line.error for line in row):
+            if row[0].number == 1:
+                columns, is_header = self._begin(row)
+                if is_header:
+                    continue
+            if self._blank_ends and not any(line.text or line.error for line in row):
                 yield None
             else:
                 yield self._checked(row, columns)
@@ -95,11 +98,23 @@ class SegmentReader:
         plan: list[Columns | None] = [both, Columns(both.indices[:1], both.names[:1])]
         return plan[:n_files]
 
-    def _read_headers(self, row: Sequence[Line]) -> list[Columns | None]:
-        return [
-            columns and columns.read_header(line, reader.name)
-            for columns, line, reader in zip(self._columns, row, self._readers, strict=True)
-        ]
+    def _begin(self, row: Sequence[Line]) -> tuple[list[Columns | None], bool]:
+        """What is picked of each file, given the first lines; whether these are headers.
+
+        Raises:
+            DataError: some of the files have a header, and others JSON lines.
+        """
+        columns: list[Columns | None] = []
+        headers: set[bool] = set()
+        for picked, line, reader in zip(self._columns, row, self._readers, strict=True):
+            if picked:
+                picked, is_header = begin(picked, line, reader.name)
+                headers.add(is_header)
+            columns.append(picked)
+        if len(headers) > 1:
+            names = ", ".join(reader.name for reader in self._readers)
+            raise DataError(f"{names}: some have a header, others are JSON lines; take one kind")
+        return columns, True in headers
 
     def _checked(self, row: Sequence[Line], columns: list[Columns | None]) -> Segment | None:
         segment = self._segment(row, columns)

@@ -164,6 +164,7 @@ class TaskSetting:
         labels: the answers there are, in the order of the outputs.
         stride: by how many tokens the windows of a long text advance; None: half a window.
         class_weights: what the losses of each label are multiplied with; empty: 1 each.
+        label_smoothing: the share of a label's probability that all labels have together.
         options: the task's own options, e.g. qa's.
         n_best: how many answers are told, where a task ranks some.
         head: what is saved of the task with the model.
@@ -174,6 +175,7 @@ class TaskSetting:
     labels: Sequence[str] = ()
     stride: int | None = None
     class_weights: Sequence[float] = ()
+    label_smoothing: float = 0.0
     options: Any = None
     n_best: int = 1
     head: HeadConfig = HeadConfig(name="task", kind="text", n_outputs=1)

@@ -124,7 +124,10 @@ class Classify(TextTask):
         """-Σ w_y ln p(y)."""
         weights = self.setting.class_weights
         weight = outputs.new_tensor(weights) if weights else None
-        return F.cross_entropy(outputs.float(), targets, weight, reduction="sum")
+        smoothing = self.setting.label_smoothing
+        return F.cross_entropy(
+            outputs.float(), targets, weight, reduction="sum", label_smoothing=smoothing
+        )
 
     def answer(self, logits: Tensor, example: FramedExample) -> Answer:
         """The likeliest label."""

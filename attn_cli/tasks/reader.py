@@ -45,6 +45,11 @@ class MixedBatch:
         """How many losses it adds."""
         return sum(part.batch.n_tokens for part in self.parts)
 
+    @property
+    def n_read(self) -> int:
+        """How many tokens it has."""
+        return sum(int(part.batch.mask.sum()) for part in self.parts)
+
     def rows(self, which: slice) -> MixedBatch:
         """Some of the examples of every task; a task without any gives one without targets."""
         parts = []

@@ -43,14 +43,17 @@ from attn_cli.train.finetune_parts import (
     Validation,
     balanced_weights,
     each_row,
+    known_figures,
     known_labels_only,
 )
 from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import DATA, Plan, save_weights_to
+from attn_cli.train.run import DATA, Plan, said_limits, save_weights_to
 
 _DEV_LIMIT = 5000  # examples that a validation answers
+_RATE, _RATE_OF_NEW_WEIGHTS = 2e-4, 1e-3
+_EXAMPLES_SEEN = 40_000  # in a run, as far as 3 to 20 passes allow
 _HELD_OUT_LIMIT = 2000  # of them, where a tenth is held out
 
 
@@ -121,7 +124,7 @@ class FinetuneRecipe:
             self._head(spec, files[spec.name], labels[spec.name], start.pool(options.pool))
             for spec in settings.specs
         ]
-        model = start.build(heads, self._runtime.seed)
+        model = start.build(heads, self._runtime.seed, options.dropout)
         if options.embeddings:
             self._start_embeddings(model, tokenizer)
         rates = what_learns(model, options)
@@ -134,8 +137,7 @@ class FinetuneRecipe:
             {name: part.train for name, part in parts.items()},
             {spec.name: spec.weight for spec in settings.specs},
         )
-        n_examples = sum(len(part.train.rows) for part in parts.values())
-        training = _decided(settings.training, n_examples, parts)
+        training = _decided(settings.training, options, parts)
         objective = FinetuneObjective(model, {name: part.task for name, part in parts.items()})
         task = Task(
             objective=objective,
@@ -148,7 +150,8 @@ class FinetuneRecipe:
         fingerprint = "".join(part.fingerprint for part in parts.values())
         saved = settings.saved(self._runtime) | {DATA: fingerprint}
         done = ModelConfig(start.arch, "predict", start.config, saved, heads=tuple(heads))
-        return Plan(task, training, done, self._summary(parts, model))
+        summary = [*self._summary(parts, model), f"rate {training.lr:g}; {said_limits(training)}"]
+        return Plan(task, training, done, summary)
 
     # --- one task's files ---
 
@@ -236,6 +239,7 @@ class FinetuneRecipe:
             self._options.max_len,
             stride=self._options.stride,
             class_weights=weights,
+            label_smoothing=self._settings.training.label_smoothing,
             head=model.head_configs[spec.name],
         )
         task = kind(setting)
@@ -307,13 +311,23 @@ def _texts(corpora: Sequence[tuple[TaskSpec, Corpus]]) -> Iterator[str]:
 
 
 def _decided(
-    training: TrainingOptions, n_examples: int, parts: dict[str, OpenTask]
+    training: TrainingOptions, options: FinetuneOptions, parts: dict[str, OpenTask]
 ) -> TrainingOptions:
-    """The options with the metric and the limit decided, where they were left open."""
+    """The options with the metric, the rate and the limit decided, where they were left open.
+
+    Raises:
+        UsageError: no figure of these tasks has the metric's name.
+    """
+    changes: dict[str, Any] = {}
+    if not training.lr:
+        full = options.init and not options.lora
+        changes["lr"] = _RATE if full else _RATE_OF_NEW_WEIGHTS
+    figures = known_figures([part.task for part in parts.values()])
     if training.metric == "auto":
-        only = next(iter(parts.values())).task.metric
-        training = dataclasses.replace(training, metric=only if len(parts) == 1 else "score")
-    if training.max_steps or training.max_epochs or training.max_time:
-        return training
-    epochs = float(min(20, max(3, 40_000 // max(n_examples, 1))))
-    return dataclasses.replace(training, max_epochs=epochs)
+        changes["metric"] = figures[0]
+    elif training.metric not in figures:
+        raise UsageError(f"--metric {training.metric}: this has {', '.join(figures)}")
+    if not (training.max_steps or training.max_epochs or training.max_time):
+        n_examples = sum(len(part.train.rows) for part in parts.values())
+        changes["max_epochs"] = float(min(20, max(3, _EXAMPLES_SEEN // max(n_examples, 1))))
+    return dataclasses.replace(training, **changes)

@@ -19,6 +19,7 @@ from attn_cli.models import TRUNKS, build_model
 from attn_cli.models.directory import load_model
 from attn_cli.models.recurrent import RecurrentConfig
 from attn_cli.models.sizes import STACK_PRESETS
+from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.lora import adapt, is_update
 
 _DROPOUT = 0.1  # of a model from random weights: it sees each of few examples many times
@@ -45,10 +46,13 @@ class Start:
             return wanted
         return "mean" if self.arch == "bert" else "own"
 
-    def build(self, heads: Sequence[HeadConfig], seed: int) -> Any:
-        """A `models.text.TextModel` with these heads."""
+    def build(self, heads: Sequence[HeadConfig], seed: int, dropout: float | None = None) -> Any:
+        """A `models.text.TextModel` with these heads, and this dropout instead of its own."""
         torch.manual_seed(seed)
         model = build_model(self.arch, self.config, heads)
+        for module in model.modules():
+            if isinstance(module, Dropout) and dropout is not None:
+                module.p = dropout
         if self.trunk is not None:
             model.trunk.load_state_dict(self.trunk.state_dict())
         return model

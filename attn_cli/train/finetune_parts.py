@@ -16,7 +16,7 @@ from attn_cli.data.parallel import RowNumbers
 from attn_cli.data.split import Rows
 from attn_cli.decode.predictor import Predictor
 from attn_cli.errors import UsageError
-from attn_cli.metrics.scoring import score_corpus
+from attn_cli.metrics.scoring import chosen_metrics, score_corpus
 from attn_cli.tasks.base import Task as TextTask
 from attn_cli.tasks.reader import ExampleReader, MixedBatch
 
@@ -123,6 +123,15 @@ class Validation:
         ]
         scores = score_corpus(part.task.measures, segments)
         return {"loss": loss / max(1, n_targets), **{s.name.lower(): s.value for s in scores}}
+
+
+def known_figures(tasks: Sequence[TextTask]) -> list[str]:
+    """What a validation of these tasks measures; the first decides, unless a user says so."""
+    if len(tasks) > 1:
+        return ["score", "loss"]
+    (task,) = tasks
+    names = [name.lower() for one in chosen_metrics(task.measures) for name in one.names]
+    return [task.metric, *(name for name in names if name != task.metric), "loss"]
 
 
 def each_row(corpus: Corpus, rows: RowNumbers) -> Iterator[list[str]]:

@@ -157,9 +157,12 @@ def learning_rate_factor(step: int, progress: float, options: TrainingOptions) -
         options: schedule and warm-up.
     """
     warm = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
+    if options.schedule in ("linear", "cosine"):  # a short run warms up in a tenth of it
+        warm = min(1.0, max(warm, progress / _WARMUP_SHARE))
     return warm * SCHEDULES[options.schedule](step, progress, options.warmup)
 
 
+_WARMUP_SHARE = 0.1
 SCHEDULES: dict[str, Callable[[int, float, int], float]] = {
     "linear": lambda step, progress, warmup: max(0.0, 1 - progress),
     "cosine": lambda step, progress, warmup: (1 + math.cos(math.pi * min(progress, 1))) / 2,
