@@ -106,6 +106,13 @@ class Stack(nn.Module):
         """
         return self.encoder(self.embedding(ids, segments), self._visible(mask))
 
+    def at(self, ids: Tensor, mask: Tensor, segments: Tensor | None, chosen: Tensor) -> Tensor:
+        """The vectors of the chosen positions alone: cheaper where they are few.
+
+        Shape: ids, mask, segments and chosen (boolean) (B, T) -> (N, D), row by row.
+        """
+        return self.encoder(self.embedding(ids, segments), self._visible(mask), chosen)
+
     def layers(
         self, ids: Tensor, mask: Tensor, segments: Tensor | None = None, *, weights: bool = False
     ) -> tuple[list[Tensor], list[Tensor]]:

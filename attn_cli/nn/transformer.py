@@ -100,9 +100,19 @@ class EncoderLayer(nn.Module):
         self.causal = causal
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, *, need_weights: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        *,
+        need_weights: bool = False,
+        chosen: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Shape: x (B, S, D), mask (B, 1, 1, S) -> (B, S, D), weights (B, H, S, S) if wanted."""
+        """The layer's output, or the chosen (N) positions' alone: the others need no feed-forward.
+
+        Shape:
+            x (B, S, D), mask (B, 1, 1, S), chosen (B, S) boolean
+            -> (B, S, D) or (N, D), weights (B, H, S, S) if wanted.
+        """
         kept: list[Tensor | None] = [None]
 
         def attend(y: Tensor) -> Tensor:
@@ -112,6 +122,8 @@ class EncoderLayer(nn.Module):
             return context
 
         x = self.residuals[0](x, attend)
+        if chosen is not None:
+            x = x[chosen]
         return self.residuals[1](x, self.feed_forward), kept[0]
 
     def step(
@@ -244,10 +256,13 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(d_model, eps) if norm == "pre" else nn.Identity()
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Shape: x (B, S, D), mask (B, 1, 1, S) -> (B, S, D)."""
-        for layer in self.layers:
-            x, _ = layer(x, mask)
+    def forward(self, x: Tensor, mask: Tensor | None, chosen: Tensor | None = None) -> Tensor:
+        """The last layer's output, or that of the chosen (N) positions alone.
+
+        Shape: x (B, S, D), mask (B, 1, 1, S), chosen (B, S) boolean -> (B, S, D) or (N, D).
+        """
+        for number, layer in enumerate(self.layers, 1):
+            x, _ = layer(x, mask, chosen=chosen if number == len(self.layers) else None)
         return self.norm(x)
 
     def each_layer(

@@ -22,8 +22,8 @@ _SLICE = 1 << 20  # scores of a validation at a time
 class MaskedObjective(nn.Module):
     """-Σ ln p(wᵢ) over hidden tokens, and -ln p(B follows A) (Devlin et al. 2019, 3.1).
 
-    The second term is there if the model has a head `nsp`. Only the vectors of hidden tokens are
-    scored: the vocabulary is the expensive part.
+    The second term is there if the model has a head `nsp`. Only the vectors of hidden tokens (and
+    of [CLS]) go through the last feed-forward network and the vocabulary, the expensive parts.
     """
 
     def __init__(self, model: Any, label_smoothing: float) -> None:
@@ -51,12 +51,16 @@ class MaskedObjective(nn.Module):
 
         Shape: (n, D), (B, 2).
         """
-        model = self.model
-        hidden = model.trunk(batch.ids, batch.mask, batch.segments)
-        vectors = model.heads["mlm"](hidden[batch.masked])
+        model, masked = self.model, batch.masked
         if "nsp" not in model.heads:
-            return vectors, None
-        return vectors, model.heads["nsp"](model.trunk.pool(hidden, batch.mask)).float()
+            vectors = model.trunk.at(batch.ids, batch.mask, batch.segments, masked)
+            return model.heads["mlm"](vectors), None
+        first = torch.zeros_like(masked)
+        first[:, 0] = True
+        chosen = masked | first
+        vectors = model.trunk.at(batch.ids, batch.mask, batch.segments, chosen)
+        pooled = model.trunk.pool(vectors[first[chosen]][:, None], batch.mask)
+        return model.heads["mlm"](vectors[masked[chosen]]), model.heads["nsp"](pooled).float()
 
     @torch.inference_mode()
     def figures(self, batches: Iterable[MaskedBatch]) -> dict[str, float]:
