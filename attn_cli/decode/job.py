@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from attn_cli.config import choose
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
+from attn_cli.errors import UsageError
 from attn_cli.models.directory import read_config
 from attn_cli.text import BadLines, LineReader
 
@@ -62,6 +63,11 @@ def open_decoder(job: DecodeJob) -> Decoder:
         UsageError: models of this task are not decoded.
     """
     task = read_config(Path(job.model.split(",")[0])).task
+    if task == "fill":
+        raise UsageError(
+            f"{job.model}: an encoder from attn pretrain answers nothing by itself; attn finetune "
+            "--init teaches it a task, attn embed gives its vectors"
+        )
     module, name = choose(DECODERS, task, "task of a model").split(":")
     opened: Any = getattr(importlib.import_module(f"attn_cli.decode.{module}"), name)(job)
     return opened

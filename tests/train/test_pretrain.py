@@ -154,7 +154,9 @@ def test_training_continues_from_a_model(tmp_path, corpus):
     )
     assert "--d-model: --init decides this" in run.said
     run = inside("pretrain", other, "--init", tmp_path / "no", "-o", tmp_path / "x", status=3)
-    assert "no" in run.said
+    assert f"{tmp_path / 'no'}" in run.said
+    run = inside("decode", "-m", first, stdin=b"a\n", status=2)
+    assert "attn finetune --init teaches it a task" in run.said
 
 
 def test_a_dry_run_says_the_plan_and_keeps_nothing(tmp_path, corpus):
