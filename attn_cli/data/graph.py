@@ -75,7 +75,7 @@ class Graph:
     def nodes_of(self, split: str) -> NDArray[np.int64]:
         """The nodes of a split that have a label."""
         chosen = np.flatnonzero(self.splits == SPLITS.index(split))
-        return np.array([node for node in chosen if self.labels[node]], np.int64)
+        return np.array([node for node in chosen.tolist() if self.labels[node]], np.int64)
 
 
 @dataclass

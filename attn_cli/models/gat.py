@@ -44,7 +44,7 @@ class Gat(nn.Module):
 
     def forward(
         self, features: Tensor | SparseFeatures, edges: SparsePattern
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Tensor | SparseFeatures, list[Tensor]]:
         """Logits of every node's labels.
 
         Shape:
@@ -52,13 +52,12 @@ class Gat(nn.Module):
             -> logits (N, C); the vectors before the last layer (N, ...), which are the features
             themselves if it is the only one; each layer's weights (H, E).
         """
-        x = features
         vectors: Tensor | SparseFeatures = features
         weights = []
-        for layer in self.layers:
-            vectors = x
-            x, alpha = layer(x, edges)
+        *inner, last = self.layers
+        for layer in inner:
+            hidden, alpha = layer(vectors, edges)
+            vectors = F.elu(hidden)
             weights.append(alpha)
-            if layer is not self.layers[-1]:
-                x = F.elu(x)
-        return x, vectors, weights
+        logits, alpha = last(vectors, edges)
+        return logits, vectors, [*weights, alpha]

@@ -203,14 +203,14 @@ class GraphRecipe:
         settings, device = self._settings, processes.device
         graph = read_graph(settings.folder, BadLines(lambda text: None, skip_bad=True))
         labels = read_labels(output)
-        chosen = {} if settings.dropout is None else {"dropout": settings.dropout}
         config = GatConfig(
             **to_dict(settings.gat),
-            **chosen,
             n_features=graph.n_features,
             n_labels=len(labels),
             multi_label=self._multi_label(graph),
         )
+        if settings.dropout is not None:
+            config = dataclasses.replace(config, dropout=settings.dropout)
         torch.manual_seed(self._runtime.seed)
         model = build_model("gat", config).to(device)
         features, edges = graph_tensors(

@@ -139,7 +139,7 @@ class Monitor:
             file.flush()
             os.fsync(file.fileno())
         if not often or time.monotonic() - self._since >= _PAUSE:
-            self._say_validation(progress, figures, entry["train_nll"], is_best=is_best)
+            self._say_validation(progress, figures, progress.nll_sum / tokens, is_best=is_best)
         if self._board:
             for name, value in entry.items():
                 self._board.add_scalar(

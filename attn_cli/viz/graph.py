@@ -1,0 +1,137 @@
+"""A picture of a graph's nodes: near where their vectors are alike, joined where they attend.
+
+Shapes: N nodes, D width of a vector, E edges, H heads, P pairs of joined nodes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.errors import UsageError
+from attn_cli.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from attn_cli.nn.sparse import SparsePattern
+
+FORMATS = (".png", ".svg", ".pdf")
+_PERPLEXITY = 30.0  # of t-SNE (van der Maaten & Hinton 2008): about the neighbours that count
+_EDGES_DRAWN = 20_000  # the strongest ones; more lines are a blot, and take minutes
+_LABELS_NAMED = 20
+_WIDTH = 1.5  # of the strongest edge, in points
+
+
+def pair_weights(
+    edges: SparsePattern, weights: Tensor
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How much two nodes attend to each other: Σ over heads of α_ij + α_ji, without self-loops.
+
+    As in figure 2 of Velickovic et al. 2018.
+
+    Shape: edges N x N with E entries, weights (H, E) -> (P, 2), the smaller node first, and (P,).
+    """
+    ends = np.stack([edges.rows.cpu().numpy(), edges.cols.cpu().numpy()], 1)
+    sums = weights.detach().sum(0).double().cpu().numpy()
+    apart = ends[:, 0] != ends[:, 1]
+    pairs, place = np.unique(np.sort(ends[apart], axis=1), axis=0, return_inverse=True)
+    totals = np.zeros(len(pairs))
+    np.add.at(totals, place.reshape(-1), sums[apart])
+    return pairs, totals
+
+
+def place_nodes(vectors: NDArray[Any], seed: int) -> NDArray[np.float64]:
+    """Points in the plane for vectors, by t-SNE (van der Maaten & Hinton 2008).
+
+    Shape: (N, D) -> (N, 2).
+
+    Raises:
+        UsageError: scikit-learn is not installed.
+    """
+    if len(vectors) < 4:  # too few for neighbourhoods: a circle
+        angles = 2 * np.pi * np.arange(len(vectors)) / max(len(vectors), 1)
+        return np.stack([np.cos(angles), np.sin(angles)], 1)
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise UsageError("a picture of nodes needs: pip install 'attn-cli[plot]'") from error
+    init = "pca" if vectors.shape[1] > 1 else "random"
+    perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
+    return TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(vectors)
+
+
+def draw_nodes(
+    path: str,
+    vectors: NDArray[Any],
+    labels: Sequence[str],
+    pairs: NDArray[np.int64],
+    weights: NDArray[Any],
+    *,
+    seed: int = 1,
+) -> None:
+    """Writes the picture; a line's width is its weight, a node's colour its label.
+
+    Args:
+        path: ends in .png, .svg or .pdf.
+        vectors: of the nodes. Shape: (N, D).
+        labels: of the nodes. Length N.
+        pairs: two nodes for each line. Shape: (P, 2).
+        weights: of the lines, at least 0. Shape: (P,).
+        seed: of t-SNE.
+
+    Raises:
+        UsageError: another ending, or matplotlib or scikit-learn is not installed.
+        AttnError: the file can't be written.
+    """
+    kind = Path(path).suffix.lower()
+    if kind not in FORMATS:
+        raise UsageError(f"{path}: a picture's name ends in {', '.join(FORMATS)}")
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("a picture needs: pip install 'attn-cli[plot]'") from error
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    places = place_nodes(np.asarray(vectors), seed)
+    _draw_lines(axes, places, np.asarray(pairs).reshape(-1, 2), np.asarray(weights))
+    _draw_points(axes, places, labels)
+    out = io.BytesIO()
+    # Without a date and with fixed names inside, the same model gives the same bytes.
+    dateless = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[kind]
+    with mpl.rc_context({"svg.hashsalt": "attn", "text.parse_math": False}):
+        figure.savefig(out, format=kind[1:], dpi=150, metadata=dateless)
+    write_atomically(Path(path), out.getvalue())
+
+
+def _draw_lines(
+    axes: Any, places: NDArray[Any], pairs: NDArray[np.int64], weights: NDArray[Any]
+) -> None:
+    from matplotlib.collections import LineCollection
+
+    drawn = np.sort(np.argsort(-weights, kind="stable")[:_EDGES_DRAWN])
+    largest = weights.max(initial=0.0) or 1.0
+    widths = _WIDTH * weights[drawn] / largest
+    lines = LineCollection(places[pairs[drawn]], linewidths=widths, colors="0.4", alpha=0.5)
+    axes.add_collection(lines)
+
+
+def _draw_points(axes: Any, places: NDArray[Any], labels: Sequence[str]) -> None:
+    from matplotlib import colormaps
+
+    colours = colormaps["tab20" if len(set(labels)) > 10 else "tab10"]
+    size = float(np.clip(20_000 / max(len(places), 1), 2, 60))
+    own = np.asarray(labels)
+    for number, label in enumerate(sorted(set(labels))):
+        at = places[own == label]
+        name = label if number < _LABELS_NAMED else None
+        axes.scatter(*at.T, s=size, color=colours(number % colours.N), label=name, zorder=2)
+    if labels:
+        axes.legend(frameon=False, markerscale=2)
