@@ -10,7 +10,7 @@ from attn_cli.config.stack import ACTIVATIONS
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS
 
-OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm")  # keys of train.pretraining.OBJECTIVES
+OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm")  # of train.pretraining_objectives
 
 
 @dataclass(frozen=True, kw_only=True)
