@@ -49,7 +49,7 @@ def decode_command(
         for line in lines:
             out.write(line)
         out.flush()
-    bad.finish("answered with an empty line")
+    bad.finish("left out" if bad.noun == "question" else "answered with an empty line")
 
 
 def _nodes_of(file: str) -> str:

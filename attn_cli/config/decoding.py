@@ -127,7 +127,19 @@ class SearchOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeOptions:
+class AnswerOptions:
+    """How questions are answered from what a model gives."""
+
+    max_answer_len: int = option(30, "Longest answer to a question in tokens.", low=1, high=1 << 20)
+    no_answer_threshold: float | None = option(
+        None,
+        "By how much the score of no answer must exceed the best answer's to be given.",
+        show="as chosen on the model's dev data",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions(AnswerOptions):
     """What `attn decode` reads beside the source, and what it writes."""
 
     prefix: bool = option(False, "The next column is what the output must begin with.")

@@ -32,6 +32,19 @@ class TokenHead(TextHead):
     """C outputs for every position, from its vector (Devlin et al. 2019, 4.2 and 5.3)."""
 
 
+class SpanHead(TokenHead):
+    """Start and end scores of a span (Devlin et al. 2019, 4.2 and 4.3), and when there is none.
+
+    Attributes:
+        no_answer_threshold: by how much the score of no answer must exceed the best span's. It is
+            not learnt but chosen on the dev data, and kept with the weights that it was chosen for.
+    """
+
+    def __init__(self, d_model: int, n_outputs: int, dropout: float) -> None:
+        super().__init__(d_model, n_outputs, dropout)
+        self.no_answer_threshold = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+
 class MaskedLanguageHead(nn.Module):
     """logits = E LN(g(W h + b)) + c over the vocabulary; E is the token embedding (Devlin et al.).
 
