@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from attn_cli.config import choose
+from attn_cli.config import nearest, shown
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
-from attn_cli.errors import UsageError
-from attn_cli.models.directory import read_config
+from attn_cli.errors import DataError
+from attn_cli.errors from attn_cli.models.directory import read_config
 from attn_cli.text import BadLines, LineReader
 
 
@@ -59,15 +59,18 @@ def open_decoder(job: DecodeJob) -> Decoder:
     """The decoder for the model's task.
 
     Raises:
-        DataError: the model directory is missing or damaged.
-        UsageError: models of this task are not decoded.
+        DataError: the model directory is missing or damaged, or models of this task are not
+            decoded.
     """
-    task = read_config(Path(job.model.split(",")[0])).task
+    path = job.model.split(",")[0]
+    task = read_config(Path(path)).task
     if task == "fill":
-        raise UsageError(
-            f"{job.model}: an encoder from attn pretrain answers nothing by itself; attn finetune "
+        raise DataError(
+            f"{path}: an encoder from attn pretrain answers nothing by itself; attn finetune "
             "--init teaches it a task, attn embed gives its vectors"
         )
-    module, name = choose(DECODERS, task, "task of a model").split(":")
+    if task not in DECODERS:
+        raise DataError(f"{path}: this model's task is {shown(task)}{nearest(task, DECODERS)}")
+    module, name = DECODERS[task].split(":")
     opened: Any = getattr(importlib.import_module(f"attn_cli.decode.{module}"), name)(job)
     return opened
