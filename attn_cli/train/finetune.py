@@ -42,6 +42,7 @@ from attn_cli.train.finetune_parts import (
     TaskFiles,
     Validation,
     balanced_weights,
+    class_report,
     each_row,
     known_figures,
     known_labels_only,
@@ -151,7 +152,7 @@ class FinetuneRecipe:
         saved = settings.saved(self._runtime) | {DATA: fingerprint}
         done = ModelConfig(start.arch, "predict", start.config, saved, heads=tuple(heads))
         summary = [*self._summary(parts, model), f"rate {training.lr:g}; {said_limits(training)}"]
-        return Plan(task, training, done, summary)
+        return Plan(task, training, done, summary, lambda: class_report(output, parts))
 
     # --- one task's files ---
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +16,9 @@ from attn_cli.config import shown
 from attn_cli.data.corpus import Corpus, RowCheck
 from attn_cli.data.parallel import RowNumbers
 from attn_cli.data.split import Rows
-from attn_cli.decode.predictor import Predictor
+from attn_cli.decode.predictor import Predictor, load_predictor
 from attn_cli.errors import UsageError
+from attn_cli.metrics.base import Score
 from attn_cli.metrics.scoring import chosen_metrics, score_corpus
 from attn_cli.tasks.base import Task as TextTask
 from attn_cli.tasks.reader import ExampleReader, MixedBatch
@@ -114,15 +117,39 @@ class Validation:
             )
             loss += float(part.task.loss(logits, placed))
             n_targets += batch.n_tokens
-        examples = part.dev.fields(numbers)
-        answers = part.predictor.answer([part.task.question(fields) for fields in examples])
-        answers = part.task.calibrated(answers, examples)
-        segments = [
-            part.task.segment(answer, fields)
-            for answer, fields in zip(answers, examples, strict=True)
-        ]
-        scores = score_corpus(part.task.measures, segments)
+        scores = measured(part.predictor, part.dev)
         return {"loss": loss / max(1, n_targets), **{s.name.lower(): s.value for s in scores}}
+
+
+def measured(predictor: Predictor, dev: ExampleReader) -> list[Score]:
+    """The figures of the answers to some examples."""
+    task = predictor.task
+    examples = dev.fields(np.arange(len(dev.rows)))
+    answers = predictor.answer([task.question(fields) for fields in examples])
+    answers = task.calibrated(answers, examples)
+    segments = [
+        task.segment(answer, fields) for answer, fields in zip(answers, examples, strict=True)
+    ]
+    return score_corpus(task.measures, segments)
+
+
+def class_report(output: Path, parts: Mapping[str, OpenTask]) -> Iterator[str]:
+    """Precision, recall, F1 and support of each class, by the finished model on its dev examples.
+
+    As `attn score --report` prints them; a line for each class of each task.
+    """
+    for name, part in parts.items():
+        if not any(getattr(one, "has_table", False) for one in chosen_metrics(part.task.measures)):
+            continue
+        stride = part.task.setting.stride
+        predictor = load_predictor(output, part.predictor.device, name, stride=stride)
+        for score in measured(predictor, part.dev):
+            table: Any = score.details.get("classes", {})
+            for label, row in table.items():
+                figures = "  ".join(
+                    f"{key} {row[key]:.3f}" for key in ("precision", "recall", "f1")
+                )
+                yield f"{name}: {label}: {figures}  of {row['support']:,}"
 
 
 def known_figures(tasks: Sequence[TextTask]) -> list[str]:

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,12 +51,14 @@ class Plan:
         training: its options, every limit decided.
         config: what config.json will say.
         summary: lines that tell the user what was chosen, and why.
+        report: lines about the finished model, made after its last weights are written.
     """
 
     task: Task
     training: TrainingOptions
     config: ModelConfig
     summary: list[str]
+    report: Callable[[], Iterable[str]] = tuple
 
 
 class Recipe(Protocol):
@@ -144,6 +146,8 @@ def _train(
     if options.output.dry_run:
         speaker.say("dry run: one step trained and validated, nothing kept")
         return
+    for line in plan.report():
+        speaker.say(line)
     write_config(output, dataclasses.replace(plan.config, finished=True))
     checkpoints.clear_states()
     metric = training.metric
@@ -230,7 +234,8 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 def _remove_training(output: Path) -> None:
     """Removes what a training writes, and nothing else."""
     remove_tokenizers(output)
-    for name in (CONFIG, WEIGHTS, LOG):
+    labels = [path.name for path in output.glob("labels*.txt")]
+    for name in (CONFIG, WEIGHTS, LOG, *labels):
         (output / name).unlink(missing_ok=True)
     for path in (output / _CHECKPOINTS).glob("*"):
         if path.name != "lock" and not path.is_dir():
