@@ -42,7 +42,8 @@ class SegmentReader:
         bad: told of each line that can't be used.
         problem: why a segment can't be scored, if it can't (`Metric.problem`).
         blank_ends: whether a row that is blank in every file is no item but the end of a sentence,
-            as in CoNLL files: then it is None too, and no bad line.
+            as in CoNLL files: then it is None too, and no bad line. So is a comment of a TSV: a
+            line that begins with `#` and has no second column.
 
     Raises:
         UsageError: impossible columns, or standard input named twice.
@@ -83,6 +84,14 @@ class SegmentReader:
                 yield None
             else:
                 yield self._checked(row, columns)
+
+    def _ends_sentence(self, row: Sequence[Line]) -> bool:
+        if any(line.error for line in row):
+            return False
+        if not any(line.text for line in row):
+            return True
+        comment = row[0].text.startswith("#") and "\t" not in row[0].text
+        return comment and not self._files.references
 
     def _plan(self, n_files: int) -> list[Columns | None]:
         """The columns of each file; None where a whole line is the text."""

@@ -157,11 +157,14 @@ class Qa(Task):
         allowed[rows, batch.mask.sum(1) - 1] = self._causal  # the last mark
         allowed[:, 0] |= not self._causal
         scores = logits.float().masked_fill(~allowed[..., None], -torch.inf)
-        log_probs = scores.log_softmax(1).transpose(1, 2)  # (R, 2, T)
-        losses = F.nll_loss(
-            log_probs.flatten(0, 1), batch.targets.flatten(), ignore_index=NOTHING, reduction="sum"
-        )
-        return losses / 2
+        log_probs = scores.log_softmax(1).transpose(1, 2).flatten(0, 1)  # (2 R, T)
+        gold = batch.targets.flatten()
+        loss = F.nll_loss(log_probs, gold, ignore_index=NOTHING, reduction="sum")
+        if smoothing := self.setting.label_smoothing:
+            places = allowed.repeat_interleave(2, 0)
+            uniform = log_probs.masked_fill(~places, 0.0).sum(1) / places.sum(1)
+            loss = (1 - smoothing) * loss - smoothing * uniform[gold != NOTHING].sum()
+        return loss / 2
 
     # --- answers ---
 

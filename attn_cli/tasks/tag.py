@@ -150,6 +150,7 @@ class Tag(Task):
             weight,
             ignore_index=NOTHING,
             reduction="sum",
+            label_smoothing=self.setting.label_smoothing,
         )
 
     def answer(self, logits: Tensor, example: FramedExample) -> Answer:
