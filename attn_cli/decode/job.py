@@ -12,7 +12,7 @@ from attn_cli.config import nearest, shown
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import DataError
-from attn_cli.errors from attn_cli.models.directory import read_config
+from attn_cli.models.directory import read_config
 from attn_cli.text import BadLines, LineReader
 
 
