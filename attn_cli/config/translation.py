@@ -24,6 +24,11 @@ class CorpusOptions:
         "One tokenizer and vocabulary for source and target, or one each.",
         flag="--share-vocab/--separate-vocab",
     )
+    embeddings: str | None = option(
+        None,
+        "Word vectors (word2vec or GloVe as text) that the source's token vectors start from, and "
+        "the target's where they share a vocabulary.",
+    )
     subword_sampling: float = option(
         0.0, "Subword regularization of the training pairs; 0: none.", low=0.0, high=1.0
     )

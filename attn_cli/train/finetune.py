@@ -25,7 +25,6 @@ from attn_cli.data.split import Rows, count_shared, hold_out
 from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
 from attn_cli.data.tokenizer_files import read_tokenizers, write_tokenizers
 from attn_cli.data.tokenizer_training import train_tokenizer
-from attn_cli.data.word_vectors import read_word_vectors
 from attn_cli.decode.predictor import Predictor, task_setting
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, writing
@@ -35,7 +34,8 @@ from attn_cli.tasks import TASKS
 from attn_cli.tasks.base import Task as TextTask
 from attn_cli.tasks.reader import ExampleReader, MixedReader
 from attn_cli.text import BadLines, Columns, plural
-from attn_cli.train.finetune_model import start_embeddings, starting_point, what_learns
+from attn_cli.train.embeddings import start_embeddings
+from attn_cli.train.finetune_model import starting_point, what_learns
 from attn_cli.train.finetune_parts import (
     FinetuneObjective,
     OpenTask,
@@ -126,8 +126,11 @@ class FinetuneRecipe:
             for spec in settings.specs
         ]
         model = start.build(heads, self._runtime.seed, options.dropout)
+        said: list[str] = []
         if options.embeddings:
-            self._start_embeddings(model, tokenizer)
+            weight, skip = model.trunk.token_vectors.weight, self._stream.skip_bad
+            given = (weight, options.embeddings, tokenizer, self._speaker)
+            said.append(start_embeddings(*given, skip_bad=skip))
         rates = what_learns(model, options)
         model.to(processes.device)
         parts = {
@@ -151,8 +154,8 @@ class FinetuneRecipe:
         fingerprint = "".join(part.fingerprint for part in parts.values())
         saved = settings.saved(self._runtime) | {DATA: fingerprint}
         done = ModelConfig(start.arch, "predict", start.config, saved, heads=tuple(heads))
-        summary = [*self._summary(parts, model), f"rate {training.lr:g}; {said_limits(training)}"]
-        return Plan(task, training, done, summary, lambda: class_report(output, parts))
+        said += [*self._summary(parts, model), f"rate {training.lr:g}; {said_limits(training)}"]
+        return Plan(task, training, done, said, lambda: class_report(output, parts))
 
     # --- one task's files ---
 
@@ -270,14 +273,6 @@ class FinetuneRecipe:
             pool=pool,
             **fitted,
         )
-
-    def _start_embeddings(self, model: Any, tokenizer: Tokenizer) -> None:
-        """Reads the word vectors: on every rank, where a file is as near as the others' weights."""
-        assert self._options.embeddings
-        bad = BadLines(self._speaker.warn, skip_bad=self._stream.skip_bad)
-        found = read_word_vectors(self._options.embeddings, tokenizer, bad)
-        start_embeddings(model.trunk.token_vectors.weight, found)
-        self._speaker.say(f"{self._options.embeddings}: {found.coverage}")
 
     def _tokenizer(self, corpora: Sequence[tuple[TaskSpec, Corpus]]) -> Tokenizer:
         if self._options.init:

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from attn_cli.config.finetuning import FinetuneOptions
 from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.data.word_vectors import WordVectors, fitted_to
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import TRUNKS, build_model
 from attn_cli.models.directory import load_model
@@ -102,17 +100,6 @@ def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:
             f"{config.model.vocab_size:,}; the directory mixes files of two models"
         )
     return Start(config.arch, config.model, model.trunk)
-
-
-@torch.no_grad()
-def start_embeddings(weight: Tensor, found: WordVectors) -> None:
-    """Sets the vectors of some tokens; in size they are what the random ones of the others are.
-
-    Shape: weight (V, D).
-    """
-    scale = float(weight.square().mean().sqrt())
-    vectors = torch.from_numpy(fitted_to(found.vectors, weight.shape[1], scale))
-    weight[torch.from_numpy(found.ids), : vectors.shape[1]] = vectors.to(weight)
 
 
 def what_learns(model: Any, options: FinetuneOptions) -> dict[str, float]:

@@ -37,6 +37,7 @@ from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig
 from attn_cli.models.sizes import PRESETS, choose_size, transformer_config
 from attn_cli.text import BadLines, Columns, plural
+from attn_cli.train.embeddings import start_embeddings
 from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.objectives import TranslationObjective
@@ -127,7 +128,13 @@ class TranslationRecipe:
             options.size, options.variant, size, vocabularies, share=src is tgt
         )
         torch.manual_seed(self._runtime.seed)
-        model = build_model("transformer", config).to(processes.device)
+        model = build_model("transformer", config)
+        said: list[str] = []
+        if options.corpus.embeddings:
+            weight, skip = model.src_embedding.tokens.weight, self._stream.skip_bad
+            given = (weight, options.corpus.embeddings, src, self._speaker)
+            said.append(start_embeddings(*given, skip_bad=skip))
+        model.to(processes.device)
         training = _with_limits(options.training, len(rows))
         read = partial(
             PairReader,
@@ -156,6 +163,7 @@ class TranslationRecipe:
         saved = options.saved(self._runtime) | data
         n_weights = sum(weight.numel() for weight in model.parameters())
         summary = [
+            *said,
             f"{len(rows):,} pairs to train on, {len(dev_rows):,} to validate on; "
             f"vocabulary {'/'.join(f'{n:,}' for n in dict.fromkeys(vocabularies))}",
             f"size {size} ({why}): {n_weights:,} weights; {said_limits(training)}",

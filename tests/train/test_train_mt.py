@@ -8,8 +8,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from program import ENVIRONMENT, TINY, Finished, attn, checked, inside, write_reversal
 
+from attn_cli.data.tokenizer import load_tokenizer
+from attn_cli.models.directory import load_model
 from attn_cli.train.checkpoints import locked
 from attn_cli.train.monitor import Monitor
 
@@ -232,3 +235,20 @@ def test_a_small_model_learns_to_reverse_sentences_it_has_never_seen(reversal_mo
     out = inside("decode", "-m", reversal_model, unseen).lines
     right = sum(hypothesis == reference for hypothesis, reference in (x.split("\t") for x in out))
     assert right >= 160
+
+
+def test_word_vectors_start_the_token_vectors(tmp_path):
+    corpus = write_reversal(tmp_path / "t.tsv", 40, seed=1)
+    (tmp_path / "v.txt").write_text("banu 1 2 3\nkera 3 2 1\nelsewhere 1 1 1\n")
+    run = inside(
+        *("train-mt", corpus, "-o", tmp_path / "m", *TINY, "--type", "word", "--vocab-size", 19),
+        *("--max-steps", 1, "--lr", 0, "--matrix-lr", 0, "--embeddings", tmp_path / "v.txt"),
+    )
+    assert "2 of 19 tokens (10.5%) start from 3 words with 3 numbers each" in run.said
+    _, model = load_model(tmp_path / "m", torch.device("cpu"))
+    tokenizer = load_tokenizer(str(tmp_path / "m"))
+    (banu,), (kera,) = tokenizer.encode(["banu", "kera"])
+    weight = model.src_embedding.tokens.weight.detach()
+    ratio = weight[banu, :3] / torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(ratio, ratio[:1].expand(3))
+    torch.testing.assert_close(weight[kera, :3], weight[banu, :3].flip(0))
