@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from attn_cli.config import option
 from attn_cli.errors import UsageError
 from attn_cli.nn.dropout import Dropout
+from attn_cli.nn.pooling import attend_from
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -105,6 +106,18 @@ class RecurrentEncoder(nn.Module):
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """S. Shape: (B, T, D), (B, T) -> (B, D)."""
-        scores = torch.tanh(self.pooler(hidden)) @ self.query  # (B, T)
-        weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-        return (weights.unsqueeze(-1) * hidden).sum(1)
+        return (self._alpha(hidden, mask).unsqueeze(-1) * hidden).sum(1)
+
+    def attentions(
+        self, ids: Tensor, mask: Tensor, segments: Tensor | None = None
+    ) -> dict[str, list[Tensor]]:
+        """How much of each token is in the text's vector.
+
+        Shape: as `forward` -> "word": one of (B, 1, 1, T).
+        """
+        return {"word": [self._alpha(self(ids, mask, segments), mask)[:, None, None]]}
+
+    def _alpha(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """α. Shape: (B, T, D), (B, T) -> (B, T)."""
+        scores = torch.tanh(self.pooler(hidden)) @ self.query
+        return scores.masked_fill(~mask, -torch.inf).softmax(-1)

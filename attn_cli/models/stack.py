@@ -123,6 +123,15 @@ class Stack(nn.Module):
         x = self.embedding(ids, segments)
         return self.encoder.each_layer(x, self._visible(mask), need_weights=weights)
 
+    def attentions(
+        self, ids: Tensor, mask: Tensor, segments: Tensor | None = None
+    ) -> dict[str, list[Tensor]]:
+        """The weights of every layer: from each token (to earlier ones alone, if causal).
+
+        Shape: as `forward` -> "self": L of (B, H, T, T).
+        """
+        return {"self": self.layers(ids, mask, segments, weights=True)[1]}
+
     def _visible(self, mask: Tensor) -> Tensor | None:
         """The mask that attention needs: none at all where nothing is padded (faster).
 
