@@ -33,6 +33,8 @@ def decode_command(
     attn decode --prefix --constraints < source-prefix-phrases.tsv
     attn decode -m model-a,model-b test.tsv
     tail -f log.txt | attn decode --scores
+    attn decode -m tagger test.conll | attn score --span-f1 --columns 2,3
+    attn decode -m reader dev-v2.0.json > predictions.json
     attn decode --scores graph -m topics
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     model, search, decoding, stream, runtime, speech = options

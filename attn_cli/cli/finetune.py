@@ -54,6 +54,8 @@ def finetune_command(
     attn finetune train.tsv --task classify --init bert -o sentiment
     attn finetune pairs.tsv --task pair --dev dev.tsv --init bert
     attn finetune train.jsonl --task pair --columns premise,hypothesis,label --init bert
+    attn finetune train.conll --task tag --init bert -o tagger
+    attn finetune train-v2.0.json --task qa --dev dev-v2.0.json --init bert -o reader
     attn finetune --task a=classify:a.tsv --task b=classify:b.tsv:0.5 --init bert
     attn finetune graph --task nodes -o topics && attn decode graph -m topics
     """

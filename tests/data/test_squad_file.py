@@ -58,31 +58,32 @@ def test_white_space_and_a_byte_order_mark_may_stand_before_it(tmp_path):
 
 
 PLACE = "q.json: article 1, paragraph 1"
+ASKED = f"{PLACE}, question 'q1'"
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (document(asked(start=5)), f"{PLACE}, question 'q1': answer 'cat' is not at answer_start 5,"
+        (document(asked(start=5)), f"{ASKED}: answer 'cat' is not at answer_start 5,"
          " where 'at ' is"),
-        (document(asked(start=-1)), f"{PLACE}, question 'q1': answer_start is no number from 0"),
-        (document(asked(start=True)), f"{PLACE}, question 'q1': answer_start is no number from 0"),
-        (document(asked(start=4.0)), f"{PLACE}, question 'q1': answer_start is no number from 0"),
-        (document(asked(start=10**400)), f"{PLACE}, question 'q1': answer 'cat' is not at"),
+        (document(asked(start=-1)), f"{ASKED}: answer_start is no number from 0"),
+        (document(asked(start=True)), f"{ASKED}: answer_start is no number from 0"),
+        (document(asked(start=4.0)), f"{ASKED}: answer_start is no number from 0"),
+        (document(asked(start=10**400)), f"{ASKED}: answer 'cat' is not at"),
         (document(asked(name=7)), f"{PLACE}, question 1: id is no text"),
         (document(asked(name="")), f"{PLACE}, question '': an empty id"),
-        (document(asked(text=None)), f"{PLACE}, question 'q1': no question"),
-        (document(asked(text=" ")), f"{PLACE}, question 'q1': an empty question"),
-        (document(asked(text="\ud800")), f"{PLACE}, question 'q1': question holds half a character"),
+        (document(asked(text=None)), f"{ASKED}: no question"),
+        (document(asked(text=" ")), f"{ASKED}: an empty question"),
+        (document(asked(text="\ud800")), f"{ASKED}: question holds half a character"),
         (document(7), f"{PLACE}, question 1: not an object"),
-        (document(asked(answer="")), f"{PLACE}, question 'q1': no answer, and not is_impossible"),
-        (document(asked(is_impossible=True)), f"{PLACE}, question 'q1': answers, but is_impossible"),
-        (document(asked(is_impossible="no")), f"{PLACE}, question 'q1': is_impossible is neither"),
-        (document({**asked(), "answers": "cat"}), f"{PLACE}, question 'q1': no list of answers"),
-        (document({**asked(), "answers": ["cat"]}), f"{PLACE}, question 'q1': no text of an answer"),
+        (document(asked(answer="")), f"{ASKED}: no answer, and not is_impossible"),
+        (document(asked(is_impossible=True)), f"{ASKED}: answers, but is_impossible"),
+        (document(asked(is_impossible="no")), f"{ASKED}: is_impossible is neither"),
+        (document({**asked(), "answers": "cat"}), f"{ASKED}: no list of answers"),
+        (document({**asked(), "answers": ["cat"]}), f"{ASKED}: no text of an answer"),
         (document(asked(), context=[]), f"{PLACE}: context is no text"),
         (document(asked(), context="\n"), f"{PLACE}: an empty context"),
-        ({"data": [{"paragraphs": [{"context": "c", "qas": {}}]}]}, f"{PLACE}: no list of questions"),
+        ({"data": [{"paragraphs": [{"context": "c", "qas": {}}]}]}, f"{PLACE}: no list of "),
         ({"data": [{"paragraphs": [[]]}]}, f"{PLACE}: no context"),
         ({"data": [{"paragraphs": 3}]}, "q.json: article 1: no list of paragraphs"),
         ({"data": ["article"]}, "q.json: article 1: no list of paragraphs"),
@@ -99,7 +100,7 @@ def test_what_cannot_be_used_is_named(tmp_path, value, said):
 def test_of_two_questions_with_one_id_the_first_counts(tmp_path):
     found, said = read(tmp_path, document(asked(), asked(text="who else?")))
     assert [question.question for question in found] == ["who sat?"]
-    assert said == [f"{PLACE}, question 'q1': another question has the same id"]
+    assert said == [f"{ASKED}: another question has the same id"]
 
 
 def test_answers_are_not_looked_at_where_none_are_needed(tmp_path):
