@@ -106,7 +106,7 @@ class RecurrentEncoder(nn.Module):
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """S. Shape: (B, T, D), (B, T) -> (B, D)."""
-        return (self._alpha(hidden, mask).unsqueeze(-1) * hidden).sum(1)
+        return attend_from(self.query, self.pooler, hidden, mask)[0]
 
     def attentions(
         self, ids: Tensor, mask: Tensor, segments: Tensor | None = None
@@ -115,9 +115,6 @@ class RecurrentEncoder(nn.Module):
 
         Shape: as `forward` -> "word": one of (B, 1, 1, T).
         """
-        return {"word": [self._alpha(self(ids, mask, segments), mask)[:, None, None]]}
-
-    def _alpha(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """α. Shape: (B, T, D), (B, T) -> (B, T)."""
-        scores = torch.tanh(self.pooler(hidden)) @ self.query
-        return scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        hidden = self(ids, mask, segments)
+        weights = attend_from(self.query, self.pooler, hidden, mask)[1]
+        return {"word": [weights[:, None, None]]}
