@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS
+from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS, AttentionOptions
 from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
 from attn_cli.nn.normalizers import NORMALIZERS
 from attn_cli.nn.scores import SCORES
@@ -168,8 +168,6 @@ def test_hard_attention_draws_by_the_softmax_in_training():
 
 
 def test_tied_keys_and_values_share_their_projection():
-    from attn_cli.config.transformer import AttentionOptions
-
     tied = MultiHeadAttention(12, 3, AttentionOptions(tie_key_value=True))
     _, key, value = tied.project(torch.randn(2, 4, 12))
     assert torch.equal(key, value)
