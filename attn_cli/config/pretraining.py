@@ -79,7 +79,7 @@ class StackVariantOptions:
         None, "Score function.", choices=SCORE_FUNCTIONS, show="scaled-dot"
     )
     positions: str | None = option(
-        None, "Position encoding.", choices=POSITION_ENCODINGS, show="learned"
+        None, "Position encoding.", choices=POSITION_ENCODINGS, show="rotary"
     )
     max_positions: int | None = option(
         None, "Longest input of the model in tokens.", low=1, high=1 << 20, show="512"

@@ -137,11 +137,13 @@ def _language_reader(
     return LanguageReader(corpus, rows, tokenizer, *lengths)
 
 
-# As GPT-2 (Radford et al. 2019).
+# As GPT-2 (Radford et al. 2019), but for the positions: with rotary ones a small model leaves the
+# plateau of word frequencies in a fraction of the steps (so does the masked one below).
 _GPT = {
     "norm": "pre",
     "norm_eps": 1e-5,
     "embedding_norm": False,
+    "positions": "rotary",
     "n_segments": 0,
     "activation": "gelu-tanh",
 }
@@ -155,7 +157,7 @@ _BERT = Objective(
     module=MaskedObjective,
     tokenizer_type="wordpiece",
     specials=("pad_id", "mask_id", "cls_id", "sep_id"),
-    stack={"norm": "pre"},
+    stack={"norm": "pre", "positions": "rotary"},
     pairs=True,
 )
 OBJECTIVES: dict[str, Objective] = {
