@@ -37,6 +37,7 @@ def open_answerer(job: DecodeJob) -> Decoder:
         stride=decoding.stride,
         options=decoding,
         n_best=job.search.n_best,
+        say=job.say,
     )
     predictor.say = job.say
     source = predictor.task.source

@@ -18,8 +18,7 @@ from attn_cli.decode.predictor import Predictor
 from attn_cli.device import use_bf16
 from attn_cli.errors import UsageError
 from attn_cli.tasks.base import Answer
-from attn_cli.tasks.qa import Qa
-from attn_cli.text import LineReader, plural
+from attn_cli.text import LineReader
 
 _AT_ONCE = 64  # questions; those about one text are tokenized with it once
 
@@ -48,13 +47,15 @@ class QuestionAnswerer:
             yield from self._json(reader)
         else:
             yield from _TsvAnswerer(self._predictor, self._job).results(reader)
-        task = self._predictor.task
-        if isinstance(task, Qa) and task.n_cut:
-            self._job.say(
-                f"{plural(task.n_cut, 'question')} longer than half of what the model reads: cut"
-            )
 
     def _json(self, reader: LineReader) -> Iterator[list[str]]:
+        stream, decoding = self._job.stream, self._job.decoding
+        if stream.columns or (decoding.scores and decoding.format == "text"):
+            raise UsageError(
+                "SQuAD's JSON has no columns"
+                if stream.columns
+                else "predictions in JSON have probabilities with --format json, not with --scores"
+            )
         questions = iter(SquadReader(reader, self._job.bad, answers=False))
         before = "{"
         while group := list(itertools.islice(questions, _AT_ONCE)):

@@ -8,7 +8,7 @@ choices, orders of a pair), T positions, C outputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -168,6 +168,7 @@ class TaskSetting:
         options: the task's own options, e.g. qa's.
         n_best: how many answers are told, where a task ranks some.
         head: what is saved of the task with the model.
+        say: is told, once, of what can't be read whole.
     """
 
     tokenizer: Tokenizer
@@ -179,6 +180,7 @@ class TaskSetting:
     options: Any = None
     n_best: int = 1
     head: HeadConfig = HeadConfig(name="task", kind="text", n_outputs=1)
+    say: Callable[[str], None] | None = None
 
     def room(self, n_texts: int) -> int:
         """Tokens that `n_texts` texts may have together in one sequence.

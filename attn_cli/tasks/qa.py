@@ -2,7 +2,8 @@
 
 Question and text are read together; the vector of each token gives the scores of its being the
 answer's first and last one. A text that is too long is read in overlapping windows, each beside the
-question. Where a window does not have the answer, its start and end are the summary token: ⟨CLS⟩ of
+question; a question that would take more than half of a window is cut, and that is said. Where a
+window does not have the answer, its start and end are the summary token: ⟨CLS⟩ of
 BERT, the last token of a GPT, which alone saw the window (there, the start of an answer is found
 without what follows it, so that an encoder answers better).
 
@@ -29,6 +30,7 @@ from attn_cli.data.squad import Question
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.squad import Squad
 from attn_cli.tasks.base import NOTHING, Answer, FramedExample, Task, TaskSetting, TextBatch
+from attn_cli.text import plural
 
 ALWAYS = 1e30  # a threshold that no score exceeds, yet a finite number: there is always an answer
 _CANDIDATES = 20  # spans among which probability is shared, as in the official BERT
@@ -90,7 +92,7 @@ class Qa(Task):
         self._options: AnswerOptions = setting.options or AnswerOptions()
         self._causal = isinstance(setting.framing, GptFraming)
         self._head: nn.Module | None = None
-        self.n_cut = 0  # questions that were longer than half of a sequence
+        self._has_said = False
 
     @classmethod
     def problem(cls, fields: list[str]) -> str | None:
@@ -136,7 +138,7 @@ class Qa(Task):
         setting = self.setting
         room = setting.room(2)
         if len(question) > room // 2:
-            self.n_cut += 1
+            self._say_cut(room // 2)
             question = question[: room // 2]
         places = np.array(spans, np.int64).reshape(-1, 2)
         windows = []
@@ -146,6 +148,14 @@ class Qa(Task):
             summary = len(row.ids) - 1 if self._causal else 0
             windows.append(_Window(row, row.starts[1], first, summary, places[first:end]))
         return windows
+
+    def _say_cut(self, length: int) -> None:
+        if self.setting.say and not self._has_said:
+            self.setting.say(
+                f"questions of more than {plural(length, 'token')}, half of what the model reads, "
+                "are cut to that"
+            )
+        self._has_said = True
 
     # --- learning ---
 

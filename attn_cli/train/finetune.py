@@ -245,6 +245,7 @@ class FinetuneRecipe:
             class_weights=weights,
             label_smoothing=self._settings.training.label_smoothing,
             head=model.head_configs[spec.name],
+            say=self._speaker.warn,
         )
         task = kind(setting)
         budget = self._settings.training.batch_tokens
