@@ -135,6 +135,11 @@ def _our_tensors(
     foreign: Foreign, weights: ForeignWeights, heads: Mapping[str, HeadConfig], say: Say
 ) -> dict[str, Tensor]:
     """Their weights under our names; a missing pooler is made anew."""
+    if foreign.model.n_layers > len(weights.shapes):  # before a skeleton of that depth is built
+        raise DataError(
+            f"{weights.files[0].parent}: {len(weights.shapes)} tensors can't be the "
+            f"{foreign.model.n_layers} layers of config.json"
+        )
     with torch.device("meta"):
         skeleton = build_model(foreign.arch, foreign.model, tuple(heads.values()))
     shapes = {name: tuple(weight.shape) for name, weight in skeleton.named_parameters()}

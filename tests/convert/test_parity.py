@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from program import attn, inside
-from tiny import SMALL, edit_config, save_bert, save_gpt, shake, transformers
+from tiny_models import SMALL, edit_config, save_bert, save_gpt, shake, transformers
 from torch import Tensor
 from torch.nn import functional as F
 

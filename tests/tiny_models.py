@@ -11,7 +11,10 @@ transformers = pytest.importorskip("transformers")
 
 import torch  # noqa: E402
 
-WORDS = "the of and a to in he have it that cat sat on mat dog ran ##s ##ed ##ing un ##known é".split()
+WORDS = [
+    *("the", "of", "and", "a", "to", "in", "he", "have", "it", "that", "cat", "sat", "on", "mat"),
+    *("dog", "ran", "##s", "##ed", "##ing", "un", "##known", "é"),
+]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, ".", ",", "?", "中", "[", "]"]
 SMALL = {
     "vocab_size": len(VOCABULARY) + 3,

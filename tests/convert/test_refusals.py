@@ -1,0 +1,216 @@
+"""What can't be converted, or wants to do harm, is refused by name and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from program import inside
+from tiny_models import edit_config, save_bert, save_gpt
+
+from attn_cli.data.labels import read_labels
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("original")
+    save_bert(folder / "bert", "BertForSequenceClassification", num_labels=2)
+    save_bert(folder / "masked", "BertForMaskedLM")
+    save_gpt(folder / "gpt")
+    return folder
+
+
+@pytest.fixture
+def copies(original, tmp_path) -> Callable[[str], Path]:
+    def copy(name: str) -> Path:
+        place = tmp_path / name
+        place.mkdir()
+        for file in (original / name).iterdir():
+            (place / file.name).write_bytes(file.read_bytes())
+        return place
+
+    return copy
+
+
+def refused(folder: Path, *options: object, status: int = 3) -> str:
+    target = folder.with_name("target")
+    said = inside("convert", folder, "-o", target, *options, status=status).said
+    assert not target.exists()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
+        ({"is_decoder": True}, "is_decoder True"),
+        ({"add_cross_attention": True}, "add_cross_attention True"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"hidden_act": "silu"}, "hidden_act 'silu' is not supported; supported: gelu"),
+        ({"hidden_act": ["gelu"]}, "hidden_act"),
+        ({"architectures": ["RobertaModel"]}, "architecture 'RobertaModel' is not supported"),
+        ({"architectures": ["BertForMaskedLm"]}, "did you mean BertForMaskedLM?"),
+        ({"architectures": None, "model_type": "t5"}, "no Hugging Face BERT or GPT-2"),
+        ({"architectures": 5}, "no Hugging Face BERT or GPT-2"),
+        ({"hidden_size": None}, "'hidden_size' is missing"),
+        ({"hidden_size": "24"}, "hidden_size: a number is needed"),
+        ({"hidden_size": True}, "hidden_size: a number is needed"),
+        ({"hidden_size": 10**12}, "d_model: 1000000000000 is above"),
+        ({"hidden_size": 48}, "'embeddings.word_embeddings.weight' has shape"),
+        ({"num_attention_heads": 5}, "not a multiple"),
+        ({"num_hidden_layers": 10**9}, "n_layers"),
+        ({"num_hidden_layers": 200}, "39 tensors can't be the 200 layers"),
+        ({"num_hidden_layers": 3}, "'encoder.layer.2.attention.self.query.weight' is missing"),
+        ({"num_hidden_layers": 1}, "unexpected tensor 'encoder.layer.1"),
+        ({"vocab_size": 0}, "vocab_size: 0 is below 1"),
+        ({"layer_norm_eps": 1e999}, "norm_eps"),
+        ({"id2label": {"0": "a"}}, "'classifier.weight' has shape (2, 24), config.json says (1"),
+        ({"id2label": {"0": "a", "2": "b"}}, "id2label"),
+        ({"id2label": {"0": "a", "1": 7}}, "id2label"),
+        ({"id2label": ["a", "b"]}, "id2label"),
+        ({"id2label": None, "num_labels": 10**9}, "num_labels"),
+    ],
+)
+def test_a_config_that_our_stack_does_not_compute_is_refused(copies, change, cause):
+    folder = copies("bert")
+    edit_config(folder, **change)
+    assert cause in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True"),
+        ({"scale_attn_weights": False}, "scale_attn_weights False"),
+        ({"add_cross_attention": True}, "add_cross_attention True"),
+        ({"activation_function": "tanh"}, "activation_function 'tanh'"),
+        ({"n_inner": -5}, "d_ff"),
+        ({"architectures": ["GPT2ForSequenceClassification"]}, "is not supported"),
+    ],
+)
+def test_a_gpt_that_our_stack_does_not_compute_is_refused(copies, change, cause):
+    folder = copies("gpt")
+    edit_config(folder, **change)
+    assert cause in refused(folder)
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    change(tensors)
+    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+
+
+QUERY = "bert.encoder.layer.0.attention.self.query.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda t: t.pop(QUERY), "query.weight' is missing"),
+        (lambda t: t.update({QUERY: t[QUERY][:-1].clone()}), "has shape (23, 24)"),
+        (lambda t: t.update({QUERY: t[QUERY].long()}), "has type I64"),
+        (lambda t: t.update({QUERY: t[QUERY] * float("nan")}), "not finite"),
+        (lambda t: t.update({"bert.extra": torch.zeros(2)}), "unexpected tensor 'extra'"),
+        (
+            lambda t: t.update({QUERY.removeprefix("bert."): t[QUERY].clone()}),
+            "is there twice",
+        ),
+        (
+            lambda t: t.update(
+                {"cls.predictions.decoder.weight": t["bert.embeddings.word_embeddings.weight"] + 1}
+            ),
+            "tie_word_embeddings false",
+        ),
+        (
+            lambda t: t.update({"cls.predictions.decoder.weight": torch.zeros(1, 10**6)}),
+            "no copy of",
+        ),
+    ],
+)
+def test_weights_at_odds_with_the_config_are_refused(copies, change, cause):
+    folder = copies("masked")
+    rewrite(folder, change)
+    assert cause in refused(folder)
+
+
+def test_an_output_layer_of_its_own_is_refused(copies):
+    folder = copies("gpt")
+    rewrite(folder, lambda t: t.update({"lm_head.weight": t["transformer.wte.weight"] + 1}))
+    assert "tie_word_embeddings false" in refused(folder)
+
+
+def test_pickles_are_refused_with_the_reason(copies):
+    folder = copies("bert")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    said = refused(folder)
+    assert "can execute code" in said and "save_pretrained" in said
+    (folder / "pytorch_model.bin").unlink()
+    assert "no model.safetensors" in refused(folder)
+
+
+@pytest.mark.parametrize("size", [4, 200, -1])
+def test_weights_that_are_cut_short_are_refused(copies, size):
+    folder = copies("bert")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:size])
+    assert "cut short" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "names", [["../secret.safetensors"], ["/etc/passwd"], ["pytorch_model.bin"], [], 5]
+)
+def test_an_index_leads_nowhere_else(copies, names):
+    folder = copies("bert")
+    (folder / "model.safetensors").rename(folder.parent / "secret.safetensors")
+    table = dict(enumerate(names)) if isinstance(names, list) else names
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    assert "model.safetensors.index.json" in refused(folder)
+
+
+def test_links_out_of_the_directory_are_refused(copies):
+    folder = copies("bert")
+    (folder / "model.safetensors").rename(folder.parent / "elsewhere")
+    (folder / "model.safetensors").symlink_to(folder.parent / "elsewhere")
+    assert "leaves the directory" in refused(folder)
+
+
+def test_a_model_in_the_way_is_replaced_only_when_asked(copies):
+    classifier, gpt = copies("bert"), copies("gpt")
+    target = classifier.with_name("target")
+    inside("convert", classifier, "-o", target)
+    before = {file.name: file.read_bytes() for file in target.iterdir()}
+    assert read_labels(target) == ["LABEL_0", "LABEL_1"]
+    said = inside("convert", gpt, "-o", target, status=2).said
+    assert "--overwrite" in said
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+    inside("convert", gpt, "-o", target, "--overwrite")
+    assert not (target / "labels.txt").exists()
+    assert (
+        "is the model to convert"
+        in inside(*("convert", gpt, "-o", gpt, "--overwrite"), status=2).said
+    )
+    (target / "checkpoints").mkdir()
+    assert (
+        "holds a training" in inside(*("convert", gpt, "-o", target, "--overwrite"), status=2).said
+    )
+
+
+def test_wrong_usage_is_named(copies, tmp_path):
+    gpt = copies("gpt")
+    assert "no such directory" in refused(tmp_path / "nowhere", status=2)
+    assert "has no classifier" in refused(gpt, "--task", "pair", status=2)
+    assert (
+        "--to huggingface needs -o" in inside("convert", gpt, "--to", "huggingface", status=2).said
+    )
+
+
+def test_a_model_that_transformers_has_no_class_for_is_not_written(reversal_model, tmp_path):
+    target = tmp_path / "target"
+    said = inside("convert", reversal_model, "--to", "huggingface", "-o", target, status=3).said
+    assert "architecture 'transformer'" in said
+    assert not target.exists()
