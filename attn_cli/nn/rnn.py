@@ -6,6 +6,7 @@ of a cell, L layers, P vectors of a cell's state (2 for the LSTM, else 1), R row
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -19,7 +20,7 @@ from attn_cli.nn.dropout import Dropout
 class Cell:
     """What hᵢ = f(xᵢ, hᵢ₋₁) is."""
 
-    module: ClassVar[type[nn.RNNBase]]
+    module: ClassVar[Callable[..., nn.RNNBase]]
     n_gates: ClassVar[int]
     n_parts: ClassVar[int] = 1  # P
 
