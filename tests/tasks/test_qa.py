@@ -149,7 +149,7 @@ def test_no_answer_is_given_above_the_threshold_alone():
 
 def test_a_text_of_which_no_token_is_left_has_no_answer():
     task = reader(no_answer_threshold=ALWAYS).task
-    (framed,) = task.frame([asked("\x01")], targets=False)
+    (framed,) = task.frame([asked("\u3000")], targets=False)
     answer = task.answer(outputs_that_point_at(framed), framed)
     assert answer.text == ""
 
