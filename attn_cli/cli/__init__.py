@@ -47,6 +47,7 @@ COMMANDS = {
     "finetune": "finetune:finetune_command",
     "decode": "decode:decode_command",
     "score": "score:score_command",
+    "attend": "attend:attend_command",
     "embed": "embed:embed_command",
     "convert": "convert:convert_command",
 }

@@ -5,7 +5,6 @@ Shapes: N nodes, D width of a vector, E edges, H heads, P pairs of joined nodes.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 
 from attn_cli.errors import UsageError
 from attn_cli.files import write_atomically
+from attn_cli.viz.figures import drawing, new_figure, picture_kind, saved
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from attn_cli.nn.sparse import SparsePattern
 
-FORMATS = (".png", ".svg", ".pdf")
 _PERPLEXITY = 30.0  # of t-SNE (van der Maaten & Hinton 2008): about the neighbours that count
 _EDGES_DRAWN = 20_000  # the strongest ones; more lines are a blot, and take minutes
 _LABELS_NAMED = 20
@@ -89,26 +88,16 @@ def draw_nodes(
         UsageError: another ending, or matplotlib or scikit-learn is not installed.
         AttnError: the file can't be written.
     """
-    kind = Path(path).suffix.lower()
-    if kind not in FORMATS:
-        raise UsageError(f"{path}: a picture's name ends in {', '.join(FORMATS)}")
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("a picture needs: pip install 'attn-cli[plot]'") from error
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_axis_off()
+    kind = picture_kind(path)
+    figure = new_figure(8, 8)
     places = place_nodes(np.asarray(vectors), seed)
-    _draw_lines(axes, places, np.asarray(pairs).reshape(-1, 2), np.asarray(weights))
-    _draw_points(axes, places, labels)
-    out = io.BytesIO()
-    # Without a date and with fixed names inside, the same model gives the same bytes.
-    dateless = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[kind]
-    with mpl.rc_context({"svg.hashsalt": "attn", "text.parse_math": False}):
-        figure.savefig(out, format=kind[1:], dpi=150, metadata=dateless)
-    write_atomically(Path(path), out.getvalue())
+    with drawing():
+        axes = figure.add_subplot()
+        axes.set_axis_off()
+        _draw_lines(axes, places, np.asarray(pairs).reshape(-1, 2), np.asarray(weights))
+        _draw_points(axes, places, labels)
+        picture = saved(figure, kind)
+    write_atomically(Path(path), picture)
 
 
 def _draw_lines(

@@ -1,0 +1,59 @@
+"""`attn attend`: what a model attends to."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from attn_cli.cli.console import Console
+from attn_cli.cli.options import with_options
+from attn_cli.config.attending import AttendOptions
+from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
+from attn_cli.text import BadLines, LineWriter
+
+
+@with_options(ModelOptions, AttendOptions, StreamOptions, RuntimeOptions, SpeechOptions)
+def attend_command(
+    file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
+    *,
+    options: list,
+) -> None:
+    """attn attend -o page.html < new.txt
+
+    Show what a model attends to while it reads each line: a translator from its output to the
+    source, an encoder between tokens, a model of nodes along the edges of a graph.
+
+    \b
+    attn attend --words new.txt
+    attn attend --kind encoder --layer 2 --head all new.txt > weights.tsv
+    attn attend --pairs -o picture.png source-target.tsv
+    attn attend -m topics -o topics.svg graph
+
+    The table has a line for each weight: line, layer, head, row, its token, column, its token,
+    weight. Lines, layers and heads count from 1, rows and columns from 0. The rows of cross and
+    decoder attention are the target's tokens as they are about to be said. With --output, each
+    line is answered by where its picture is.
+    """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
+    model, attending, stream, runtime, speech = options
+    console = Console(speech)
+    bad = BadLines(console.warn, skip_bad=stream.skip_bad)
+
+    from attn_cli.viz.job import AttendJob, attend
+
+    job = AttendJob(
+        model=model.path,
+        options=attending,
+        stream=stream,
+        runtime=runtime,
+        bad=bad,
+        say=console.warn,
+        on_terminal=sys.stdout.isatty(),
+    )
+    out = LineWriter()
+    for lines in attend(job, file):
+        for line in lines:
+            out.write(line)
+        out.flush()
+    bad.finish("answered with an empty line")

@@ -1,0 +1,63 @@
+"""Options of `attend`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttendOptions:
+    """Which attention is drawn, and how.
+
+    Raises:
+        ValueError: options that exclude each other.
+    """
+
+    kind: str | None = option(
+        None,
+        "Which attention: cross, encoder or decoder of a translator; self, word, neighbour, ….",
+        show="the first of the model's; all of them in a page",
+    )
+    layer: str | None = option(
+        None,
+        "A layer from 1 (or from the last, -1, down), or all.",
+        show="the last; all in a page",
+    )
+    head: str | None = option(
+        None,
+        "A head from 1, mean of all heads, or all, one by one.",
+        show="mean; all in a page",
+    )
+    pairs: bool = option(
+        False, "The second column is the target, instead of the model's own output."
+    )
+    words: bool = option(
+        False,
+        "Words instead of tokens: weights to a word's tokens are added, those from them averaged.",
+    )
+    task: str | None = option(None, "Which task of a model that has several.", show="the only one")
+    beam_size: int = option(
+        5, "Beam of the search for a translator's own output.", low=1, high=1000, flag="--beam"
+    )
+    max_input: int = option(
+        256,
+        "Longer inputs, in tokens, are drawn in parts; longer --pairs are unusable.",
+        low=1,
+        high=4096,
+    )
+    format: str = option(
+        "auto",
+        "Shades for the eye, or a table of numbers; auto: shades on a terminal, else the table.",
+        choices=("auto", "heat", "tsv"),
+    )
+    output: str | None = option(
+        None,
+        "Instead: pictures, NAME-LINE.png or .svg; one .pdf, a page a line; or one .html page.",
+        flag="-o,--output",
+    )
+
+    def __post_init__(self) -> None:
+        if self.output is not None and self.format != "auto":
+            raise ValueError(f"output is a file of its own kind; format {self.format!r} has none")

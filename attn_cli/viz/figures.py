@@ -1,0 +1,88 @@
+"""Figures of matplotlib, without a display, with the fonts that are there, the same each time."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attn_cli.errors import UsageError
+
+FORMATS = (".png", ".svg", ".pdf")
+# Fonts that together draw most scripts: those that are installed are tried in this order, character
+# by character, where the first one has none.
+_FONTS = (
+    "DejaVu Sans",
+    "Noto Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Bengali",
+    "Noto Sans Thai",
+    "Arial Unicode MS",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans",
+)
+
+
+def picture_kind(path: str) -> str:
+    """What kind of picture a name asks for: png, svg or pdf.
+
+    Raises:
+        UsageError: it has another ending.
+    """
+    kind = Path(path).suffix.lower()
+    if kind not in FORMATS:
+        raise UsageError(f"{path}: a picture's name ends in {', '.join(FORMATS)}")
+    return kind[1:]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of so many inches.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("a picture needs: pip install 'attn-cli[plot]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def drawing(say: Callable[[str], None] | None = None) -> Iterator[None]:
+    """A context in which figures are made and saved: no `$` starts a formula, no font is an error.
+
+    Args:
+        say: is told where no font has a character, which is drawn as a box then.
+    """
+    import matplotlib as mpl
+    from matplotlib import font_manager
+
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    settings = {
+        # With fixed names inside, the same model gives the same bytes.
+        "svg.hashsalt": "attn",
+        "text.parse_math": False,
+        "font.family": [name for name in _FONTS if name in there] or ["DejaVu Sans"],
+    }
+    with mpl.rc_context(settings), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    if say and any("missing from" in str(warning.message) for warning in caught):
+        say("no font here has some of the characters; they are boxes (a page, .html, has them)")
+
+
+def saved(figure: Any, kind: str) -> bytes:
+    """A figure as a file of kind png, svg or pdf, without a date. To be called in `drawing`."""
+    out = io.BytesIO()
+    dateless: Any = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    figure.savefig(out, format=kind, dpi=150, metadata=dateless)
+    return out.getvalue()

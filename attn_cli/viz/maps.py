@@ -1,0 +1,155 @@
+"""Attention maps: what every picture, page and table is made of, and where models give them.
+
+A map is the weights of one kind of attention for one text, layer by layer and head by head, with a
+label for each row (what attends) and column (what is attended to). Pictures know maps alone; models
+know tensors alone. What lies between is a `MapSource`, found in `SOURCES` by the model's task.
+
+How a model gives its weights, so that the sources that are there can draw it:
+
+- A sequence-to-sequence model has `attentions(src_ids, src_mask, tgt_in) -> (hidden, maps)`, where
+  `vars(maps)` has lists of one (B, H, T, S) tensor a layer: "cross" (from the target's next token
+  to the source), "encoder" (source to source), "decoder" (next token to the target so far). A list
+  may be empty. Without that method, `forward(..., need_weights=True)` gives "cross" alone.
+- A trunk (see `models.text`) has `attentions(ids, mask, segments) -> {kind: [tensor a layer]}`:
+  (R, H, T, T) from token to token, or (R, 1, 1, T) of what one vector is made of. The kind
+  "sentence" is (1, 1, 1, R) over the rows, which are the sentences of one document.
+- A model of another task gets a source of its own and a line in `SOURCES`.
+
+Shapes: L layers, H heads, T rows, S columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.data.tokenizer import Tokenizer
+
+Weights = NDArray[np.float32]
+
+# A model's task (`ModelConfig.task`) -> where its source is: called with an `AttendJob`.
+SOURCES = {
+    "translate": "pairs:PairSource",
+    "continue": "texts:TrunkSource",
+    "fill": "texts:TrunkSource",
+    "predict": "texts:TaskSource",
+    "nodes": "nodes:NodeSource",
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The rows or the columns of a map.
+
+    Attributes:
+        labels: what each stands for.
+        words: each word and how many of the labels, in order, are its tokens; None: the labels are
+            no tokens.
+    """
+
+    labels: tuple[str, ...]
+    words: tuple[tuple[str, int], ...] | None = None
+
+    @property
+    def by_word(self) -> Axis:
+        """An axis of words."""
+        return self if self.words is None else Axis(tuple(word for word, _ in self.words))
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The first label of each word. Shape: (words,)."""
+        sizes = [1] * len(self.labels) if self.words is None else [size for _, size in self.words]
+        return np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """One kind of attention for one text.
+
+    Attributes:
+        kind: its name.
+        layers: the weights of every layer; numbers of heads may differ. Shape: (H, T, S) each.
+        rows: what attends.
+        columns: what is attended to.
+        title: which part of its line it is, where there are several.
+    """
+
+    kind: str
+    layers: tuple[Weights, ...]
+    rows: Axis
+    columns: Axis
+    title: str = ""
+
+    def by_word(self) -> AttentionMap:
+        """The map between words.
+
+        Weights to the tokens of a word are added, those from them averaged, so that rows still sum
+        to 1 (Clark et al. 2019, section 4.1).
+        """
+        sizes = np.diff([*self.rows.starts, len(self.rows.labels)])
+        layers = []
+        for weights in self.layers:
+            sums = np.add.reduceat(weights, self.columns.starts, axis=2)
+            sums = np.add.reduceat(sums, self.rows.starts, axis=1) / sizes[:, None]
+            layers.append(sums.astype(np.float32))
+        rows, columns = self.rows.by_word, self.columns.by_word
+        return AttentionMap(self.kind, tuple(layers), rows, columns, self.title)
+
+
+@dataclass(frozen=True)
+class LineMaps:
+    """What a line of the input became.
+
+    Attributes:
+        number: the line's, from 1.
+        texts: what is read and said, for a heading.
+        maps: none where the line is blank or unusable.
+    """
+
+    number: int
+    texts: tuple[str, ...] = ()
+    maps: tuple[AttentionMap, ...] = ()
+
+
+class MapSource(Protocol):
+    """Turns an input into maps.
+
+    Attributes:
+        heads: for each kind of attention of the model, the best known first, the number of heads in
+            every layer.
+    """
+
+    heads: Mapping[str, Sequence[int]]
+
+    def lines(self, path: str) -> Iterator[list[LineMaps]]:
+        """The maps of every line of an input, in order, as soon as they are there, some at a time.
+
+        Raises:
+            DataError: the input can't be read.
+        """
+
+
+def to_array(weights: Any) -> Weights:
+    """A tensor of weights as an array."""
+    return weights.detach().float().cpu().numpy()
+
+
+def token_axis(tokenizer: Tokenizer, ids: Sequence[int]) -> Axis:
+    """An axis of tokens that know their words; marks, such as ⟨CLS⟩, are words of their own."""
+    labels = tokenizer.pieces(ids)
+    if not ids:
+        return Axis((), ())
+    marks = np.isin(np.array(ids), list(tokenizer.reserved_ids - {tokenizer.unk_id}))
+    starts = tokenizer.word_starts(np.array(ids)) | marks
+    starts[1:] |= marks[:-1]
+    firsts = np.flatnonzero(starts).tolist()
+    groups = [ids[first:end] for first, end in zip(firsts, [*firsts[1:], len(ids)], strict=True)]
+    words = []
+    for first, group, text in zip(firsts, groups, tokenizer.decode(groups), strict=True):
+        name = text.strip() or "".join(labels[first : first + len(group)])
+        words.append((name, len(group)))
+    return Axis(tuple(labels), tuple(words))
