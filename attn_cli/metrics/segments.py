@@ -80,7 +80,7 @@ class SegmentReader:
                 columns, is_header = self._begin(row)
                 if is_header:
                     continue
-            if self._blank_ends and not any(line.text or line.error for line in row):
+            if self._blank_ends and self._ends_sentence(row):
                 yield None
             else:
                 yield self._checked(row, columns)

@@ -174,3 +174,10 @@ def test_training_gets_the_same_figures_without_files():
     scores = score_corpus(ScoreOptions(span_f1=True, accuracy=True), segments)
     printed = score("--span-f1", "--accuracy", "--columns", "2,3", text=CONLL).lines
     assert [f"{s.name}\t{s.value:.6f}" for s in scores] == printed
+
+
+def test_comments_of_conll_are_no_items():
+    text = "# sent_id = 1\nthe\tDET\tDET\n#\tSYM\tX\n\n# sent_id = 2\ncat\tNOUN\tNOUN\n"
+    assert score("--accuracy", "--columns", "2,3", text=text).lines == ["ACCURACY\t0.666667"]
+    run = score("--bleu", "--columns", "2,3", text=text, status=3)
+    assert "standard input:1: 1 column, but column 3 is needed" in run.said
