@@ -184,7 +184,7 @@ def test_tags_and_answers_are_refused_with_their_place_before_the_first_step(tmp
         *("finetune", tmp_path / "bad.json", "--task", "qa", *SMALL, "-o", tmp_path / "m"),
         status=3,
     )
-    assert "bad.json: article 1, paragraph 1, question '1-0': answer" in run.said
+    assert "bad.json: article 1, paragraph 2, question '1-1': answer" in run.said
     assert "unusable questions: nothing is trained" in run.said
 
 
