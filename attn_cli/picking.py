@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attn_cli.errors import DataError, UsageError
-from attn_cli.text import Columns, Line
+from attn_cli.text import SENTENCE_MARK, Columns, Line
 
 _ENDINGS = (".jsonl", ".jsonl.gz")
 
@@ -35,7 +35,7 @@ def begin(columns: Columns, line: Line, name: str) -> tuple[Columns, bool]:
             raise UsageError(f"{name}: of JSON lines --columns picks keys, such as text,label")
         return columns, False
     if name.endswith(_ENDINGS) or line.text.lstrip().startswith("{"):
-        return Keys((), (), columns.spread, columns.names), False
+        return Keys((), (), columns.spread, columns.apart, columns.names), False
     return dataclasses.replace(columns.read_header(line, name), spread=columns.spread), True
 
 
@@ -58,9 +58,10 @@ class Keys(Columns):
         if not isinstance(entry, dict):
             return "no JSON object"
         fields: list[str] = []
+        end = SENTENCE_MARK if self.apart else ""
         try:
             for key in self.keys:
-                parts = [_texts(entry, name) for name in key.split("+")]
+                parts = [_texts(entry, name, end) for name in key.split("+")]
                 if self.spread and len(parts) == 1:
                     fields += parts[0]
                 else:
@@ -73,24 +74,24 @@ class Keys(Columns):
         return fields, []
 
 
-def _texts(entry: dict[str, Any], name: str) -> list[str]:
-    """The texts under a key, such as `passage.text`: one, or those of a list."""
+def _texts(entry: dict[str, Any], name: str, end: str) -> list[str]:
+    """The texts under a key, such as `passage.text`: one, or those of a list, `end` behind each."""
     if name in entry:  # a key with a dot in it
-        return _flat(entry[name], name)
+        return _flat(entry[name], name, end)
     value: Any = entry
     for part in name.split("."):
         if not isinstance(value, dict) or part not in value:
             known = ", ".join(value if isinstance(value, dict) else entry)
             raise DataError(f"no key {name!r} among {known}"[:300])
         value = value[part]
-    return _flat(value, name)
+    return _flat(value, name, end)
 
 
-def _flat(value: Any, name: str) -> list[str]:
+def _flat(value: Any, name: str, end: str) -> list[str]:
     if isinstance(value, list):
         if any(isinstance(item, list) for item in value):
             raise DataError(f"key {name!r} holds lists in a list, not texts")
-        return [text for item in value for text in _flat(item, name)]
+        return [text + end for item in value for text in _flat(item, name, "")]
     if isinstance(value, bool):
         return ["true" if value else "false"]
     if not isinstance(value, str):  # numbers were left as they are written
@@ -102,12 +103,12 @@ def _flat(value: Any, name: str) -> list[str]:
 def saved(columns: Columns) -> Any:
     """What is picked, as JSON."""
     if isinstance(columns, Keys):
-        return {"keys": list(columns.keys), "spread": columns.spread}
+        return {"keys": list(columns.keys), "spread": columns.spread, "apart": columns.apart}
     return list(columns.indices)
 
 
 def restored(values: Any) -> Columns:
     """What `saved` wrote."""
     if isinstance(values, dict):
-        return Keys((), (), values["spread"], tuple(values["keys"]))
+        return Keys((), (), values["spread"], values.get("apart", False), tuple(values["keys"]))
     return Columns(tuple(values))

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from attn_cli.errors import AttnError, DataError, UsageError
 
+SENTENCE_MARK = "\x1e"  # ends each text of a list, where a column's texts stay apart
 LINE_LIMIT = 16 << 20  # bytes; a longer line is answered as unusable instead of filling the memory
 _CHUNK = 1 << 20
 _GZIP_RATIO, _GZIP_SLACK = 200, 1 << 26  # what a spooled .gz file may grow to; text takes 3 to 20
@@ -233,11 +234,14 @@ class Columns:
             columns where both are empty.
         names: their names, if they were given by name: then line 1 is a header.
         spread: whether a list in a JSON line is as many columns (see `picking`).
+        apart: whether the texts of a list in a JSON line stay apart: the sentences of a document,
+            each with `SENTENCE_MARK` behind it.
     """
 
     indices: tuple[int, ...]
     names: tuple[str, ...] = ()
     spread: bool = False
+    apart: bool = False
 
     @classmethod
     def parse(cls, spec: str | None, count: int) -> Columns:

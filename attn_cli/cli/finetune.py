@@ -12,6 +12,7 @@ from attn_cli.cli.options import with_options
 from attn_cli.config import changed
 from attn_cli.config.finetuning import FinetuneOptions, FinetuneSizeOptions
 from attn_cli.config.graph import GatOptions, GraphOptions
+from attn_cli.config.han import HanTokenizerOptions, HanTrainingOptions, is_han
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import FinetuneTrainingOptions, NodesTrainingOptions, OutputOptions
@@ -19,9 +20,15 @@ from attn_cli.errors import UsageError
 
 
 def _instead(given: Mapping[str, Any]) -> Mapping[type, type]:
-    """Nodes are trained with the defaults of graph attention."""
-    nodes = list(given.get("task", ())) == ["nodes"]
-    return {FinetuneTrainingOptions: NodesTrainingOptions} if nodes else {}
+    """Nodes are trained with the defaults of graph attention, documents with their own."""
+    if list(given.get("task", ())) == ["nodes"]:
+        return {FinetuneTrainingOptions: NodesTrainingOptions}
+    if is_han(given):
+        return {
+            FinetuneTrainingOptions: HanTrainingOptions,
+            TokenizerOptions: HanTokenizerOptions,
+        }
+    return {}
 
 
 @with_options(
@@ -57,6 +64,7 @@ def finetune_command(
     attn finetune train.conll --task tag --init bert -o tagger
     attn finetune train-v2.0.json --task qa --dev dev-v2.0.json --init bert -o reader
     attn finetune --task a=classify:a.tsv --task b=classify:b.tsv:0.5 --init bert
+    attn finetune docs.jsonl --task classify --arch han --columns sentences,label
     attn finetune graph --task nodes -o topics && attn decode graph -m topics
     """
     finetuning, output, size, tokenizer, training, gat, graph, stream, runtime, speech = options

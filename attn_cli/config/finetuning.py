@@ -10,7 +10,7 @@ from attn_cli.config import option
 from attn_cli.config.stack import POOLS
 
 KINDS = ("classify", "pair", "regress", "multilabel", "choice", "tag", "qa")
-TEXT_ARCHS = ("transformer", "bert", "gpt", "rnn")
+TEXT_ARCHS = ("transformer", "bert", "gpt", "rnn", "han")
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=([a-z]+):(.+?)(?::([0-9.]+))?")
 
 
@@ -56,15 +56,19 @@ class FinetuneOptions:
         None, "Tokenizer of a model from random weights.", show="trained on the texts"
     )
     max_len: int = option(
-        256, "Longest sequence in tokens; longer texts are read in windows.", low=8, high=1 << 20
+        256,
+        "Longest sequence in tokens; longer texts are read in windows, sentences (han) in parts.",
+        low=8,
+        high=1 << 20,
     )
     stride: int | None = option(
         None, "Tokens between the windows of a long text.", low=1, show="half of a window"
     )
     pool: str = option(
         "auto",
-        "A text's vector: the mean of its tokens', or the architecture's own (BERT: first token "
-        "and pooler; GPT: last token; rnn: attention); auto: mean for BERT, own for others.",
+        "A text's vector: the mean or maximum of its tokens', or the architecture's own (BERT: "
+        "first token and pooler; GPT: last token; rnn, han: attention); auto: mean for BERT, own "
+        "for others.",
         choices=("auto", *POOLS),
     )
     balance: bool = option(
@@ -75,7 +79,7 @@ class FinetuneOptions:
         "Dropout while training.",
         low=0.0,
         high=0.99,
-        show="the model's own; 0.1 if new, 0.6 for nodes",
+        show="the model's own; 0.1 if new, 0.5 for han, 0.6 for nodes",
     )
     freeze: int = option(
         0, "Lowest layers that are not trained, the embeddings counted as the first.", low=0

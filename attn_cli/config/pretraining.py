@@ -10,7 +10,7 @@ from attn_cli.config.stack import ACTIVATIONS
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS
 
-OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm")  # of train.pretraining_objectives
+OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm", "bilm")  # of train.pretraining_objectives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class ObjectiveOptions:
     objective: str = option(
         "mlm+nsp",
         "Masked tokens and whether one segment follows another (BERT), masked tokens alone "
-        "(RoBERTa), or the next token (GPT).",
+        "(RoBERTa), the next token (GPT), or the next and the one before (ELMo).",
         choices=OBJECTIVE_NAMES,
     )
     init: str | None = option(

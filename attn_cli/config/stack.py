@@ -8,7 +8,7 @@ from attn_cli.config import option
 from attn_cli.config.transformer import POSITION_ENCODINGS, AttentionOptions
 
 ACTIVATIONS = ("gelu", "gelu-tanh", "relu")
-POOLS = ("mean", "own")
+POOLS = ("mean", "max", "own")
 
 
 @dataclass(frozen=True, kw_only=True)

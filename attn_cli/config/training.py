@@ -85,7 +85,7 @@ class TrainingOptions:
                     raise ValueError(f"{name}: {error}") from error
 
 
-def _again(name: str, default: Any, **changes: Any) -> Any:
+def again(name: str, default: Any, **changes: Any) -> Any:
     """An option of `TrainingOptions` with the default (and choices) that suit another command."""
     (field,) = (f for f in dataclasses.fields(TrainingOptions) if f.name == name)
     return dataclasses.field(default=default, metadata={**field.metadata, **changes})
@@ -95,27 +95,27 @@ def _again(name: str, default: Any, **changes: Any) -> Any:
 class PretrainTrainingOptions(TrainingOptions):
     """How an encoder or a language model is pre-trained."""
 
-    batch_tokens: int = _again("batch_tokens", 4096)
-    label_smoothing: float = _again("label_smoothing", 0.0)
-    metric: str = _again("metric", "loss", choices=("loss",))
+    batch_tokens: int = again("batch_tokens", 4096)
+    label_smoothing: float = again("label_smoothing", 0.0)
+    metric: str = again("metric", "loss", choices=("loss",))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneTrainingOptions(TrainingOptions):
     """How a model is fine-tuned, or a small one trained from scratch, on labelled examples."""
 
-    batch_tokens: int = _again("batch_tokens", 1024)
-    optimizer: str = _again("optimizer", "adamw")
-    lr: float = _again(
+    batch_tokens: int = again("batch_tokens", 1024)
+    optimizer: str = again("optimizer", "adamw")
+    lr: float = again(
         "lr",
         0.0,
-        help="Peak learning rate of AdamW; 0: 2e-4 from --init, 1e-3 with --lora or from random "
-        "weights.",
+        help="Peak learning rate of AdamW; 0: 2e-4 from --init, 1e-3 with --lora, with all layers "
+        "frozen or from random weights.",
     )
-    weight_decay: float = _again("weight_decay", 0.01)
-    warmup: int = _again("warmup", 50)
-    label_smoothing: float = _again("label_smoothing", 0.0)
-    metric: str = _again(
+    weight_decay: float = again("weight_decay", 0.01)
+    warmup: int = again("warmup", 50)
+    label_smoothing: float = again("label_smoothing", 0.0)
+    metric: str = again(
         "metric",
         "auto",
         help="Decides which weights are best; auto: the task's own.",
@@ -134,21 +134,21 @@ class FinetuneTrainingOptions(TrainingOptions):
             *("span_f1", "squad_em", "squad_f1"),
         ),
     )
-    patience: int = _again("patience", 4)
+    patience: int = again("patience", 4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodesTrainingOptions(FinetuneTrainingOptions):
     """How a graph attention network is trained: as in Velickovic et al. 2018, section 3.3."""
 
-    batch_tokens: int = _again("batch_tokens", 1 << 20, help="Labelled nodes of one batch.")
-    optimizer: str = _again("optimizer", "adam")
-    lr: float = _again("lr", 0.005)
-    weight_decay: float = _again("weight_decay", 5e-4)
-    warmup: int = _again("warmup", 0)
-    schedule: str = _again("schedule", "constant")
-    clip_norm: float = _again("clip_norm", 0.0)
-    ema: float = _again("ema", 0.0)
-    validate_every: int | None = _again("validate_every", 1)
-    patience: int = _again("patience", 100)
-    save_every: str = _again("save_every", "10s")
+    batch_tokens: int = again("batch_tokens", 1 << 20, help="Labelled nodes of one batch.")
+    optimizer: str = again("optimizer", "adam")
+    lr: float = again("lr", 0.005)
+    weight_decay: float = again("weight_decay", 5e-4)
+    warmup: int = again("warmup", 0)
+    schedule: str = again("schedule", "constant")
+    clip_norm: float = again("clip_norm", 0.0)
+    ema: float = again("ema", 0.0)
+    validate_every: int | None = again("validate_every", 1)
+    patience: int = again("patience", 100)
+    save_every: str = again("save_every", "10s")

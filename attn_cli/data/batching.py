@@ -146,7 +146,10 @@ def _prefetched(items: Iterator[T]) -> Generator[T, None, None]:
 
 
 def cut_by_budget(
-    lengths: Sequence[tuple[int, int]] | NDArray[np.int64], budget: int, seed: int
+    lengths: Sequence[tuple[int, int]] | NDArray[np.int64],
+    budget: int,
+    seed: int,
+    rows: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Groups items of like lengths so that a padded group holds at most `budget` tokens.
 
@@ -155,6 +158,7 @@ def cut_by_budget(
         budget: the most tokens of a group's longer side, padding included; a single longer item
             is a group of its own.
         seed: orders items of equal lengths, and the groups.
+        rows: how many rows of at most its lengths each item is; None: one.
 
     Returns:
         The groups in random order: numbers of items.
@@ -165,13 +169,14 @@ def cut_by_budget(
     longest = sizes.max(1)
     groups: list[list[int]] = []
     group: list[int] = []
-    width = 0
+    width = height = 0
     for item in order.tolist():
         wider = max(width, int(longest[item]))
-        if group and wider * (len(group) + 1) > budget:
+        own = rows[item] if rows else 1
+        if group and wider * (height + own) > budget:
             groups.append(group)
-            group, wider = [], int(longest[item])
+            group, wider, height = [], int(longest[item]), 0
         group.append(item)
-        width = wider
+        width, height = wider, height + own
     groups += [group] if group else []
     return [groups[i] for i in rng.permutation(len(groups))]

@@ -2,6 +2,8 @@
 
 BERT:  ⟨CLS⟩ S ⟨SEP⟩            ⟨CLS⟩ S ⟨SEP⟩ S′ ⟨SEP⟩          (Devlin et al. 2019, figure 2)
 GPT:   ⟨start⟩ S ⟨extract⟩      ⟨start⟩ S ⟨delim⟩ S′ ⟨extract⟩  (Radford et al. 2018, figure 1)
+ELMo:  ⟨bos⟩ S ⟨eos⟩            ⟨bos⟩ S ⟨eos⟩ S′ ⟨eos⟩          (Peters et al. 2018)
+HAN:   a sequence for each sentence of S, ⟨SEP⟩, for each of S′  (Yang et al. 2016, figure 2)
 
 What does not fit into the trunk's length is cut into overlapping windows: nothing is lost.
 """
@@ -41,6 +43,7 @@ class BertFraming:
     """
 
     both_orders: ClassVar[bool] = False  # whether a symmetric pair is read in both orders
+    by_sentence: ClassVar[bool] = False  # whether a sequence is a sentence: `document` makes them
 
     def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
         self.begin, self.middle, self.end = _marks(tokenizer, "cls_id", "sep_id", "sep_id")
@@ -73,7 +76,54 @@ class GptFraming(BertFraming):
         self.max_len = max_len
 
 
-FRAMINGS: dict[str, type[BertFraming]] = {"bert": BertFraming, "gpt": GptFraming}
+class BilmFraming(BertFraming):
+    """⟨bos⟩ S ⟨eos⟩, as a bidirectional language model reads a sentence; ⟨bos⟩ S ⟨eos⟩ S′ ⟨eos⟩."""
+
+    def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
+        self.begin, self.middle, self.end = _marks(tokenizer, "bos_id", "eos_id", "eos_id")
+        self.max_len = max_len
+
+
+class DocumentFraming(BertFraming):
+    """A sequence for each sentence, without marks; ⟨SEP⟩ alone between two texts.
+
+    A longer sentence becomes several sequences that follow each other without overlap. A text of
+    which no token is left is ⟨SEP⟩.
+    """
+
+    by_sentence = True
+
+    def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
+        (self.middle,) = _marks(tokenizer, ("sep_id", "eos_id"))
+        self.max_len = max_len
+
+    def overhead(self, n_texts: int) -> int:
+        """None."""
+        return 0
+
+    def frame(self, *texts: Ids) -> Framed:
+        """Parts of a sentence that fit, as they are."""
+        ids = [index for text in texts for index in text]
+        return Framed(ids, [0] * len(ids), (0,) * len(texts))
+
+    def document(self, texts: Sequence[Sequence[Ids]]) -> list[Framed]:
+        """One or two texts, each a list of sentences, as sequences."""
+        rows: list[Framed] = []
+        for number, sentences in enumerate(texts):
+            if number:
+                rows.append(self.frame([self.middle]))
+            for ids in sentences:
+                firsts = range(0, len(ids), self.max_len)
+                rows += [self.frame(ids[first : first + self.max_len]) for first in firsts]
+        return rows or [self.frame([self.middle])]
+
+
+FRAMINGS: dict[str, type[BertFraming]] = {
+    "bert": BertFraming,
+    "gpt": GptFraming,
+    "bilm": BilmFraming,
+    "han": DocumentFraming,
+}
 
 
 def windows_of(length: int, room: int, stride: int) -> list[tuple[int, int]]:

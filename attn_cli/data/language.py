@@ -93,20 +93,14 @@ class LanguageReader:
         length = max(1, min(self.max_len, self.batch_tokens))
         windows: list[NDArray[np.int64]] = []
         for lines in self.corpus.read(self.rows[numbers]):
-            stream = self._stream(lines)
-            ends = [int(rng.integers(1, length + 1)), len(stream) - 1]
-            cuts = (
-                [0, *range(ends[0], ends[1], length), ends[1]]
-                if ends[0] < ends[1]
-                else [0, ends[1]]
-            )
-            windows += [stream[first : end + 1] for first, end in zip(cuts, cuts[1:], strict=False)]
+            for stream in self._streams(lines):
+                windows += self._cut(stream, length, rng)
         sizes = [(len(window) - 1, len(window) - 1) for window in windows]
         groups = cut_by_budget(sizes, max(self.batch_tokens, length), seed)
         return [self._batch([windows[i] for i in group]) for group in groups]
 
-    def _stream(self, lines: Sequence[str]) -> NDArray[np.int64]:
-        """The tokens of a run of lines, bos in front."""
+    def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The tokens of a run of lines, bos in front: one stream."""
         tokenizer = self.tokenizer
         filled = [line for line in lines if line.strip()]
         encoded = iter(tokenizer.encode(filled))
@@ -116,8 +110,38 @@ class LanguageReader:
                 stream += [*next(encoded), tokenizer.eos_id]
             else:
                 stream.append(tokenizer.bos_id)
-        return np.array(stream, np.int64)
+        return [np.array(stream, np.int64)]
+
+    def _cut(
+        self, stream: NDArray[np.int64], length: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """Windows of at most `length` tokens and the one before them; the first may be shorter."""
+        last = len(stream) - 1
+        first = int(rng.integers(1, length + 1))
+        cuts = [0, *range(first, last, length), last]
+        return [stream[a : b + 1] for a, b in zip(cuts, cuts[1:], strict=False)]
 
     def _batch(self, windows: Sequence[NDArray[np.int64]]) -> LanguageBatch:
         ids, mask = pad(windows, self.tokenizer.pad_id)  # type: ignore[arg-type]
         return LanguageBatch(ids, mask[:, 1:])
+
+
+@dataclass(frozen=True)
+class SentenceReader(LanguageReader):
+    """Cuts text into sentences, one a line: ⟨bos⟩ S ⟨eos⟩, as a text is framed afterwards.
+
+    A window begins with the token that the one before it ends with, so that each token is predicted
+    once from the left, and once from the right.
+    """
+
+    def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The tokens of each line that is not blank."""
+        begin, end = self.tokenizer.bos_id, self.tokenizer.eos_id
+        encoded = self.tokenizer.encode([line for line in lines if line.strip()])
+        return [np.array([begin, *ids, end], np.int64) for ids in encoded]
+
+    def _cut(
+        self, stream: NDArray[np.int64], length: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """As ever; what fits is one window."""
+        return [stream] if len(stream) <= length + 1 else super()._cut(stream, length, rng)

@@ -89,7 +89,8 @@ class LineAnswerer:
         task = self._predictor.task
         columns = Columns.parse(self._job.stream.columns, task.n_answered)
         # Where the task takes any number of texts, a list in a JSON line is several of them.
-        return dataclasses.replace(columns, spread=not task.n_texts)
+        apart = task.setting.framing.by_sentence  # there such a list is a document's sentences
+        return dataclasses.replace(columns, spread=not task.n_texts, apart=apart)
 
     def _example(self, line: Line, columns: Columns, name: str) -> _Example:
         if not line.text and not line.error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
+from attn_cli.data.sentences import SENTENCE_END
 from attn_cli.data.tokenizer import Tokenizer
 
-_SENTENCE_END = re.compile(r"(?<=[.!?…。！？;:])\s+")
 _CHARS_PER_TOKEN = 32  # what has more characters a token is cut as if it had that many tokens
 _AT_ONCE = 256  # sentences or words
 
@@ -32,7 +31,7 @@ def _fits(text: str, tokenizer: Tokenizer, limit: int) -> bool:
 
 def _pieces(text: str, tokenizer: Tokenizer, limit: int) -> Iterator[tuple[str, int]]:
     """Sentences, or words of too long ones, or runs of characters of too long words."""
-    for sentence, size in _sized(_SENTENCE_END.split(text), tokenizer, limit):
+    for sentence, size in _sized(SENTENCE_END.split(text), tokenizer, limit):
         if size <= limit:
             yield sentence, size
             continue

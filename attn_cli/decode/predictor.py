@@ -61,6 +61,7 @@ class Predictor:
         self.task = task
         self.say = say
         self.device = next(model.parameters()).device
+        self._joins = model.joins(name)
         task.attach(model.heads[name])
 
     @torch.inference_mode()
@@ -90,12 +91,15 @@ class Predictor:
         rows = max(1, BATCH_TOKENS // batch.ids.shape[1])  # a single example may have many more
         while True:
             try:
-                return torch.cat(
+                found = torch.cat(
                     [
                         self._pass(batch, slice(first, first + rows))
                         for first in range(0, len(batch.ids), rows)
                     ]
                 )
+                if self._joins:
+                    found = self.model.outputs(found, self.name, batch.owner.to(self.device))
+                return found
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -111,7 +115,8 @@ class Predictor:
 
     def _pass(self, batch: TextBatch, rows: slice) -> Tensor:
         tensors = (batch.ids[rows], batch.mask[rows], batch.segments[rows])
-        return self.model(*(tensor.to(self.device) for tensor in tensors), self.name)
+        run = self.model.vectors if self._joins else self.model
+        return run(*(tensor.to(self.device) for tensor in tensors), self.name)
 
 
 def load_predictor(path: Path, device: torch.device, name: str | None, **setting: Any) -> Predictor:

@@ -8,14 +8,22 @@ from typing import Any
 from attn_cli.config import from_dict, nearest
 from attn_cli.config.stack import HeadConfig
 from attn_cli.errors import DataError
+from attn_cli.models.bilm import Bilm
 from attn_cli.models.gat import Gat
+from attn_cli.models.han import Han
 from attn_cli.models.recurrent import RecurrentEncoder
 from attn_cli.models.seq2seq import Transformer
 from attn_cli.models.stack import Bert, Gpt
 from attn_cli.models.text import TextModel
 
 # Trunks of a `TextModel`: what heads for any task about text can be put on.
-TRUNKS: dict[str, type[Any]] = {"bert": Bert, "gpt": Gpt, "rnn": RecurrentEncoder}
+TRUNKS: dict[str, type[Any]] = {
+    "bert": Bert,
+    "gpt": Gpt,
+    "rnn": RecurrentEncoder,
+    "han": Han,
+    "bilm": Bilm,
+}
 MODELS: dict[str, type[Any]] = {"transformer": Transformer, "gat": Gat, **TRUNKS}
 
 

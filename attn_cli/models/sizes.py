@@ -10,6 +10,7 @@ from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
 from attn_cli.config.stack import StackConfig
 from attn_cli.config.transformer import SizeOptions, TransformerConfig, VariantOptions
 from attn_cli.errors import UsageError
+from attn_cli.models.bilm import BilmConfig
 
 
 @dataclass(frozen=True)
@@ -155,5 +156,33 @@ def stack_config(
     parts.setdefault("d_ff", 4 * parts["d_model"])
     try:
         return StackConfig(**parts, vocab_size=vocab_size)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def bilm_config(
+    options: StackSizeOptions, variant: StackVariantOptions, preset: str, vocab_size: int
+) -> BilmConfig:
+    """The configuration of a bidirectional language model; each direction as wide as a stack.
+
+    Args:
+        options: parts that are set by themselves; `d_model` is the width of both directions.
+        variant: of which such a model has the dropout alone.
+        preset: a key of `STACK_PRESETS`.
+        vocab_size: tokens.
+
+    Raises:
+        UsageError: options of what it does not have, or parts that do not fit together.
+    """
+    given = {**vars(options), **vars(variant)}
+    del given["size"]
+    given = {name: value for name, value in given.items() if value is not None}
+    usual = STACK_PRESETS[preset]
+    parts: dict[str, Any] = {"d_model": 2 * usual.d_model, "dropout": usual.dropout}
+    known = ("n_layers", *parts)
+    if foreign := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
+        raise UsageError(f"--objective bilm trains recurrent layers without {', '.join(foreign)}")
+    try:
+        return BilmConfig(vocab_size=vocab_size, **(parts | given))
     except ValueError as error:
         raise UsageError(str(error)) from error

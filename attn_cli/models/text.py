@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attn_cli.config.stack import HeadConfig
 from attn_cli.nn.heads import MaskedLanguageHead, SpanHead, TextHead, TokenHead
+from attn_cli.nn.pooling import max_of, mean_of
+
+_POOLS = {"mean": mean_of, "max": max_of}
 
 
 class TextModel(nn.Module):
@@ -19,6 +23,7 @@ class TextModel(nn.Module):
 
     A trunk has `d_model`, `max_len` (None: any), `framing` (a key of `data.framing.FRAMINGS`),
     `depths`, `forward(ids, mask, segments)`, `layers(...)` and `pool(hidden, mask)`, as `Stack`.
+    One whose rows are parts of what a text head is asked about also has `join`, as `Han`.
     """
 
     def __init__(self, trunk: Any, heads: Sequence[HeadConfig]) -> None:
@@ -32,27 +37,53 @@ class TextModel(nn.Module):
         """The trunk's configuration."""
         return self.trunk.config
 
-    def forward(self, ids: Tensor, mask: Tensor, segments: Tensor | None, name: str) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        segments: Tensor | None,
+        name: str,
+        owner: Tensor | None = None,
+    ) -> Tensor:
         """The outputs of one head.
 
-        Shape: ids, mask, segments (B, T) -> (B, C) of a text head, (B, T, C) of others.
+        Args:
+            ids: Shape: (B, T).
+            mask: Shape: (B, T).
+            segments: Shape: (B, T).
+            name: the head's.
+            owner: the example that each row belongs to, from 0, in order; None: its own. (B,).
+
+        Returns:
+            Shape: (B, C) of a text head, where the trunk joins rows those of a row's example; (B,
+            T, C) of others.
         """
+        return self.outputs(self.vectors(ids, mask, segments, name), name, owner)
+
+    def joins(self, name: str) -> bool:
+        """Whether the outputs of a head for a row depend on other rows of its example."""
+        return self.head_configs[name].kind == "text" and hasattr(self.trunk, "join")
+
+    def vectors(self, ids: Tensor, mask: Tensor, segments: Tensor | None, name: str) -> Tensor:
+        """What a head, or `join`, is put on: a vector of each row, or of each of its tokens."""
         hidden = self.trunk(ids, mask, segments)
-        if self.head_configs[name].kind == "text":
-            pooled = self.head_configs[name].pool == "own"
-            hidden = self.trunk.pool(hidden, mask) if pooled else mean_of(hidden, mask)
-        return self.heads[name](hidden)
+        head = self.head_configs[name]
+        if head.kind != "text":
+            return hidden
+        return _POOLS.get(head.pool, self.trunk.pool)(hidden, mask)
+
+    def outputs(self, vectors: Tensor, name: str, owner: Tensor | None) -> Tensor:
+        """The outputs of one head for `vectors`; see `forward`."""
+        if self.joins(name):
+            rows = torch.arange(len(vectors), device=vectors.device) if owner is None else owner
+            attend = self.head_configs[name].pool == "own"
+            vectors = self.trunk.join(vectors, rows, attend=attend)
+        return self.heads[name](vectors)
 
     @property
     def vocabulary_layer(self) -> tuple[Tensor, Tensor]:
         """W (V, D) and b (V,) behind the masked-language head `mlm`."""
         return self.trunk.embedding.tokens.weight, self.heads["mlm"].output_bias  # type: ignore[return-value]
-
-
-def mean_of(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean of a text's real tokens' vectors. Shape: (B, T, D), (B, T) -> (B, D)."""
-    real = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * real).sum(1) / real.sum(1)
 
 
 def _head(trunk: Any, head: HeadConfig) -> nn.Module:

@@ -25,7 +25,9 @@ def max_of(hidden: Tensor, mask: Tensor) -> Tensor:
 def attend_from(
     query: Tensor, project: nn.Module, hidden: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """s = Σₜ αₜ hₜ with α = softmax(uₜᵀ q), uₜ = tanh(W hₜ + b) (Yang et al. 2016, eq. 5-7).
+    """Attends from one query to all positions (Yang et al. 2016, eq. 5-7).
+
+    The vector s is Σₜ αₜ hₜ with αₜ = softmax(uₜᵀ q) and uₜ = tanh(W hₜ + b).
 
     Args:
         query: q. Shape: (D,).

@@ -22,7 +22,7 @@ from attn_cli.config.stack import HeadConfig
 from attn_cli.data.framing import BertFraming, Framed
 from attn_cli.data.parallel import pad
 from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, UsageError
 from attn_cli.metrics.base import Segment
 from attn_cli.text import plural
 
@@ -46,9 +46,9 @@ class FramedExample:
     notes: Any = None
 
     @property
-    def length(self) -> int:
-        """Tokens of its longest row times its rows: what it takes of a batch."""
-        return max(len(row.ids) for row in self.rows) * len(self.rows)
+    def width(self) -> int:
+        """Tokens of its longest row."""
+        return max(len(row.ids) for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,7 @@ class Task(ABC):
         n_answered: the same for this model, where the task leaves it open.
         may_be_empty: columns that may be blank.
         labelled: whether its answers are some of a list of labels.
+        reads_documents: whether its texts can be read sentence by sentence, a row for each.
         weighs_labels: whether `TaskSetting.class_weights` are read.
         metric: the figure that decides which weights are best: a score's name, in lower case.
         measures: what is measured.
@@ -223,14 +224,27 @@ class Task(ABC):
     n_texts: ClassVar[int]
     may_be_empty: ClassVar[tuple[str, ...]] = ()
     labelled: ClassVar[bool] = True
+    reads_documents: ClassVar[bool] = False
     weighs_labels: ClassVar[bool] = False
     metric: str
     measures: ScoreOptions
 
     def __init__(self, setting: TaskSetting) -> None:
+        if setting.framing.by_sentence:
+            self._require_documents(setting)
         self.setting = setting
         self.n_answered = self.n_texts
         self._number = {label: i for i, label in enumerate(setting.labels)}
+
+    def _require_documents(self, setting: TaskSetting) -> None:
+        """Raises DataError or UsageError if a model that reads documents can't serve."""
+        if not self.reads_documents:
+            raise DataError(
+                f"a model that reads documents sentence by sentence (han) does not do "
+                f"{type(self).__name__.lower()}: it does classify, pair, regress and multilabel"
+            )
+        if setting.stride:
+            raise UsageError("--stride: a model that reads sentences (han) has no windows")
 
     @classmethod
     def problem(cls, fields: list[str]) -> str | None:

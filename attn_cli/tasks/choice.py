@@ -27,6 +27,7 @@ class Choice(TextTask):
 
     columns: ClassVar[tuple[str, ...]] = ("context", "choice", "choice…", "number")
     n_texts: ClassVar[int] = 0
+    reads_documents: ClassVar[bool] = False  # its rows are choices
     labelled: ClassVar[bool] = False
     metric: str = "accuracy"
     measures: ScoreOptions = ScoreOptions(accuracy=True)

@@ -1,11 +1,12 @@
 """Tasks that ask for something about a whole text, or about two of them.
 
-A long text is read in overlapping windows whose outputs are averaged: nothing of it is cut off.
+A long text is read in overlapping windows whose outputs are averaged, or sentence by sentence by a
+trunk that makes documents of them: nothing of it is cut off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,25 +16,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.data.framing import Framed, windows_of
+from attn_cli.data.framing import DocumentFraming, Framed, windows_of
+from attn_cli.data.sentences import sentences_of
 from attn_cli.tasks.base import Answer, FramedExample, Task, TextBatch
 
 MOST_WINDOWS = 16  # of an example that is learnt from; answers are made of all windows
+_MOST_TOKENS = 1 << 16  # likewise of a document's sentences, padded
 
 
 class TextTask(Task):
     """A task whose outputs come from the text head, averaged over an example's rows."""
 
     head: ClassVar[str] = "text"
+    reads_documents: ClassVar[bool] = True
 
     def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
         """See `Task.frame`."""
-        texts = [text for fields in examples for text in fields[: self.n_texts]]
-        encoded = iter(self.setting.tokenizer.encode(texts))
+        texts = [fields[: self.n_texts] for fields in examples]
         framed = []
-        for fields in examples:
-            rows = self.rows([next(encoded) for _ in range(self.n_texts)])
-            rows = thinned(rows) if targets else rows
+        for fields, rows in zip(examples, self._framed(texts), strict=True):
+            if targets:
+                most = _MOST_TOKENS // max(len(row.ids) for row in rows)
+                by_sentence = self.setting.framing.by_sentence
+                rows = thinned(rows, max(1, most) if by_sentence else MOST_WINDOWS)
             gold = np.stack([self.target(fields)] * len(rows)) if targets else None
             framed.append(FramedExample(tuple(rows), gold))
         return framed
@@ -41,6 +46,19 @@ class TextTask(Task):
     def target(self, fields: list[str]) -> NDArray[Any]:
         """What the outputs are to be for a line: a number, or a vector."""
         raise NotImplementedError
+
+    def _framed(self, examples: Sequence[list[str]]) -> Iterator[list[Framed]]:
+        """The rows of each example."""
+        encode, framing = self.setting.tokenizer.encode, self.setting.framing
+        if isinstance(framing, DocumentFraming):
+            cut = [[sentences_of(text) for text in texts] for texts in examples]
+            encoded = iter(encode([part for texts in cut for parts in texts for part in parts]))
+            for texts in cut:
+                yield framing.document([[next(encoded) for _ in parts] for parts in texts])
+            return
+        encoded = iter(encode([text for texts in examples for text in texts]))
+        for own in examples:
+            yield self.rows([next(encoded) for _ in own])
 
     def rows(self, texts: list[list[int]]) -> list[Framed]:
         """The windows of one or two texts.
@@ -82,14 +100,14 @@ class TextTask(Task):
         raise NotImplementedError
 
 
-def thinned(rows: list[Framed]) -> list[Framed]:
-    """At most `MOST_WINDOWS` of an example's windows, evenly spread, its ends among them.
+def thinned(rows: list[Framed], most: int = MOST_WINDOWS) -> list[Framed]:
+    """At most so many of an example's rows, evenly spread, its ends among them.
 
     An update must fit into memory with all rows of an example, however long its texts are.
     """
-    if len(rows) <= MOST_WINDOWS:
+    if len(rows) <= most:
         return rows
-    chosen = np.linspace(0, len(rows) - 1, MOST_WINDOWS).round().astype(int)
+    chosen = np.linspace(0, len(rows) - 1, most).round().astype(int)
     return [rows[i] for i in chosen]
 
 

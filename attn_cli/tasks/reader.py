@@ -101,8 +101,8 @@ class ExampleReader:
 
 def group_by_length(examples: Sequence[FramedExample], budget: int, seed: int) -> list[list[int]]:
     """Groups examples of like lengths so that a group's tokens, padded, are within the budget."""
-    lengths = [(example.length, example.length) for example in examples]
-    return cut_by_budget(lengths, budget, seed)
+    widths = [(example.width, example.width) for example in examples]
+    return cut_by_budget(widths, budget, seed, [len(example.rows) for example in examples])
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from attn_cli.tasks.base import Task as TextTask
 from attn_cli.tasks.reader import ExampleReader, MixedReader
 from attn_cli.text import BadLines, Columns, plural
 from attn_cli.train.embeddings import start_embeddings
-from attn_cli.train.finetune_model import starting_point, what_learns
+from attn_cli.train.finetune_model import reads_documents, starting_point, what_learns
 from attn_cli.train.finetune_parts import (
     FinetuneObjective,
     OpenTask,
@@ -99,6 +99,7 @@ class FinetuneRecipe:
         self._runtime = runtime
         self._speaker = speaker
         specs = list(settings.specs)
+        self._check_documents(specs)
         try:
             self._dev_files = {spec.name: options.dev_file(spec, specs) for spec in specs}
             self._columns = {
@@ -157,6 +158,17 @@ class FinetuneRecipe:
         said += [*self._summary(parts, model), f"rate {training.lr:g}; {said_limits(training)}"]
         return Plan(task, training, done, said, lambda: class_report(output, parts))
 
+    def _check_documents(self, specs: Sequence[TaskSpec]) -> None:
+        """Raises UsageError if a model that reads documents is asked for what it can't do."""
+        if not reads_documents(self._options):
+            return
+        if self._options.stride:
+            raise UsageError("--stride: sentences (han) are read whole, or in parts, without it")
+        for spec in specs:
+            if not TASKS[spec.kind].reads_documents:
+                able = ", ".join(name for name, kind in TASKS.items() if kind.reads_documents)
+                raise UsageError(f"--task {spec.kind}: a han reads documents; it does {able}")
+
     # --- one task's files ---
 
     def _prepare_task(self, spec: TaskSpec, output: Path, work: Path) -> tuple[TaskSpec, Corpus]:
@@ -192,7 +204,9 @@ class FinetuneRecipe:
             # Where the task takes any number of texts, a list in a JSON line is several of them.
             count = len(kind.columns) if kind.n_texts else 0
             columns = Columns.parse(self._columns[spec.name], count)
-            files = CorpusFiles(paths, dataclasses.replace(columns, spread=not kind.n_texts))
+            apart = reads_documents(self._options)
+            columns = dataclasses.replace(columns, spread=not kind.n_texts, apart=apart)
+            files = CorpusFiles(paths, columns)
         else:
             rows = work / f"{name}.rows.txt"
             FLATTEN[kind.source](paths, self._columns[spec.name], rows, bad)
@@ -317,7 +331,8 @@ def _decided(
     """
     changes: dict[str, Any] = {}
     if not training.lr:
-        full = options.init and not options.lora
+        depths = next(iter(parts.values())).predictor.model.trunk.depths
+        full = options.init and not options.lora and options.freeze < len(depths)
         changes["lr"] = _RATE if full else _RATE_OF_NEW_WEIGHTS
     figures = known_figures([part.task for part in parts.values()])
     if training.metric == "auto":

@@ -11,10 +11,12 @@ import torch
 
 from attn_cli.config.finetuning import FinetuneOptions
 from attn_cli.config.stack import HeadConfig, StackConfig
+from attn_cli.data.framing import FRAMINGS
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import TRUNKS, build_model
-from attn_cli.models.directory import load_model
+from attn_cli.models.directory import load_model, read_config
+from attn_cli.models.han import HanConfig
 from attn_cli.models.recurrent import RecurrentConfig
 from attn_cli.models.sizes import STACK_PRESETS
 from attn_cli.nn.dropout import Dropout
@@ -76,6 +78,9 @@ def starting_point(options: FinetuneOptions, size: str, tokenizer: Tokenizer) ->
             dropout=_DROPOUT,
         )
         return Start(arch, config)
+    if arch == "han":
+        sizes = {"d_embedding": preset.d_model, "d_model": preset.d_model // 2}
+        return Start(arch, HanConfig(vocab_size=tokenizer.vocab_size, **sizes))
     config = StackConfig(
         vocab_size=tokenizer.vocab_size,
         d_model=preset.d_model,
@@ -85,6 +90,17 @@ def starting_point(options: FinetuneOptions, size: str, tokenizer: Tokenizer) ->
         dropout=_DROPOUT,
     )
     return Start(_ARCHS.get(arch, arch), config)
+
+
+def reads_documents(options: FinetuneOptions) -> bool:
+    """Whether the model reads texts sentence by sentence.
+
+    Raises:
+        DataError: the directory to start from is damaged.
+    """
+    arch = read_config(Path(options.init)).arch if options.init else options.arch
+    trunk = TRUNKS.get(_ARCHS.get(arch or "", arch or ""))
+    return trunk is not None and FRAMINGS[trunk.framing].by_sentence
 
 
 def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:

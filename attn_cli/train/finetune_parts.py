@@ -76,7 +76,8 @@ class FinetuneObjective(nn.Module):
         losses = []
         for part in batch.parts:
             inputs = part.batch
-            logits = self.model(inputs.ids, inputs.mask, inputs.segments, part.name)
+            given = (inputs.ids, inputs.mask, inputs.segments, part.name, inputs.owner)
+            logits = self.model(*given)
             losses.append(part.weight * self.tasks[part.name].loss(logits, inputs))
         loss = torch.stack(losses).sum()
         return loss, loss.detach()
@@ -112,9 +113,8 @@ class Validation:
         loss = n_targets = 0.0
         for batch in part.dev.batches(numbers, 0):
             placed = batch.to(device)
-            logits = self._objective.model(
-                placed.ids, placed.mask, placed.segments, part.predictor.name
-            )
+            given = (placed.ids, placed.mask, placed.segments, part.predictor.name, placed.owner)
+            logits = self._objective.model(*given)
             loss += float(part.task.loss(logits, placed))
             n_targets += batch.n_tokens
         scores = measured(part.predictor, part.dev)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,6 @@ from torch import nn
 
 from attn_cli.config import choose
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
-from attn_cli.config.stack import StackConfig
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
@@ -27,7 +27,7 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, writing
 from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig, load_model, read_config
-from attn_cli.models.sizes import STACK_PRESETS, choose_stack_size, stack_config
+from attn_cli.models.sizes import STACK_PRESETS, choose_stack_size
 from attn_cli.models.text import TextModel
 from attn_cli.text import BadLines, plural
 from attn_cli.train.loop import Task
@@ -209,8 +209,8 @@ class PretrainRecipe:
 
     def _config(
         self, tokenizer: Tokenizer, corpus: Corpus, processes: Processes
-    ) -> tuple[StackConfig, str]:
-        """The stack's configuration, and where it comes from.
+    ) -> tuple[Any, str]:
+        """The trunk's configuration, and where it comes from.
 
         Raises:
             UsageError: its parts, or the length of the inputs, do not fit.
@@ -222,17 +222,17 @@ class PretrainRecipe:
         else:
             on_gpu = processes.device.type == "cuda"
             size, reason = choose_stack_size(options.size.size, _n_bytes(corpus), on_gpu=on_gpu)
-            usual = self._objective.stack
-            sizes = (options.size, options.variant, size, tokenizer.vocab_size, usual)
-            config, why = stack_config(*sizes), f"size {size} ({reason})"
-        if options.objective.max_len > config.max_positions:
+            sizes = (options.size, options.variant, size, tokenizer.vocab_size)
+            config, why = self._objective.config(*sizes), f"size {size} ({reason})"
+        longest = getattr(config, "max_positions", None)
+        if longest and options.objective.max_len > longest:
             raise UsageError(
                 f"--max-len {options.objective.max_len}: the model reads at most "
-                f"{config.max_positions} tokens (--max-positions)"
+                f"{longest} tokens (--max-positions)"
             )
         return config, why
 
-    def _initial_config(self, init: str) -> tuple[StackConfig, str]:
+    def _initial_config(self, init: str) -> tuple[Any, str]:
         before = read_config(Path(init))
         if before.arch != self._objective.arch:
             raise DataError(
@@ -243,7 +243,7 @@ class PretrainRecipe:
         changes = {} if dropout is None else {"dropout": dropout}
         return dataclasses.replace(before.model, **changes), f"continued from {init}"
 
-    def _model(self, config: StackConfig) -> TextModel:
+    def _model(self, config: Any) -> TextModel:
         """Fresh weights, or those of the model to begin with, where it has them."""
         torch.manual_seed(self._runtime.seed)
         heads = self._objective.heads(config.vocab_size)

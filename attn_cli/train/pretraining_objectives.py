@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,11 +24,13 @@ from attn_cli.config.stack import HeadConfig
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import RowSource
 from attn_cli.data.corpus import Blocks, Corpus
-from attn_cli.data.language import LanguageReader
+from attn_cli.data.language import LanguageReader, SentenceReader
 from attn_cli.data.parallel import RowNumbers
 from attn_cli.data.pretraining import MaskedReader
 from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.models.sizes import bilm_config, stack_config
 from attn_cli.models.text import TextModel
+from attn_cli.train.bidirectional import BidirectionalObjective
 from attn_cli.train.language import LanguageObjective
 from attn_cli.train.masked import MaskedObjective
 
@@ -75,6 +77,19 @@ class ReaderMaker(Protocol):
         """A reader of these rows of a corpus."""
 
 
+class ConfigMaker(Protocol):
+    """Makes a trunk's configuration."""
+
+    def __call__(
+        self,
+        options: StackSizeOptions,
+        variant: StackVariantOptions,
+        preset: str,
+        vocab_size: int,
+    ) -> Any:
+        """From a preset, what the options set by themselves, and the vocabulary."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """What `--objective` stands for.
@@ -88,8 +103,8 @@ class Objective:
             validates.
         tokenizer_type: of a tokenizer trained for it.
         specials: attributes of the tokenizer that must be there.
+        config: makes the trunk's configuration.
         idle: beginnings of names of parameters that it does not train.
-        stack: what a `StackConfig` has where no option says otherwise.
         pairs: whether it needs two documents, one of them with two sentences.
         blocks: what a row of its corpus is.
         lossless: whether its tokens must give every character back.
@@ -102,8 +117,8 @@ class Objective:
     module: Callable[[TextModel, float], Any]
     tokenizer_type: str
     specials: tuple[str, ...]
+    config: ConfigMaker
     idle: tuple[str, ...] = ()
-    stack: Mapping[str, Any] = field(default_factory=dict)
     pairs: bool = False
     blocks: Blocks = Blocks(split=True)
     lossless: bool = False
@@ -131,10 +146,16 @@ def _masked_reader(
 
 
 def _language_reader(
-    corpus: Corpus, rows: RowNumbers, tokenizer: Tokenizer, options: PretrainOptions, seed: int
+    corpus: Corpus,
+    rows: RowNumbers,
+    *,
+    tokenizer: Tokenizer,
+    options: PretrainOptions,
+    seed: int,
+    kind: type[LanguageReader] = LanguageReader,
 ) -> LanguageReader:
     lengths = options.objective.max_len, options.training.batch_tokens
-    return LanguageReader(corpus, rows, tokenizer, *lengths)
+    return kind(corpus, rows, tokenizer, *lengths)
 
 
 # As GPT-2 (Radford et al. 2019), but for the positions: with rotary ones a small model leaves the
@@ -157,7 +178,7 @@ _BERT = Objective(
     module=MaskedObjective,
     tokenizer_type="wordpiece",
     specials=("pad_id", "mask_id", "cls_id", "sep_id"),
-    stack={"norm": "pre", "positions": "rotary"},
+    config=partial(stack_config, usual={"norm": "pre", "positions": "rotary"}),
     pairs=True,
 )
 OBJECTIVES: dict[str, Objective] = {
@@ -177,8 +198,20 @@ OBJECTIVES: dict[str, Objective] = {
         module=LanguageObjective,
         tokenizer_type="bpe",
         specials=("pad_id", "bos_id", "eos_id"),
-        stack=_GPT,
+        config=partial(stack_config, usual=_GPT),
         blocks=Blocks(limit=1 << 14, split=True, across=True),
         lossless=True,
+    ),
+    # The mix and the pooling are the task's to learn.
+    "bilm": Objective(
+        arch="bilm",
+        task="fill",
+        heads=lambda vocab_size: (),
+        reader=partial(_language_reader, kind=SentenceReader),
+        module=BidirectionalObjective,
+        tokenizer_type="wordpiece",
+        specials=("pad_id", "bos_id", "eos_id"),
+        config=bilm_config,
+        idle=("trunk.mix", "trunk.scale", "trunk.attention_pool."),
     ),
 }

@@ -38,10 +38,12 @@ class LineSource(ABC):
     Attributes:
         heads: see `maps.MapSource`.
         n_fields: columns that are read; 0: all of them.
+        by_sentence: whether a list in a JSON line is the sentences of a document.
     """
 
     heads: Mapping[str, Sequence[int]]
     n_fields: int
+    by_sentence: bool = False
 
     def __init__(self, job: AttendJob) -> None:
         self.job = job
@@ -70,7 +72,7 @@ class LineSource(ABC):
         """See `maps.MapSource`."""
         reader = LineReader(path)
         columns = Columns.parse(self.job.stream.columns, self.n_fields)
-        columns = dataclasses.replace(columns, spread=not self.n_fields)
+        columns = dataclasses.replace(columns, spread=not self.n_fields, apart=self.by_sentence)
         for window in windows(reader, _WINDOW):
             if window[0].number == 1:
                 columns, is_header = begin(columns, window[0], reader.name)

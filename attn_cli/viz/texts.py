@@ -23,6 +23,7 @@ from attn_cli.decode.predictor import load_predictor
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model
+from attn_cli.text import SENTENCE_MARK
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
 from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
@@ -79,7 +80,7 @@ class RowSource(LineSource):
             for number, group in enumerate(groups, 1):
                 title = f"part {number} of {len(rows)}" if len(rows) > 1 else ""
                 maps += self._maps(group, title)
-            yield tuple(example.fields), maps
+            yield tuple(text.replace(SENTENCE_MARK, " ") for text in example.fields), maps
 
     def _maps(self, rows: Sequence[Framed], title: str) -> list[AttentionMap]:
         """The maps of rows that are read together."""
@@ -146,6 +147,7 @@ class TaskSource(RowSource):
         self._predictor = load_predictor(Path(job.model), device, job.options.task)
         self._task = self._predictor.task
         self.n_fields = self._task.n_answered
+        self.by_sentence = self._task.setting.framing.by_sentence
         super().__init__(job, self._predictor.model.trunk, self._task.setting.tokenizer)
 
     def problem(self, fields: list[str]) -> str | None:
