@@ -10,10 +10,14 @@ import threading
 import pytest
 from program import COMMAND, ENVIRONMENT, attn, inside
 
-NAMES, PLACES = ["anna", "bob", "cara", "dan"], ["lima", "oslo", "rome"]
+NAMES, SURNAMES, PLACES = (
+    ["anna", "bob", "cara", "dan"],
+    ["king", "smith"],
+    ["lima", "oslo", "rome"],
+)
 OTHER = ["a", "book", "film", "in", "saw", "song", "the", "was"]
 SMALL = (
-    *("--size", "tiny", "--type", "word", "--vocab-size", 22, "--threads", 1, "--device", "cpu"),
+    *("--size", "tiny", "--type", "word", "--vocab-size", 24, "--threads", 1, "--device", "cpu"),
     *("--warmup", 5, "--lr", 3e-3, "--max-len", 16),
 )
 
@@ -43,7 +47,7 @@ def sentences(size, seed):
             kind = rng.random()
             if kind < 0.3:
                 words.append((rng.choice(NAMES), "B-PER"))
-                words += [(rng.choice(NAMES), "I-PER")] if rng.random() < 0.5 else []
+                words += [(rng.choice(SURNAMES), "I-PER")] if rng.random() < 0.5 else []
                 words.append((rng.choice(OTHER), "O"))
             elif kind < 0.5:
                 words.append((rng.choice(PLACES), "B-LOC"))
@@ -200,7 +204,7 @@ def questions(size, seed):
         answer = ""
         if number % 4:
             at = rng.randint(0, len(words))
-            answer = f"{rng.choice(NAMES)} {rng.choice(NAMES)}"
+            answer = f"{rng.choice(NAMES)} {rng.choice(SURNAMES)}"
             words.insert(at, answer)
         context = " ".join(words)
         found.append((f"{seed}-{number}", "the name", context, answer))
@@ -257,12 +261,12 @@ def test_answers_are_found_in_any_window_of_a_text_of_twenty_times_the_length(re
     lines = []
     for at in (0, 100, 319):
         words = rng.choices(OTHER, k=320)
-        words[at] = "cara bob"
+        words[at] = "cara king"
         lines.append("the name\t" + " ".join(words))
     run = inside(
         "decode", "-m", reader / "m", "--no-answer-threshold", 1000, stdin="\n".join(lines).encode()
     )
-    assert run.lines == ["cara bob"] * 3
+    assert run.lines == ["cara king"] * 3
 
 
 def test_the_threshold_can_be_set_when_decoding(reader):
@@ -290,9 +294,9 @@ def test_the_next_best_answers_have_probabilities(reader):
 
 
 def test_lines_of_question_and_context_are_answered_one_by_one(reader):
-    stdin = b"the name\ta song was dan anna in rome\tkept\r\n\nthe name\nthe name\t \n"
+    stdin = b"the name\ta song was dan smith in rome\tkept\r\n\nthe name\nthe name\t \n"
     run = attn("decode", "-m", reader / "m", "--no-answer-threshold", 1000, stdin=stdin, status=3)
-    assert run.lines == ["dan anna\tkept", "", "", ""]
+    assert run.lines == ["dan smith\tkept", "", "", ""]
     assert "standard input:3: 1 column, but column 2 is needed" in run.said
     assert "standard input:4: an empty text" in run.said
 
