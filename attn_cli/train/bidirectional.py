@@ -36,9 +36,9 @@ class BidirectionalObjective(nn.Module):
         real = torch.cat((torch.ones_like(wanted[:, :1]), wanted), 1)
         ahead, back = trunk.directions(batch.ids, real)[-1]
         pairs = ((ahead[:, :-1], batch.ids[:, 1:]), (back[:, 1:], batch.ids[:, :-1]))
-        layer = trunk.output_layer
+        weight, bias = trunk.output_layer
         return [
-            linear_cross_entropy(hidden[wanted], *layer, gold[wanted], self.label_smoothing)
+            linear_cross_entropy(hidden[wanted], weight, bias, gold[wanted], self.label_smoothing)
             for hidden, gold in pairs
         ]
 
