@@ -9,23 +9,32 @@ import typer
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
+from attn_cli.config.seq2seq import (
+    ArchOptions,
+    LearningOptions,
+    Seq2SeqVariantOptions,
+    training_options,
+)
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
-from attn_cli.config.transformer import SizeOptions, VariantOptions
+from attn_cli.config.transformer import SizeOptions
 from attn_cli.config.translation import CorpusOptions, LossOptions
 
 
 @with_options(
     CorpusOptions,
     OutputOptions,
+    ArchOptions,
     SizeOptions,
-    VariantOptions,
+    Seq2SeqVariantOptions,
     TokenizerOptions,
     LossOptions,
+    LearningOptions,
     TrainingOptions,
     StreamOptions,
     RuntimeOptions,
     SpeechOptions,
+    instead=training_options,
 )
 def train_mt_command(
     corpus: Annotated[
@@ -42,17 +51,21 @@ def train_mt_command(
 
     \b
     attn train-mt train.tsv --dev dev.tsv --max-time 30m -o en-de
+    attn train-mt --arch rnn --attention additive train.tsv
     attn train-mt --src train.en --tgt train.de
     attn train-mt --columns 2,1 train.tsv -o de-en
     torchrun --nproc-per-node 2 -m attn_cli train-mt train.tsv
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    pairs, output, size, variant, tokenizer, objective, training, stream, runtime, speech = options
+    pairs, output, arch, size, variant, tokenizer, *rest = options
+    objective, learning, training, stream, runtime, speech = rest
     console = Console(speech)
 
     from attn_cli.train.run import RunOptions, run_training
     from attn_cli.train.translation import TranslationOptions, TranslationRecipe
 
-    decided = TranslationOptions(pairs, tokenizer, size, variant, objective, training)
+    decided = TranslationOptions(
+        arch, pairs, tokenizer, size, variant, objective, learning, training
+    )
     recipe = TranslationRecipe(corpus or [], decided, stream, runtime, console)
     common = RunOptions(output, training, runtime, decided.saved(runtime))
     output = run_training(recipe, common, console)

@@ -92,10 +92,19 @@ def again(name: str, default: Any, **changes: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecurrentTrainingOptions(TrainingOptions):
+    """How a recurrent sequence-to-sequence model is trained."""
+
+    batch_tokens: int = again("batch_tokens", 2048)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainTrainingOptions(TrainingOptions):
     """How an encoder or a language model is pre-trained."""
 
     batch_tokens: int = again("batch_tokens", 4096)
+    matrix_lr: float = again("matrix_lr", 0.03)
+    warmup: int = again("warmup", 50)
     label_smoothing: float = again("label_smoothing", 0.0)
     metric: str = again("metric", "loss", choices=("loss",))
 

@@ -19,6 +19,7 @@ from attn_cli.decode.generator import Generator
 from attn_cli.decode.generators import load_generator
 from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up
+from attn_cli.errors import UsageError
 from attn_cli.text import BadLines, Columns, LineReader, windows
 
 _BATCH_TOKENS = 4096
@@ -111,6 +112,8 @@ def align(translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]) -> lis
     for group in _groups(src, tgt):
         batch = [src[i] for i in group], [tgt[i] for i in group]
         src_ids, src_mask, tgt_ids = translator.tensors(*batch)
+        if not translator.models[0].has_attention:
+            raise UsageError("this model was trained with --attention none: it can't align")
         _, layers = translator.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True)
         weights = layers[max(0, len(layers) - 2)].mean(1)  # (B, T, S)
         for row, i in enumerate(group):

@@ -9,9 +9,11 @@ from attn_cli.config import from_dict, nearest
 from attn_cli.config.stack import HeadConfig
 from attn_cli.errors import DataError
 from attn_cli.models.bilm import Bilm
+from attn_cli.models.convolutional import ConvolutionalSeq2Seq
 from attn_cli.models.gat import Gat
 from attn_cli.models.han import Han
 from attn_cli.models.recurrent import RecurrentEncoder
+from attn_cli.models.recurrent_seq2seq import RecurrentSeq2Seq
 from attn_cli.models.seq2seq import Transformer
 from attn_cli.models.stack import Bert, Gpt
 from attn_cli.models.text import TextModel
@@ -24,7 +26,15 @@ TRUNKS: dict[str, type[Any]] = {
     "han": Han,
     "bilm": Bilm,
 }
-MODELS: dict[str, type[Any]] = {"transformer": Transformer, "gat": Gat, **TRUNKS}
+# Sequence to sequence, by the name of `train-mt --arch`, with a key of `MODELS` each.
+SEQ2SEQ = {"transformer": "transformer", "rnn": "recurrent", "cnn": "convolutional"}
+MODELS: dict[str, type[Any]] = {
+    "transformer": Transformer,
+    "recurrent": RecurrentSeq2Seq,
+    "convolutional": ConvolutionalSeq2Seq,
+    "gat": Gat,
+    **TRUNKS,
+}
 
 
 def read_model_config(arch: str, values: Mapping[str, Any], where: str) -> Any:

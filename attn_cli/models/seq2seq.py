@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config.transformer import TransformerConfig
-from attn_cli.errors import DataError
+from attn_cli.models.seq2seq_base import Seq2SeqModel, beam_rows, joined, reordered_rows
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.losses import head_penalty
-from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.nn.transformer import (
     Decoder,
     DecoderLayer,
@@ -79,30 +78,21 @@ class TransformerState:
 
     def reorder(self, beams: Tensor) -> TransformerState:
         """Beam `beams[n, k]` becomes beam k of sentence n. Shape: beams (N, K)."""
-        first = torch.arange(len(beams), device=beams.device)[:, None] * self.beam_size
-        return dataclasses.replace(self, cache=self.cache.select((first + beams).flatten()))
+        rows = reordered_rows(beams, self.beam_size)
+        return dataclasses.replace(self, cache=self.cache.select(rows))
 
     def keep(self, sentences: Tensor) -> TransformerState:
         """The state of some sentences alone. Shape: sentences (M,)."""
-        beams = torch.arange(self.beam_size, device=sentences.device)
-        rows = (sentences[:, None] * self.beam_size + beams).flatten()
         return dataclasses.replace(
             self,
             memory=tuple((key[sentences], value[sentences]) for key, value in self.memory),
             memory_mask=self.memory_mask[sentences],
-            cache=self.cache.select(rows),
+            cache=self.cache.select(beam_rows(sentences, self.beam_size)),
             positions=self.positions[sentences],
         )
 
     def merge(self, other: TransformerState) -> TransformerState:
         """The sentences of this state, then those of `other`; the shorter memories are padded."""
-        length = max(self.memory_mask.shape[-1], other.memory_mask.shape[-1])
-
-        def joined(one: Tensor, two: Tensor, dim: int) -> Tensor:
-            pad = (0, 0) * (one.dim() - dim - 1)
-            sides = (F.pad(x, (*pad, 0, length - x.shape[dim])) for x in (one, two))
-            return torch.cat(tuple(sides))
-
         memory = tuple(
             (joined(mine[0], theirs[0], 2), joined(mine[1], theirs[1], 2))
             for mine, theirs in zip(self.memory, other.memory, strict=True)
@@ -116,7 +106,7 @@ class TransformerState:
         )
 
 
-class Transformer(nn.Module):
+class Transformer(Seq2SeqModel):
     """The Transformer (Vaswani et al. 2017): encoder, decoder, tied output layer."""
 
     Config: ClassVar[type] = TransformerConfig
@@ -125,42 +115,13 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         drop = Dropout(config.dropout)
-        tgt = _embedding(config.tgt_vocab, config.d_model)
-        src = tgt if config.share_embeddings else _embedding(config.src_vocab, config.d_model)
-        sizes = (config.positions, config.max_positions, drop)
-        self.src_embedding = TokenEmbedding(src, *sizes)
-        self.tgt_embedding = TokenEmbedding(tgt, *sizes)
+        self.add_embeddings(config.positions, config.max_positions, drop)
         common = (config.d_model, config.n_heads, config.d_ff, config.norm, config, drop)
         encoders = [EncoderLayer(*common) for _ in range(config.n_encoder_layers)]
         decoders = [DecoderLayer(*common) for _ in range(config.n_decoder_layers)]
         self.encoder = Encoder(encoders, config.d_model, config.norm)
         self.decoder = Decoder(decoders, config.d_model, config.norm)
-        if not config.tie_embeddings:
-            self.output_weight = nn.Parameter(torch.randn_like(tgt.weight) * config.d_model**-0.5)
-        self.output_bias = nn.Parameter(torch.zeros(config.tgt_vocab))
-
-    @property
-    def output_layer(self) -> tuple[Tensor, Tensor]:
-        """W (V, D) and b (V,) of p(token) = softmax(W h + b)."""
-        tied = self.config.tie_embeddings
-        weight = self.tgt_embedding.tokens.weight if tied else self.output_weight
-        return weight, self.output_bias
-
-    def check_vocabulary(self, src_size: int, tgt_size: int, where: str) -> None:
-        """Makes sure that the tokenizers fit.
-
-        Raises:
-            DataError: a tokenizer has more or fewer tokens than the model has vectors.
-        """
-        for side, found, expected in (
-            ("source", src_size, self.config.src_vocab),
-            ("target", tgt_size, self.config.tgt_vocab),
-        ):
-            if found != expected:
-                raise DataError(
-                    f"{where}: {expected} {side} tokens, but the tokenizer has {found}; "
-                    "the directory mixes files of two models"
-                )
+        self.add_output()
 
     def encode(self, src_ids: Tensor, src_mask: Tensor) -> Tensor:
         """Encodes sources. Shape: (B, S) ids and boolean mask -> (B, S, D)."""
@@ -233,9 +194,3 @@ class Transformer(nn.Module):
         logits = F.linear(self.decoder.norm(x), *self.output_layer)
         after = dataclasses.replace(state, cache=cache, positions=state.positions + 1)
         return logits, after, None if weights is None else weights.mean(1)
-
-
-def _embedding(vocab: int, d_model: int) -> nn.Embedding:
-    embedding = nn.Embedding(vocab, d_model)
-    nn.init.normal_(embedding.weight, std=d_model**-0.5)
-    return embedding

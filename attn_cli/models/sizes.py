@@ -6,31 +6,55 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from attn_cli.config import field_types, from_dict
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
 from attn_cli.config.stack import StackConfig
-from attn_cli.config.transformer import SizeOptions, TransformerConfig, VariantOptions
-from attn_cli.errors import UsageError
+from attn_cli.config.transformer import SizeOptions
+from attn_cli.errors import DataError, UsageError
+from attn_cli.models import MODELS, SEQ2SEQ
 from attn_cli.models.bilm import BilmConfig
 
 
 @dataclass(frozen=True)
 class Preset:
-    """The parts that a size decides."""
+    """The parts that a size decides; None: the architecture has no such part."""
 
     d_model: int
-    d_ff: int
-    n_heads: int
+    d_ff: int | None
+    n_heads: int | None
     n_encoder_layers: int
     n_decoder_layers: int
     dropout: float
     vocab_size: int  # of a tokenizer trained for it
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The parts that a model's configuration has."""
+        parts = {name: value for name, value in vars(self).items() if value is not None}
+        del parts["vocab_size"]
+        return parts
 
+
+# --arch -> --size -> its parts.
 PRESETS = {
-    "tiny": Preset(128, 512, 4, 3, 3, 0.15, 5000),
-    "small": Preset(256, 1024, 4, 3, 3, 0.2, 8000),
-    "base": Preset(512, 2048, 8, 6, 6, 0.1, 32000),  # Vaswani et al. 2017, table 3
-    "big": Preset(1024, 4096, 16, 6, 6, 0.3, 32000),
+    "transformer": {
+        "tiny": Preset(128, 512, 4, 3, 3, 0.15, 5000),
+        "small": Preset(256, 1024, 4, 3, 3, 0.2, 8000),
+        "base": Preset(512, 2048, 8, 6, 6, 0.1, 32000),  # Vaswani et al. 2017, table 3
+        "big": Preset(1024, 4096, 16, 6, 6, 0.3, 32000),
+    },
+    "rnn": {
+        "tiny": Preset(256, None, None, 1, 1, 0.3, 5000),
+        "small": Preset(384, None, None, 2, 2, 0.3, 8000),
+        "base": Preset(1024, None, None, 4, 4, 0.2, 32000),  # Luong et al. 2015, 4.1
+        "big": Preset(1536, None, None, 4, 4, 0.3, 32000),
+    },
+    "cnn": {
+        "tiny": Preset(128, None, None, 4, 4, 0.15, 5000),
+        "small": Preset(256, None, None, 4, 4, 0.2, 8000),  # Gehring et al. 2017: IWSLT
+        "base": Preset(512, None, None, 15, 15, 0.2, 32000),  # WMT'14, without its wider layers
+        "big": Preset(768, None, None, 15, 15, 0.2, 32000),
+    },
 }
 
 
@@ -56,35 +80,42 @@ def choose_size(size: str, n_pairs: int, *, on_gpu: bool) -> tuple[str, str]:
     return name, f"for {n_pairs:,} pairs on {where}"
 
 
-def transformer_config(
+def seq2seq_config(
+    arch: str,
     options: SizeOptions,
-    variant: VariantOptions,
+    variant: Any,
     preset: str,
     vocabularies: tuple[int, int],
     *,
     share: bool,
-) -> TransformerConfig:
+) -> Any:
     """A configuration from a preset, what the options set by themselves, and the vocabularies.
 
     Args:
+        arch: a key of `SEQ2SEQ`.
         options: parts that are set by themselves.
-        variant: choices that a size does not make.
-        preset: a key of `PRESETS`.
+        variant: choices that a size does not make, a `Seq2SeqVariantOptions`.
+        preset: a key of the architecture's `PRESETS`.
         vocabularies: sizes of the source's and the target's.
         share: whether they are one, and so are their embeddings.
 
     Raises:
-        UsageError: the parts do not fit together.
+        UsageError: the parts do not fit together, or not to the architecture.
     """
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    parts = {name: given.get(name, value) for name, value in vars(PRESETS[preset]).items()}
-    del parts["vocab_size"]
+    chosen = {**vars(options), **vars(variant)}
+    del chosen["size"]
+    given = {name: value for name, value in chosen.items() if value is not None}
+    config = MODELS[SEQ2SEQ[arch]].Config
+    if strange := [name for name in given if name not in field_types(config)]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
+        raise UsageError(f"--arch {arch} does not have {flags}")
     src, tgt = vocabularies
+    fixed = {"src_vocab": src, "tgt_vocab": tgt, "share_embeddings": share}
     try:
-        return TransformerConfig(
-            **vars(variant), **parts, src_vocab=src, tgt_vocab=tgt, share_embeddings=share
+        return from_dict(
+            config, {**PRESETS[arch][preset].parts, **given, **fixed}, f"--arch {arch}"
         )
-    except ValueError as error:
+    except DataError as error:
         raise UsageError(str(error)) from error
 
 

@@ -50,6 +50,9 @@ class Task:
         rates: factors of the peak learning rate, by the parameter's name; 1 where none is given.
         validates_often: whether a validation costs less than a saved state, and comes so often
             that states are saved by the clock alone, and few validations are said.
+        partner: a module inside the objective that is trained along and saved with the state, but
+            is no part of the model: a discriminator.
+        begin_update: is told before each update what share of the run is done.
     """
 
     objective: nn.Module
@@ -59,6 +62,8 @@ class Task:
     save: Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
     rates: Mapping[str, float] = field(default_factory=dict)
     validates_often: bool = False
+    partner: nn.Module | None = None
+    begin_update: Callable[[float], None] = lambda done: None
 
 
 @dataclass
@@ -127,6 +132,8 @@ class Trainer:
         if options.compile:
             self.module = torch.compile(self.module)  # type: ignore[assignment]
         self.optimizers = build_optimizers(task.model, options, task.rates)
+        if task.partner is not None:
+            self.optimizers += build_optimizers(task.partner, options)
         self.average = MovingAverage(task.model, options.ema)
         self._bf16 = use_bf16(options.precision, processes.device)
         self._limit = parse_duration(options.max_time) if options.max_time else math.inf
@@ -155,6 +162,7 @@ class Trainer:
         progress = self.progress
         factor = learning_rate_factor(progress.step, self._share_done(), self.options)
         set_learning_rate(self.optimizers, factor)
+        self.task.begin_update(self._share_done())
         n_tokens = sum(item.batch.n_tokens for item in placed)
         sums = self._gradient(placed, n_tokens)
         sums = self.processes.total(*sums)
@@ -171,7 +179,7 @@ class Trainer:
             progress.skipped_in_a_row = 0
         else:
             self._skip(sums[0], float(norm))
-        self.task.model.zero_grad(set_to_none=True)
+        self._zero_grad()
         progress.step += 1
         progress.position, progress.epochs = placed[-1].after, placed[-1].epochs
         # A masked language model predicts a few of the tokens that it reads.
@@ -197,7 +205,7 @@ class Trainer:
                         f"{plural(-(-largest // n_parts), 'sentence')} at a time; lower "
                         "--batch-tokens and raise --accumulate, or cut lines with --max-len"
                     ) from error
-            self.task.model.zero_grad(set_to_none=True)
+            self._zero_grad()
             n_parts *= 2
             self.monitor.warn_once("a batch did not fit into memory; such batches are halved")
 
@@ -221,6 +229,11 @@ class Trainer:
             # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
             (loss * (self.processes.world / n_tokens)).backward()
         return [float(loss.detach()), float(nll)]
+
+    def _zero_grad(self) -> None:
+        """Forgets the gradients of all that is trained."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def _skip(self, loss: float, norm: float) -> None:
         """Leaves an update out whose loss or gradient is not finite."""
@@ -360,7 +373,7 @@ class Trainer:
         return self._state().problem(tensors)
 
     def _state(self) -> TensorState:
-        return TensorState(self.task.model, self.optimizers, self.average)
+        return TensorState(self.task.model, self.optimizers, self.average, self.task.partner)
 
 
 def _cut(batch: Any, n_parts: int) -> list[Any]:

@@ -20,11 +20,13 @@ class TensorState:
         model: whose weights are trained.
         optimizers: with their moments.
         average: of the weights.
+        partner: a module that is trained along and belongs to no model directory.
     """
 
     model: nn.Module
     optimizers: Sequence[torch.optim.Optimizer]
     average: MovingAverage
+    partner: nn.Module | None = None
 
     def tensors(self, processes: Processes) -> dict[str, Tensor]:
         """All of it by name; every rank must call this, for each has its own generators."""
@@ -32,8 +34,7 @@ class TensorState:
         for kind, own in _random_states(processes.device).items():
             for rank, state in enumerate(processes.gather(own)):
                 tensors[f"random.{kind}.{rank}"] = state
-        tensors |= {f"model.{name}": weight for name, weight in self.model.named_parameters()}
-        tensors |= self.average.tensors()
+        tensors |= self._weights() | self.average.tensors()
         for number, optimizer in enumerate(self.optimizers):
             for index, moments in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in moments.items()}
@@ -41,8 +42,7 @@ class TensorState:
 
     def problem(self, tensors: Mapping[str, Tensor]) -> str | None:
         """Says why saved tensors are not of this training, if they are not."""
-        expected = {f"model.{name}": weight for name, weight in self.model.named_parameters()}
-        for name, tensor in (expected | self.average.tensors()).items():
+        for name, tensor in (self._weights() | self.average.tensors()).items():
             if name not in tensors or tensors[name].shape != tensor.shape:
                 return f"tensor {name!r} is missing or has another shape"
         for number, optimizer in enumerate(self.optimizers):
@@ -56,8 +56,8 @@ class TensorState:
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], processes: Processes) -> None:
         """Puts saved tensors back where they came from."""
-        for name, weight in self.model.named_parameters():
-            weight.copy_(tensors[f"model.{name}"])
+        for name, weight in self._weights().items():
+            weight.copy_(tensors[name])
         self.average.load(tensors)
         for number, optimizer in enumerate(self.optimizers):
             _load_moments(optimizer, f"optimizer.{number}.", tensors)
@@ -67,6 +67,15 @@ class TensorState:
             torch.set_rng_state(tensors[f"random.cpu.{rank}"])
         if processes.device.type == "cuda" and f"random.cuda.{rank}" in tensors:
             torch.cuda.set_rng_state(tensors[f"random.cuda.{rank}"], processes.device)
+
+    def _weights(self) -> dict[str, Tensor]:
+        weights: dict[str, Tensor] = {
+            f"model.{name}": weight for name, weight in self.model.named_parameters()
+        }
+        if self.partner is not None:
+            own = self.partner.named_parameters()
+            weights |= {f"partner.{name}": weight for name, weight in own}
+        return weights
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:

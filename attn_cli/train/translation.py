@@ -17,9 +17,10 @@ from attn_cli.config import to_dict
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.config.scoring import ScoreOptions
+from attn_cli.config.seq2seq import ArchOptions, LearningOptions
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingOptions
-from attn_cli.config.transformer import SizeOptions, VariantOptions
+from attn_cli.config.transformer import SizeOptions
 from attn_cli.config.translation import CorpusOptions, LossOptions
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
@@ -33,9 +34,9 @@ from attn_cli.errors import DataError
 from attn_cli.files import inside, writing
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
-from attn_cli.models import build_model
+from attn_cli.models import SEQ2SEQ, build_model
 from attn_cli.models.directory import CONFIG, ModelConfig
-from attn_cli.models.sizes import PRESETS, choose_size, transformer_config
+from attn_cli.models.sizes import PRESETS, choose_size, seq2seq_config
 from attn_cli.text import BadLines, Columns, plural
 from attn_cli.train.embeddings import start_embeddings
 from attn_cli.train.loop import Task
@@ -53,11 +54,13 @@ _HELD_OUT = "held-out.npy"
 class TranslationOptions:
     """What decides a translation model."""
 
+    arch: ArchOptions
     corpus: CorpusOptions
     tokenizer: TokenizerOptions
     size: SizeOptions
-    variant: VariantOptions
+    variant: Any  # a `Seq2SeqVariantOptions`
     objective: LossOptions
+    learning: LearningOptions
     training: TrainingOptions
 
     def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
@@ -124,17 +127,21 @@ class TranslationRecipe:
         on_gpu = processes.device.type == "cuda"
         size, why = choose_size(options.size.size, len(rows), on_gpu=on_gpu)
         vocabularies = (src.vocab_size, tgt.vocab_size)
-        config = transformer_config(
-            options.size, options.variant, size, vocabularies, share=src is tgt
+        arch = options.arch.arch
+        config = seq2seq_config(
+            arch, options.size, options.variant, size, vocabularies, share=src is tgt
         )
         torch.manual_seed(self._runtime.seed)
-        model = build_model("transformer", config)
+        model = build_model(SEQ2SEQ[arch], config)
         said: list[str] = []
         if options.corpus.embeddings:
             weight, skip = model.src_embedding.tokens.weight, self._stream.skip_bad
             given = (weight, options.corpus.embeddings, src, self._speaker)
             said.append(start_embeddings(*given, skip_bad=skip))
-        model.to(processes.device)
+        penalty = options.objective.head_penalty
+        objective = TranslationObjective(
+            model, options.training.label_smoothing, penalty, options.learning
+        ).to(processes.device)
         training = _with_limits(options.training, len(rows))
         read = partial(
             PairReader,
@@ -147,8 +154,6 @@ class TranslationRecipe:
         warn = self._speaker.warn if processes.is_main else None
         reader = read(corpus, rows, sample_alpha=alpha, say=warn)
         dev_corpus, dev_rows = self._dev(work, corpus, held_out)
-        penalty = options.objective.head_penalty
-        objective = TranslationObjective(model, training.label_smoothing, penalty)
         validation = Validation(
             objective, Translator([model], src, tgt), read(dev_corpus, dev_rows), training.metric
         )
@@ -158,6 +163,8 @@ class TranslationRecipe:
             stream=lambda position: stream(reader.source(), self._runtime.seed, position),
             validate=validation,
             save=save_weights_to(output),
+            partner=objective.partner,
+            begin_update=objective.begin_update,
         )
         data = {DATA: corpus.fingerprint + dev_corpus.fingerprint}
         saved = options.saved(self._runtime) | data
@@ -168,7 +175,7 @@ class TranslationRecipe:
             f"vocabulary {'/'.join(f'{n:,}' for n in dict.fromkeys(vocabularies))}",
             f"size {size} ({why}): {n_weights:,} weights; {said_limits(training)}",
         ]
-        return Plan(task, training, ModelConfig("transformer", "translate", config, saved), summary)
+        return Plan(task, training, ModelConfig(SEQ2SEQ[arch], "translate", config, saved), summary)
 
     def _corpus_files(self) -> CorpusFiles:
         corpus = self._options.corpus
@@ -203,7 +210,7 @@ class TranslationRecipe:
             seed=self._runtime.seed,
             threads=self._runtime.threads,
             say=self._speaker.say,
-            usual_size=PRESETS[size].vocab_size,
+            usual_size=PRESETS[self._options.arch.arch][size].vocab_size,
         )
 
     def _dev(

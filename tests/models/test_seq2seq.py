@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attn_cli.config.transformer import SizeOptions, TransformerConfig, VariantOptions
+from attn_cli.config.seq2seq import Seq2SeqVariantOptions
+from attn_cli.config.transformer import SizeOptions, TransformerConfig
 from attn_cli.data.parallel import pad
 from attn_cli.models import build_model
-from attn_cli.models.sizes import transformer_config
+from attn_cli.models.sizes import seq2seq_config
 
 PAD, BOS = 0, 1
 VOCAB = 23
@@ -153,9 +154,9 @@ def test_a_later_token_never_changes_an_earlier_logit(variant):
 
 def test_the_base_size_has_the_published_number_of_weights():
     """Vaswani et al. 2017, table 3: 65 million with a shared vocabulary of about 37,000."""
-    config = transformer_config(
-        SizeOptions(), VariantOptions(norm="post"), "base", (37_000, 37_000), share=True
-    )
+    variant = Seq2SeqVariantOptions(norm="post")
+    vocabularies = (37_000, 37_000)
+    config = seq2seq_config("transformer", SizeOptions(), variant, "base", vocabularies, share=True)
     assert (config.n_encoder_layers, config.d_model, config.n_heads, config.d_ff) == (
         6,
         512,

@@ -1,0 +1,86 @@
+"""The recurrent sequence-to-sequence model's sizes and variants."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+
+from attn_cli.config import option
+from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS
+
+CELL_NAMES = ("lstm", "gru", "rnn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentOptions:
+    """Which recurrent model: the choices that a size does not make.
+
+    Raises:
+        ValueError: the choices exclude each other.
+    """
+
+    attention: str = option(
+        "general",
+        "Score function; none: the decoder sees the encoder's last state alone.",
+        choices=(*SCORE_FUNCTIONS, "none"),
+    )
+    normalize: str = option(
+        "softmax",
+        "From scores to weights: softmax, softplus divided by its sum, or hard: one position, "
+        "drawn in training.",
+        choices=(*NORMALIZATIONS, "hard"),
+    )
+    projections: str = option(
+        "none", "Project states to queries, keys and values, or not.", choices=("learned", "none")
+    )
+    tie_key_value: bool = option(False, "One projection for keys and values.")
+    attend_from: str = option(
+        "current",
+        "The decoder state that asks: of this step (Luong) or of the one before (Bahdanau).",
+        choices=("current", "previous"),
+    )
+    input_feeding: bool = option(
+        False, "The cell also reads what attention found (slower to train)."
+    )
+    cell: str = option("lstm", "Recurrent cell.", choices=CELL_NAMES)
+    bidirectional: bool = option(
+        True,
+        "The encoder reads in both directions, or forward.",
+        flag="--bidirectional/--unidirectional",
+    )
+    tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")
+
+    def __post_init__(self) -> None:
+        if self.projections == "none" and self.tie_key_value:
+            raise ValueError("tie_key_value needs projections learned: there is nothing to tie")
+        if self.attention == "none" and self.normalize != "softmax":
+            raise ValueError("attention none has no weights that normalize could change")
+        if self.attention == "none" and self.projections != "none":
+            raise ValueError("attention none leaves projections nothing to project")
+        if self.attention == "none" and self.attend_from != "current":
+            raise ValueError("attention none does not ask, from no state")
+        if self.attention == "mean" and self.normalize == "hard":
+            raise ValueError("normalize hard needs scores: attention mean gives all states one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentSeq2SeqConfig(RecurrentOptions):
+    """What a saved recurrent sequence-to-sequence model is made of: every part decided.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    d_model: int = option(MISSING, "Width of embeddings and states.", low=1, high=1 << 16)
+    n_encoder_layers: int = option(MISSING, "Encoder layers.", low=1, high=256)
+    n_decoder_layers: int = option(MISSING, "Decoder layers.", low=1, high=256)
+    dropout: float = option(MISSING, "Dropout of every layer's input.", low=0.0, high=0.99)
+    src_vocab: int = option(MISSING, "Source tokens.", low=1, high=1 << 24)
+    tgt_vocab: int = option(MISSING, "Target tokens.", low=1, high=1 << 24)
+    share_embeddings: bool = option(MISSING, "One matrix for source and target embeddings.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bidirectional and self.d_model % 2:
+            raise ValueError(f"d_model {self.d_model} can't be shared by two directions")
+        if self.share_embeddings and self.src_vocab != self.tgt_vocab:
+            raise ValueError("shared embeddings need one vocabulary for source and target")
