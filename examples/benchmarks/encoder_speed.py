@@ -25,7 +25,7 @@ from attn_cli.data.batching import cut_by_budget
 from attn_cli.data.pretraining import MaskedBatch
 from attn_cli.memory import keep_freed_memory
 from attn_cli.models import build_model
-from attn_cli.train.objectives import MaskedObjective
+from attn_cli.train.masked import MaskedObjective
 from attn_cli.train.optim import build_optimizers
 
 SIZES = {"mini": (256, 4, 4), "MiniLM": (384, 12, 6), "base": (768, 12, 12)}
@@ -84,7 +84,8 @@ def pretraining(size: str, rounds: int, rows: int = 32, length: int = 128) -> No
     ids, mask = gold.masked_fill(masked, 4), torch.ones(rows, length, dtype=torch.bool)
     segments = (torch.arange(length) >= length // 2).long().expand(rows, -1)
     pairs = torch.randint(0, 2, (rows,))
-    batch = MaskedBatch(ids, mask, segments, gold, masked, pairs, float(masked.sum()) / rows)
+    weight = float(masked.sum()) / rows
+    batch = MaskedBatch(ids, mask, segments, gold, masked, pairs, pair_weight=weight)
 
     def step_ours() -> None:
         (objective(batch)[0] / batch.n_tokens).backward()
