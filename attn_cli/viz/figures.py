@@ -43,8 +43,13 @@ def picture_kind(path: str) -> str:
     return kind[1:]
 
 
-def new_figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float, *, layout: str | None = None) -> Any:
     """An empty figure of so many inches.
+
+    Args:
+        width: of the figure.
+        height: of the figure.
+        layout: what makes room for labels; None: whoever places the axes.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -53,7 +58,7 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("a picture needs: pip install 'attn-cli[plot]'") from error
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=layout)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def draw_nodes(
         AttnError: the file can't be written.
     """
     kind = picture_kind(path)
-    figure = new_figure(8, 8)
+    figure = new_figure(8, 8, layout="constrained")
     places = place_nodes(np.asarray(vectors), seed)
     with drawing():
         axes = figure.add_subplot()

@@ -99,7 +99,7 @@ class HeatSink:
         from rich.text import Text
 
         if not self._coloured:
-            places = np.ceil(weights * (len(SHADES) - 1) - 1e-6).clip(0, len(SHADES) - 1)
+            places = (weights * (len(SHADES) - 1)).round()
             return Text("".join(SHADES[int(place)] * 2 for place in places))
         row = Text()
         for red, green, blue in colours(weights).tolist():

@@ -20,8 +20,9 @@ from attn_cli.viz.labels import shortened, visible
 from attn_cli.viz.maps import AttentionMap, LineMaps, Weights
 
 _CELL = 0.22  # inches, room for a letter
-_LETTER = 0.09  # of a label, likewise
-_TITLE = 0.45
+_LETTER = 0.08  # of a label, likewise
+_TITLE = 0.35
+_GAP = 0.2  # around a panel
 _LARGEST = 100.0  # inches of a figure's side; larger ones are scaled down
 _LONGEST = 24  # characters of a label
 _MOST_PANELS = 256  # of a line
@@ -42,16 +43,31 @@ class _Panel:
     weights: Weights
 
     @property
-    def size(self) -> tuple[float, float]:
-        """Inches: width and height."""
-        left, top = (_room(axis.labels) for axis in (self.drawn.rows, self.drawn.columns))
-        height, width = self.weights.shape
-        least = _LETTER * len(self.title)  # so that titles of neighbours stay apart
-        return max(left + _CELL * width, least), top + _CELL * height + _TITLE
+    def left(self) -> float:
+        """Inches of the rows' labels."""
+        return _room(self.drawn.rows.labels)
+
+    @property
+    def top(self) -> float:
+        """Inches of the title and the columns' labels."""
+        return _room(self.drawn.columns.labels) + _TITLE
+
+    @property
+    def width(self) -> float:
+        """Inches; the title of a neighbour is kept apart."""
+        return max(self.left + _CELL * self.weights.shape[1], _LETTER * len(self.title)) + _GAP
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+        return self.top + _CELL * self.weights.shape[0] + _GAP
 
 
 def _room(labels: Sequence[str]) -> float:
-    return _LETTER * min(max(map(len, labels), default=0), _LONGEST) + 0.2
+    from rich.cells import cell_len
+
+    shown = (shortened(visible(label), _LONGEST) for label in labels)
+    return _LETTER * max(map(cell_len, shown), default=0) + 0.1
 
 
 class PictureSink:
@@ -144,18 +160,17 @@ def draw_line(line: LineMaps, choice: Choice, job: AttendJob) -> Any:
         job.say(
             f"line {line.number}: the first {len(kept)} of {len(rows)} rows of panels are drawn"
         )
-    sizes = [[panel.size for panel in row] for row in kept]
-    width = max(sum(w for w, _ in row) for row in sizes)
-    height = sum(max(h for _, h in row) for row in sizes)
-    scale = min(1.0, _LARGEST / max(width, height))
-    figure = new_figure(width * scale, height * scale)
-    bands = figure.subfigures(
-        len(kept), 1, squeeze=False, height_ratios=[max(h for _, h in row) for row in sizes]
-    )[:, 0]
-    for band, row in zip(bands, kept, strict=True):
-        cells = band.subplots(1, len(row), squeeze=False)[0]
-        for axes, panel in zip(cells, row, strict=True):
-            _draw(axes, panel, scale)
+    width = max(sum(panel.width for panel in row) for row in kept)
+    heights = [max(panel.height for panel in row) for row in kept]
+    scale = min(1.0, _LARGEST / max(width, sum(heights)))
+    figure = new_figure(width * scale, sum(heights) * scale)
+    down = 0.0
+    for row, height in zip(kept, heights, strict=True):
+        right = 0.0
+        for panel in row:
+            _draw(figure, panel, (right / width, down / sum(heights)), (width, sum(heights)), scale)
+            right += panel.width
+        down += height
     return figure
 
 
@@ -174,10 +189,27 @@ def _title(one: AttentionMap, layer: int, head: str) -> str:
     return f"{name}, {one.title}" if one.title else name
 
 
-def _draw(axes: Any, panel: _Panel, scale: float) -> None:
+def _draw(
+    figure: Any,
+    panel: _Panel,
+    corner: tuple[float, float],
+    whole: tuple[float, float],
+    scale: float,
+) -> None:
+    """Draws a panel.
+
+    Args:
+        figure: is drawn on.
+        panel: what is drawn.
+        corner: its upper left corner, in parts of the figure, from the upper left one.
+        whole: inches of the figure before it was scaled down.
+        scale: by what.
+    """
     height, width = panel.weights.shape
-    axes.imshow(panel.weights, cmap="viridis", vmin=0.0, interpolation="nearest", aspect="equal")
-    axes.set_title(panel.title, fontsize=9 * scale)
+    rows, columns = _CELL * height / whole[1], _CELL * width / whole[0]
+    bottom = 1.0 - corner[1] - panel.top / whole[1] - rows
+    axes = figure.add_axes((corner[0] + panel.left / whole[0], bottom, columns, rows))
+    axes.imshow(panel.weights, cmap="viridis", vmin=0.0, interpolation="nearest", aspect="auto")
     axes.xaxis.tick_top()
     names = [
         [shortened(visible(label), _LONGEST) for label in axis.labels]
@@ -186,3 +218,5 @@ def _draw(axes: Any, panel: _Panel, scale: float) -> None:
     axes.set_xticks(range(width), names[0], rotation=90, fontsize=8 * scale)
     axes.set_yticks(range(height), names[1], fontsize=8 * scale)
     axes.tick_params(length=0)
+    place = corner[0] + 0.1 / whole[0], 1.0 - corner[1] - 0.5 * _TITLE / whole[1]
+    figure.text(*place, panel.title, fontsize=9 * scale, verticalalignment="center")

@@ -1,0 +1,92 @@
+"""Small random models of each kind whose attention can be drawn, written without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attn_cli.config.graph import GatConfig
+from attn_cli.config.stack import HeadConfig
+from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.transformer import TransformerConfig
+from attn_cli.data.labels import write_labels
+from attn_cli.data.tokenizer_files import write_tokenizers
+from attn_cli.data.tokenizer_training import train_tokenizer
+from attn_cli.models import TRUNKS, build_model
+from attn_cli.models.directory import ModelConfig, write_config, write_weights
+
+TEXT = ["the cat sat on the mat", "a dog ran to the cat", "שלום עולם", "кот и пёс"]
+
+
+def write_translator(place: Path, **changes: Any) -> Path:
+    """A transformer of two layers and two heads whose tokenizer writes any character in bytes."""
+    tokenizer = _tokenizer(place)
+    sizes = {"d_model": 16, "d_ff": 32, "n_heads": 2, "dropout": 0.0}
+    sizes |= {"n_encoder_layers": 3, "n_decoder_layers": 2}
+    vocabularies = dict.fromkeys(("src_vocab", "tgt_vocab"), tokenizer.vocab_size)
+    config = TransformerConfig(**{**sizes, **vocabularies, "share_embeddings": True, **changes})
+    return _write(place, ModelConfig("transformer", "translate", config, finished=True))
+
+
+def write_reader(place: Path, arch: str = "rnn") -> Path:
+    """A trunk with a head that tells two labels apart."""
+    tokenizer = _tokenizer(place)
+    config = TRUNKS[arch].Config(vocab_size=tokenizer.vocab_size, d_model=12, n_layers=1)
+    head = HeadConfig(name="mood", kind="text", n_outputs=2, task="classify")
+    write_labels(place, ["bad", "good"])
+    return _write(place, ModelConfig(arch, "predict", config, finished=True, heads=(head,)))
+
+
+def write_nodes(place: Path, graph: Path) -> Path:
+    """A graph of five nodes, one without edges, and a model of its labels."""
+    graph.mkdir()
+    nodes = ["node\tfeatures\tlabel\tsplit"]
+    nodes += [f"n{i}\t{i} {5 + i % 2}\t{'ab'[i % 2]}\ttrain" for i in range(5)]
+    (graph / "nodes.tsv").write_text("\n".join(nodes) + "\n")
+    (graph / "edges.tsv").write_text("node_u\tnode_v\nn0\tn1\nn1\tn2\nn3\tn0\nn2\tn0\n")
+    place.mkdir()
+    write_labels(place, ["a", "b"])
+    config = GatConfig(n_features=7, n_labels=2, multi_label=False, n_heads=3, d_head=4)
+    return _write(place, ModelConfig("gat", "nodes", config, finished=True))
+
+
+def _tokenizer(place: Path) -> Any:
+    place.mkdir(parents=True)
+    options = TokenizerOptions(vocab_size=290, lossless=True)
+    tokenizer = train_tokenizer(TEXT * 3, options, seed=1, threads=1, say=lambda text: None)
+    write_tokenizers(place, tokenizer, tokenizer)
+    return tokenizer
+
+
+def _write(place: Path, config: ModelConfig) -> Path:
+    torch.manual_seed(3)
+    model = build_model(config.arch, config.model, config.heads)
+    with torch.no_grad():
+        for weight in model.parameters():  # far from even attention
+            weight.add_(torch.randn_like(weight) * 0.3)
+    write_weights(place, dict(model.named_parameters()), {})
+    write_config(place, config)
+    return place
+
+
+def table(lines: Sequence[str]) -> dict[tuple[str, str, str], dict[tuple[int, int], float]]:
+    """The numbers of `attend`: (line, layer, head) -> (row, column) -> weight."""
+    found: dict[tuple[str, str, str], dict[tuple[int, int], float]] = {}
+    for line in lines:
+        if line:
+            number, layer, head, row, _, column, _, weight = line.split("\t")
+            own = found.setdefault((number, layer, head), {})
+            assert (int(row), int(column)) not in own
+            own[int(row), int(column)] = float(weight)
+    return found
+
+
+def tokens(lines: Sequence[str], number: str, field: int) -> list[str]:
+    """The labels of a line's rows (field 4) or columns (field 6), in order."""
+    rows = [line.split("\t") for line in lines if line]
+    named = {int(row[field - 1]): row[field] for row in rows if row[0] == number}
+    assert sorted(named) == list(range(len(named)))
+    return [named[index] for index in sorted(named)]
