@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attn_cli.config import load_json
 from attn_cli.config.stack import HeadConfig
@@ -46,6 +47,9 @@ from attn_cli.models.directory import (
 )
 
 Say = Callable[[str], None]
+_SHORTEST = 8  # the least `max_len` of a head
+_ANY_NUMBER = 1e30  # theirs do not say between which numbers their answers lie
+_THRESHOLD = ".no_answer_threshold"  # ours alone: theirs have none, which is 0
 # Our head -> where it stands in their model.
 _PLACES = {
     "mlm": "cls.predictions",
@@ -105,13 +109,18 @@ def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, He
         *foreign.needed,
         *(key for key in foreign.possible if _PLACES[key] in beginnings),
     ]
-    n_labels = len(foreign.labels)
+    n_labels = len(foreign.labels) or 1
+    longest: dict[str, Any] = {"max_len": max(_SHORTEST, foreign.model.max_positions)}
+    if task == "regress":
+        longest |= {"low": -_ANY_NUMBER, "high": _ANY_NUMBER}
     heads = {
         "mlm": HeadConfig(name="mlm", kind="mlm", n_outputs=foreign.model.vocab_size),
         "nsp": HeadConfig(name="nsp", kind="text", n_outputs=2),
-        "text": HeadConfig(name=task or "text", kind="text", n_outputs=n_labels or 1, task=task),
-        "tag": HeadConfig(name="tag", kind="tokens", n_outputs=n_labels or 1, task="tag"),
-        "qa": HeadConfig(name="qa", kind="tokens", n_outputs=2, task="qa"),
+        "text": HeadConfig(
+            name=task or "text", kind="text", n_outputs=n_labels, task=task, **longest
+        ),
+        "tag": HeadConfig(name="tag", kind="tokens", n_outputs=n_labels, task="tag", **longest),
+        "qa": HeadConfig(name="qa", kind="span", n_outputs=2, task="qa", **longest),
     }
     return {key: heads[key] for key in heads if key in there}
 
@@ -151,7 +160,8 @@ def _our_tensors(
         part.ours: part.read([theirs.pop(name) for name in part.theirs], shapes[part.ours])
         for part in there
     }
-    missing = [part.ours for part in parts if part.ours not in tensors]
+    tensors |= {name: torch.zeros(shapes[name]) for name in shapes if name.endswith(_THRESHOLD)}
+    missing = [name for name in shapes if name not in tensors]
     if missing:
         say(f"no weights for {', '.join(missing)}: the pooler starts from random values")
     generator = torch.Generator().manual_seed(1)
@@ -182,13 +192,15 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
             f"{' and '.join(PREFIX)} can be written"
         )
     name = foreign_name(config.arch, config.heads, str(folder))
+    if any(head.pool != "own" for head in config.heads):
+        raise DataError(f"{folder}: {name} pools by its own layer alone, this model otherwise")
     labels = read_labels(folder) if (folder / labels_name()).exists() else []
     task = config.heads[0].task if config.heads else ""
     if task == "regress":
         labels = ["LABEL_0"]
     values = write_foreign(name, config.model, labels, task, str(folder))
     tokenizer = load_tokenizer(str(folder))
-    tensors = _their_tensors(config, name, dict(model.named_parameters()))
+    tensors = _their_tensors(config, name, _in_own_unit(config, model))
     with replace_directory(output, folder, overwrite):
         data = safetensors.torch.save(tensors, {"format": "pt"})
         write_atomically(inside(output, WEIGHTS), data)
@@ -202,6 +214,17 @@ def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
     return {f"{name}_token_id": index for name, index in ids.items() if index >= 0}
 
 
+def _in_own_unit(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
+    """The weights; a regression's outputs, in standard deviations from the mean, as numbers."""
+    tensors = {name: weight.detach() for name, weight in model.named_parameters()}
+    for head in config.heads:
+        if head.task == "regress":
+            output = f"heads.{head.name}.output"
+            tensors[f"{output}.weight"] = tensors[f"{output}.weight"] * head.std
+            tensors[f"{output}.bias"] = tensors[f"{output}.bias"] * head.std + head.mean
+    return tensors
+
+
 def _their_tensors(config: ModelConfig, name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our weights under their names; their classes that pool nothing have no pooler."""
     places = {head.name: _place(head) for head in config.heads}
@@ -211,7 +234,7 @@ def _their_tensors(config: ModelConfig, name: str, ours: Mapping[str, Tensor]) -
     for part in parts_of(config.arch, config.model.n_layers, places):
         if part.is_pooler and not pools:
             continue
-        written = part.write(ours[part.ours].detach())
+        written = part.write(ours[part.ours])
         tensors |= {
             _their_name(part, theirs, prefix): tensor.contiguous()
             for theirs, tensor in zip(part.theirs, written, strict=True)

@@ -6,6 +6,7 @@ its name; those that concern training, generation or caching are left out.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +90,6 @@ _PROBLEMS = {
     "regress": "regression",
     "classify": "single_label_classification",
 }
-_ALWAYS: dict[str, Any] = {"attention": "scaled-dot", "positions": "learned"}
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _architecture(values: Mapping[str, Any], where: str) -> str:
     if not isinstance(name, str):
         raise DataError(
             f"{where}: neither 'architectures' nor a 'model_type' of {', '.join(_MODEL_TYPES)}; "
-            "this is no Hugging Face BERT or GPT-2 directory"
+            "this is no Hugging Face BERT or GPT-2 directory (--to huggingface writes one)"
         )
     if name not in ARCHITECTURES:
         raise DataError(
@@ -225,6 +225,14 @@ def foreign_name(arch: str, heads: Sequence[HeadConfig], where: str) -> str:
     )
 
 
+def _fixed_parts(arch: str) -> dict[str, Any]:
+    """What our stack must be for their class: all parts that it does not leave open."""
+    parts = {field.name: field.default for field in dataclasses.fields(StackConfig)}
+    for key in (*_FIELDS[arch], "d_ff", "activation"):
+        parts.pop(key, None)
+    return {**parts, **_SHAPE[arch]}
+
+
 def write_foreign(
     name: str, model: StackConfig, labels: Sequence[str], task: str, where: str
 ) -> dict[str, Any]:
@@ -241,7 +249,7 @@ def write_foreign(
         DataError: the stack has a part that their class lacks.
     """
     arch = ARCHITECTURES[name][0]
-    for key, wanted in {**_SHAPE[arch], **_ALWAYS}.items():
+    for key, wanted in _fixed_parts(arch).items():
         if getattr(model, key) != wanted:
             raise DataError(
                 f"{where}: {name} has {key} {wanted!r} alone, this model "

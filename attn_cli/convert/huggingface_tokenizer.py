@@ -48,7 +48,7 @@ def read_tokenizer(folder: Path, arch: str, say: Callable[[str], None]) -> Token
     """
     settings = load_json(inside(folder, SETTINGS)) if (folder / SETTINGS).exists() else {}
     if (folder / JSON).exists():
-        return _from_json(inside(folder, JSON), settings)
+        return _from_json(inside(folder, JSON), arch, settings)
     if arch == "bert" and (folder / VOCABULARY).exists():
         return _from_vocabulary(inside(folder, VOCABULARY), settings, say)
     if (folder / _BYTE_VOCABULARY).exists() and (folder / _MERGES).exists():
@@ -63,9 +63,12 @@ def _flag(settings: Mapping[str, Any], key: str, default: bool | None) -> bool |
     return value
 
 
-def _from_json(file: Path, settings: Mapping[str, Any]) -> Tokenizer:
+def _from_json(file: Path, arch: str, settings: Mapping[str, Any]) -> Tokenizer:
     raw = _bytes(file)
     values = _object(raw, file)
+    if arch == "gpt":
+        values["padding"] = values.get("padding") or _end_as_padding(JsonTokenizer(raw, str(file)))
+        return JsonTokenizer(json.dumps(values, ensure_ascii=False).encode("utf-8"), str(file))
     normalizer = values.get("normalizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         asked = {
@@ -107,9 +110,9 @@ def _from_merges(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
     merges = _bytes(inside(folder, _MERGES)).decode("utf-8", "replace").split("\n")
     spaced = bool(_flag(settings, "add_prefix_space", False))
     shape = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
-    special = {"content": _END_OF_TEXT, "id": vocabulary.get(_END_OF_TEXT), "special": True}
+    special: dict[str, Any] = {"content": _END_OF_TEXT, "id": vocabulary.get(_END_OF_TEXT), "special": True}
     special |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    values = {
+    values: dict[str, Any] = {
         "version": "1.0",
         "added_tokens": [special] if _END_OF_TEXT in vocabulary else [],
         "pre_tokenizer": {**shape, "add_prefix_space": spaced},
@@ -122,7 +125,18 @@ def _from_merges(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
             ],
         },
     }
+    bare = JsonTokenizer(json.dumps(values, ensure_ascii=False).encode("utf-8"), str(file))
+    values["padding"] = _end_as_padding(bare)
     return JsonTokenizer(json.dumps(values, ensure_ascii=False).encode("utf-8"), str(file))
+
+
+def _end_as_padding(tokenizer: Tokenizer) -> dict[str, Any] | None:
+    """GPT-2 has one special token alone: padding, behind the end of a text, is that one too."""
+    if tokenizer.pad_id >= 0 or tokenizer.eos_id < 0:
+        return None
+    shape = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None}
+    (piece,) = tokenizer.pieces([tokenizer.eos_id])
+    return {**shape, "pad_id": tokenizer.eos_id, "pad_type_id": 0, "pad_token": piece}
 
 
 def _bytes(file: Path) -> bytes:

@@ -22,6 +22,7 @@ class _HuggingFaceTokenizer(Tokenizer):
     ) -> None:
         self._raw = raw
         self._tokenizer = tokenizer
+        padding = tokenizer.padding or {}
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
@@ -32,6 +33,8 @@ class _HuggingFaceTokenizer(Tokenizer):
         for special, spellings in specials.items():
             known = [vocabulary[spelling] for spelling in spellings if spelling in vocabulary]
             setattr(self, special, known[0] if known else -1)
+        if self.pad_id < 0 and 0 <= padding.get("pad_id", -1) < self.vocab_size:
+            self.pad_id = padding["pad_id"]  # a file may name another special token for it
         self._skipped = {getattr(self, special) for special in specials if special != "unk_id"}
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from torch.nn import functional as F
 
 from attn_cli.data.labels import read_labels
 from attn_cli.data.tokenizer import load_tokenizer
-from attn_cli.models.directory import load_model
+from attn_cli.models.directory import load_model, write_config, write_weights
+from attn_cli.text import one_field
 
 TOLERANCE = 1e-5
 CPU = torch.device("cpu")
@@ -154,6 +156,53 @@ def test_labels_and_kinds_of_classifiers_come_along(tmp_path):
     assert config.heads[0].task == "multilabel"
 
 
+def test_commands_read_what_was_converted(tmp_path):
+    """A label, a number, a filled model's continuation: as transformers answers."""
+    lines = ["the cat sat on the mat", "he ran", "a dog of the dog ?"]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    names = {0: "bad", 1: "good", 2: "so so"}
+    theirs = save_bert(tmp_path / "a" / "hf", "BertForSequenceClassification", id2label=names)
+    converted(tmp_path / "a" / "hf")
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(tmp_path / "a" / "hf")
+    with torch.no_grad():
+        logits = theirs(**tokenizer(lines, padding=True, return_tensors="pt")).logits
+    decoded = inside("decode", "-m", tmp_path / "a" / "ours", "--threads", 1, stdin=text)
+    assert decoded.lines == [names[index] for index in logits.argmax(-1).tolist()]
+    model = save_gpt(tmp_path / "b" / "hf")
+    _, ours = converted(tmp_path / "b" / "hf")
+    tokenizer = load_tokenizer(str(tmp_path / "b" / "ours"))
+    options = ("--greedy", "--max-len", 5, "--threads", 1)
+    decoded = inside("decode", "-m", tmp_path / "b" / "ours", *options, stdin=text)
+    for line, found in zip(lines, decoded.lines, strict=True):
+        prompt = torch.tensor([[tokenizer.bos_id, *tokenizer.encode([line])[0]]])
+        with torch.no_grad():
+            ids = model.generate(
+                prompt, max_new_tokens=5, do_sample=False, pad_token_id=tokenizer.eos_id
+            )
+        assert found == one_field(tokenizer.decode([ids[0].tolist()])[0])
+
+
+def test_a_number_comes_back_in_its_own_unit(tmp_path):
+    """A regression of ours answers in standard deviations from a mean; theirs in numbers."""
+    theirs = save_bert(tmp_path / "hf", "BertForSequenceClassification", num_labels=1)
+    config, ours = converted(tmp_path / "hf")
+    lines = b"the cat\tthe mat\nhe\ta dog\n"
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(tmp_path / "hf")
+    pairs = tokenizer(["the cat", "he"], ["the mat", "a dog"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = theirs(**pairs).logits[:, 0]
+    found = inside("decode", "-m", tmp_path / "ours", "--threads", 1, stdin=lines)
+    numbers = torch.tensor([float(line.split("\t")[0]) for line in found.lines])
+    close(numbers, expected)
+    head = dataclasses.replace(config.heads[0], mean=3.0, std=0.5, low=-9.0, high=9.0)
+    write_config(tmp_path / "ours", dataclasses.replace(config, heads=(head,)))
+    inside("convert", tmp_path / "ours", "--to", "huggingface", "-o", tmp_path / "back")
+    name = transformers.BertForSequenceClassification
+    with torch.no_grad():
+        again = name.from_pretrained(tmp_path / "back").eval()(**pairs).logits[:, 0]
+    close(again, 3.0 + 0.5 * expected)
+
+
 def test_one_output_is_a_number_without_a_label(tmp_path):
     save_bert(tmp_path / "hf", "BertForSequenceClassification", num_labels=1)
     config, _ = converted(tmp_path / "hf")
@@ -225,11 +274,9 @@ def test_heads_beyond_the_named_class_come_along(tmp_path):
 
 def test_a_model_of_our_own_is_written_for_transformers(tmp_path):
     """A vocab.txt of attn's own, and segments and poolers that training has changed."""
-    save_bert(tmp_path / "hf", do_lower_case=True)
+    save_bert(tmp_path / "hf")
     _, ours = converted(tmp_path / "hf")
     shake(ours)
-    from attn_cli.models.directory import write_weights
-
     write_weights(tmp_path / "ours", dict(ours.named_parameters()), {})
     (tmp_path / "ours" / "tokenizer.json").unlink()
     vocabulary = (tmp_path / "hf" / "vocab.txt").read_text()

@@ -64,7 +64,7 @@ def refused(folder: Path, *options: object, status: int = 3) -> str:
         ({"hidden_size": 48}, "'embeddings.word_embeddings.weight' has shape"),
         ({"num_attention_heads": 5}, "not a multiple"),
         ({"num_hidden_layers": 10**9}, "n_layers"),
-        ({"num_hidden_layers": 200}, "39 tensors can't be the 200 layers"),
+        ({"num_hidden_layers": 200}, "41 tensors can't be the 200 layers"),
         ({"num_hidden_layers": 3}, "'encoder.layer.2.attention.self.query.weight' is missing"),
         ({"num_hidden_layers": 1}, "unexpected tensor 'encoder.layer.1"),
         ({"vocab_size": 0}, "vocab_size: 0 is below 1"),
