@@ -110,7 +110,11 @@ def _from_merges(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
     merges = _bytes(inside(folder, _MERGES)).decode("utf-8", "replace").split("\n")
     spaced = bool(_flag(settings, "add_prefix_space", False))
     shape = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
-    special: dict[str, Any] = {"content": _END_OF_TEXT, "id": vocabulary.get(_END_OF_TEXT), "special": True}
+    special: dict[str, Any] = {
+        "content": _END_OF_TEXT,
+        "id": vocabulary.get(_END_OF_TEXT),
+        "special": True,
+    }
     special |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     values: dict[str, Any] = {
         "version": "1.0",
