@@ -119,6 +119,7 @@ def test_two_processes_train_as_one(tmp_path, corpus, objective):
 
 def test_it_learns_what_follows_and_what_is_hidden(tmp_path, corpus):
     recipe = ("--n-layers", 2, "--d-model", 48, "--batch-tokens", 600, "--lr", 0.006)
+    recipe = (*recipe, "--matrix-lr", 0.015, "--positions", "learned")
     limits = ("--max-steps", 330, "--validate-every", 330, "--ema", 0.95, *recipe)
     run = attn("pretrain", "-o", tmp_path / "m", *SMALL, *limits, stdin=corpus.read_bytes())
     assert run.lines == [str(tmp_path / "m")]
