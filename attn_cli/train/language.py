@@ -27,8 +27,9 @@ class LanguageObjective(nn.Module):
         inputs = batch.ids[:, :-1]
         hidden = trunk(inputs, torch.ones_like(inputs, dtype=torch.bool))
         gold = batch.ids[:, 1:]
+        weight, bias = trunk.output_layer
         return linear_cross_entropy(
-            hidden[batch.mask], *trunk.output_layer, gold[batch.mask], self.label_smoothing
+            hidden[batch.mask], weight, bias, gold[batch.mask], self.label_smoothing
         )
 
     @torch.inference_mode()

@@ -58,7 +58,8 @@ def new_figure(width: float, height: float, *, layout: str | None = None) -> Any
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("a picture needs: pip install 'attn-cli[plot]'") from error
-    return Figure(figsize=(width, height), layout=layout)
+    engine: Any = layout  # matplotlib's own names, which its stubs list one by one
+    return Figure(figsize=(width, height), layout=engine)
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def drawing(say: Callable[[str], None] | None = None) -> Iterator[None]:
     from matplotlib import font_manager
 
     there = {font.name for font in font_manager.fontManager.ttflist}
-    settings = {
+    settings: Any = {
         # With fixed names inside, the same model gives the same bytes.
         "svg.hashsalt": "attn",
         "text.parse_math": False,

@@ -108,7 +108,7 @@ def _draw_lines(
     drawn = np.sort(np.argsort(-weights, kind="stable")[:_EDGES_DRAWN])
     largest = weights.max(initial=0.0) or 1.0
     widths = _WIDTH * weights[drawn] / largest
-    lines = LineCollection(places[pairs[drawn]], linewidths=widths, colors="0.4", alpha=0.5)
+    lines = LineCollection(list(places[pairs[drawn]]), linewidths=widths, colors="0.4", alpha=0.5)
     axes.add_collection(lines)
 
 
