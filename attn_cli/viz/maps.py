@@ -36,7 +36,7 @@ SOURCES = {
     "translate": "pairs:PairSource",
     "continue": "texts:TrunkSource",
     "fill": "texts:TrunkSource",
-    "predict": "texts:TaskSource",
+    "predict": "texts:open_texts",
     "nodes": "nodes:NodeSource",
 }
 

@@ -17,12 +17,11 @@ from torch import Tensor
 from attn_cli.data.framing import FRAMINGS, Framed, windows_of
 from attn_cli.data.parallel import pad
 from attn_cli.data.squad import Question
-from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.data.tokenizer_files import read_tokenizers
+from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
 from attn_cli.decode.predictor import load_predictor
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
-from attn_cli.models.directory import load_model
+from attn_cli.models.directory import load_model, read_config
 from attn_cli.text import SENTENCE_MARK
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
@@ -36,6 +35,13 @@ EXAMPLES: dict[str, Callable[[list[str]], list[str]]] = {
     "blocks": lambda fields: [json.dumps([fields[0].split()])],
     "squad": lambda fields: [Question("", fields[0], fields[1]).to_row()],
 }
+
+
+def open_texts(job: AttendJob) -> RowSource:
+    """The source of a model that answers; a converted one may have no head for any task."""
+    heads = read_config(Path(job.model)).heads
+    answers = job.options.task is not None or any(head.task for head in heads)
+    return TaskSource(job) if answers else TrunkSource(job)
 
 
 class RowSource(LineSource):
@@ -120,7 +126,7 @@ class TrunkSource(RowSource):
     def __init__(self, job: AttendJob) -> None:
         device = set_up(job.runtime)
         _, model = load_model(Path(job.model), device)
-        tokenizer, _ = read_tokenizers(Path(job.model))
+        tokenizer = load_tokenizer(job.model)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise DataError(
                 f"{job.model}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
