@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.metrics.base import Segment
 from attn_cli.tasks.base import Answer, FramedExample, TaskSetting, TextBatch
-from attn_cli.tasks.classify import TextTask, averaged, thinned
+from attn_cli.tasks.classify import TextTask, averaged
 
 
 class Choice(TextTask):
@@ -85,7 +85,7 @@ class Choice(TextTask):
         for fields, texts in zip(examples, questions, strict=True):
             context, *choices = [next(encoded) for _ in texts]
             groups = [self.rows([context, choice]) for choice in choices]
-            groups = [thinned(rows) for rows in groups] if targets else groups
+            groups = [self.thinned(rows) for rows in groups] if targets else groups
             places = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
             gold = np.stack((np.full(len(places), int(fields[-1])), places), 1) if targets else None
             rows = tuple(row for group in groups for row in group)

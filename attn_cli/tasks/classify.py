@@ -29,6 +29,7 @@ class TextTask(Task):
 
     head: ClassVar[str] = "text"
     reads_documents: ClassVar[bool] = True
+    _told = False  # whether it was said that long texts are learnt from in part
 
     def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
         """See `Task.frame`."""
@@ -38,7 +39,7 @@ class TextTask(Task):
             if targets:
                 most = _MOST_TOKENS // max(len(row.ids) for row in rows)
                 by_sentence = self.setting.framing.by_sentence
-                rows = thinned(rows, max(1, most) if by_sentence else MOST_WINDOWS)
+                rows = self.thinned(rows, max(1, most) if by_sentence else MOST_WINDOWS)
             gold = np.stack([self.target(fields)] * len(rows)) if targets else None
             framed.append(FramedExample(tuple(rows), gold))
         return framed
@@ -46,6 +47,22 @@ class TextTask(Task):
     def target(self, fields: list[str]) -> NDArray[Any]:
         """What the outputs are to be for a line: a number, or a vector."""
         raise NotImplementedError
+
+    def thinned(self, rows: list[Framed], most: int = MOST_WINDOWS) -> list[Framed]:
+        """At most so many of an example's rows, evenly spread, its ends among them; said once.
+
+        An update must fit into memory with all rows of an example, however long its texts are.
+        """
+        if len(rows) <= most:
+            return rows
+        if self.setting.say and not self._told:
+            self._told = True
+            self.setting.say(
+                f"a text of {len(rows):,} windows is learnt from {most:,} of them, evenly spread, "
+                "and so are others; answers are made of all windows (--max-len makes them wider)"
+            )
+        chosen = np.linspace(0, len(rows) - 1, most).round().astype(int)
+        return [rows[i] for i in chosen]
 
     def _framed(self, examples: Sequence[list[str]]) -> Iterator[list[Framed]]:
         """The rows of each example."""
@@ -98,17 +115,6 @@ class TextTask(Task):
     def example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sum of the losses. Shape: (n, C), (n, ...) -> ()."""
         raise NotImplementedError
-
-
-def thinned(rows: list[Framed], most: int = MOST_WINDOWS) -> list[Framed]:
-    """At most so many of an example's rows, evenly spread, its ends among them.
-
-    An update must fit into memory with all rows of an example, however long its texts are.
-    """
-    if len(rows) <= most:
-        return rows
-    chosen = np.linspace(0, len(rows) - 1, most).round().astype(int)
-    return [rows[i] for i in chosen]
 
 
 def averaged(logits: Tensor, owner: Tensor) -> Tensor:

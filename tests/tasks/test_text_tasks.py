@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -90,8 +91,11 @@ def test_marks_that_leave_no_room_are_refused():
 
 def test_what_is_learnt_from_a_very_long_text_fits_into_memory():
     answerer = predictor("classify", labels=["a", "b"], max_len=8)
-    (framed,) = answerer.task.frame([[text(2000, 2), "a"]], targets=True)
+    told: list[str] = []
+    answerer.task.setting = dataclasses.replace(answerer.task.setting, say=told.append)
+    framed, _ = answerer.task.frame([[text(2000, 2), "a"]] * 2, targets=True)
     assert len(framed.rows) == MOST_WINDOWS
+    assert [f"learnt from {MOST_WINDOWS} of them" in line for line in told] == [True]
     (whole,) = answerer.task.frame([[text(2000, 2), "a"]], targets=False)
     assert len(whole.rows) > 600
     assert (framed.rows[0], framed.rows[-1]) == (whole.rows[0], whole.rows[-1])
