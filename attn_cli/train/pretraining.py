@@ -157,7 +157,11 @@ class PretrainRecipe:
             longest = max(longest, len(lines))
 
         corpus = build_corpus(
-            CorpusFiles(paths, blocks=self._objective.blocks), work, name, bad, check
+            CorpusFiles(paths, blocks=self._objective.blocks(self._options.objective.max_len)),
+            work,
+            name,
+            bad,
+            check,
         )
         where = ", ".join("standard input" if path == "-" else path for path in paths)
         if not len(corpus):

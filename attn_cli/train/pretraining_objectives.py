@@ -106,7 +106,7 @@ class Objective:
         config: makes the trunk's configuration.
         idle: beginnings of names of parameters that it does not train.
         pairs: whether it needs two documents, one of them with two sentences.
-        blocks: what a row of its corpus is.
+        blocks: what a row of its corpus is, given the tokens of an input.
         lossless: whether its tokens must give every character back.
     """
 
@@ -120,7 +120,7 @@ class Objective:
     config: ConfigMaker
     idle: tuple[str, ...] = ()
     pairs: bool = False
-    blocks: Blocks = Blocks(split=True)
+    blocks: Callable[[int], Blocks] = lambda max_len: Blocks(split=True)  # noqa: E731
     lossless: bool = False
 
 
@@ -143,6 +143,11 @@ def _masked_reader(
 ) -> MaskedReader:
     lengths = options.objective.max_len, options.training.batch_tokens
     return MaskedReader(corpus, rows, tokenizer, options.masking, *lengths, pairs, seed)
+
+
+def _running_text(max_len: int) -> Blocks:
+    """Rows of about eight windows: the last one of a row is shorter than the others."""
+    return Blocks(limit=32 * max_len, split=True, across=True)
 
 
 def _language_reader(
@@ -199,7 +204,7 @@ OBJECTIVES: dict[str, Objective] = {
         tokenizer_type="bpe",
         specials=("pad_id", "bos_id", "eos_id"),
         config=partial(stack_config, usual=_GPT),
-        blocks=Blocks(limit=1 << 14, split=True, across=True),
+        blocks=_running_text,
         lossless=True,
     ),
     # The mix and the pooling are the task's to learn.

@@ -16,8 +16,14 @@ SHORT = (
     "--max-steps 4 --d-model 16 --d-ff 16 --n-heads 2 --n-encoder-layers 1 --n-decoder-layers 1 "
     "--metric loss"
 )
+STEPS = "--max-steps 4 --threads 1"
+STACK = "--d-model 16 --n-heads 2 --n-layers 1"
 LIMITED_ATTN = f"""#!/bin/sh
-case $1 in train-mt) exec "{sys.executable}" -m attn_cli "$@" {SHORT} ;; esac
+case $1 in
+  train-mt) exec "{sys.executable}" -m attn_cli "$@" {SHORT} ;;
+  pretrain) exec "{sys.executable}" -m attn_cli "$@" {STEPS} {STACK} ;;
+  finetune) exec "{sys.executable}" -m attn_cli "$@" {STEPS} ;;
+esac
 exec "{sys.executable}" -m attn_cli "$@"
 """
 LIMITED_TORCHRUN = f"""#!/bin/sh
@@ -52,6 +58,11 @@ def folder(tmp_path_factory) -> Path:
     (place / "dev.tsv").write_bytes((place / "test.tsv").read_bytes())
     write_columns(place, "train")
     write_columns(place, "test")
+    sentences = open_lines(place / "train.en")
+    documents = ["\n".join(sentences[i : i + 5]) for i in range(0, len(sentences), 5)]
+    (place / "text.txt").write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+    labelled = [f"{line}\t{'long' if len(line) > 40 else 'short'}\n" for line in sentences]
+    (place / "labels.tsv").write_text("".join(labelled), encoding="utf-8")
     (place / "new.txt").write_text("The cat sleeps.\n\nShe sings.\n", encoding="utf-8")
     programs = place / "bin"
     programs.mkdir()
