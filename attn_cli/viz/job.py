@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from attn_cli.config import nearest, shown
 from attn_cli.config.attending import AttendOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import AttnError, DataError, UsageError
 from attn_cli.models.directory import read_config
 from attn_cli.text import BadLines
 from attn_cli.viz.choice import Choice
@@ -73,6 +73,7 @@ def attend(job: AttendJob, path: str) -> Iterator[list[str]]:
         DataError: the model directory is missing or damaged, or models of its task have no
             attention to draw.
         UsageError: what the model does not have, or an unknown kind of file.
+        AttnError: a file can't be written.
     """
     made = _made(job)
     source = open_source(job)
@@ -110,7 +111,7 @@ def open_source(job: AttendJob) -> MapSource:
 
 
 def _made(job: AttendJob) -> str:
-    """A key of `SINKS`."""
+    """A key of `SINKS`; that a file can be written is asked before anything is computed."""
     options = job.options
     if options.output is None:
         return options.format if options.format != "auto" else _shown_as(job.on_terminal)
@@ -118,6 +119,9 @@ def _made(job: AttendJob) -> str:
     endings = [key for key in SINKS if key.startswith(".")]
     if ending not in endings:
         raise UsageError(f"-o {options.output}: a name that ends in {', '.join(endings)} is needed")
+    folder = Path(options.output).parent
+    if not folder.is_dir():
+        raise AttnError(f"{folder}: no such directory; make it first")
     return ending
 
 

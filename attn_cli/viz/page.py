@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from attn_cli.errors import AttnError
 from attn_cli.files import write_atomically
 from attn_cli.text import plural
 from attn_cli.viz.choice import Choice
@@ -36,8 +35,6 @@ class PageSink:
         self._job = job
         self._choice = choice
         self._path = Path(str(job.options.output))
-        if not self._path.parent.is_dir():
-            raise AttnError(f"{self._path.parent}: no such directory; make it first")
         self._room = ROOM
         self._lines: list[dict[str, Any]] = []
         self._answers: list[str] = []

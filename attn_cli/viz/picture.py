@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attn_cli.errors import AttnError
 from attn_cli.files import write_atomically
 from attn_cli.viz.choice import Choice
 from attn_cli.viz.figures import drawing, new_figure, saved
@@ -23,7 +22,7 @@ _CELL = 0.22  # inches, room for a letter
 _LETTER = 0.08  # of a label, likewise
 _TITLE = 0.35
 _GAP = 0.2  # around a panel
-_LARGEST = 100.0  # inches of a figure's side; larger ones are scaled down
+_LARGEST = 60.0  # inches of a figure's side (9,000 dots); larger ones are scaled down
 _LONGEST = 24  # characters of a label
 _MOST_PANELS = 256  # of a line
 
@@ -88,11 +87,6 @@ class PictureSink:
         self._told = False
         self._path = Path(str(job.options.output))
         self._kind = self._path.suffix.lower()[1:]
-        self._folder_there()
-
-    def _folder_there(self) -> None:
-        if not self._path.parent.is_dir():
-            raise AttnError(f"{self._path.parent}: no such directory; make it first")
 
     def _say_once(self, text: str) -> None:
         if not self._told:

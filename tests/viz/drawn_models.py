@@ -11,30 +11,30 @@ import torch
 from attn_cli.config.graph import GatConfig
 from attn_cli.config.stack import HeadConfig
 from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.config.transformer import TransformerConfig
 from attn_cli.data.labels import write_labels
 from attn_cli.data.tokenizer_files import write_tokenizers
 from attn_cli.data.tokenizer_training import train_tokenizer
-from attn_cli.models import TRUNKS, build_model
+from attn_cli.models import MODELS, TRUNKS, build_model
 from attn_cli.models.directory import ModelConfig, write_config, write_weights
 
 TEXT = ["the cat sat on the mat", "a dog ran to the cat", "שלום עולם", "кот и пёс"]
 
 
-def write_translator(place: Path, **changes: Any) -> Path:
-    """A transformer of two layers and two heads whose tokenizer writes any character in bytes."""
+def write_translator(place: Path, arch: str = "transformer", **changes: Any) -> Path:
+    """A translator of a few layers whose tokenizer writes any character in bytes."""
     tokenizer = _tokenizer(place)
-    sizes = {"d_model": 16, "d_ff": 32, "n_heads": 2, "dropout": 0.0}
-    sizes |= {"n_encoder_layers": 3, "n_decoder_layers": 2}
+    sizes = {"d_model": 16, "n_encoder_layers": 3, "n_decoder_layers": 2, "dropout": 0.0}
+    if arch == "transformer":
+        sizes |= {"d_ff": 32, "n_heads": 2}
     vocabularies = dict.fromkeys(("src_vocab", "tgt_vocab"), tokenizer.vocab_size)
-    config = TransformerConfig(**{**sizes, **vocabularies, "share_embeddings": True, **changes})
-    return _write(place, ModelConfig("transformer", "translate", config, finished=True))
+    config = MODELS[arch].Config(**sizes, **vocabularies, share_embeddings=True, **changes)
+    return _write(place, ModelConfig(arch, "translate", config, finished=True))
 
 
-def write_reader(place: Path, arch: str = "rnn") -> Path:
+def write_reader(place: Path, arch: str, **sizes: int) -> Path:
     """A trunk with a head that tells two labels apart."""
     tokenizer = _tokenizer(place)
-    config = TRUNKS[arch].Config(vocab_size=tokenizer.vocab_size, d_model=12, n_layers=1)
+    config = TRUNKS[arch].Config(vocab_size=tokenizer.vocab_size, d_model=12, **sizes)
     head = HeadConfig(name="mood", kind="text", n_outputs=2, task="classify")
     write_labels(place, ["bad", "good"])
     return _write(place, ModelConfig(arch, "predict", config, finished=True, heads=(head,)))

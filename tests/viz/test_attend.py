@@ -180,8 +180,54 @@ def test_an_ensemble_has_no_attention_of_its_own(translator):
     assert run.status == 2 and "one model" in run.said
 
 
+@pytest.mark.parametrize(("arch", "n_layers"), [("recurrent", 1), ("convolutional", 2)])
+def test_every_translator_is_drawn(tmp_path, arch, n_layers):
+    model = write_translator(tmp_path / "model", arch)
+    found = table(attend(model, PAIR, "--pairs", "--layer", "all", "--head", "all").lines)
+    wanted = explicit(model, *PAIR.split("\t"))["cross"]
+    assert set(found) == {("1", str(layer + 1), "1") for layer in range(n_layers)}
+    for layer, weights in enumerate(wanted):
+        own = matrix(found["1", str(layer + 1), "1"])
+        np.testing.assert_allclose(own, weights[0], atol=1e-6)
+        np.testing.assert_allclose(own.sum(1), 1, atol=1e-4)
+    assert attend(model, "the cat", "--beam", 1).lines
+
+
+def test_a_translator_without_attention_is_refused(tmp_path):
+    model = write_translator(tmp_path / "model", "recurrent", attention="none")
+    assert "no attention to draw" in attend(model, "the cat", status=3).said
+
+
+def test_a_document_has_weights_of_its_words_and_of_its_sentences(tmp_path):
+    model = write_reader(tmp_path / "model", "han", d_embedding=8)
+    document = "The cat sat. A dog ran to the cat! On."
+    words = attend(model, document, "--kind", "word")
+    labels = tokens(words.lines, "1", 6)
+    tokenizer = load_tokenizer(str(model))
+    cut = ["The cat sat.", "A dog ran to the cat!", "On."]
+    assert labels == [piece for ids in tokenizer.encode(cut) for piece in tokenizer.pieces(ids)]
+    assert set(tokens(words.lines, "1", 4)) == {"text"}
+    sums: dict[int, float] = {}
+    for (row, _), weight in table(words.lines)["1", "1", "mean"].items():
+        sums[row] = sums.get(row, 0.0) + weight
+    assert list(sums.values()) == pytest.approx([1, 1, 1], abs=1e-4)
+    sentences = attend(model, document, "--kind", "sentence").lines
+    assert tokens(sentences, "1", 6) == cut
+    ((_, weights),) = table(sentences).items()
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-4)
+    trunk = load_model(model, CPU)[1].trunk
+    vectors = []
+    with torch.no_grad():
+        for ids in tokenizer.encode(cut):  # a sentence alone, without padding
+            hidden = trunk(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
+            vectors.append(trunk.pool(hidden, torch.ones(1, len(ids), dtype=torch.bool)))
+        hidden = trunk.sentences(torch.stack(vectors, 1), torch.ones(1, 3, dtype=torch.bool))[0]
+        scores = torch.tanh(trunk.sentence_pool.project(hidden)) @ trunk.sentence_pool.query
+    np.testing.assert_allclose([*weights.values()], scores.softmax(-1)[0].numpy(), atol=1e-5)
+
+
 def test_a_recurrent_classifier_shows_the_words_of_its_text_vector(tmp_path):
-    model = write_reader(tmp_path / "rnn")
+    model = write_reader(tmp_path / "model", "rnn", n_layers=1)
     run = attend(model, "the cat ran", "--kind", "word")
     own = matrix(table(run.lines)["1", "1", "mean"])
     trunk = load_model(model, CPU)[1].trunk
