@@ -168,7 +168,9 @@ def _compare(
             raise DataError(f"{path}: tensor {name!r} has type {header[name]['dtype']}")
     for name in header:
         if name not in expected:
-            raise DataError(f"{path}: unexpected tensor {name[:80]!r}")
+            raise DataError(
+                f"{path}: unexpected tensor {name[:80]!r}: config.json asks for no such weight"
+            )
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

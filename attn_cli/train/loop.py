@@ -232,8 +232,9 @@ class Trainer:
 
     def _zero_grad(self) -> None:
         """Forgets the gradients of all that is trained."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for module in (self.task.model, self.task.partner):
+            if module is not None:
+                module.zero_grad(set_to_none=True)
 
     def _skip(self, loss: float, norm: float) -> None:
         """Leaves an update out whose loss or gradient is not finite."""

@@ -7,6 +7,7 @@ life in JSON: its arguments and how it shall end; each line of standard output s
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -17,7 +18,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,18 +142,28 @@ def _fill_the_disk() -> None:
 def _cut_short(files: Any, at: int, act: Any) -> None:
     """Half of the `at`-th file is written; then it happens."""
     left = [at]
-    original = files._write_through
+    original = files.replacing
 
-    def half(path: Path, data: bytes) -> None:
+    @contextlib.contextmanager
+    def half(path: Path) -> Iterator[Any]:
         left[0] -= 1
-        if left[0]:
-            original(path, data)
-            return
-        with path.open("wb") as file:
-            file.write(data[: len(data) // 2])
-        act()
+        with original(path) as file:
+            yield file if left[0] else _Half(file, act)
 
-    files._write_through = half
+    files.replacing = half
+
+
+class _Half:
+    """A file that takes half of what is written, and then the end comes."""
+
+    def __init__(self, file: Any, act: Any) -> None:
+        self._file = file
+        self._act = act
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data[: len(data) // 2])
+        self._file.flush()
+        self._act()
 
 
 def _live(plan: dict[str, Any]) -> None:
