@@ -13,7 +13,6 @@ from attn_cli.config.seq2seq import (
     ArchOptions,
     LearningOptions,
     Seq2SeqVariantOptions,
-    training_options,
 )
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
@@ -34,7 +33,6 @@ from attn_cli.config.translation import CorpusOptions, LossOptions
     StreamOptions,
     RuntimeOptions,
     SpeechOptions,
-    instead=training_options,
 )
 def train_mt_command(
     corpus: Annotated[

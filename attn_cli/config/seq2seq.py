@@ -14,7 +14,6 @@ from typing import Any
 from attn_cli.config import field_types, option
 from attn_cli.config.convolutional import ConvolutionalOptions
 from attn_cli.config.recurrent import RecurrentOptions
-from attn_cli.config.training import RecurrentTrainingOptions, TrainingOptions
 from attn_cli.config.transformer import VariantOptions
 
 VARIANTS: dict[str, type] = {
@@ -29,16 +28,6 @@ class ArchOptions:
     """Which kind of model."""
 
     arch: str = option("transformer", "Architecture.", choices=tuple(VARIANTS))
-
-
-# Architecture -> training options with defaults that suit it, where the usual ones do not.
-TRAINING: dict[str, type[TrainingOptions]] = {"rnn": RecurrentTrainingOptions}
-
-
-def training_options(given: Mapping[str, Any]) -> Mapping[type, type]:
-    """What stands in for `TrainingOptions`, by the architecture among the given options."""
-    found = TRAINING.get(str(given.get("arch")))
-    return {TrainingOptions: found} if found else {}
 
 
 def _merged(variants: Mapping[str, type]) -> type:

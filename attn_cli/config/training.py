@@ -92,13 +92,6 @@ def again(name: str, default: Any, **changes: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentTrainingOptions(TrainingOptions):
-    """How a recurrent sequence-to-sequence model is trained."""
-
-    batch_tokens: int = again("batch_tokens", 2048)
-
-
-@dataclass(frozen=True, kw_only=True)
 class PretrainTrainingOptions(TrainingOptions):
     """How an encoder or a language model is pre-trained."""
 
