@@ -103,15 +103,24 @@ def undisturbed(lives: Lives, place: Path, command: tuple[object, ...]) -> Train
     return Training(command, (output / "model.safetensors").read_bytes(), losses(output))
 
 
-def commands(model: Path) -> dict[str, tuple[object, ...]]:
-    """Every streaming command."""
+Command = tuple[object, ...]
+Commands = dict[str, Command]
+
+
+def commands(translator: Path, classifier: Path) -> Commands:
+    """Every streaming command, each with a model of its kind."""
     return {
-        "tokenize encode": ("tokenize", "encode", "-t", model),
-        "tokenize decode": ("tokenize", "decode", "-t", model, "--as", "pieces"),
-        "decode": ("decode", "-m", model, "--greedy", "--max-len", 3, "--threads", 1),
+        "tokenize encode": ("tokenize", "encode", "-t", translator),
+        "tokenize decode": ("tokenize", "decode", "-t", translator, "--as", "pieces"),
+        "decode": ("decode", "-m", translator, "--greedy", "--max-len", 3, "--threads", 1),
+        "decode to labels": ("decode", "-m", classifier, "--threads", 1),
         "score": ("score", "--chrf", "--per-line"),
-        "score --log-prob": ("score", "--log-prob", "-m", model, "--threads", 1),
+        "score --log-prob": ("score", "--log-prob", "-m", translator, "--threads", 1),
+        "embed": ("embed", "-m", classifier, "--threads", 1),
+        "attend": ("attend", "-m", translator, "--beam", 1, "--threads", 1, "--format", "tsv"),
     }
 
 
-NAMES = list(commands(Path()))
+NAMES = list(commands(Path(), Path()))
+LINE_BY_LINE = [name for name in NAMES if name != "attend"]
+"""Those that answer a line with a line."""

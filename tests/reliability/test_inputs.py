@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lived import NAMES, Life, Lives, commands
+from lived import LINE_BY_LINE, Command, Commands, Life, Lives
 from program import COMMAND, ENVIRONMENT, TINY, inside, peak_mebibytes, write_reversal
 
 MEBIBYTES = 1024
+PART_BY_PART = ("decode", "decode to labels", "embed")  # they read all of it: 8 MiB take a day
 CONTENTS = {
     "NULs": b"ba\0ke\t\0\n\0\n\0\0 li\tmo\n",
     "right-to-left marks": "\u202eba ke\u202c \u200f\tli\n\u2067mo\u2069\n".encode(),
@@ -26,31 +27,31 @@ CONTENTS = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LINE_BY_LINE)
 def test_strange_characters_are_only_characters(
-    name: str, lives: Lives, reversal_model: Path, tmp_path: Path
+    name: str, lives: Lives, streaming: Commands, tmp_path: Path
 ) -> None:
     source = tmp_path / "in"
     source.write_bytes(b"".join(CONTENTS.values()))
-    done = lives.run(*commands(reversal_model)[name], stdin=source)
+    done = lives.run(*streaming[name], stdin=source)
     assert done.status in (0, 3), done.said
     assert done.out.count(b"\n") == source.read_bytes().count(b"\n")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LINE_BY_LINE)
 def test_a_line_without_end_is_one_unusable_line(
-    name: str, lives: Lives, reversal_model: Path, tmp_path: Path
+    name: str, lives: Lives, streaming: Commands, tmp_path: Path
 ) -> None:
-    done = meet_long_line(20 << 20, name, lives, reversal_model, tmp_path)
+    done = meet_long_line(20 << 20, streaming[name], lives, tmp_path)
     assert done.mebibytes < MEBIBYTES
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LINE_BY_LINE)
 def test_a_line_of_200_megabytes(
-    name: str, lives: Lives, reversal_model: Path, tmp_path: Path
+    name: str, lives: Lives, streaming: Commands, tmp_path: Path
 ) -> None:
-    done = meet_long_line(200_000_000, name, lives, reversal_model, tmp_path)
+    done = meet_long_line(200_000_000, streaming[name], lives, tmp_path)
     assert done.mebibytes < MEBIBYTES
 
 
@@ -62,10 +63,10 @@ def write_long_line(source: Path, size: int = 200_000_000) -> None:
         file.write(b"\tba\nli\tmo\n")
 
 
-def meet_long_line(size: int, name: str, lives: Lives, model: Path, place: Path) -> Life:
+def meet_long_line(size: int, command: Command, lives: Lives, place: Path) -> Life:
     source = place / "in"
     write_long_line(source, size)
-    done = lives.run(*commands(model)[name], stdin=source)
+    done = lives.run(*command, stdin=source)
     assert done.status == 3
     assert "standard input:2: longer than 16 MiB" in done.said
     lines = done.out.split(b"\n")
@@ -74,16 +75,14 @@ def meet_long_line(size: int, name: str, lives: Lives, model: Path, place: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LINE_BY_LINE)
 def test_a_word_of_megabytes_is_answered_or_refused(
-    name: str, lives: Lives, reversal_model: Path, tmp_path: Path
+    name: str, lives: Lives, streaming: Commands, tmp_path: Path
 ) -> None:
     source = tmp_path / "in"
-    size = (
-        100_000 if name == "decode" else 8 << 20
-    )  # it answers all, part by part: 8 MiB take a day
+    size = 100_000 if name in PART_BY_PART else 8 << 20
     source.write_bytes(b"x" * size + b"\tba\n" + b"ba\tke\n")
-    done = lives.run(*commands(reversal_model)[name], stdin=source)
+    done = lives.run(*streaming[name], stdin=source)
     assert done.status in (0, 3), done.said
     assert done.out.count(b"\n") == 2
     assert done.mebibytes < 2 * MEBIBYTES
@@ -91,11 +90,11 @@ def test_a_word_of_megabytes_is_answered_or_refused(
 
 @pytest.mark.parametrize("name", ["decode", "tokenize encode", "score"])
 def test_a_gzip_bomb_is_a_line_too_long(
-    name: str, lives: Lives, reversal_model: Path, tmp_path: Path
+    name: str, lives: Lives, streaming: Commands, tmp_path: Path
 ) -> None:
     bomb = tmp_path / "bomb.gz"
     write_bomb(bomb, 20)
-    done = lives.run(*commands(reversal_model)[name], bomb)
+    done = lives.run(*streaming[name], bomb)
     assert done.status == 3
     assert "longer than 16 MiB" in done.said
     assert done.out == b"\n"
@@ -110,13 +109,13 @@ def write_bomb(path: Path, mebibytes: int = 1000) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LINE_BY_LINE)
 def test_a_million_blank_lines(
-    name: str, lives: Lives, reversal_model: Path, tmp_path: Path
+    name: str, lives: Lives, streaming: Commands, tmp_path: Path
 ) -> None:
     source = tmp_path / "in"
     write_blank_lines(source)
-    done = lives.run(*commands(reversal_model)[name], stdin=source)
+    done = lives.run(*streaming[name], stdin=source)
     assert done.status in (0, 3), done.said  # a blank line has no second column to score against
     assert done.out.count(b"\n") == 1_000_000
     assert done.mebibytes < MEBIBYTES
@@ -152,12 +151,14 @@ def test_what_can_not_be_learnt_from_is_refused(
     assert done.mebibytes < MEBIBYTES
 
 
-def test_sentences_of_5000_words_are_decoded(lives: Lives, reversal_model: Path) -> None:
+def test_sentences_of_5000_words_are_decoded(
+    lives: Lives, streaming: Commands, tmp_path: Path
+) -> None:
     words = " ".join(random.Random(1).choices(["banu", "kera", "livo"], k=5000))
     document = ". ".join([words[:9000]] * 3) + "."
-    source = reversal_model / "long.txt"
+    source = tmp_path / "long.txt"
     source.write_text(f"{words}\tone\n{document}\ttwo\nbanu\tthree\n")
-    done = lives.run(*commands(reversal_model)["decode"], stdin=source)
+    done = lives.run(*streaming["decode"], stdin=source)
     assert done.status == 0, done.said
     assert [line.split("\t")[1] for line in done.out.decode().splitlines()] == [
         "one",

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lived import NAMES, commands
+from lived import NAMES, Commands
 from program import COMMAND, ENVIRONMENT, TINY, attn, inside, write_reversal
 
 FAST = "tokenize encode"
@@ -23,10 +23,12 @@ def meant_for(name: str, model: Path, lines: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_reader_that_has_read_enough(name: str, reversal_model: Path, tmp_path: Path) -> None:
+def test_a_reader_that_has_read_enough(
+    name: str, streaming: Commands, reversal_model: Path, tmp_path: Path
+) -> None:
     source = write_reversal(tmp_path / "in", 20_000, seed=1)
     source.write_bytes(meant_for(name, reversal_model, source.read_bytes()))
-    command = [*COMMAND, *map(str, commands(reversal_model)[name]), str(source)]
+    command = [*COMMAND, *map(str, streaming[name]), str(source)]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -49,9 +51,9 @@ REDIRECTIONS = {
 
 
 @pytest.mark.parametrize("kind", REDIRECTIONS)
-def test_broken_standard_streams(kind: str, reversal_model: Path, name: str = FAST) -> None:
+def test_broken_standard_streams(kind: str, streaming: Commands, name: str = FAST) -> None:
     where, status, says = REDIRECTIONS[kind]
-    arguments = " ".join(map(str, commands(reversal_model)[name]))
+    arguments = " ".join(map(str, streaming[name]))
     line = f"printf 'ba\\tke\\n' | {{ {sys.executable} -m attn_cli {arguments} {where} ; }}"
     done = subprocess.run(["sh", "-c", line], env=ENVIRONMENT, capture_output=True, timeout=300)
     said = done.stderr.decode()
@@ -76,16 +78,16 @@ def test_training_survives_a_closed_standard_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", REDIRECTIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_broken_standard_streams_of_every_command(
-    name: str, kind: str, reversal_model: Path
+    name: str, kind: str, streaming: Commands
 ) -> None:
-    test_broken_standard_streams(kind, reversal_model, name)
+    test_broken_standard_streams(kind, streaming, name)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_each_line_of_a_slow_producer_is_answered_within_a_second(
-    name: str, reversal_model: Path
+    name: str, streaming: Commands, reversal_model: Path
 ) -> None:
-    command = [*COMMAND, *map(str, commands(reversal_model)[name])]
+    command = [*COMMAND, *map(str, streaming[name])]
     line = meant_for(name, reversal_model, b"banu kera\tkera banu\n")
     waits = []
     with subprocess.Popen(
