@@ -1,0 +1,189 @@
+"""Image files -> pixels of one size. Files are strangers: whatever is wrong with one is its error.
+
+Shapes: h height, w width in pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.config import shown
+from attn_cli.errors import DataError, UsageError
+
+Pixels = NDArray[np.uint8]
+
+# What Pillow decodes by itself: no format that starts another program (EPS) or names other files.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+PIXEL_LIMIT = 1 << 26  # 67 million: more than cameras make, less than what fills the memory
+_BYTE_LIMIT = 1 << 28
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+_LYING = (5, 6, 7, 8)  # those that swap height and width
+_WHITE = (255, 255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as a model reads it.
+
+    Attributes:
+        pixels: red, green and blue. Shape: (h, w, 3).
+        region_size: pixels of a region's side.
+    """
+
+    pixels: Pixels
+    region_size: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of regions."""
+        height, width = self.pixels.shape[:2]
+        return height // self.region_size, width // self.region_size
+
+    def __len__(self) -> int:
+        rows, columns = self.grid
+        return rows * columns
+
+
+def image_path(text: str, folder: str) -> bytes:
+    """The file that a line names: relative names start at `folder`.
+
+    In bytes, since names are UTF-8 whatever the locale.
+    """
+    return os.path.join(os.fsencode(folder), text.encode("utf-8"))  # noqa: PTH118 - bytes
+
+
+def read_shape(path: bytes) -> tuple[int, int]:
+    """Height and width of an image as it is to be seen, from its file's head.
+
+    Raises:
+        DataError, UsageError: as `read_pixels`.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in _LYING else (height, width)
+
+
+def read_pixels(path: bytes, height: int, width: int) -> Pixels:
+    """An image resized to one size; of several in a file, the first.
+
+    It is turned as its EXIF data says, what is transparent lies on white, and channels of more
+    than 8 bits become 8. Shape: (height, width, 3).
+
+    Raises:
+        DataError: it is missing, no image file, damaged or too large; the message says which.
+        UsageError: Pillow is not installed.
+    """
+    pillow = _pillow()
+    with _opened(path) as image:
+        # A JPEG can be decoded at a half, fourth or eighth: twice what is needed loses nothing.
+        image.draft("RGB", (2 * max(height, width),) * 2)
+        turn = _orientation(image)
+        image.load()
+        size = (height, width) if turn in _LYING else (width, height)
+        small = _eight_bits(image).resize(size, pillow.Resampling.BILINEAR)
+        if turn in _TURNS:
+            small = small.transpose(pillow.Transpose[_TURNS[turn]])
+        if small.mode == "RGBA":
+            white = pillow.new("RGBA", small.size, _WHITE)
+            small = pillow.alpha_composite(white, small).convert("RGB")
+        return np.asarray(small, np.uint8)
+
+
+@cache
+def _pillow() -> Any:
+    """Pillow's module Image.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UsageError("images need Pillow: pip install 'attn-cli[image]'") from error
+    return Image
+
+
+@contextlib.contextmanager
+def _opened(path: bytes) -> Iterator[Any]:
+    """An image whose head is read and within the limits.
+
+    Decoders raise nearly every kind of exception at a hostile file (SyntaxError, struct.error,
+    KeyError, …); in here all of them mean that it can't be decoded.
+    """
+    pillow, name = _pillow(), shown(path.decode("utf-8", "replace"), 200)
+    with _regular_file(path, name) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged EXIF data; our limit of pixels is lower
+        try:
+            with pillow.open(file, formats=FORMATS) as image:
+                if image.width * image.height > PIXEL_LIMIT:
+                    raise pillow.DecompressionBombError
+                yield image
+        except pillow.DecompressionBombError as error:
+            million = PIXEL_LIMIT // 1_000_000
+            raise DataError(f"{name}: more than {million} million pixels; scale it down") from error
+        except pillow.UnidentifiedImageError as error:
+            raise DataError(f"{name}: no image that is known: {', '.join(FORMATS)}") from error
+        except Exception as error:
+            cause = " ".join(str(error).split())[:120] or type(error).__name__
+            raise DataError(f"{name}: damaged: {cause}") from error
+
+
+@contextlib.contextmanager
+def _regular_file(path: bytes, name: str) -> Iterator[BinaryIO]:
+    """A file of an acceptable size; what waits for a writer (a pipe) is not even opened to wait."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
+        raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            kind = "a directory" if stat.S_ISDIR(facts.st_mode) else "no regular file"
+            raise DataError(f"{name}: {kind}, not an image")
+        if facts.st_size > _BYTE_LIMIT:
+            raise DataError(f"{name}: larger than {_BYTE_LIMIT >> 20} MiB")
+        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - no path
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def _orientation(image: Any) -> int:
+    """How an image is to be turned, a value of EXIF's; 1, not at all, where that is unknown."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # whatever is wrong with the EXIF data, the pixels are what counts
+        return 1
+
+
+def _eight_bits(image: Any) -> Any:
+    """An image of mode RGB, or RGBA where something is transparent."""
+    pillow = _pillow()
+    if image.mode.startswith("I;16"):
+        return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):  # of no known range: from its darkest to its brightest
+        values = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
+        low, high = values.min(), values.max()
+        scaled = (values - low) * (255.0 / (high - low or 1.0))
+        return pillow.fromarray(scaled.astype(np.uint8)).convert("RGB")
+    clear = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return image.convert("RGBA" if clear else "RGB")
