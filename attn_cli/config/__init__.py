@@ -57,6 +57,13 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def said_default(default: Any) -> str:
+    """A default as `--help` says it; nothing for an option that must be given."""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return "" if default is dataclasses.MISSING else str(default)
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean X?)` for the closest of `names`, or nothing if none is close."""
     close = difflib.get_close_matches(name[:80], list(names), n=1, cutoff=0.5)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
+from typing import Any
 
-from attn_cli.config import option
-from attn_cli.config.stack import ACTIVATIONS
+from attn_cli.config import field_types, option, said_default
+from attn_cli.config.stack import StackConfig
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
-from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS
+from attn_cli.config.transformer import AttentionOptions
 
 OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm", "bilm")  # of train.pretraining_objectives
 
@@ -52,6 +53,12 @@ class MaskingOptions:
         flag="--static-masking/--dynamic-masking",
     )
     short_seq: float = option(0.1, "Share of shorter segment pairs (mlm+nsp).", low=0.0, high=1.0)
+    nsp_weight: float = option(
+        1.0,
+        "Weight of next-sentence prediction beside that of a masked token (mlm+nsp).",
+        low=0.0,
+        high=1000.0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,29 +78,31 @@ class StackSizeOptions:
     n_layers: int | None = option(None, "Layers.", low=1, high=256, show="by size")
 
 
-@dataclass(frozen=True, kw_only=True)
-class StackVariantOptions:
-    """Which stack: the choices that a size does not make. None: what suits the objective."""
+# What is shown as the default of a choice that suits the objective; the others are StackConfig's.
+_SUITS = {"positions": "rotary", "norm": "pre", "dropout": "0.1; tiny, mini: 0"}
+_VARIANTS = (*field_types(AttentionOptions), "max_positions", "norm", "activation", "dropout")
 
-    attention: str | None = option(
-        None, "Score function.", choices=SCORE_FUNCTIONS, show="scaled-dot"
-    )
-    positions: str | None = option(
-        None, "Position encoding.", choices=POSITION_ENCODINGS, show="rotary"
-    )
-    max_positions: int | None = option(
-        None, "Longest input of the model in tokens.", low=1, high=1 << 20, show="512"
-    )
-    norm: str | None = option(
-        None,
-        "Normalize before each sublayer, or after as published.",
-        choices=("pre", "post"),
-        show="pre",
-    )
-    activation: str | None = option(None, "Activation function.", choices=ACTIVATIONS, show="gelu")
-    dropout: float | None = option(
-        None, "Dropout of every sublayer.", low=0.0, high=0.99, show="0.1; tiny, mini: 0"
-    )
+
+def _not_given(field: Field) -> Any:
+    """The option, None where it is not given."""
+    show = _SUITS.get(field.name) or said_default(field.default)
+    return dataclasses.field(default=None, metadata={**field.metadata, "show": show})
+
+
+StackVariantOptions = dataclasses.make_dataclass(
+    "StackVariantOptions",
+    [
+        (field.name, field_types(StackConfig)[field.name][0] | None, _not_given(field))
+        for field in dataclasses.fields(StackConfig)
+        if field.name in _VARIANTS
+    ],
+    frozen=True,
+    kw_only=True,
+    namespace={
+        "__doc__": "Which stack: the choices that a size does not make. None: what suits the "
+        "objective."
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)

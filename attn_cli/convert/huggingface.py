@@ -200,7 +200,11 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
         labels = ["LABEL_0"]
     values = write_foreign(name, config.model, labels, task, str(folder))
     tokenizer = load_tokenizer(str(folder))
-    tensors = _their_tensors(config, name, _in_own_unit(config, model))
+    weights = _in_own_unit(config, model)
+    for place, value in weights.items():
+        if place.endswith(_THRESHOLD) and float(value):
+            say(f"{name} has no threshold of no answer: 0 there, {float(value):.4g} in this model")
+    tensors = _their_tensors(config, name, weights)
     with replace_directory(output, folder, overwrite):
         data = safetensors.torch.save(tensors, {"format": "pt"})
         write_atomically(inside(output, WEIGHTS), data)

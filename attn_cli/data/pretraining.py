@@ -45,7 +45,7 @@ class MaskedBatch:
         masked: which of them are to be predicted. Shape: (B, T), boolean.
         labels: whether B follows A (0) or not (1); -1 where nothing is asked. Shape: (B,).
         pair_weight: of a pair's loss; it makes the sum over the whole batch, divided by the masked
-            tokens, the mean over pairs. Parts of a batch keep it.
+            tokens, `nsp_weight` times the mean over pairs. Parts of a batch keep it.
     """
 
     ids: Tensor
@@ -189,7 +189,7 @@ class MaskedReader:
         segments = (real & (place >= a_size + 2)).astype(np.int64)
         asked = spans[:, 4] if self.pairs else np.full(len(spans), -1)
         arrays = (ids, real, segments, gold, masked, asked)
-        weight = int(masked.sum()) / max(1, len(spans))
+        weight = self.options.nsp_weight * int(masked.sum()) / max(1, len(spans))
         return MaskedBatch(*map(torch.from_numpy, arrays), pair_weight=weight)
 
 

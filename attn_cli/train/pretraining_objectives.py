@@ -17,7 +17,6 @@ from attn_cli.config.pretraining import (
     ObjectiveOptions,
     PretrainTokenizerOptions,
     StackSizeOptions,
-    StackVariantOptions,
 )
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.stack import HeadConfig
@@ -43,7 +42,7 @@ class PretrainOptions:
     masking: MaskingOptions
     tokenizer: PretrainTokenizerOptions
     size: StackSizeOptions
-    variant: StackVariantOptions
+    variant: Any  # a `StackVariantOptions`
     training: TrainingOptions
 
     def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
@@ -83,7 +82,7 @@ class ConfigMaker(Protocol):
     def __call__(
         self,
         options: StackSizeOptions,
-        variant: StackVariantOptions,
+        variant: Any,
         preset: str,
         vocab_size: int,
     ) -> Any:

@@ -198,6 +198,8 @@ def test_parts_of_a_batch_keep_the_weight_of_its_pairs(tmp_path, tokenizer):
     parts = [batch.rows(slice(0, None, 2)), batch.rows(slice(1, None, 2))]
     assert sum(part.n_tokens for part in parts) == batch.n_tokens
     assert {part.pair_weight for part in parts} == {batch.n_tokens / len(batch)}
+    heavy = reader(write_documents(tmp_path / "a.txt", [12] * 30), tokenizer, nsp_weight=2.5)
+    assert heavy.batches(np.arange(30), 1)[0].pair_weight == 2.5 * batch.pair_weight
     idle = batch.rows(slice(0, 1)).without_targets()
     assert idle.n_tokens == 0
     assert idle.labels.tolist() == [-1]

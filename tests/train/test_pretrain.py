@@ -257,3 +257,21 @@ def test_the_loss_is_the_mean_over_hidden_tokens_and_the_mean_over_pairs(tmp_pat
     assert figures["nsp_accuracy"] == pytest.approx(
         float((scores.argmax(1) == batch.labels).float().mean())
     )
+
+
+@pytest.mark.parametrize("objective", ["mlm", "clm"])
+def test_every_choice_of_attention_is_one_of_pretraining(tmp_path, corpus, objective):
+    variant = {
+        "attention": "general",
+        "normalize": "sum",
+        "combine": "mean",
+        "positions": "relative",
+        "max_distance": 3,
+        "norm": "post",
+    }
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in variant.items()]
+    limits = ("--max-steps", 2, "--objective", objective)
+    inside("pretrain", corpus, "-o", tmp_path / "m", *SMALL, *flags, "--tie-key-value", *limits)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())["model"]
+    assert {key: config[key] for key in variant} == variant
+    assert config["tie_key_value"] is True
