@@ -259,8 +259,8 @@ def test_the_loss_is_the_mean_over_hidden_tokens_and_the_mean_over_pairs(tmp_pat
     )
 
 
-@pytest.mark.parametrize("objective", ["mlm", "clm"])
-def test_every_choice_of_attention_is_one_of_pretraining(tmp_path, corpus, objective):
+@pytest.mark.parametrize(("objective", "pieces"), [("mlm", 90), ("clm", 290)])
+def test_every_choice_of_attention_is_one_of_pretraining(tmp_path, corpus, objective, pieces):
     variant = {
         "attention": "general",
         "normalize": "sum",
@@ -270,7 +270,7 @@ def test_every_choice_of_attention_is_one_of_pretraining(tmp_path, corpus, objec
         "norm": "post",
     }
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in variant.items()]
-    limits = ("--max-steps", 2, "--objective", objective)
+    limits = ("--max-steps", 2, "--objective", objective, "--vocab-size", pieces)
     inside("pretrain", corpus, "-o", tmp_path / "m", *SMALL, *flags, "--tie-key-value", *limits)
     config = json.loads((tmp_path / "m" / "config.json").read_text())["model"]
     assert {key: config[key] for key in variant} == variant
