@@ -2,7 +2,9 @@
 
 `--columns premise,hypothesis,label` names columns of a header, or keys where the lines are JSON
 objects, as GLUE, SuperGLUE and Russian SuperGLUE are published. `passage.text` reaches into an
-object, `word+sentence` joins two texts by a space. Standard library only.
+object, `word+sentence` joins two texts by a space. The texts of a list are joined by spaces too;
+`target.0` is the first of them alone, and `target.each` makes each of them a column: the references
+of a summary. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from attn_cli.config import shown
 from attn_cli.errors import DataError, UsageError
-from attn_cli.text import SENTENCE_MARK, Columns, Line
+from attn_cli.text import SENTENCE_MARK, Columns, Line, plural
 
 _ENDINGS = (".jsonl", ".jsonl.gz")
+_EACH = ".each"
 
 
 def begin(columns: Columns, line: Line, name: str) -> tuple[Columns, bool]:
@@ -61,17 +65,25 @@ class Keys(Columns):
         end = SENTENCE_MARK if self.apart else ""
         try:
             for key in self.keys:
-                parts = [_texts(entry, name, end) for name in key.split("+")]
-                if self.spread and len(parts) == 1:
-                    fields += parts[0]
-                else:
-                    fields.append(" ".join(text for texts in parts for text in texts))
+                fields += self._columns(entry, key, end)
             "".join(fields).encode("utf-8")
         except UnicodeEncodeError:
             return "half of a surrogate pair in its text"
         except DataError as error:
             return str(error)
         return fields, []
+
+    def _columns(self, entry: dict[str, Any], key: str, end: str) -> list[str]:
+        """What one of the keys gives: one column, or as many as a list has texts."""
+        if key.endswith(_EACH) and key not in entry:
+            name = key.removesuffix(_EACH)
+            if not (texts := _texts(entry, name, "")):
+                raise DataError(f"key {name!r} holds an empty list")
+            return texts
+        parts = [_texts(entry, name, end) for name in key.split("+")]
+        if self.spread and len(parts) == 1:
+            return parts[0]
+        return [" ".join(text for texts in parts for text in texts)]
 
 
 def _texts(entry: dict[str, Any], name: str, end: str) -> list[str]:
@@ -80,6 +92,12 @@ def _texts(entry: dict[str, Any], name: str, end: str) -> list[str]:
         return _flat(entry[name], name, end)
     value: Any = entry
     for part in name.split("."):
+        if isinstance(value, list) and part.isascii() and part.isdigit():
+            # Compared as text: int() refuses what has thousands of digits.
+            value = {str(number): item for number, item in enumerate(value)}
+            if part not in value:
+                cause = f"no key {shown(name)}: the list holds {plural(len(value), 'item')}"
+                raise DataError(cause)
         if not isinstance(value, dict) or part not in value:
             known = ", ".join(value if isinstance(value, dict) else entry)
             raise DataError(f"no key {name!r} among {known}"[:300])

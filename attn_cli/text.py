@@ -380,6 +380,11 @@ def one_field(text: str) -> str:
     return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
 
 
+def passed_through(text: str) -> str:
+    r"""A column behind the results: only a text from JSON can hold a tab or a line end."""
+    return text.replace("\t", " ").replace("\n", " ")
+
+
 def plural(count: int, noun: str) -> str:
     """`1 line`, `2 lines`, `1,200 lines`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

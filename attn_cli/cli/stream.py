@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from attn_cli.cli.console import Console
 from attn_cli.config.runtime import StreamOptions
 from attn_cli.errors import DataError
-from attn_cli.text import BadLines, Columns, Line, LineReader, LineWriter, windows
+from attn_cli.picking import begin
+from attn_cli.text import BadLines, Columns, Line, LineReader, LineWriter, passed_through, windows
 
 Answer = Callable[[Sequence[str]], Sequence[str | DataError]]
 
@@ -56,21 +57,19 @@ class _FileAnswer:
         self._columns = columns
         self._bad = bad
         self._writer = writer
-        self._header_expected = columns.has_header
 
     def write(self, window: list[Line]) -> None:
         """Writes one line for each line of the window (none for a header), and flushes."""
-        if self._header_expected:
-            self._columns = self._columns.read_header(window[0], self._name)
-            self._header_expected = False
-            window = window[1:]
+        if window[0].number == 1:
+            self._columns, is_header = begin(self._columns, window[0], self._name)
+            window = window[1:] if is_header else window
         rows = [self._fields(line) for line in window]
         results = self._answer([fields[0] for fields in rows])
         for line, fields, result in zip(window, rows, results, strict=True):
             if isinstance(result, DataError):
                 self._bad.add(self._name, line.number, str(result))
                 result = ""
-            self._writer.write(result, *fields[1:])
+            self._writer.write(result, *map(passed_through, fields[1:]))
         self._writer.flush()
 
     def _fields(self, line: Line) -> list[str]:

@@ -14,6 +14,7 @@ from attn_cli.cli.stream import answer_lines
 from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, ThreadOptions
 from attn_cli.config.tokenizing import SamplingOptions, TokenizerOptions, UnitOptions
 from attn_cli.errors import UsageError
+from attn_cli.picking import begin
 from attn_cli.text import BadLines, Columns, LineReader
 
 app = typer.Typer(
@@ -138,15 +139,15 @@ def _texts(files: list[str], stream: StreamOptions, bad: BadLines) -> Iterator[s
     for path in files:
         reader = LineReader(path)
         columns = Columns.parse(stream.columns, 1) if stream.columns else None
-        header_expected = bool(columns and columns.has_header)
         for line in reader:
+            if columns and line.number == 1:
+                columns, is_header = begin(columns, line, reader.name)
+                if is_header:
+                    continue
             if line.error:
                 bad.add(reader.name, line.number, line.error)
             elif columns is None:
                 yield from line.text.split("\t")
-            elif header_expected:
-                columns = columns.read_header(line, reader.name)
-                header_expected = False
             else:
                 picked = columns.pick(line.text)
                 if not isinstance(picked, str):

@@ -16,7 +16,7 @@ from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import UsageError
 from attn_cli.picking import begin
 from attn_cli.tasks.base import Answer
-from attn_cli.text import Columns, Line, LineReader, one_field, plural, windows
+from attn_cli.text import Columns, Line, LineReader, passed_through, plural, windows
 
 
 def open_answerer(job: DecodeJob) -> Decoder:
@@ -125,7 +125,7 @@ class LineAnswerer:
         fields = [answer.text]
         if decoding.scores:
             fields.append("" if answer.probability is None else f"{answer.probability:.6f}")
-        return "\t".join([*fields, *map(one_field, example.rest)])
+        return "\t".join([*fields, *map(passed_through, example.rest)])
 
 
 def answer_as_json(answer: Answer) -> dict[str, object]:

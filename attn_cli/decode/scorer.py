@@ -20,6 +20,7 @@ from attn_cli.decode.generators import load_generator
 from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up
 from attn_cli.errors import UsageError
+from attn_cli.picking import begin
 from attn_cli.text import BadLines, Columns, LineReader, windows
 
 _BATCH_TOKENS = 4096
@@ -62,9 +63,10 @@ def score_stream(
     for window in windows(reader, _WINDOW):
         pairs: list[tuple[str, str] | None] = []
         for line in window:
-            if columns.has_header and line.number == 1:
-                columns = columns.read_header(line, reader.name)
-                continue
+            if line.number == 1:
+                columns, is_header = begin(columns, line, reader.name)
+                if is_header:
+                    continue
             if not line.text and not line.error:
                 pairs.append(None)  # a blank line gives a blank line
                 continue

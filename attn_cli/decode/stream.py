@@ -14,7 +14,8 @@ from attn_cli.decode.scorer import Links, align, score_tokens
 from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import UsageError
-from attn_cli.text import BadLines, Columns, Line, LineReader, one_field, windows
+from attn_cli.picking import begin
+from attn_cli.text import BadLines, Columns, Line, LineReader, one_field, passed_through, windows
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,9 @@ class LineDecoder:
         """The output lines of each window of input lines."""
         columns = self._columns
         for window in windows(reader, self._options.buffer):
-            if columns.has_header and window[0].number == 1:
-                columns = columns.read_header(window[0], reader.name)
-                window = window[1:]
+            if window[0].number == 1:
+                columns, is_header = begin(columns, window[0], reader.name)
+                window = window[1:] if is_header else window
             inputs = [self._input(line, columns, reader.name) for line in window]
             outputs = self._decode(inputs)
             yield [
@@ -214,7 +215,7 @@ class LineDecoder:
                 f"{one.score:.6f}"
                 for one in found
             ]
-        return ["\t".join([*self._fields(found[0]), *item.rest])]
+        return ["\t".join([*self._fields(found[0]), *map(passed_through, item.rest)])]
 
     def _fields(self, output: Output) -> list[str]:
         fields = [output.text]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.embed.embedder import Embedded, Embedder
+from attn_cli.picking import begin
 from attn_cli.text import BadLines, Columns, Line, LineReader, windows
 
 _MAX_CHARS = 1 << 18  # of a window: what pooling keeps of a token is many times its text
@@ -54,9 +55,9 @@ def embed_lines(
         buffer: most lines of a window.
     """
     for window in windows(reader, buffer, _MAX_CHARS):
-        if columns.has_header and window[0].number == 1:
-            columns = columns.read_header(window[0], reader.name)
-            window = window[1:]
+        if window[0].number == 1:
+            columns, is_header = begin(columns, window[0], reader.name)
+            window = window[1:] if is_header else window
         texts = [_text(line, columns, reader.name, bad) for line in window]
         found = iter(embedder.embed([fields[0] for fields in texts if fields]))
         yield [

@@ -283,7 +283,9 @@ def _texts(corpus: Corpus, rows: Rows, fields: tuple[int, ...]) -> Iterator[str]
 
 
 def _pair_problem(pair: list[str]) -> str | None:
-    for side, text in zip(("source", "target"), pair, strict=False):
+    if len(pair) != 2:
+        return f"{len(pair)} texts, but a pair has 2 (of a list, target.0 is the first)"
+    for side, text in zip(("source", "target"), pair, strict=True):
         if not text.strip():
             return f"empty {side}"
     return None

@@ -33,6 +33,12 @@ def keys(spec, *, spread=False, name="data.jsonl"):
         ("sentences", '{"sentences": ["One.", "Two."]}', ["One. Two."]),
         ("text", '{"text": "tab\\tline\\nend"}', ["tab\tline\nend"]),
         ("text", '{"text": ""}', [""]),
+        ("source.0,target.1", '{"source": ["a", "b"], "target": ["c", "d"]}', ["a", "d"]),
+        ("a.1.text", '{"a": [{"text": "b"}, {"text": "c"}]}', ["c"]),
+        ("source,target.each", '{"source": ["a", "b"], "target": ["c", "d"]}', ["a b", "c", "d"]),
+        ("target.each", '{"target": "c"}', ["c"]),
+        ("t.0.each", '{"t": [["a", "b"], ["c"]]}', ["a", "b"]),
+        ("t.each", '{"t.each": ["a", "b"]}', ["a b"]),
     ],
 )
 def test_keys_of_a_line_are_texts(spec, entry, fields):
@@ -42,6 +48,25 @@ def test_keys_of_a_line_are_texts(spec, entry, fields):
 def test_a_list_may_be_several_columns():
     entry = '{"ctx": "c", "endings": ["a", "b", "c"], "label": 2}'
     assert keys("ctx,endings,label", spread=True).pick(entry) == (["c", "a", "b", "c", "2"], [])
+
+
+@pytest.mark.parametrize(
+    ("spec", "entry", "cause"),
+    [
+        ("t.2", '{"t": ["a", "b"]}', "no key 't.2': the list holds 2 items"),
+        ("t.0", '{"t": []}', "the list holds 0 items"),
+        ("t.00", '{"t": ["a"]}', "the list holds 1 item"),
+        ("t." + "9" * 5000, '{"t": ["a"]}', "the list holds 1 item"),
+        ("t.x", '{"t": ["a"]}', "no key 't.x' among"),
+        ("t.each", '{"t": []}', "key 't' holds an empty list"),
+        ("t.each", '{"u": ["a"]}', "no key 't' among u"),
+        ("t.each", '{"t": [["a"]]}', "lists in a list"),
+    ],
+)
+def test_places_that_a_list_does_not_have_are_named(spec, entry, cause):
+    found = keys(spec).pick(entry)
+    assert isinstance(found, str) and cause in found
+    assert len(found) < 400
 
 
 @pytest.mark.parametrize(
