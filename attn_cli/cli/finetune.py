@@ -85,7 +85,7 @@ def finetune_command(
 
     settings = FinetuneSettings(specs, finetuning, tokenizer, size.size, training)
     recipe = FinetuneRecipe(settings, stream, runtime, console)
-    common = RunOptions(output, training, runtime, settings.saved(runtime))
+    common = RunOptions(output, training, runtime, settings.saved(runtime), finetuning.init)
     output = run_training(recipe, common, console)
     if output:
         print(output)

@@ -61,7 +61,7 @@ def pretrain_command(
 
     decided = PretrainOptions(objective, masking, tokenizer, size, variant, training)
     recipe = PretrainRecipe(files or [], decided, stream, runtime, console)
-    common = RunOptions(output, training, runtime, decided.saved(runtime))
+    common = RunOptions(output, training, runtime, decided.saved(runtime), objective.init)
     written = run_training(recipe, common, console)
     if written:
         print(written)

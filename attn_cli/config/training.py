@@ -92,6 +92,32 @@ def again(name: str, default: Any, **changes: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContinuedTrainingOptions(TrainingOptions):
+    """How a translator learns that `--init` gives: by small steps from the first one on."""
+
+    lr: float = again("lr", 0.0005)
+    matrix_lr: float = again("matrix_lr", 0.002)
+    warmup: int = again("warmup", 20)
+    schedule: str = again("schedule", "constant")
+
+
+def _shown(name: str) -> Any:
+    """An option of `TrainingOptions` whose help also shows the default of a continued training."""
+    usual, continued = getattr(TrainingOptions, name), getattr(ContinuedTrainingOptions, name)
+    return again(name, usual, show=f"{usual}; with --init {continued}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatorTrainingOptions(TrainingOptions):
+    """How a translator learns from random weights."""
+
+    lr: float = _shown("lr")
+    matrix_lr: float = _shown("matrix_lr")
+    warmup: int = _shown("warmup")
+    schedule: str = _shown("schedule")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainTrainingOptions(TrainingOptions):
     """How an encoder or a language model is pre-trained."""
 

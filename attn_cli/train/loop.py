@@ -53,6 +53,8 @@ class Task:
         partner: a module inside the objective that is trained along and saved with the state, but
             is no part of the model: a discriminator.
         begin_update: is told before each update what share of the run is done.
+        parts: how many parts a batch is cut into, whose objective needs as many times the memory.
+        starts_trained: whether the first weights are worth keeping: they are validated too.
     """
 
     objective: nn.Module
@@ -64,6 +66,8 @@ class Task:
     validates_often: bool = False
     partner: nn.Module | None = None
     begin_update: Callable[[float], None] = lambda done: None
+    parts: int = 1
+    starts_trained: bool = False
 
 
 @dataclass
@@ -151,6 +155,8 @@ class Trainer:
         self.task.objective.train()
         stream = contextlib.closing(self.task.stream(self.progress.position))
         with StopSignals() as signals, self.monitor.watching(), stream as batches:
+            if self.task.starts_trained and self.progress.step == 0:
+                self._validate()
             while not self.progress.finished:
                 self._update([next(batches) for _ in range(self.options.accumulate)])
                 self._look_around(signals)
@@ -192,7 +198,8 @@ class Trainer:
         A pass that fails has added a part of its gradient already, so all of it is made again.
         """
         shares = [self.processes.share(item.batch) for item in placed]
-        n_parts, largest = 1, max(len(share) for share in shares)
+        largest = max(len(share) for share in shares)
+        n_parts = min(self.task.parts, largest)
         while True:
             try:
                 return self._accumulate(shares, n_parts, n_tokens)
@@ -262,6 +269,7 @@ class Trainer:
         if due or save or signal_number:
             self._require_finite_weights()
         if due:
+            progress.validations += 1
             self._validate()
             if self._share_done() >= 1:
                 progress.finished = "limit reached"
@@ -306,7 +314,6 @@ class Trainer:
     def _validate(self) -> None:
         """Measures the averaged weights, logs the figures, keeps the weights if they are good."""
         progress, metric = self.progress, self.options.metric
-        progress.validations += 1
         if self.processes.is_main:
             with self.average.applied():
                 self.task.objective.eval()

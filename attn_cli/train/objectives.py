@@ -59,6 +59,11 @@ class TranslationObjective(nn.Module):
         if problem := _problem(model, head_penalty, forcing):
             raise UsageError(problem)
 
+    @property
+    def rows_per_sentence(self) -> int:
+        """Target sequences that a sentence puts into memory."""
+        return 1
+
     def begin_update(self, done: float) -> None:
         """Is told before each update what share of the run is done."""
         self.done = done

@@ -80,12 +80,14 @@ class RunOptions:
         training: how.
         runtime: on what.
         saved: all options that make the model what it is, section by section.
+        init: the model directory that it starts from, if any.
     """
 
     output: OutputOptions
     training: TrainingOptions
     runtime: RuntimeOptions
     saved: Mapping[str, Any]
+    init: str | None = None
 
 
 def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path | None:
@@ -186,8 +188,10 @@ def _earlier(output: Path, options: RunOptions) -> ModelConfig | None:
     """What an earlier run of the same options left there; clears what may be replaced.
 
     Raises:
-        UsageError: another training's model is there.
+        UsageError: another training's model is there, or the one to start from.
     """
+    if options.init and output.resolve() == Path(options.init).resolve():
+        raise UsageError(f"{output}: is what --init names; choose another -o")
     if options.output.overwrite:
         _remove_training(output)
         return None

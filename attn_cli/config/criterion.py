@@ -1,0 +1,57 @@
+"""What a sequence-to-sequence training minimizes: how likely references are, or how bad outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn_cli.config import changed, option
+
+CRITERIA = ("likelihood", "risk", "reinforce")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriterionOptions:
+    """The criterion, and how sampled outputs are judged where it needs them.
+
+    Raises:
+        ValueError: an option that the criterion does not read.
+    """
+
+    criterion: str = option(
+        "likelihood",
+        "Minimize the references' negative log-likelihood, or (from --init, slower) 1 - sentence "
+        "BLEU of sampled outputs: its expectation among them (risk), or against the greedy output "
+        "(reinforce).",
+        choices=CRITERIA,
+    )
+    samples: int = option(5, "Risk, reinforce: outputs sampled for each source.", low=1, high=1000)
+    sharpness: float = option(
+        0.005,
+        "Risk: exponent of the probabilities that the samples share out among them.",
+        low=1e-6,
+        high=100.0,
+    )
+    likelihood_weight: float = option(
+        0.3, "Risk, reinforce: weight of the likelihood beside them.", low=0.0, high=1.0
+    )
+    with_reference: bool = option(
+        False,
+        "Risk: the reference is one of the outputs.",
+        flag="--with-reference/--without-reference",
+    )
+
+    def __post_init__(self) -> None:
+        of_risk = ("--sharpness", "--with-reference")
+        unread = {
+            "likelihood": ("--samples", "--likelihood-weight", *of_risk),
+            "reinforce": of_risk,
+        }.get(self.criterion, ())
+        if in_vain := [flag for flag in changed(self) if flag in unread]:
+            raise ValueError(f"criterion {self.criterion} does not read {', '.join(in_vain)}")
+        if self.criterion == "risk" and self.samples + self.with_reference < 2:
+            raise ValueError("risk compares outputs: samples 1 leaves nothing to compare")
+
+    @property
+    def samples_outputs(self) -> bool:
+        """Whether training judges outputs of the model's own."""
+        return self.criterion != "likelihood"

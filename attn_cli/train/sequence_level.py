@@ -1,0 +1,294 @@
+"""Sequence-level training: outputs are sampled, judged by sentence BLEU, made likelier or not.
+
+They are drawn by the one search there is, without gradient and without dropout, and then scored
+with gradient by one teacher-forced pass, so that every architecture that can be searched learns
+so (Shen et al. 2016; Ranzato et al. 2016; Edunov et al. 2018).
+
+Shapes: B sentences, C outputs of each at most, S source length, T target length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attn_cli.config.criterion import CriterionOptions
+from attn_cli.config.decoding import SearchOptions
+from attn_cli.config.scoring import ScoreOptions
+from attn_cli.data.parallel import Seq2SeqBatch, pad
+from attn_cli.data.sources import TextSide
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.decode.search import Request, search
+from attn_cli.decode.translator import Seq2SeqStep, Translator
+from attn_cli.errors import UsageError
+from attn_cli.metrics import METRICS
+from attn_cli.metrics.base import Segment
+from attn_cli.nn.sequence_losses import expected_risk, self_critical, sequence_log_probs
+from attn_cli.train.objectives import TranslationObjective
+from attn_cli.train.translation_model import TranslationOptions
+
+
+class Output(NamedTuple):
+    """What was drawn for a source.
+
+    Attributes:
+        tokens: without bos and eos.
+        finished: whether eos was drawn; it was not where the output was cut at its longest.
+    """
+
+    tokens: tuple[int, ...]
+    finished: bool
+
+
+class Criterion(ABC):
+    """What is done with sampled outputs.
+
+    Attributes:
+        has_baseline: whether the greedy output's reward is asked for.
+    """
+
+    has_baseline: ClassVar[bool]
+
+    def __init__(self, options: CriterionOptions) -> None:
+        self.options = options
+
+    @abstractmethod
+    def candidates(self, drawn: Sequence[Output], reference: Output) -> list[Output]:
+        """The outputs of a sentence that count."""
+
+    @abstractmethod
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+        """The sum over sentences. Shape: (B, C), (B, C), (B,), (B, C)."""
+
+
+class Risk(Criterion):
+    """Minimum risk training (Shen et al. 2016): 1 - BLEU, expected among different outputs."""
+
+    has_baseline: ClassVar[bool] = False
+
+    def candidates(self, drawn: Sequence[Output], reference: Output) -> list[Output]:
+        """Each once, and the reference where that was asked for."""
+        gold = [reference] if self.options.with_reference else []
+        return list(dict.fromkeys([*gold, *drawn]))
+
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+        """See `expected_risk`."""
+        return expected_risk(log_probs, 1 - rewards, real, self.options.sharpness)
+
+
+class Reinforce(Criterion):
+    """Self-critical sequence training (Rennie et al. 2017): better than the greedy output, or not.
+
+    A sample counts as often as it was drawn: so the gradient is not biased.
+    """
+
+    has_baseline: ClassVar[bool] = True
+
+    def candidates(self, drawn: Sequence[Output], reference: Output) -> list[Output]:
+        """All that were drawn."""
+        return list(drawn)
+
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+        """See `self_critical`."""
+        return self_critical(log_probs, rewards, baseline, real)
+
+
+SEQUENCE_CRITERIA: dict[str, type[Criterion]] = {"risk": Risk, "reinforce": Reinforce}
+
+
+class SentenceBleu:
+    """Sentence BLEU of token sequences as text, from 0 to 1: what `score --per-line` measures."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._metric = METRICS["bleu"](ScoreOptions(bleu=True))
+
+    def __call__(
+        self, outputs: Sequence[Sequence[Output]], references: Sequence[Output]
+    ) -> list[list[float]]:
+        """The rewards of each sentence's outputs."""
+        gold = self._tokenizer.decode([reference.tokens for reference in references])
+        return [
+            [self._reward(text, reference) for text in self._texts(own)]
+            for own, reference in zip(outputs, gold, strict=True)
+        ]
+
+    def _texts(self, outputs: Sequence[Output]) -> list[str]:
+        return self._tokenizer.decode([output.tokens for output in outputs])
+
+    def _reward(self, text: str, reference: str) -> float:
+        return self._metric.line(Segment(text, (reference,)))[0] / 100
+
+
+class SequenceObjective(TranslationObjective):
+    """w · likelihood + (1 - w) · criterion of sampled outputs (Wu et al. 2018, eq. 6).
+
+    Both are sums over sentences of a gradient of ln P of whole sentences, so they weigh alike. Not
+    in training, the likelihood alone.
+
+    Args:
+        model: a `Seq2SeqModel`.
+        label_smoothing: ε of the likelihood.
+        translator: of that model; it says what is never produced, and spells outputs.
+        options: the criterion.
+        terms: other arguments of `TranslationObjective`.
+
+    Raises:
+        UsageError: the model has no ln P(y) that a gradient could be taken of.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        label_smoothing: float,
+        translator: Translator,
+        options: CriterionOptions,
+        **terms: Any,
+    ) -> None:
+        super().__init__(model, label_smoothing, **terms)
+        if model.hard_attention:
+            raise UsageError(
+                f"--criterion {options.criterion}: with --normalize hard the probability of an "
+                "output depends on what was drawn to attend to; leave one of them out"
+            )
+        self.options = options
+        self.criterion = SEQUENCE_CRITERIA[options.criterion](options)
+        self._tgt = translator.tgt
+        self._never = translator.never_ids
+        self._reward = SentenceBleu(translator.tgt)
+
+    @property
+    def rows_per_sentence(self) -> int:
+        """Target sequences that a sentence puts into memory: its reference and its outputs."""
+        return 1 + self.options.samples + self.options.with_reference
+
+    def forward(self, batch: Seq2SeqBatch) -> tuple[Tensor, Tensor]:
+        """Sums over the batch: the loss, and the references' negative log-likelihood."""
+        loss, nll = super().forward(batch)
+        weight = self.options.likelihood_weight
+        if not self.training or weight == 1.0:
+            return loss, nll
+        (filled,) = batch.tgt_mask.any(1).nonzero(as_tuple=True)
+        if not len(filled):  # an idle rank keeps step
+            return weight * loss, nll
+        return weight * loss + (1 - weight) * self._sequence_loss(batch.rows(filled)), nll
+
+    def _sequence_loss(self, batch: Seq2SeqBatch) -> Tensor:
+        references = _references(batch)
+        with torch.no_grad(), _at_rest(self.model):
+            sampling = SearchOptions(sample=True, n_best=self.options.samples)
+            drawn = self._search(batch, references, sampling)
+            greedy = SearchOptions(greedy=True)
+            best = self._search(batch, references, greedy) if self.criterion.has_baseline else []
+        outputs = [
+            self.criterion.candidates(own, reference)
+            for own, reference in zip(drawn, references, strict=True)
+        ]
+        device = batch.tgt_ids.device
+        rewards, real = _matrix(self._reward(outputs, references), device)
+        baseline = torch.zeros(len(batch), device=device)
+        if best:
+            baseline = _matrix(self._reward(best, references), device)[0][:, 0]
+        log_probs = torch.zeros_like(rewards).masked_scatter(real, self._scored(batch, outputs))
+        return self.criterion.loss(log_probs, rewards, baseline, real)
+
+    def _search(
+        self, batch: Seq2SeqBatch, references: Sequence[Output], options: SearchOptions
+    ) -> list[list[Output]]:
+        """What the search finds for each row; about as long as its reference at most."""
+        requests = [
+            Request(_Row(number), options.longest(len(reference.tokens)))
+            for number, reference in enumerate(references)
+        ]
+        # Drawn from the generator that is saved with the training's state.
+        seed = int(torch.randint(1 << 62, ())) if options.sample else 0
+        found = search(
+            _BatchStep(self.model, batch, self._tgt),
+            requests,
+            options,
+            max_rows=len(requests) * options.width,
+            seed=seed,
+            forbidden_ids=self._never,
+            device=batch.tgt_ids.device,
+        )
+        return [[Output(one.tokens, one.finished) for one in hypotheses] for hypotheses in found]
+
+    def _scored(self, batch: Seq2SeqBatch, outputs: Sequence[Sequence[Output]]) -> Tensor:
+        """Log P of all outputs, sentence by sentence, by one teacher-forced pass."""
+        tgt, device = self._tgt, batch.tgt_ids.device
+        flat = [output for own in outputs for output in own]
+        framed = [[tgt.bos_id, *output.tokens, tgt.eos_id] for output in flat]
+        ids = pad(framed, tgt.pad_id)[0].to(device)
+        # A sample that was cut has drawn no end: its ln P is that of its tokens.
+        lengths = torch.tensor([len(one.tokens) + one.finished for one in flat], device=device)
+        real = torch.arange(ids.shape[1] - 1, device=device) < lengths[:, None]
+        counts = torch.tensor([len(own) for own in outputs], device=device)
+        src, mask = (x.repeat_interleave(counts, 0) for x in (batch.src_ids, batch.src_mask))
+        hidden, _ = self.model(src, mask, ids[:, :-1])
+        return sequence_log_probs(hidden, ids[:, 1:], real, *self.model.output_layer)
+
+
+class _Row:
+    """A row of a batch, as a request's source."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return 1
+
+
+class _BatchStep(Seq2SeqStep):
+    """A model that is searched for outputs of a batch's rows, which are tensors already."""
+
+    def __init__(self, model: Any, batch: Seq2SeqBatch, tgt: Tokenizer) -> None:
+        super().__init__(model, TextSide(tgt), tgt)
+        self.batch = batch
+
+    def start(self, sources: Sequence[Any]) -> object:
+        """Encodes rows of the batch."""
+        numbers = torch.tensor([row.number for row in sources], device=self.batch.src_ids.device)
+        return self.model.start(self.batch.src_ids[numbers], self.batch.src_mask[numbers])
+
+
+@contextlib.contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    """The model without dropout inside, as it was outside."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _references(batch: Seq2SeqBatch) -> list[Output]:
+    rows = zip(batch.tgt_ids[:, 1:].tolist(), batch.tgt_mask.sum(1).tolist(), strict=True)
+    return [Output(tuple(ids[: length - 1]), True) for ids, length in rows]
+
+
+def _matrix(rows: Sequence[Sequence[float]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths, and which of their places are filled. Shape: (B, C) twice."""
+    lengths = torch.tensor([len(row) for row in rows])
+    real = torch.arange(int(lengths.max())) < lengths[:, None]
+    values = torch.tensor([value for row in rows for value in row])
+    return torch.zeros(real.shape).masked_scatter(real, values).to(device), real.to(device)
+
+
+def translation_objective(
+    model: Any, options: TranslationOptions, translator: Translator
+) -> TranslationObjective:
+    """What a translation training minimizes."""
+    smoothing = options.training.label_smoothing
+    terms: dict[str, Any] = {
+        "head_penalty": options.objective.head_penalty,
+        "learning": options.learning,
+    }
+    if options.criterion.samples_outputs:
+        return SequenceObjective(model, smoothing, translator, options.criterion, **terms)
+    return TranslationObjective(model, smoothing, **terms)
