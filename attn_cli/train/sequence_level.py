@@ -21,7 +21,6 @@ from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.parallel import Seq2SeqBatch, pad
-from attn_cli.data.sources import TextSide
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.decode.search import Request, search
 from attn_cli.decode.translator import Seq2SeqStep, Translator
@@ -158,8 +157,7 @@ class SequenceObjective(TranslationObjective):
             )
         self.options = options
         self.criterion = SEQUENCE_CRITERIA[options.criterion](options)
-        self._tgt = translator.tgt
-        self._never = translator.never_ids
+        self._translator = translator
         self._reward = SentenceBleu(translator.tgt)
 
     @property
@@ -208,19 +206,19 @@ class SequenceObjective(TranslationObjective):
         # Drawn from the generator that is saved with the training's state.
         seed = int(torch.randint(1 << 62, ())) if options.sample else 0
         found = search(
-            _BatchStep(self.model, batch, self._tgt),
+            _BatchStep(self.model, batch, self._translator),
             requests,
             options,
             max_rows=len(requests) * options.width,
             seed=seed,
-            forbidden_ids=self._never,
+            forbidden_ids=self._translator.never_ids,
             device=batch.tgt_ids.device,
         )
         return [[Output(one.tokens, one.finished) for one in hypotheses] for hypotheses in found]
 
     def _scored(self, batch: Seq2SeqBatch, outputs: Sequence[Sequence[Output]]) -> Tensor:
         """Log P of all outputs, sentence by sentence, by one teacher-forced pass."""
-        tgt, device = self._tgt, batch.tgt_ids.device
+        tgt, device = self._translator.tgt, batch.tgt_ids.device
         flat = [output for own in outputs for output in own]
         framed = [[tgt.bos_id, *output.tokens, tgt.eos_id] for output in flat]
         ids = pad(framed, tgt.pad_id)[0].to(device)
@@ -246,8 +244,8 @@ class _Row:
 class _BatchStep(Seq2SeqStep):
     """A model that is searched for outputs of a batch's rows, which are tensors already."""
 
-    def __init__(self, model: Any, batch: Seq2SeqBatch, tgt: Tokenizer) -> None:
-        super().__init__(model, TextSide(tgt), tgt)
+    def __init__(self, model: Any, batch: Seq2SeqBatch, translator: Translator) -> None:
+        super().__init__(model, translator.src, translator.tgt)
         self.batch = batch
 
     def start(self, sources: Sequence[Any]) -> object:
