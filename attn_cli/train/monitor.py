@@ -123,13 +123,13 @@ class Monitor:
         Returns:
             The log's size in bytes afterwards.
         """
-        tokens = max(progress.token_sum, 1)
+        tokens = progress.token_sum or math.nan  # none yet: weights to start from are validated
         entry = {
             "step": progress.step,
             "epoch": round(progress.epochs, 4),
             "minutes": round(progress.seconds / 60, 3),
-            "train_loss": progress.loss_sum / tokens,
-            "train_nll": progress.nll_sum / tokens,
+            "train_loss": _or_none(progress.loss_sum / tokens),
+            "train_nll": _or_none(progress.nll_sum / tokens),
             **{f"dev_{name}": _or_none(value) for name, value in figures.items()},
             "best": is_best,
             "skipped": progress.skipped,
@@ -155,14 +155,15 @@ class Monitor:
         *,
         is_best: bool,
     ) -> None:
+        begun = math.isfinite(train_nll)
         speed = self._tokens / max(time.monotonic() - self._since, 1e-9)
         shown = "  ".join(
             f"{name} {_shown(name, value, figures)}" for name, value in figures.items()
         )
         self._speaker.say(
             f"step {progress.step:,}  epoch {progress.epochs:.1f}  {_clock(progress.seconds)}  "
-            f"train {train_nll:.3f}  dev: {shown}{'  *' if is_best else ''}  "
-            f"({speed:,.0f} tokens/s)"
+            f"{f'train {train_nll:.3f}  ' if begun else ''}dev: {shown}{'  *' if is_best else ''}"
+            f"{f'  ({speed:,.0f} tokens/s)' if begun else ''}"
         )
         self._tokens, self._since = 0, time.monotonic()
 

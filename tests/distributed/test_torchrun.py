@@ -69,3 +69,19 @@ def test_refused_data_ends_all_processes(tmp_path):
     done = torchrun("train-mt", bad, "-o", tmp_path / "model", *TINY)
     assert done.returncode != 0
     assert done.stderr.decode().count("bad.tsv:1: 1 column, but column 2 is needed") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_continue_on_outputs_of_their_own(tmp_path, corpus, reversal_model):
+    """Each draws its own; a rank without a pair of the batch keeps step."""
+    recipe = (
+        *("--init", reversal_model, "--criterion", "reinforce", "--samples", 2, "--threads", 1),
+        *("--dev", tmp_path / "dev.tsv", "--batch-tokens", 25, "--accumulate", 2),
+        *("--max-steps", 12, "--validate-every", 6, "--metric", "loss"),
+    )
+    done = torchrun("train-mt", corpus, "-o", tmp_path / "two", *recipe)
+    assert done.returncode == 0, done.stderr.decode()
+    found = losses(tmp_path / "two")
+    assert [entry["step"] for entry in found] == [0, 6, 12]
+    assert found[0]["train_loss"] is None
+    assert all(entry["dev_loss"] < found[0]["dev_loss"] + 0.2 for entry in found)

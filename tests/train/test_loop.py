@@ -76,6 +76,7 @@ class Setting:
     folder: object
     batches: list
     fault: object = None
+    parts: int = 1
     figures: object = field(default_factory=lambda: itertools.repeat(1.0))
     saved: list = field(default_factory=list)
     said: Said = field(default_factory=Said)
@@ -94,6 +95,7 @@ class Setting:
             model=model,
             stream=self._stream,
             validate=lambda: {"loss": next(figures)},
+            parts=self.parts,
             save=lambda weights, meta: self.saved.append(
                 ({name: weight.detach().clone() for name, weight in weights.items()}, meta)
             ),
@@ -159,6 +161,22 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path):
     halved = Setting(tmp_path / "halved", [batch], no_memory_above(2))
     assert_alike(halved.gradients(), expected)
     assert len([text for text in halved.said if "halved" in text]) == 1
+
+
+def test_a_batch_is_cut_into_parts_where_an_objective_needs_the_memory_of_so_many(tmp_path):
+    batch, sizes = batch_of(SIZES), []
+
+    def noted(call, part, loss):
+        sizes.append(len(part))
+        return loss
+
+    expected = Setting(tmp_path / "whole", [batch]).gradients()
+    found = Setting(tmp_path / "parts", [batch], noted, parts=3).gradients()
+    assert sizes == [3, 3, 2]
+    assert_alike(found, expected)
+    sizes.clear()
+    Setting(tmp_path / "few", [batch.rows(slice(0, 2))], noted, parts=3).gradients()
+    assert sizes == [1, 1]
 
 
 def test_a_single_pair_that_does_not_fit_ends_the_run_with_a_remedy(tmp_path):
