@@ -132,6 +132,26 @@ class Masker:
         return tails, np.asarray(edge, np.float64)
 
 
+def any_number(lengths: Ids, width: int, rng: np.random.Generator) -> Flags:
+    """Hides k of the N tokens of each row, k ~ Uniform{1 … N}, all choices being equally likely.
+
+    How a conditional masked language model learns from outputs at every stage of their making
+    (Ghazvininejad et al. 2019, section 3.1).
+
+    Args:
+        lengths: N; nothing is hidden where it is 0. Shape: (B,).
+        width: T, at least the largest N.
+        rng: what is drawn from: the same number of draws whatever comes out.
+
+    Returns:
+        Which tokens are hidden. Shape: (B, T).
+    """
+    chance = rng.random((len(lengths), width))
+    chance[np.arange(width) >= lengths[:, None]] = 2.0  # padding ranks behind all tokens
+    counts = np.ceil((1.0 - rng.random(len(lengths))) * lengths)  # of numbers in (0, 1]
+    return chance.argsort(1).argsort(1) < counts[:, None]
+
+
 def uniform(keys: NDArray[np.uint64], seed: int, kind: int) -> NDArray[np.float64]:
     """A number in [0, 1) that follows from a key, a seed and a kind. Shape: any -> the same."""
     salt = np.random.SeedSequence((seed, kind)).generate_state(2, np.uint64)

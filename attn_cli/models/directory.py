@@ -38,8 +38,9 @@ class ModelConfig:
 
     Attributes:
         arch: a key of `models.MODELS`.
-        task: what the model does with a line: "translate", "continue" (a language model), "fill"
-            (a masked one) or "predict" (the tasks of its heads).
+        task: what the model does with a line: "translate", "mask-predict" (the same, all words
+            at once), "continue" (a language model), "fill" (a masked one) or "predict" (the tasks
+            of its heads).
         model: the architecture's own configuration, an instance of its `Config`.
         heads: its output layers, where the architecture is a trunk.
         options: the training's options, section by section, as plain values.

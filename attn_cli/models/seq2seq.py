@@ -106,10 +106,15 @@ class TransformerState:
         )
 
 
-class Transformer(Seq2SeqModel):
-    """The Transformer (Vaswani et al. 2017): encoder, decoder, tied output layer."""
+class EncoderDecoder(Seq2SeqModel):
+    """What transformers of two stacks have in common: their parts, and the encoder's work.
+
+    Attributes:
+        causal: whether a target position sees itself and earlier ones alone.
+    """
 
     Config: ClassVar[type] = TransformerConfig
+    causal: ClassVar[bool]
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -118,7 +123,9 @@ class Transformer(Seq2SeqModel):
         self.add_embeddings(config.positions, config.max_positions, drop)
         common = (config.d_model, config.n_heads, config.d_ff, config.norm, config, drop)
         encoders = [EncoderLayer(*common) for _ in range(config.n_encoder_layers)]
-        decoders = [DecoderLayer(*common) for _ in range(config.n_decoder_layers)]
+        decoders = [
+            DecoderLayer(*common, causal=self.causal) for _ in range(config.n_decoder_layers)
+        ]
         self.encoder = Encoder(encoders, config.d_model, config.norm)
         self.decoder = Decoder(decoders, config.d_model, config.norm)
         self.add_output()
@@ -126,6 +133,12 @@ class Transformer(Seq2SeqModel):
     def encode(self, src_ids: Tensor, src_mask: Tensor) -> Tensor:
         """Encodes sources. Shape: (B, S) ids and boolean mask -> (B, S, D)."""
         return self.encoder(self.src_embedding(src_ids), src_mask[:, None, None, :])
+
+
+class Transformer(EncoderDecoder):
+    """The Transformer (Vaswani et al. 2017): encoder, decoder, tied output layer."""
+
+    causal: ClassVar[bool] = True
 
     def forward(
         self, src_ids: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False

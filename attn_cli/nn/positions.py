@@ -200,6 +200,10 @@ class TokenEmbedding(nn.Module):
 
         Shape: ids (B, T), first (B, 1) or a number -> (B, T, D).
         """
-        places = first + torch.arange(ids.shape[1], device=ids.device)
-        places = places.expand(ids.shape[0], -1) if places.dim() == 2 else places[None]
-        return self.dropout(self.tokens(ids) * self.scale + self.positions(places))
+        return self.place(self.tokens(ids), first)
+
+    def place(self, vectors: Tensor, first: Tensor | int = 0) -> Tensor:
+        """The same of vectors in the place of tokens'. Shape: (B, T, D) -> (B, T, D)."""
+        places = first + torch.arange(vectors.shape[1], device=vectors.device)
+        places = places.expand(vectors.shape[0], -1) if places.dim() == 2 else places[None]
+        return self.dropout(vectors * self.scale + self.positions(places))

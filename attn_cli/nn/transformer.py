@@ -5,7 +5,7 @@ Shapes: B batch, S source length, T target length, D d_model, F d_ff, H heads, K
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -151,7 +151,11 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Masked self-attention, attention over the encoder's output, feed-forward network."""
+    """Masked self-attention, attention over the encoder's output, feed-forward network.
+
+    Without `causal` each target position sees all of them: the layer of a model that writes them
+    all at once.
+    """
 
     def __init__(
         self,
@@ -161,34 +165,51 @@ class DecoderLayer(nn.Module):
         norm: str,
         options: AttentionOptions,
         dropout: nn.Module,
+        *,
+        causal: bool = True,
     ) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(d_model, n_heads, options)
+        self.causal = causal
         self.cross_attention = MultiHeadAttention(d_model, n_heads, options, to_self=False)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.residuals = nn.ModuleList(Residual(d_model, norm, dropout) for _ in range(3))
 
     def forward(
-        self, x: Tensor, memory: Tensor, memory_mask: Tensor | None, *, need_weights: bool = False
+        self,
+        x: Tensor,
+        memory: Tensor | KeyValue,
+        memory_mask: Tensor | None,
+        mask: Tensor | None = None,
+        *,
+        need_weights: bool = False,
     ) -> tuple[Tensor, DecoderWeights | None]:
-        """All target positions at once, each seeing itself and earlier ones (teacher forcing).
+        """All target positions at once; each sees itself and earlier ones if `causal`.
 
-        Padding stands at the end of the target, so the causal mask alone keeps it out of sight.
+        Padding stands at the end of the target, so the causal mask alone keeps it out of sight;
+        without it, `mask` says what is real.
 
         Shape:
-            x (B, T, D), memory (B, S, D), memory_mask (B, 1, 1, S)
+            x (B, T, D), memory (B, S, D) or its projected keys and values (B, H, S, d_head) each,
+            memory_mask (B, 1, 1, S), mask (B, 1, 1, T)
             -> (B, T, D), and the weights if `need_weights`.
         """
         kept: list[Tensor] = []
+        projected = (
+            self.cross_attention.project_memory(memory) if isinstance(memory, Tensor) else memory
+        )
 
         def attend_self(y: Tensor) -> Tensor:
-            context, weights = self.self_attention(y, causal=True, need_weights=need_weights)
+            context, weights = self.self_attention(
+                y, mask=mask, causal=self.causal, need_weights=need_weights
+            )
             kept.extend(() if weights is None else (weights,))
             return context
 
         def attend_memory(y: Tensor) -> Tensor:
-            context, weights = self.cross_attention(
-                y, memory, memory_mask, need_weights=need_weights
+            query = self.cross_attention.project_query(y)
+            context, weights = self.cross_attention.attend(
+                query, *projected, memory_mask, need_weights=need_weights
             )
             kept.extend(() if weights is None else (weights,))
             return context
@@ -292,11 +313,18 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
 
     def forward(
-        self, x: Tensor, memory: Tensor, memory_mask: Tensor | None, *, need_weights: bool = False
+        self,
+        x: Tensor,
+        memory: Tensor | Sequence[KeyValue],
+        memory_mask: Tensor | None,
+        mask: Tensor | None = None,
+        *,
+        need_weights: bool = False,
     ) -> tuple[Tensor, list[DecoderWeights]]:
-        """Shape: as `DecoderLayer.forward`; the weights of every layer in a list."""
+        """Shape: as `DecoderLayer.forward`, projected memories and weights layer by layer."""
         weights: list[DecoderWeights] = []
-        for layer in self.layers:
-            x, layer_weights = layer(x, memory, memory_mask, need_weights=need_weights)
+        memories = [memory] * len(self.layers) if isinstance(memory, Tensor) else memory
+        for layer, own in zip(self.layers, memories, strict=True):
+            x, layer_weights = layer(x, own, memory_mask, mask, need_weights=need_weights)
             weights += [] if layer_weights is None else [layer_weights]
         return self.norm(x), weights
