@@ -281,12 +281,21 @@ def _matrix(rows: Sequence[Sequence[float]], device: torch.device) -> tuple[Tens
 def translation_objective(
     model: Any, options: TranslationOptions, translator: Translator
 ) -> TranslationObjective:
-    """What a translation training minimizes."""
+    """What a translation training minimizes.
+
+    Raises:
+        UsageError: the model, or another option, does not go with the criterion.
+    """
     smoothing = options.training.label_smoothing
     terms: dict[str, Any] = {
         "head_penalty": options.objective.head_penalty,
         "learning": options.learning,
     }
     if options.criterion.samples_outputs:
+        if options.training.compile:
+            raise UsageError(
+                f"--compile: the search that --criterion {options.criterion.criterion} samples by "
+                "can't be compiled; leave one of them out"
+            )
         return SequenceObjective(model, smoothing, translator, options.criterion, **terms)
     return TranslationObjective(model, smoothing, **terms)

@@ -348,6 +348,9 @@ def test_from_random_weights_the_program_says_that_it_learns_little(corpus, tmp_
     limits = (*LITTLE, "--max-steps", 1, "--samples", 2)
     run = inside("train-mt", corpus, "-o", tmp_path, *sizes, *limits)
     assert "from random weights" in run.said
+    both = ("--criterion", "risk", "--compile")
+    run = inside("train-mt", corpus, "-o", tmp_path / "c", *sizes[:-2], *both, status=2)
+    assert "leave one of them out" in run.said
     run = run_inside("train-mt", corpus, "-o", tmp_path / "b", "--samples", 2)
     assert run.status == 2
     assert "criterion likelihood does not read --samples" in run.said
