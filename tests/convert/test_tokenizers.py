@@ -45,17 +45,20 @@ def their_ids(tokenizer, texts: list[str]) -> list[list[int]]:
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
-def lines_of(data_dir: Path, name: str, count: int) -> list[str]:
+def lines_of(data_dir: Path, name: str, count: int | None) -> list[str]:
     with gzip.open(data_dir / name / "train.txt.gz", "rt", encoding="utf-8", newline="\n") as file:
         return [line.rstrip("\n") for line in itertools.islice(file, count)]
 
 
 @pytest.mark.parametrize("name", ["novels_en", "novels_ru"])
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_word_pieces_of_novels_are_those_of_transformers(tmp_path, data_dir, name, lowercase):
+@pytest.mark.parametrize("count", [3000, pytest.param(None, marks=pytest.mark.slow)])
+def test_word_pieces_of_novels_are_those_of_transformers(
+    tmp_path, data_dir, name, lowercase, count
+):
     import tokenizers
 
-    lines = lines_of(data_dir, name, 3000)
+    lines = lines_of(data_dir, name, count)
     engine = tokenizers.BertWordPieceTokenizer(lowercase=lowercase)
     engine.train_from_iterator(lines, vocab_size=2000, show_progress=False)
     pieces = [piece for piece in engine.get_vocab() if piece not in MARKS]
