@@ -1,0 +1,114 @@
+"""The recipes for summaries and documents, on small files of the shapes that they are about."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+WORDS = [a + b for a in ("ba", "ke", "li", "mo") for b in ("nu", "ra", "vo")]
+SMALL = ("--max-steps", "3", "--threads", "1", "--batch-tokens", "400")
+
+
+def sentences(generator, count):
+    return [" ".join(generator.choices(WORDS, k=4)) + "." for _ in range(count)]
+
+
+def write_lines(path, entries):
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
+def recipe(name, *arguments, place, status=0):
+    """Runs a recipe with the program of this environment."""
+    programs = place / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "attn").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m attn_cli "$@"\n')
+    (programs / "attn").chmod(0o755)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    root = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        ["sh", str(EXAMPLES / name / "run.sh"), *map(str, arguments)],
+        cwd=place,
+        env={**os.environ, "PATH": path, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_summaries_are_scored_beside_the_first_sentence(tmp_path):
+    generator = random.Random(4)
+    texts = [sentences(generator, 3) for _ in range(30)]
+    train = [{"source": text, "target": [text[1]]} for text in texts]
+    dev = [{"source": text, "target": [text[1], text[0]]} for text in texts[:6]]
+    files = write_lines(tmp_path / "a.jsonl", train), write_lines(tmp_path / "b.jsonl", dev)
+    tiny = ("--d-model", "16", "--d-ff", "16", "--n-heads", "2", "--type", "char")
+    done = recipe("summaries", *files, "out put", *SMALL, *tiny, place=tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["first sentence:", "ROUGE-1\t1.000000"]
+    assert lines[4] == "summaries:" and re.fullmatch(r"ROUGE-1\t0\.\d+", lines[5])
+    rows = (tmp_path / "out put" / "dev.tsv").read_text().splitlines()
+    assert [row.split("\t")[1:] for row in rows] == [[text[1], text[0]] for text in texts[:6]]
+
+
+@pytest.mark.slow
+def test_reviews_are_split_by_fold_and_five_documents_shown(tmp_path):
+    generator = random.Random(5)
+    entries = [
+        {"label": generator.choice(["pos", "neg"]), "fold": 1 + number % 9,
+         "sentences": sentences(generator, 1 + number % 5)}
+        for number in range(72)
+    ]  # fmt: skip
+    data = write_lines(tmp_path / "films.jsonl", entries)
+    done = recipe("documents", "reviews", data, "out", *SMALL, "--size", "tiny", place=tmp_path)
+    kept = (tmp_path / "out" / "test.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in kept] == [e for e in entries if e["fold"] == 9]
+    assert len((tmp_path / "out" / "train.jsonl").read_text().splitlines()) == 64
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("ACCURACY\t")
+    shown = [line.split("\t") for line in lines if line[0].isdigit()]
+    assert [row[0] for row in shown] == sorted(row[0] for row in shown)
+    assert {row[0] for row in shown} == {"1", "2", "3", "4", "5"}
+    assert max(sum(row[0] == number for row in shown) for number in "12345") == 3
+    for number in "12345":
+        weights = [float(row[1]) for row in shown if row[0] == number]
+        assert weights == sorted(weights, reverse=True)
+
+
+def test_authors_are_split_by_book(tmp_path):
+    books = {"Eliot": ["Adam_1859", "Felix_1866"], "Hardy": ["Tess_1891", "Madding_1874"]}
+    entries = [
+        {"id": f"{author}_{book}#{number}", "label": author, "sentences": ["x # y."]}
+        for number in range(3)
+        for author, both in books.items()
+        for book in both
+    ]
+    (tmp_path / "data").mkdir()
+    write_lines(tmp_path / "data" / "train.jsonl", entries[:9])
+    write_lines(tmp_path / "data" / "dev.jsonl", entries[9:])
+    options = ("authors", "data", "out", "--no-such-option")  # ends before anything is trained
+    done = recipe("documents", *options, place=tmp_path, status=2)
+    assert "+ attn finetune out/train.jsonl --dev out/test.jsonl" in done.stderr
+    found = {}
+    for part in ("train", "test"):
+        lines = (tmp_path / "out" / f"{part}.jsonl").read_text().splitlines()
+        found[part] = {json.loads(line)["id"].split("#")[0] for line in lines}
+        assert len(lines) == 6
+    assert found["train"] == {"Eliot_Adam_1859", "Hardy_Madding_1874"}
+    assert found["test"] == {"Eliot_Felix_1866", "Hardy_Tess_1891"}
+
+
+@pytest.mark.parametrize("name", ["summaries", "documents"])
+def test_recipes_without_files_tell_how_to_use_them(name, tmp_path):
+    done = recipe(name, place=tmp_path, status=2)
+    assert done.stderr.startswith(f"sh examples/{name}/run.sh ")
