@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import math
+import os
 import select
 import sys
 import zlib
@@ -51,12 +52,17 @@ class LineReader:
     Iterating yields `Line`s. `ready()` tells whether the next line can be had without waiting for a
     slow producer, which lets a window be answered as soon as the producer pauses.
 
+    Attributes:
+        name: what messages call it.
+        folder: where relative names of files in it start.
+
     Raises:
         DataError: the file can't be opened, or its gzip data is damaged.
     """
 
     def __init__(self, path: str, name: str | None = None) -> None:
         self.name = name or display_name(path)
+        self.folder = folder_of(path)
         self._raw = open_binary(path)
         self._chunk = b""
         self._at = 0
@@ -165,6 +171,14 @@ def copy_stream(path: str, out: BinaryIO) -> None:
 def display_name(path: str) -> str:
     """What a message calls the input `path`."""
     return "standard input" if path == "-" else path
+
+
+def folder_of(path: str) -> str:
+    """Where relative names in the input `path` start: its folder.
+
+    Of standard input and of pipes, which have none, the current one.
+    """
+    return os.path.dirname(path) if Path(path).is_file() else ""  # noqa: PTH120 - "" stays ""
 
 
 def open_binary(path: str) -> BinaryIO:

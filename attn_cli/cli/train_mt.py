@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
+from attn_cli.config.criterion import CriterionOptions
+from attn_cli.config.image import SourceOptions
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 from attn_cli.config.seq2seq import (
     ArchOptions,
@@ -15,13 +18,23 @@ from attn_cli.config.seq2seq import (
     Seq2SeqVariantOptions,
 )
 from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.config.training import OutputOptions, TrainingOptions
+from attn_cli.config.training import (
+    ContinuedTrainingOptions,
+    OutputOptions,
+    TranslatorTrainingOptions,
+)
 from attn_cli.config.transformer import SizeOptions
 from attn_cli.config.translation import CorpusOptions, LossOptions
 
 
+def _instead(given: Mapping[str, Any]) -> Mapping[type, type]:
+    """A trained model learns on with smaller steps."""
+    return {TranslatorTrainingOptions: ContinuedTrainingOptions} if given.get("init") else {}
+
+
 @with_options(
     CorpusOptions,
+    SourceOptions,
     OutputOptions,
     ArchOptions,
     SizeOptions,
@@ -29,10 +42,12 @@ from attn_cli.config.translation import CorpusOptions, LossOptions
     TokenizerOptions,
     LossOptions,
     LearningOptions,
-    TrainingOptions,
+    CriterionOptions,
+    TranslatorTrainingOptions,
     StreamOptions,
     RuntimeOptions,
     SpeechOptions,
+    instead=_instead,
 )
 def train_mt_command(
     corpus: Annotated[
@@ -43,7 +58,8 @@ def train_mt_command(
 ) -> None:
     """attn train-mt train.tsv && attn decode < new.txt
 
-    Train sequence to sequence on source<TAB>target lines. Tokenizer, dev split, size and
+    Train sequence to sequence on source<TAB>target lines; a source is a text, or the path of an
+    image. Tokenizer, dev split, size and
     schedule are chosen for you; run the same command again to continue after a stop. Prints the
     model directory.
 
@@ -52,20 +68,22 @@ def train_mt_command(
     attn train-mt --arch rnn --attention additive train.tsv
     attn train-mt --src train.en --tgt train.de
     attn train-mt --columns 2,1 train.tsv -o de-en
+    attn train-mt --source image image-caption.tsv
+    attn train-mt --init en-de --criterion risk train.tsv -o en-de-risk
     torchrun --nproc-per-node 2 -m attn_cli train-mt train.tsv
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    pairs, output, arch, size, variant, tokenizer, *rest = options
-    objective, learning, training, stream, runtime, speech = rest
+    pairs, source, output, arch, size, variant, tokenizer, *rest = options
+    objective, learning, criterion, training, stream, runtime, speech = rest
     console = Console(speech)
 
     from attn_cli.train.run import RunOptions, run_training
     from attn_cli.train.translation import TranslationOptions, TranslationRecipe
 
     decided = TranslationOptions(
-        arch, pairs, tokenizer, size, variant, objective, learning, training
+        arch, pairs, source, tokenizer, size, variant, objective, learning, criterion, training
     )
     recipe = TranslationRecipe(corpus or [], decided, stream, runtime, console)
-    common = RunOptions(output, training, runtime, decided.saved(runtime))
+    common = RunOptions(output, training, runtime, decided.saved(runtime), arch.init)
     output = run_training(recipe, common, console)
     if output:
         print(output)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attn_cli.config import option
+from attn_cli.config.image import ImageRootOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttendOptions:
+class AttendOptions(ImageRootOptions):
     """Which attention is drawn, and how.
 
     Raises:

@@ -5,19 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attn_cli.config import option
+from attn_cli.config.image import ImageRootOptions
 
 # Automatic limit, 2 S + 10 tokens for a source of S: room for translations that are longer than
 # their source, while a runaway output is stopped before it holds up its whole batch.
 MAX_LEN_FACTOR = 2
 MAX_LEN_OFFSET = 10
+ITERATIONS = 10  # K = 10 loses little against more (Ghazvininejad et al. 2019, table 5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
     """Greedy, beam or sampling, and what shapes the outcome."""
 
-    beam_size: int = option(5, "Hypotheses kept at each step.", low=1, high=1000, flag="--beam")
+    beam_size: int = option(
+        5,
+        "Hypotheses kept at each step; lengths tried by a mask-predict model.",
+        low=1,
+        high=1000,
+        flag="--beam",
+    )
     greedy: bool = option(False, "Take the best token at each step: the same as --beam 1.")
+    iterations: int | None = option(
+        None,
+        "Passes over an output in which all words are written at once, the doubtful ones again.",
+        low=1,
+        high=1000,
+        show=f"{ITERATIONS}, of a mask-predict model",
+    )
     length_penalty: float = option(
         1.0,
         "Alpha of score = log P / L^alpha, L counting the end token; 0 ranks by log P, "
@@ -113,6 +128,11 @@ class SearchOptions:
         return 1 if self.greedy else self.beam_size
 
     @property
+    def passes(self) -> int:
+        """How often a mask-predict model goes over its output: K."""
+        return ITERATIONS if self.iterations is None else self.iterations
+
+    @property
     def n_groups(self) -> int:
         """Groups of beams that search apart; 1 without diversity."""
         if self.diversity_groups is not None:
@@ -139,7 +159,7 @@ class AnswerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeOptions(AnswerOptions):
+class DecodeOptions(AnswerOptions, ImageRootOptions):
     """What `attn decode` reads beside the source, and what it writes."""
 
     prefix: bool = option(False, "The next column is what the output must begin with.")

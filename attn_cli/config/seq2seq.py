@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass
+from dataclasses import Field, dataclass
 from typing import Any
 
-from attn_cli.config import field_types, option
+from attn_cli.config import field_types, option, said_default
 from attn_cli.config.convolutional import ConvolutionalOptions
 from attn_cli.config.recurrent import RecurrentOptions
 from attn_cli.config.transformer import VariantOptions
@@ -25,9 +25,32 @@ VARIANTS: dict[str, type] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ArchOptions:
-    """Which kind of model."""
+    """Which kind of model, and what it starts from."""
 
-    arch: str = option("transformer", "Architecture.", choices=tuple(VARIANTS))
+    arch: str | None = option(
+        None, "Architecture.", choices=tuple(VARIANTS), show="that of --init, else transformer"
+    )
+    decoder: str | None = option(
+        None,
+        "Write one token after another, or all at once and the doubtful ones again (transformer).",
+        choices=("autoregressive", "mask-predict"),
+        show="that of --init, else autoregressive",
+    )
+    init: str | None = option(
+        None,
+        "Continue from this translator's directory: its architecture, sizes, tokenizer, weights.",
+        show="random weights",
+    )
+
+    @property
+    def arch_of_new(self) -> str:
+        """The architecture of a model that starts from random weights."""
+        return self.arch or "transformer"
+
+    @property
+    def decoder_of_new(self) -> str:
+        """The kind of decoder of such a model."""
+        return self.decoder or "autoregressive"
 
 
 def _merged(variants: Mapping[str, type]) -> type:
@@ -64,17 +87,11 @@ def _one_flag(own: Mapping[str, Field], variants: Mapping[str, type]) -> Any:
 
 def _said_defaults(own: Mapping[str, Field], variants: Mapping[str, type]) -> str:
     """The defaults by architecture, in words: `scaled-dot; rnn: general`."""
-    said = {arch: _said(field.default) for arch, field in own.items()}
+    said = {arch: said_default(field.default) for arch, field in own.items()}
     if len(set(said.values())) == 1:
         default = next(iter(said.values()))
         return default if len(said) == len(variants) else f"{', '.join(said)}: {default}"
     return "; ".join(f"{arch}: {default}" for arch, default in said.items())
-
-
-def _said(default: Any) -> str:
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    return "" if default is MISSING else str(default)
 
 
 Seq2SeqVariantOptions = _merged(VARIANTS)

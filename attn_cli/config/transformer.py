@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 
 from attn_cli.config import option
+from attn_cli.config.image import SourceConfig
 
 SCORE_FUNCTIONS = ("scaled-dot", "dot", "general", "additive", "cosine", "mean")
 NORMALIZATIONS = ("softmax", "sum")
@@ -77,7 +78,7 @@ class VariantOptions(AttentionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig(VariantOptions):
+class TransformerConfig(SourceConfig, VariantOptions):
     """What a saved transformer is made of: every part decided.
 
     Raises:
@@ -90,13 +91,14 @@ class TransformerConfig(VariantOptions):
     n_encoder_layers: int = option(MISSING, "Encoder layers.", low=0, high=256)
     n_decoder_layers: int = option(MISSING, "Decoder layers.", low=1, high=256)
     dropout: float = option(MISSING, "Dropout of every sublayer.", low=0.0, high=0.99)
-    src_vocab: int = option(MISSING, "Source tokens.", low=1, high=1 << 24)
+    src_vocab: int = option(MISSING, "Source tokens.", low=0, high=1 << 24)
     tgt_vocab: int = option(MISSING, "Target tokens.", low=1, high=1 << 24)
     share_embeddings: bool = option(MISSING, "One matrix for source and target embeddings.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.d_head(self.d_model, self.n_heads)
+        self.check_source(self.src_vocab, share_embeddings=self.share_embeddings)
         if self.share_embeddings and self.src_vocab != self.tgt_vocab:
             raise ValueError("shared embeddings need one vocabulary for source and target")
 

@@ -28,11 +28,13 @@ from attn_cli.text import (
     LineReader,
     copy_stream,
     display_name,
+    folder_of,
     open_binary,
     zip_lines,
 )
 
 RowCheck = Callable[[list[str]], str | None]
+RowTaker = Callable[[list[str], str], str | None]
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,12 @@ class Corpus:
 
 
 def build_corpus(
-    files: CorpusFiles, folder: Path, name: str, bad: BadLines, check: RowCheck
+    files: CorpusFiles,
+    folder: Path,
+    name: str,
+    bad: BadLines,
+    check: RowCheck,
+    take: RowTaker | None = None,
 ) -> Corpus:
     """Checks every line of a corpus, indexes the usable ones, and opens the result.
 
@@ -151,6 +158,8 @@ def build_corpus(
         name: their name there.
         bad: is told of every unusable line; decides whether that is accepted.
         check: says what is wrong with a row's fields, or None.
+        take: is then given each usable row in order, with the folder of its file; says why it
+            can't be used after all, or None.
 
     Raises:
         DataError: unusable lines, unless accepted; parallel files of different lengths.
@@ -161,15 +170,18 @@ def build_corpus(
         LineReader(str(where), display_name(path))
         for where, path in zip(local, files.paths, strict=True)
     ]
+    folders = [folder_of(path) for path in files.paths]
     digest = hashlib.sha256()
     count = 0
     columns: dict[int, Columns] = {}
     index = inside(folder, f"{name}.index")
     with writing(index), index.open("wb") as out:
         for row in _rows_of(readers, files, bad):
+            file, _, _ = row.places[0]
             problem = check(row.fields)
+            if take and not problem:
+                problem = take(row.fields, folders[file])
             if problem:
-                file, _, _ = row.places[0]
                 bad.add(readers[file].name, row.number, problem)
                 continue
             raw = ("\n" if files.blocks else "\t").join(row.fields).encode("utf-8")

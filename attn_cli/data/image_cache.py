@@ -25,20 +25,18 @@ class ImageCache:
     """What `ImageCacheWriter` wrote.
 
     Attributes:
-        height: h.
-        width: w.
+        size: h and w.
         numbers: the image of each row of the corpus. Shape: (r,).
         fingerprint: follows from every image and its place.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         meta = json.loads((folder / f"{name}.images.json").read_text("utf-8"))
-        self.height: int = meta["height"]
-        self.width: int = meta["width"]
+        self.size: tuple[int, int] = (meta["height"], meta["width"])
         self._region_size: int = meta["region_size"]
         self.fingerprint: str = meta["fingerprint"]
         path = folder / f"{name}.images"
-        shape = (meta["images"], self.height, self.width, 3)
+        shape = (meta["images"], *self.size, 3)
         numbers = folder / f"{name}.image-numbers"
         rows = (meta["rows"],)
         if (path.stat().st_size, numbers.stat().st_size) != (int(np.prod(shape)), 8 * rows[0]):

@@ -6,6 +6,7 @@ Shapes: h height, w width in pixels.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import warnings
@@ -106,6 +107,13 @@ def read_pixels(path: bytes, height: int, width: int) -> Pixels:
             white = pillow.new("RGBA", small.size, _WHITE)
             small = pillow.alpha_composite(white, small).convert("RGB")
         return np.asarray(small, np.uint8)
+
+
+def as_png(pixels: Pixels) -> bytes:
+    """An image as a PNG file. Shape: (h, w, 3)."""
+    out = io.BytesIO()
+    _pillow().fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
 
 
 @cache

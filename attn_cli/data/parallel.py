@@ -5,9 +5,10 @@ Shapes: B batch, S source length, T target length.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -26,8 +27,8 @@ class Seq2SeqBatch:
     """Padded pairs.
 
     Attributes:
-        src_ids: source tokens and eos. Shape: (B, S).
-        src_mask: which of them are real. Shape: (B, S), boolean.
+        src_ids: what the model reads: source tokens and eos, (B, S), or an image's pixels.
+        src_mask: which of its tokens or regions are real. Shape: (B, S), boolean.
         tgt_ids: bos, target tokens, eos. Shape: (B, T + 1).
         tgt_mask: which of `tgt_ids[:, 1:]` are to be predicted. Shape: (B, T), boolean.
     """
@@ -45,19 +46,19 @@ class Seq2SeqBatch:
         """Tokens to be predicted."""
         return int(self.tgt_mask.sum())
 
-    def rows(self, which: slice) -> Seq2SeqBatch:
+    def rows(self, which: slice | Tensor) -> Self:
         """Some of the pairs."""
-        return Seq2SeqBatch(*(tensor[which] for tensor in self._tensors()))
+        return type(self)(*(tensor[which] for tensor in self._tensors()))
 
-    def without_targets(self) -> Seq2SeqBatch:
+    def without_targets(self) -> Self:
         """The same shapes with nothing to predict: what an idle rank computes to keep step."""
-        return Seq2SeqBatch(*self._tensors()[:3], torch.zeros_like(self.tgt_mask))
+        return dataclasses.replace(self, tgt_mask=torch.zeros_like(self.tgt_mask))
 
-    def to(self, device: torch.device) -> Seq2SeqBatch:
+    def to(self, device: torch.device) -> Self:
         """The batch on a device."""
-        return Seq2SeqBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+        return type(self)(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _tensors(self) -> tuple[Tensor, ...]:
         return self.src_ids, self.src_mask, self.tgt_ids, self.tgt_mask
 
 
@@ -82,6 +83,47 @@ class RowNumbers(Protocol):
         """Rows of the corpus, given numbers among the used ones. Shape: (M,) -> (M,)."""
 
 
+class Side(Protocol):
+    """What sources are, for a reader of pairs; a `sources.SourceSide`."""
+
+    n_bytes: int
+
+    def learnt(
+        self, contents: Sequence[Any], limit: int, alpha: float, seed: int
+    ) -> tuple[list[Any], int]:
+        """Items with a length, and how many of them were cut."""
+
+    def collate(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """What a model takes."""
+
+
+# Numbers of rows of a corpus and their source columns -> what these stand for.
+Contents = Callable[[NDArray[np.int64], list[str]], list[Any]]
+
+
+def texts_alone(rows: NDArray[np.int64], texts: list[str]) -> list[Any]:
+    """A text stands for itself."""
+    return texts
+
+
+def cut_ids(
+    tokenizer: Tokenizer, texts: Sequence[str], limit: int, alpha: float, seed: int
+) -> tuple[list[list[int]], int]:
+    """Tokens of texts, at most `limit` of each, and how many texts were cut.
+
+    Args:
+        tokenizer: cuts them.
+        texts: the texts.
+        limit: tokens.
+        alpha: of subword regularization; 0: always the best segmentation.
+        seed: of it.
+    """
+    # A tokenizer needs hundreds of bytes a character: not for what is cut off anyway.
+    texts = [text[: (limit + 1) * _CHARS_PER_TOKEN] for text in texts]
+    encoded = tokenizer.sample(texts, alpha, seed) if alpha else tokenizer.encode(texts)
+    return [ids[:limit] for ids in encoded], sum(len(ids) > limit for ids in encoded)
+
+
 @dataclass
 class PairReader:
     """Reads, tokenizes and cuts pairs into batches.
@@ -89,60 +131,62 @@ class PairReader:
     Attributes:
         corpus: rows of source and target.
         rows: which rows of the corpus are used. Shape: (n,).
-        src_tokenizer: of the source.
+        src: what sources are.
         tgt_tokenizer: of the target.
         batch_tokens: the budget of a batch.
         max_len: longer lines are cut after so many tokens.
         say: is told, once, that lines are cut.
         sample_alpha: strength of subword regularization; 0: always the best segmentation.
+        contents: what the sources of rows stand for.
     """
 
     corpus: Corpus
     rows: RowNumbers
-    src_tokenizer: Tokenizer
+    src: Side
     tgt_tokenizer: Tokenizer
     batch_tokens: int
     max_len: int
     sample_alpha: float = 0.0
     say: Callable[[str], None] | None = None
+    contents: Contents = texts_alone
 
     def source(self) -> RowSource:
         """What `batching.stream` walks."""
-        return RowSource(len(self.rows), lambda n: self.corpus.sizes(self.rows[n]), self.batches)
+        each = self.src.n_bytes
+        sizes: Callable = lambda n: self.corpus.sizes(self.rows[n]) + each  # noqa: E731
+        return RowSource(len(self.rows), sizes, self.batches)
+
+    def read(self, numbers: NDArray[np.int64]) -> list[tuple[str, Any, str]]:
+        """Source column, what it stands for, and target of the pairs with these numbers."""
+        rows = self.rows[numbers]
+        pairs = self.corpus.read(rows)
+        contents = self.contents(rows, [pair[0] for pair in pairs])
+        return [(src, content, tgt) for (src, tgt), content in zip(pairs, contents, strict=True)]
 
     def batches(self, numbers: NDArray[np.int64], seed: int) -> list[Seq2SeqBatch]:
         """The pairs with these numbers as shuffled batches."""
-        pairs = self.corpus.read(self.rows[numbers])
-        src = self._encode(self.src_tokenizer, [pair[0] for pair in pairs], seed)
-        tgt = self._encode(self.tgt_tokenizer, [pair[1] for pair in pairs], seed + 1)
-        lengths = [(len(s) + 1, len(t) + 1) for s, t in zip(src, tgt, strict=True)]
+        pairs = self.read(numbers)
+        limit, alpha = min(self.max_len, self.batch_tokens), self.sample_alpha
+        src, n_cut = self.src.learnt([content for _, content, _ in pairs], limit, alpha, seed)
+        self._say_cut(n_cut, len(pairs), limit)
+        texts = [text for _, _, text in pairs]
+        tgt, n_cut = cut_ids(self.tgt_tokenizer, texts, limit - 1, alpha, seed + 1)
+        self._say_cut(n_cut, len(pairs), limit)
+        lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
         groups = cut_by_budget(lengths, self.batch_tokens, seed)
         return [self._batch([src[i] for i in group], [tgt[i] for i in group]) for group in groups]
 
-    def _encode(self, tokenizer: Tokenizer, texts: list[str], seed: int) -> list[list[int]]:
-        limit = min(self.max_len, self.batch_tokens) - 1
-        # A tokenizer needs hundreds of bytes a character: not for what is cut off anyway.
-        texts = [text[: (limit + 1) * _CHARS_PER_TOKEN] for text in texts]
-        if self.sample_alpha:
-            encoded = tokenizer.sample(texts, self.sample_alpha, seed)
-        else:
-            encoded = tokenizer.encode(texts)
-        n_cut = sum(len(ids) > limit for ids in encoded)
+    def _say_cut(self, n_cut: int, n_lines: int, limit: int) -> None:
         if n_cut and self.say:
             self.say(
-                f"{n_cut} of the first {len(encoded)} lines of one side are longer than {limit} "
+                f"{n_cut} of the first {n_lines} lines of one side are longer than {limit - 1} "
                 "tokens and are cut there (--max-len, --batch-tokens)"
             )
             self.say = None
-        return [ids[:limit] for ids in encoded]
 
-    def _batch(self, src: list[list[int]], tgt: list[list[int]]) -> Seq2SeqBatch:
-        src_eos, tgt_bos, tgt_eos = (
-            self.src_tokenizer.eos_id,
-            self.tgt_tokenizer.bos_id,
-            self.tgt_tokenizer.eos_id,
-        )
-        src_ids, src_mask = pad([[*ids, src_eos] for ids in src], self.src_tokenizer.pad_id)
+    def _batch(self, src: list[Any], tgt: list[list[int]]) -> Seq2SeqBatch:
+        src_ids, src_mask = self.src.collate(src)
+        tgt_bos, tgt_eos = self.tgt_tokenizer.bos_id, self.tgt_tokenizer.eos_id
         padded = [[tgt_bos, *ids, tgt_eos] for ids in tgt]
         tgt_ids, tgt_mask = pad(padded, self.tgt_tokenizer.pad_id)
         return Seq2SeqBatch(src_ids, src_mask, tgt_ids, tgt_mask[:, 1:])

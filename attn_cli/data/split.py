@@ -58,6 +58,31 @@ def hold_out(corpus: Corpus, seed: int, least: int = 100, most: int = 2000) -> N
     return np.sort(candidates[copies == 1][:wanted])
 
 
+def hold_out_groups(
+    groups: NDArray[np.int64], seed: int, least: int = 100, most: int = 2000
+) -> NDArray[np.int64]:
+    """The same of whole groups: rows of one image, say, are all held out or none of them.
+
+    Args:
+        groups: the number of each row's group, from 0 on without gaps. Shape: (rows,).
+        seed: of the choice.
+        least: rows, but never more than a tenth.
+        most: rows.
+
+    Returns:
+        Sorted row numbers; none if there are fewer than two groups.
+    """
+    size = len(groups)
+    counts = np.bincount(groups)
+    if len(counts) < 2:
+        return np.empty(0, np.int64)
+    wanted = min(max(least, min(most, size // 100)), max(1, size // 10))
+    order = Permutation(len(counts), (seed, _SPLIT))[np.arange(len(counts))]
+    before = np.cumsum(counts[order]) - counts[order]
+    chosen = order[before < wanted][: len(counts) - 1]
+    return np.flatnonzero(np.isin(groups, chosen))
+
+
 def count_shared(dev: Corpus, train: Corpus) -> int:
     """How many rows of one corpus also stand in another."""
     wanted = np.asarray(dev.hashes)

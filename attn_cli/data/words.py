@@ -20,3 +20,9 @@ def encode_words(tokenizer: Tokenizer, words: Sequence[str]) -> list[list[int]]:
     texts = [lead + word if number else word for number, word in enumerate(words)]
     unknown = [tokenizer.unk_id] if tokenizer.unk_id >= 0 else []
     return [ids or unknown for ids in tokenizer.encode(texts)]
+
+
+def words_of_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+    """For each token the number of the white-space separated word that it belongs to."""
+    starts = tokenizer.decode([ids[: end + 1] for end in range(len(ids))])
+    return [max(0, len(start.split()) - 1) for start in starts]

@@ -57,7 +57,7 @@ class Continuer(Generator):
 
     def __init__(self, models: Sequence[Any], tokenizer: Tokenizer) -> None:
         steps = [LanguageModelStep(model, tokenizer) for model in models]
-        super().__init__(models, steps, tokenizer, tokenizer)
+        super().__init__(models, steps, tokenizer)
         self._max_len = min(model.trunk.max_len for model in models)
 
     @classmethod
@@ -125,13 +125,13 @@ class Continuer(Generator):
             for text, found in zip(whole, hypotheses, strict=True)
         ]
 
-    def parts(self, text: str, limit: int) -> list[str]:
+    def sources(self, text: str, limit: int, folder: str) -> list[Source]:
         """The text itself: only its end is read."""
-        return [text]
+        return [Source(text)]
 
-    def source_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    def encoded(self, sources: Sequence[Source]) -> list[Ids]:
         """Nothing: an output stands alone."""
-        return [()] * len(texts)
+        return [()] * len(sources)
 
     def scored(self, fields: Sequence[str]) -> tuple[str, str]:
         """The text is the output."""

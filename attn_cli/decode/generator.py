@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attn_cli.config.decoding import SearchOptions
+from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.decode.ensemble import Ensemble
 from attn_cli.decode.search import Hypothesis, Request, search
 from attn_cli.decode.step import StepModel
-from attn_cli.errors import AttnError
+from attn_cli.errors import AttnError, UsageError
 from attn_cli.memory import is_out_of_memory
 
-_SLICE = 1 << 22  # logits at a time
+LOGITS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,23 @@ class Source:
     """One input of the translator.
 
     Attributes:
-        text: the source.
+        text: the source, or the name of the file where it is.
         prefix: what the output must begin with.
         phrases: what must appear in it.
         key: what sampling is seeded by, with the run's seed: the line's number.
+        file: what is in the file that the text names, if it names one.
     """
 
     text: str
     prefix: str = ""
     phrases: tuple[str, ...] = ()
     key: int | None = None
+    file: Any = None
+
+    @property
+    def content(self) -> Any:
+        """What the model reads: a text, or what is in a file."""
+        return self.text if self.file is None else self.file
 
 
 class Generator(ABC):
@@ -62,32 +69,31 @@ class Generator(ABC):
 
     Attributes:
         models: the model, or the members of an ensemble, the first of which aligns.
-        src: tokenizer of the input.
         tgt: tokenizer of the output.
         device: where the models are.
         say: is told, once, that memory is short.
+        never_ids: tokens that are never produced.
         has_source: whether an output is of another text than its input: what can be aligned.
         n_scored: columns of a line that `log P` is asked of.
+        has_likelihood: whether that is P(output | input), which any given output has, too.
+        reads_files: whether a line names a file, which is what is read.
+        most_lines: that are held in memory at once.
     """
 
     has_source: ClassVar[bool]
     n_scored: ClassVar[int]
+    has_likelihood: ClassVar[bool] = True
+    reads_files: bool = False
+    most_lines: int = 1 << 30
 
-    def __init__(
-        self,
-        models: Sequence[Any],
-        steps: Sequence[StepModel],
-        src: Tokenizer,
-        tgt: Tokenizer,
-    ) -> None:
+    def __init__(self, models: Sequence[Any], steps: Sequence[StepModel], tgt: Tokenizer) -> None:
         self.say: Callable[[str], None] | None = None
         self.models = tuple(models)
-        self.src = src
         self.tgt = tgt
         self._step: StepModel = steps[0] if len(steps) == 1 else Ensemble(steps)
         self.device = next(models[0].parameters()).device
         specials = (tgt.pad_id, tgt.unk_id, tgt.bos_id, tgt.mask_id, tgt.cls_id, tgt.sep_id)
-        self._never = tuple(i for i in specials if i >= 0 and i != tgt.eos_id)
+        self.never_ids = tuple(i for i in specials if i >= 0 and i != tgt.eos_id)
 
     @abstractmethod
     def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
@@ -98,18 +104,66 @@ class Generator(ABC):
         """The outputs for one source, as texts."""
 
     @abstractmethod
-    def parts(self, text: str, limit: int) -> list[str]:
-        """The parts of at most `limit` tokens in which a text is decoded."""
+    def sources(self, text: str, limit: int, folder: str) -> list[Source]:
+        """The inputs that a line is: several, of at most `limit` tokens, where it is a long text.
+
+        Args:
+            text: the line's first column.
+            limit: tokens of an input.
+            folder: where relative names of files start.
+
+        Raises:
+            DataError: the line names a file that can't be used.
+        """
 
     @abstractmethod
-    def source_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """The tokens of inputs, as `token_log_probs` takes them."""
+    def encoded(self, sources: Sequence[Source]) -> list[Any]:
+        """Inputs as `token_log_probs` takes them."""
 
     @abstractmethod
     def token_log_probs(
-        self, model: Any, src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]
+        self, model: Any, src: Sequence[Any], tgt: Sequence[Sequence[int]]
     ) -> Tensor:
         """Log-probability of each output token and of eos; padding beyond. Shape: (B, T)."""
+
+    def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
+        """Makes sure that every option will be read.
+
+        Raises:
+            UsageError: options that this kind of model can't keep.
+        """
+        if search.iterations is not None:
+            raise UsageError(
+                "--iterations: this model writes one token after another; those of attn train-mt "
+                "--decoder mask-predict go over all of them again"
+            )
+        self.check_files(decoding.image_root)
+        if self.has_source:
+            return
+        wanted = {"prefix": decoding.prefix, "align": decoding.align,
+                  "coverage-penalty": search.coverage_penalty}  # fmt: skip
+        for name, given in wanted.items():
+            if given:
+                raise UsageError(f"--{name}: a language model continues its input; leave it out")
+
+    def check_files(self, image_root: str | None) -> None:
+        """Raises UsageError where `--image-root` is given to a model that reads no images."""
+        if image_root is not None and not self.reads_files:
+            raise UsageError("--image-root: this model reads texts, not images; leave it out")
+
+    def run(
+        self, requests: Sequence[Request], options: SearchOptions, max_rows: int, seed: int
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of each request, with at most `max_rows` in flight."""
+        return search(
+            self._step,
+            requests,
+            options,
+            max_rows=max_rows,
+            seed=seed,
+            forbidden_ids=self.never_ids,
+            device=self.device,
+        )
 
     @abstractmethod
     def scored(self, fields: Sequence[str]) -> tuple[str, str]:
@@ -152,15 +206,7 @@ class Generator(ABC):
         rows = min(batch_tokens // len(requests[-1].source), len(requests) * options.width)
         while True:
             try:
-                return search(
-                    self._step,
-                    requests,
-                    options,
-                    max_rows=rows,
-                    seed=seed,
-                    forbidden_ids=self._never,
-                    device=self.device,
-                )
+                return self.run(requests, options, rows, seed)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -191,7 +237,7 @@ def gold_log_probs(hidden: Tensor, gold: Tensor, weight: Tensor, bias: Tensor) -
 
     Shape: hidden (B, T, D), gold (B, T), weight (V, D), bias (V,) -> (B, T).
     """
-    size = max(1, _SLICE // len(weight))
+    size = max(1, LOGITS_AT_ONCE // len(weight))
     parts = [
         torch.nn.functional.linear(some, weight, bias)
         .float()

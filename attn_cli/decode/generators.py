@@ -9,12 +9,14 @@ import torch
 from attn_cli.config import shown
 from attn_cli.decode.continuer import Continuer
 from attn_cli.decode.generator import Generator
+from attn_cli.decode.mask_predict import MaskPredictor
 from attn_cli.decode.translator import Translator
 from attn_cli.errors import DataError
 from attn_cli.models.directory import read_config
 
 GENERATORS: dict[str, type[Translator] | type[Continuer]] = {
     "translate": Translator,
+    "mask-predict": MaskPredictor,
     "continue": Continuer,
 }
 

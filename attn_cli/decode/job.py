@@ -49,6 +49,7 @@ class Decoder(Protocol):
 # A model's task (`ModelConfig.task`) -> where its decoder is: called with a `DecodeJob`.
 DECODERS = {
     "translate": "stream:open_line_decoder",
+    "mask-predict": "stream:open_line_decoder",
     "continue": "stream:open_line_decoder",
     "predict": "answers:open_answerer",
     "nodes": "nodes:NodeDecoder",

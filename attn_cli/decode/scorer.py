@@ -8,23 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.data.batching import cut_by_budget
-from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.decode.generator import Generator
+from attn_cli.data.words import words_of_tokens
+from attn_cli.decode.generator import Generator, Source
 from attn_cli.decode.generators import load_generator
 from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up
-from attn_cli.errors import UsageError
+from attn_cli.errors import DataError, UsageError
 from attn_cli.picking import begin
 from attn_cli.text import BadLines, Columns, LineReader, windows
 
 _BATCH_TOKENS = 4096
 _WINDOW = 1024  # lines
+_WHOLE = 1 << 62  # tokens: no input is scored in parts
 _LONGEST = 50_000  # characters; attention over all of it takes memory with the square
 
 Ids = Sequence[int]
@@ -51,6 +53,9 @@ def score_stream(
 
     None stands for a line that can't be used.
 
+    Raises:
+        UsageError: the model gives no probability of a given text.
+
     Args:
         path: a model directory, or several joined by commas.
         reader: the lines.
@@ -59,9 +64,15 @@ def score_stream(
         bad: is told of unusable lines.
     """
     generator = load_generator(path, set_up(runtime))
+    if not generator.has_likelihood:
+        raise UsageError(
+            f"{path}: a mask-predict model has no P(target | source): it gives each token's "
+            "probability in view of others, in an order of its own; use an autoregressive model"
+        )
     columns = Columns.parse(spec, generator.n_scored)
-    for window in windows(reader, _WINDOW):
-        pairs: list[tuple[str, str] | None] = []
+    folder = reader.folder
+    for window in windows(reader, min(_WINDOW, generator.most_lines)):
+        pairs: list[tuple[Source, str] | None] = []
         for line in window:
             if line.number == 1:
                 columns, is_header = begin(columns, line, reader.name)
@@ -71,26 +82,36 @@ def score_stream(
                 pairs.append(None)  # a blank line gives a blank line
                 continue
             picked = line.error or columns.pick(line.text)
-            if not isinstance(picked, str) and max(map(len, picked[0])) > _LONGEST:
-                picked = f"longer than {_LONGEST:,} characters: a model can't score that at once"
-            if isinstance(picked, str):
-                bad.add(reader.name, line.number, picked)
+            pair = picked if isinstance(picked, str) else _pair(generator, picked[0], folder)
+            if isinstance(pair, str):
+                bad.add(reader.name, line.number, pair)
                 pairs.append(None)
             else:
-                pairs.append(generator.scored(picked[0]))
+                pairs.append(pair)
         scores = iter(score_pairs(generator, [pair for pair in pairs if pair is not None]))
         yield from (next(scores) if pair is not None else None for pair in pairs)
 
 
-def score_pairs(generator: Generator, pairs: Sequence[tuple[str, str]]) -> list[ScoredLine]:
+def _pair(generator: Generator, fields: list[str], folder: str) -> tuple[Source, str] | str:
+    """Input and output of a line's columns; or why they can't be used."""
+    if max(map(len, fields)) > _LONGEST:
+        return f"longer than {_LONGEST:,} characters: a model can't score that at once"
+    source, target = generator.scored(fields)
+    try:
+        return generator.sources(source, _WHOLE, folder)[0], target
+    except DataError as error:
+        return str(error)
+
+
+def score_pairs(generator: Generator, pairs: Sequence[tuple[Source, str]]) -> list[ScoredLine]:
     """Log P(output | input) of each pair, of an ensemble by its mean probabilities."""
-    src = generator.source_ids([text for text, _ in pairs])
+    src = generator.encoded([source for source, _ in pairs])
     return score_tokens(generator, src, generator.tgt.encode([text for _, text in pairs]))
 
 
 @torch.inference_mode()
-def score_tokens(generator: Generator, src: Sequence[Ids], tgt: Sequence[Ids]) -> list[ScoredLine]:
-    """The same for token lists: sources with eos, targets without bos and eos."""
+def score_tokens(generator: Generator, src: Sequence[Any], tgt: Sequence[Ids]) -> list[ScoredLine]:
+    """The same for inputs that `Generator.encoded` gave, and targets without bos and eos."""
     scores = [ScoredLine(0.0, 0)] * len(src)
     for group in _groups(src, tgt):
         batch = [src[i] for i in group], [tgt[i] for i in group]
@@ -104,8 +125,8 @@ def score_tokens(generator: Generator, src: Sequence[Ids], tgt: Sequence[Ids]) -
 
 
 @torch.inference_mode()
-def align(translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]) -> list[Links]:
-    """Word alignments: pairs of source and target word, counted from 0.
+def align(translator: Translator, src: Sequence[Any], tgt: Sequence[Ids]) -> list[Links]:
+    """Word alignments: pairs of source word (or region of an image) and target word, from 0.
 
     Each target word is linked to the source word that its tokens attend to most, by the mean of the
     heads of the last decoder layer but one (Garg et al. 2019, section 3.2).
@@ -113,35 +134,28 @@ def align(translator: Translator, src: Sequence[Ids], tgt: Sequence[Ids]) -> lis
     links: list[Links] = [()] * len(src)
     for group in _groups(src, tgt):
         batch = [src[i] for i in group], [tgt[i] for i in group]
-        src_ids, src_mask, tgt_ids = translator.tensors(*batch)
         if not translator.models[0].has_attention:
             raise UsageError("this model was trained with --attention none: it can't align")
-        _, layers = translator.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True)
+        layers = translator.cross_weights(*batch)
         weights = layers[max(0, len(layers) - 2)].mean(1)  # (B, T, S)
         for row, i in enumerate(group):
-            links[i] = _word_links(translator, src[i][:-1], tgt[i], weights[row])
+            links[i] = _word_links(translator, src[i], tgt[i], weights[row])
     return links
 
 
-def _word_links(translator: Translator, src: Ids, tgt: Ids, weights: Tensor) -> Links:
-    src_words = words_of_tokens(translator.src, src)
+def _word_links(translator: Translator, src: Any, tgt: Ids, weights: Tensor) -> Links:
+    src_words = translator.src.words(src)
     tgt_words = words_of_tokens(translator.tgt, tgt)
     if not src_words or not tgt_words:
         return ()
     table = torch.zeros(max(tgt_words) + 1, max(src_words) + 1, device=weights.device)
-    inner = weights[: len(tgt), : len(src)]
+    inner = weights[: len(tgt), : len(src_words)]
     by_word = torch.zeros(len(tgt), table.shape[1], device=weights.device)
     by_word.index_add_(1, torch.tensor(src_words, device=weights.device), inner)
     table.index_add_(0, torch.tensor(tgt_words, device=weights.device), by_word)
     return tuple((i, j) for j, i in enumerate(table.argmax(1).tolist()))
 
 
-def words_of_tokens(tokenizer: Tokenizer, ids: Ids) -> list[int]:
-    """For each token the number of the white-space separated word that it belongs to."""
-    starts = tokenizer.decode([ids[: end + 1] for end in range(len(ids))])
-    return [max(0, len(start.split()) - 1) for start in starts]
-
-
-def _groups(src: Sequence[Ids], tgt: Sequence[Ids]) -> list[list[int]]:
+def _groups(src: Sequence[Any], tgt: Sequence[Ids]) -> list[list[int]]:
     lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
     return cut_by_budget(lengths, _BATCH_TOKENS, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from attn_cli.decode.job import DecodeJob
 from attn_cli.decode.scorer import Links, align, score_tokens
 from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up, use_bf16
-from attn_cli.errors import UsageError
+from attn_cli.errors import DataError, UsageError
 from attn_cli.picking import begin
 from attn_cli.text import BadLines, Columns, Line, LineReader, one_field, passed_through, windows
 
@@ -55,16 +56,11 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     """The decoder of models that generate: translation and language models.
 
     Raises:
-        UsageError: options that need a source, for a model that has none.
+        UsageError: options that a model of this kind can't keep.
     """
     generator = load_generator(job.model, set_up(job.runtime))
     search, decoding, seed = job.search, job.decoding, job.runtime.seed
-    if not generator.has_source:
-        wanted = {"prefix": decoding.prefix, "align": decoding.align,
-                  "coverage-penalty": search.coverage_penalty}  # fmt: skip
-        for name, given in wanted.items():
-            if given:
-                raise UsageError(f"--{name}: a language model continues its input; leave it out")
+    generator.check(search, decoding)
     if search.n_best > 1 and decoding.format == "text":
         raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
     columns = Columns.parse(job.stream.columns, 1 + decoding.prefix + decoding.constraints)
@@ -106,11 +102,12 @@ class LineDecoder:
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """The output lines of each window of input lines."""
         columns = self._columns
-        for window in windows(reader, self._options.buffer):
+        folder = self._options.image_root or reader.folder
+        for window in windows(reader, min(self._options.buffer, self._generator.most_lines)):
             if window[0].number == 1:
                 columns, is_header = begin(columns, window[0], reader.name)
                 window = window[1:] if is_header else window
-            inputs = [self._input(line, columns, reader.name) for line in window]
+            inputs = [self._input(line, columns, reader.name, folder) for line in window]
             outputs = self._decode(inputs)
             yield [
                 text
@@ -118,7 +115,7 @@ class LineDecoder:
                 for text in self._format(item, found)
             ]
 
-    def _input(self, line: Line, columns: Columns, name: str) -> _Input:
+    def _input(self, line: Line, columns: Columns, name: str, folder: str) -> _Input:
         if not line.text and not line.error:
             return _Input(line.number, [], [])  # a blank line gives a blank line
         picked = line.error or columns.pick(line.text)
@@ -134,15 +131,18 @@ class LineDecoder:
         prefix = fields.pop(0) if self._options.prefix else ""
         phrases = fields.pop(0) if self._options.constraints else ""
         constraints = tuple(phrase for phrase in phrases.split(" ||| ") if phrase.strip())
-        parts = self._generator.parts(text, self._options.max_input)
+        try:
+            parts = [Source(text)]
+            if text.strip():
+                parts = self._generator.sources(text, self._options.max_input, folder)
+        except DataError as error:
+            self._bad.add(name, line.number, str(error))
+            return _Input(line.number, [], [])
         if len(parts) > 1:
             self._say(f"{name}:{line.number}: long line, decoded in {len(parts)} parts")
-        first = Source(parts[0], prefix, constraints, line.number)
-        return _Input(
-            line.number,
-            [first, *(Source(part, key=line.number) for part in parts[1:])],
-            [*fields, *rest],
-        )
+        parts = [dataclasses.replace(part, key=line.number) for part in parts]
+        parts[0] = dataclasses.replace(parts[0], prefix=prefix, phrases=constraints)
+        return _Input(line.number, parts, [*fields, *rest])
 
     def _decode(self, inputs: Sequence[_Input]) -> list[list[Output]]:
         """The outputs of each input, best first."""
@@ -185,25 +185,24 @@ class LineDecoder:
         produced in another one (or were cut before their end) are scored once more.
         """
         log_probs: list[float | None] = [one.log_prob for _, one in pairs]
+        if not self._generator.has_likelihood:
+            return log_probs
         canonical = self._generator.tgt.encode([one_field(one.text) for _, one in pairs])
         other = [
             i
             for i, (_, one) in enumerate(pairs)
             if tuple(canonical[i]) != one.tokens or not one.finished
         ]
-        src = self._source_ids([pairs[i][0] for i in other])
+        src = self._generator.encoded([pairs[i][0] for i in other])
         scored = score_tokens(self._generator, src, [canonical[i] for i in other])
         for i, score in zip(other, scored, strict=True):
             log_probs[i] = score.log_prob
         return log_probs
 
     def _links(self, pairs: Sequence[tuple[Source, Translation]]) -> list[Links]:
-        src = self._source_ids([source for source, _ in pairs])
+        src = self._generator.encoded([source for source, _ in pairs])
         assert isinstance(self._generator, Translator)
         return align(self._generator, src, [one.tokens for _, one in pairs])
-
-    def _source_ids(self, sources: Sequence[Source]) -> list[tuple[int, ...]]:
-        return self._generator.source_ids([source.text for source in sources])
 
     def _format(self, item: _Input, outputs: Sequence[Output]) -> list[str]:
         found = list(outputs) or [Output()]

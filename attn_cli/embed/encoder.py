@@ -108,6 +108,8 @@ class TokenEncoder:
     def _of_source(cls, path: str, model: Any, device: torch.device) -> TokenEncoder:
         tokenizer, _ = read_tokenizers(Path(path))
         config = model.config
+        if config.source != "text":
+            raise DataError(f"{path}: this model reads images; embed gives vectors of texts")
         _check_size(path, tokenizer, config.src_vocab)
         learned = config.positions == "learned"
         framing = SourceFraming(tokenizer, config.max_positions if learned else _LONGEST)

@@ -12,6 +12,7 @@ from attn_cli.models.bilm import Bilm
 from attn_cli.models.convolutional import ConvolutionalSeq2Seq
 from attn_cli.models.gat import Gat
 from attn_cli.models.han import Han
+from attn_cli.models.mask_predict import MaskPredict
 from attn_cli.models.recurrent import RecurrentEncoder
 from attn_cli.models.recurrent_seq2seq import RecurrentSeq2Seq
 from attn_cli.models.seq2seq import Transformer
@@ -26,12 +27,20 @@ TRUNKS: dict[str, type[Any]] = {
     "han": Han,
     "bilm": Bilm,
 }
-# Sequence to sequence, by the name of `train-mt --arch`, with a key of `MODELS` each.
-SEQ2SEQ = {"transformer": "transformer", "rnn": "recurrent", "cnn": "convolutional"}
+# Sequence to sequence: `train-mt --decoder` -> `--arch` -> a key of `MODELS`.
+SEQ2SEQ = {
+    "autoregressive": {
+        "transformer": "transformer",
+        "rnn": "recurrent",
+        "cnn": "convolutional",
+    },
+    "mask-predict": {"transformer": "mask-predict"},
+}
 MODELS: dict[str, type[Any]] = {
     "transformer": Transformer,
     "recurrent": RecurrentSeq2Seq,
     "convolutional": ConvolutionalSeq2Seq,
+    "mask-predict": MaskPredict,
     "gat": Gat,
     **TRUNKS,
 }

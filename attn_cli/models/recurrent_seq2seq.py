@@ -21,7 +21,7 @@ from attn_cli.config.recurrent import RecurrentSeq2SeqConfig
 from attn_cli.models.seq2seq import AttentionMaps
 from attn_cli.models.seq2seq_base import Seq2SeqModel, beam_rows, joined, reordered_rows
 from attn_cli.nn.dropout import Dropout
-from attn_cli.nn.rnn import Recurrent
+from attn_cli.nn.rnn import CELLS, NoCells, Recurrent
 from attn_cli.nn.state_attention import LastState, Memory, StateAttention
 
 
@@ -82,14 +82,7 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         d_model = config.d_model
         self.dropout = Dropout(config.dropout)
         self.add_embeddings("none", 1, self.dropout)
-        self.encoder = Recurrent(
-            config.cell,
-            d_model,
-            d_model,
-            config.n_encoder_layers,
-            config.dropout,
-            bidirectional=config.bidirectional,
-        )
+        self.encoder = self._encoder()
         width = 2 * d_model if config.input_feeding else d_model
         self.decoder = Recurrent(
             config.cell, width, d_model, config.n_decoder_layers, config.dropout
@@ -103,6 +96,14 @@ class RecurrentSeq2Seq(Seq2SeqModel):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
         self.add_output()
+
+    def _encoder(self) -> nn.Module:
+        """Recurrent layers; without any, the source's vectors are their own states."""
+        config = self.config
+        if not config.n_encoder_layers:
+            return NoCells(CELLS[config.cell].n_parts)
+        sizes = config.d_model, config.d_model, config.n_encoder_layers, config.dropout
+        return Recurrent(config.cell, *sizes, bidirectional=config.bidirectional)
 
     @property
     def has_attention(self) -> bool:

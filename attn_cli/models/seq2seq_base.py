@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.errors import DataError
+from attn_cli.nn.image import RegionEmbedding
 from attn_cli.nn.positions import TokenEmbedding
 
 
@@ -19,6 +20,7 @@ class Seq2SeqModel(nn.Module):
     """Embeddings and output layer of a model; it encodes, decodes and steps in its own way.
 
     Attributes:
+        task: what it does with a line, see `directory.ModelConfig`.
         config: with src_vocab, tgt_vocab, d_model, share_embeddings, tie_embeddings.
         draws: how a training gets tokens of the model's own to read, a key of
             `train.scheduled_sampling.DRAWS`.
@@ -26,9 +28,10 @@ class Seq2SeqModel(nn.Module):
         hard_attention: whether that is drawn in training, so that `forward` takes `log_probs`.
     """
 
+    task: ClassVar[str] = "translate"
     draws: ClassVar[str] = "two-pass"
     config: Any
-    src_embedding: TokenEmbedding
+    src_embedding: Any  # a `TokenEmbedding`, or what makes regions of images
     tgt_embedding: TokenEmbedding
     output_weight: nn.Parameter
     output_bias: nn.Parameter
@@ -47,8 +50,12 @@ class Seq2SeqModel(nn.Module):
         """Makes the embeddings of source and target, one where they are shared."""
         config = self.config
         tgt = _embedding(config.tgt_vocab, config.d_model)
-        src = tgt if config.share_embeddings else _embedding(config.src_vocab, config.d_model)
-        self.src_embedding = TokenEmbedding(src, positions, max_positions, dropout)
+        if config.source == "image":
+            regions = config.image_encoder, config.region_size, config.d_model
+            self.src_embedding = RegionEmbedding(*regions, dropout)
+        else:
+            src = tgt if config.share_embeddings else _embedding(config.src_vocab, config.d_model)
+            self.src_embedding = TokenEmbedding(src, positions, max_positions, dropout)
         self.tgt_embedding = TokenEmbedding(tgt, positions, max_positions, dropout)
 
     def add_output(self) -> None:

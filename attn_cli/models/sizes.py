@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from attn_cli.config import field_types, from_dict
-from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
+from attn_cli.config import choose, field_types, from_dict
+from attn_cli.config.pretraining import StackSizeOptions
 from attn_cli.config.stack import StackConfig
 from attn_cli.config.transformer import SizeOptions
 from attn_cli.errors import DataError, UsageError
@@ -80,6 +80,21 @@ def choose_size(size: str, n_pairs: int, *, on_gpu: bool) -> tuple[str, str]:
     return name, f"for {n_pairs:,} pairs on {where}"
 
 
+def seq2seq_name(arch: str, decoder: str) -> str:
+    """The key of `models.MODELS` that `--arch` and `--decoder` make.
+
+    Raises:
+        UsageError: the architecture has no decoder of this kind.
+    """
+    names = choose(SEQ2SEQ, decoder, "decoder")
+    if arch not in names:
+        raise UsageError(
+            f"--decoder {decoder} needs --arch {' or '.join(names)}: --arch {arch} can only write "
+            "one token after another"
+        )
+    return names[arch]
+
+
 def seq2seq_config(
     arch: str,
     options: SizeOptions,
@@ -88,16 +103,23 @@ def seq2seq_config(
     vocabularies: tuple[int, int],
     *,
     share: bool,
+    decoder: str,
+    max_len: int,
+    source: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
 ) -> Any:
-    """A configuration from a preset, what the options set by themselves, and the vocabularies.
+    """A configuration from a preset, what the options set by themselves, and the corpus.
 
     Args:
-        arch: a key of `SEQ2SEQ`.
+        arch: of `--arch`.
         options: parts that are set by themselves.
         variant: choices that a size does not make, a `Seq2SeqVariantOptions`.
         preset: a key of the architecture's `PRESETS`.
         vocabularies: sizes of the source's and the target's.
         share: whether they are one, and so are their embeddings.
+        decoder: a key of `SEQ2SEQ`.
+        max_len: the longest target in tokens, its end counted.
+        source: parts that follow from what the source is: those that an option may change, and
+            those that are fixed.
 
     Raises:
         UsageError: the parts do not fit together, or not to the architecture.
@@ -105,15 +127,18 @@ def seq2seq_config(
     chosen = {**vars(options), **vars(variant)}
     del chosen["size"]
     given = {name: value for name, value in chosen.items() if value is not None}
-    config = MODELS[SEQ2SEQ[arch]].Config
+    config = MODELS[seq2seq_name(arch, decoder)].Config
     if strange := [name for name in given if name not in field_types(config)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
         raise UsageError(f"--arch {arch} does not have {flags}")
     src, tgt = vocabularies
-    fixed = {"src_vocab": src, "tgt_vocab": tgt, "share_embeddings": share}
+    fixed = {"src_vocab": src, "tgt_vocab": tgt, "share_embeddings": share, "n_lengths": max_len}
+    usual, of_source = source
+    fixed |= of_source
+    fixed = {name: value for name, value in fixed.items() if name in field_types(config)}
     try:
         return from_dict(
-            config, {**PRESETS[arch][preset].parts, **given, **fixed}, f"--arch {arch}"
+            config, {**PRESETS[arch][preset].parts, **usual, **given, **fixed}, f"--arch {arch}"
         )
     except DataError as error:
         raise UsageError(str(error)) from error
@@ -162,7 +187,7 @@ def choose_stack_size(size: str, n_bytes: int, *, on_gpu: bool) -> tuple[str, st
 
 def stack_config(
     options: StackSizeOptions,
-    variant: StackVariantOptions,
+    variant: Any,
     preset: str,
     vocab_size: int,
     usual: Mapping[str, Any],
@@ -171,7 +196,7 @@ def stack_config(
 
     Args:
         options: parts that are set by themselves.
-        variant: choices that a size does not make.
+        variant: choices that a size does not make, a `StackVariantOptions`.
         preset: a key of `STACK_PRESETS`.
         vocab_size: tokens.
         usual: what suits the objective, where no option says otherwise.
@@ -192,7 +217,7 @@ def stack_config(
 
 
 def bilm_config(
-    options: StackSizeOptions, variant: StackVariantOptions, preset: str, vocab_size: int
+    options: StackSizeOptions, variant: Any, preset: str, vocab_size: int
 ) -> BilmConfig:
     """The configuration of a bidirectional language model; each direction as wide as a stack.
 

@@ -158,6 +158,27 @@ class Recurrent(nn.Module):
         return torch.stack(parts).permute(2, 1, 0, 3)  # (B, directions, P, C)
 
 
+class NoCells(nn.Module):
+    """An encoder that reads nothing: each vector is its own state, their mean the last one.
+
+    A decoder that begins with it and attends to the vectors is that of Xu et al. 2015, section
+    3.1.2, whose vectors are regions of an image.
+
+    Args:
+        n_parts: P.
+    """
+
+    def __init__(self, n_parts: int) -> None:
+        super().__init__()
+        self.n_parts = n_parts
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape: (B, S, D), (B, S) -> (B, S, D), (B, 1, 1, P, D); as `Recurrent`."""
+        real = mask[..., None].to(x.dtype)
+        mean = (x * real).sum(1) / real.sum(1).clamp_min(1)
+        return x * real, mean[:, None, None, None].expand(-1, 1, 1, self.n_parts, -1)
+
+
 @torch.no_grad()
 def _initialize(name: str, weight: Tensor, n_gates: int) -> None:
     """Input weights as Glorot & Bengio 2010, recurrent ones orthogonal, biases 0.

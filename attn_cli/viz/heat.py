@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from attn_cli.data.images import Picture
 from attn_cli.viz.choice import Choice
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.labels import shortened, visible
 from attn_cli.viz.maps import AttentionMap, LineMaps
+from attn_cli.viz.regions import grids
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -63,6 +65,8 @@ class HeatSink:
     def _drawn(self, name: str, one: AttentionMap, matrix: NDArray[np.float32]) -> list[str]:
         from rich.text import Text
 
+        if one.picture is not None:
+            return list(self._printed(self._regions(name, one, one.picture, matrix)))
         peak = float(matrix.max(initial=0.0))
         rows = [shortened(visible(label), _LONGEST_ROW) for label in one.rows.labels]
         columns = [shortened(visible(label), _LONGEST_COLUMN) for label in one.columns.labels]
@@ -77,6 +81,33 @@ class HeatSink:
                 lines.append(start.append_text(self._shades(weights)))
             lines.append(Text(""))
         return list(self._printed(lines))
+
+    def _regions(
+        self, name: str, one: AttentionMap, picture: Picture, matrix: NDArray[np.float32]
+    ) -> list[Text]:
+        """A grid of regions for each row, as many side by side as the terminal is wide.
+
+        Each is drawn by its own largest weight, which stands behind its label.
+        """
+        from rich.text import Text
+
+        width = max(2 * picture.grid[1], _LONGEST_COLUMN + 5) + 2
+        labels = [
+            f"{shortened(visible(label), _LONGEST_COLUMN)} {peak:.2f}"
+            for label, peak in zip(one.rows.labels, matrix.max(1).tolist(), strict=True)
+        ]
+        shades = grids(matrix, picture)
+        lines = [Text(name, style="bold")]
+        abreast = max(1, self._console.width // width)
+        for first in range(0, len(labels), abreast):
+            some = slice(first, first + abreast)
+            lines.append(Text("".join(one + " " * (width - _cells(one)) for one in labels[some])))
+            for row in shades[some].swapaxes(0, 1):
+                gap = Text(" " * (width - 2 * picture.grid[1]))
+                parts = [part for weights in row for part in (self._shades(weights), gap)]
+                lines.append(Text.assemble(*parts))
+            lines.append(Text(""))
+        return lines
 
     @staticmethod
     def _header(labels: Sequence[str], left: int) -> list[Text]:

@@ -25,11 +25,13 @@ class Example:
         number: the line's.
         fields: the columns that are read; none of a blank or unusable line.
         name: the file's.
+        folder: where relative names of files in it start.
     """
 
     number: int
     fields: list[str]
     name: str
+    folder: str
 
 
 class LineSource(ABC):
@@ -77,14 +79,14 @@ class LineSource(ABC):
             if window[0].number == 1:
                 columns, is_header = begin(columns, window[0], reader.name)
                 window = window[1:] if is_header else window
-            examples = [self._example(line, columns, reader.name) for line in window]
+            examples = [self._example(line, columns, reader) for line in window]
             found = self.answers([example for example in examples if example.fields])
             for example in examples:
                 texts, maps = next(found) if example.fields else ((), [])
                 yield [LineMaps(example.number, texts, tuple(maps))]
 
-    def _example(self, line: Line, columns: Columns, name: str) -> Example:
-        blank = Example(line.number, [], name)
+    def _example(self, line: Line, columns: Columns, reader: LineReader) -> Example:
+        blank = Example(line.number, [], reader.name, reader.folder)
         if not line.error and not line.text.strip():
             return blank
         picked = line.error or columns.pick(line.text)
@@ -95,7 +97,7 @@ class LineSource(ABC):
             if longest > _LONGEST:
                 problem = f"longer than {_LONGEST:,} characters: too much to draw"
             if not problem:
-                return Example(line.number, fields if any(fields) else [], name)
+                return dataclasses.replace(blank, fields=fields if any(fields) else [])
             picked = problem
         self.refuse(blank, picked)
         return blank

@@ -22,11 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attn_cli.data.images import Picture
+from attn_cli.data.sources import ImageSide, SourceSide, TextSide
 from attn_cli.data.tokenizer import Tokenizer
 
 Weights = NDArray[np.float32]
@@ -34,6 +37,7 @@ Weights = NDArray[np.float32]
 # A model's task (`ModelConfig.task`) -> where its source is: called with an `AttendJob`.
 SOURCES = {
     "translate": "pairs:PairSource",
+    "mask-predict": "pairs:PairSource",
     "continue": "texts:TrunkSource",
     "fill": "texts:TrunkSource",
     "predict": "texts:open_texts",
@@ -49,10 +53,12 @@ class Axis:
         labels: what each stands for.
         words: each word and how many of the labels, in order, are its tokens; None: the labels are
             no tokens.
+        picture: whose regions they stand for, in reading order, if they do.
     """
 
     labels: tuple[str, ...]
     words: tuple[tuple[str, int], ...] | None = None
+    picture: Picture | None = None
 
     @property
     def by_word(self) -> Axis:
@@ -83,6 +89,11 @@ class AttentionMap:
     rows: Axis
     columns: Axis
     title: str = ""
+
+    @property
+    def picture(self) -> Picture | None:
+        """What each row is drawn over: an image whose regions words attend to."""
+        return self.columns.picture if self.rows.picture is None else None
 
     def by_word(self) -> AttentionMap:
         """The map between words.
@@ -136,6 +147,25 @@ class MapSource(Protocol):
 def to_array(weights: Any) -> Weights:
     """A tensor of weights as an array."""
     return weights.detach().float().cpu().numpy()
+
+
+@singledispatch
+def source_axis(side: SourceSide, item: Any) -> Axis:
+    """An axis of what a model read."""
+    raise TypeError(f"no axis for {type(side).__name__}")
+
+
+@source_axis.register
+def _text_axis(side: TextSide, item: Any) -> Axis:
+    return token_axis(side.tokenizer, item)
+
+
+@source_axis.register
+def _region_axis(side: ImageSide, item: Any) -> Axis:
+    """Regions are named by row and column, from 0."""
+    rows, columns = item.grid
+    labels = (f"{row},{column}" for row in range(rows) for column in range(columns))
+    return Axis(tuple(labels), picture=item)
 
 
 def token_axis(tokenizer: Tokenizer, ids: Sequence[int]) -> Axis:

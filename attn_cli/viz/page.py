@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from attn_cli.data.images import Picture, as_png
 from attn_cli.files import write_atomically
 from attn_cli.text import plural
 from attn_cli.viz.choice import Choice
@@ -71,7 +72,8 @@ class PageSink:
 
     def _size(self, one: AttentionMap) -> int:
         weights = sum(view.weights.size for view in self._choice.views(one))
-        return weights + _PER_LABEL * (len(one.rows.labels) + len(one.columns.labels))
+        picture = one.picture.pixels.size if one.picture else 0
+        return weights + _PER_LABEL * (len(one.rows.labels) + len(one.columns.labels)) + picture
 
     def _entry(self, line: LineMaps) -> dict[str, Any]:
         return {
@@ -83,6 +85,7 @@ class PageSink:
                     "title": one.title,
                     "rows": [visible(label) for label in one.rows.labels],
                     "columns": [visible(label) for label in one.columns.labels],
+                    "picture": _embedded(one.picture) if one.picture else None,
                     "layers": [
                         {"layer": v.layer, "heads": v.heads, "weights": packed(v.weights)}
                         for v in self._choice.views(one)
@@ -91,6 +94,13 @@ class PageSink:
                 for one in line.maps
             ],
         }
+
+
+def _embedded(picture: Picture) -> dict[str, Any]:
+    """An image as it was read, inside the page, and its grid of regions."""
+    rows, columns = picture.grid
+    image = base64.b64encode(as_png(picture.pixels)).decode("ascii")
+    return {"image": f"data:image/png;base64,{image}", "rows": rows, "columns": columns}
 
 
 def packed(weights: Weights) -> str:

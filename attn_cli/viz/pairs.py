@@ -5,6 +5,7 @@ Shapes: B batch, H heads, S source length, T target length.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,31 +13,42 @@ import torch
 from torch import Tensor
 
 from attn_cli.config.decoding import SearchOptions
+from attn_cli.decode.generators import load_generator
 from attn_cli.decode.translator import Source, Translator
 from attn_cli.device import set_up
+from attn_cli.errors import DataError
 from attn_cli.text import plural
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
-from attn_cli.viz.maps import AttentionMap, to_array, token_axis
+from attn_cli.viz.maps import AttentionMap, source_axis, to_array, token_axis
 
 _BATCH_TOKENS = 4096
+_WHOLE = 1 << 62  # tokens: a line that has its target is not drawn in parts
 Ids = Sequence[int]
 Answer = tuple[tuple[str, ...], list[AttentionMap]]
 KINDS = ("cross", "encoder", "decoder")
+
+
+def _translator(job: AttendJob) -> Translator:
+    generator = load_generator(job.model, set_up(job.runtime))
+    assert isinstance(generator, Translator)  # as the tasks are for which `SOURCES` names this file
+    return generator
 
 
 class PairSource(LineSource):
     """Source and target; the target is the best of a beam search unless the line has one.
 
     The rows of "cross" and "decoder" are the target's tokens and its end, each at the moment when
-    it is said; the columns of "decoder" are what had been read by then.
+    it is said; the columns of "decoder" are what had been read by then. A target that was written
+    all at once has no end, and each of its tokens sees all of them.
     """
 
     def __init__(self, job: AttendJob) -> None:
         super().__init__(job)
-        self._translator = Translator.load(job.model, set_up(job.runtime))
+        self._translator = _translator(job)
         self.n_fields = 2 if job.options.pairs else 1
-        probe = self._weights([self._translator.src.eos_id], [])
+        self._translator.check_files(job.options.image_root)
+        probe = self._weights(self._translator.src.blank, [])
         self.heads = {kind: [len(layer[0]) for layer in probe[kind]] for kind in probe}
 
     def answers(self, examples: Sequence[Example]) -> Iterator[Answer]:
@@ -48,18 +60,29 @@ class PairSource(LineSource):
         outputs = iter(self._decoded([part for own in parts for part in own]))
         for own in parts:
             found, maps = [next(outputs) for _ in own], []
-            src = self._translator.source_ids([part.text for part in own])
-            for number, (ids, (_, tokens)) in enumerate(zip(src, found, strict=True), 1):
+            src = self._translator.encoded(own)
+            for number, (item, (_, tokens)) in enumerate(zip(src, found, strict=True), 1):
                 title = f"part {number} of {len(own)}" if len(own) > 1 else ""
-                maps += self._maps(ids, tokens, title)
+                maps += self._maps(item, tokens, title)
+            if not own:
+                yield (), []
+                continue
             texts = (" ".join(part.text for part in own), " ".join(text for text, _ in found))
             yield texts, maps
 
     def _parts(self, example: Example) -> list[Source]:
-        """The parts in which a line is translated, at most `MOST_PARTS`."""
-        parts = self._translator.parts(example.fields[0], self.job.options.max_input)
+        """The parts in which a line is translated, at most `MOST_PARTS`; none if it is unusable."""
+        parts = self._read(example, self.job.options.max_input)
         self.say_parts(example, len(parts))
-        return [Source(part, key=example.number) for part in parts[:MOST_PARTS]]
+        return [dataclasses.replace(part, key=example.number) for part in parts[:MOST_PARTS]]
+
+    def _read(self, example: Example, limit: int) -> list[Source]:
+        folder = self.job.options.image_root or example.folder
+        try:
+            return self._translator.sources(example.fields[0], limit, folder)
+        except DataError as error:
+            self.refuse(example, str(error))
+            return []
 
     def _decoded(self, sources: Sequence[Source]) -> list[tuple[str, Ids]]:
         """The text and the tokens of each output."""
@@ -71,9 +94,13 @@ class PairSource(LineSource):
 
     def _forced(self, example: Example) -> Answer:
         """The maps of a line that has its target."""
-        src = self._translator.source_ids([example.fields[0]])[0]
+        sources = self._read(example, _WHOLE)
+        if not sources:
+            return (), []
+        src = self._translator.encoded(sources)[0]
         tgt = self._translator.tgt.encode([example.fields[1]])[0]
-        longest, limit = max(len(src) - 1, len(tgt)), self.job.options.max_input
+        n_tokens = 0 if self._translator.reads_files else len(src) - 1
+        longest, limit = max(n_tokens, len(tgt)), self.job.options.max_input
         if longest > limit:
             self.refuse(
                 example, f"{plural(longest, 'token')}, more than {limit}; --max-input allows more"
@@ -81,12 +108,11 @@ class PairSource(LineSource):
             return (), []
         return (example.fields[0], example.fields[1]), self._maps(src, tgt, "")
 
-    def _maps(self, src: Ids, tgt: Ids, title: str) -> list[AttentionMap]:
-        """All kinds. `src` ends in eos, `tgt` has neither bos nor eos."""
+    def _maps(self, src: Any, tgt: Ids, title: str) -> list[AttentionMap]:
+        """All kinds. `tgt` has neither bos nor eos."""
         tokenizer = self._translator.tgt
-        source = token_axis(self._translator.src, src)
-        said = token_axis(tokenizer, [*tgt, tokenizer.eos_id])
-        heard = token_axis(tokenizer, [tokenizer.bos_id, *tgt])
+        source = source_axis(self._translator.src, src)
+        said, heard = (token_axis(tokenizer, ids) for ids in self._translator.spoken(tgt))
         axes = {"cross": (said, source), "encoder": (source, source), "decoder": (said, heard)}
         return [
             AttentionMap(kind, tuple(to_array(layer[0]) for layer in layers), *axes[kind], title)
@@ -94,13 +120,7 @@ class PairSource(LineSource):
         ]
 
     @torch.inference_mode()
-    def _weights(self, src: Ids, tgt: Ids) -> dict[str, list[Tensor]]:
+    def _weights(self, src: Any, tgt: Ids) -> dict[str, list[Tensor]]:
         """The kinds of attention that the model has, layers of shape (1, H, T, S) each."""
-        model: Any = self._translator.models[0]
-        src_ids, src_mask, tgt_ids = self._translator.tensors([src], [tgt])
-        tgt_in = tgt_ids[:, :-1]
-        if hasattr(model, "attentions"):
-            found = vars(model.attentions(src_ids, src_mask, tgt_in)[1])
-        else:
-            found = {"cross": model(src_ids, src_mask, tgt_in, need_weights=True)[1]}
+        found = self._translator.attentions([src], [tgt])
         return {kind: found[kind] for kind in KINDS if found.get(kind)}

@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attn_cli.files import write_atomically
 from attn_cli.viz.choice import Choice
@@ -17,6 +17,7 @@ from attn_cli.viz.figures import drawing, new_figure, saved
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.labels import shortened, visible
 from attn_cli.viz.maps import AttentionMap, LineMaps, Weights
+from attn_cli.viz.regions import RegionPanel
 
 _CELL = 0.22  # inches, room for a letter
 _LETTER = 0.08  # of a label, likewise
@@ -27,9 +28,33 @@ _LONGEST = 24  # characters of a label
 _MOST_PANELS = 256  # of a line
 
 
+class Panel(Protocol):
+    """One layer and head of a map, as it is drawn."""
+
+    @property
+    def width(self) -> float:
+        """Inches."""
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+
+    def draw(
+        self, figure: Any, corner: tuple[float, float], whole: tuple[float, float], scale: float
+    ) -> None:
+        """Draws it.
+
+        Args:
+            figure: is drawn on.
+            corner: its upper left corner, in parts of the figure, from the upper left one.
+            whole: inches of the figure before it was scaled down.
+            scale: by what.
+        """
+
+
 @dataclass(frozen=True)
-class _Panel:
-    """One layer and head of a map.
+class _MatrixPanel:
+    """A shade for each weight; a `Panel`.
 
     Attributes:
         drawn: the map.
@@ -60,6 +85,26 @@ class _Panel:
     def height(self) -> float:
         """Inches."""
         return self.top + _CELL * self.weights.shape[0] + _GAP
+
+    def draw(
+        self, figure: Any, corner: tuple[float, float], whole: tuple[float, float], scale: float
+    ) -> None:
+        """See `Panel`."""
+        height, width = self.weights.shape
+        rows, columns = _CELL * height / whole[1], _CELL * width / whole[0]
+        bottom = 1.0 - corner[1] - self.top / whole[1] - rows
+        axes = figure.add_axes((corner[0] + self.left / whole[0], bottom, columns, rows))
+        axes.imshow(self.weights, cmap="viridis", vmin=0.0, interpolation="nearest", aspect="auto")
+        axes.xaxis.tick_top()
+        names = [
+            [shortened(visible(label), _LONGEST) for label in axis.labels]
+            for axis in (self.drawn.columns, self.drawn.rows)
+        ]
+        axes.set_xticks(range(width), names[0], rotation=90, fontsize=8 * scale)
+        axes.set_yticks(range(height), names[1], fontsize=8 * scale)
+        axes.tick_params(length=0)
+        place = corner[0] + 0.1 / whole[0], 1.0 - corner[1] - 0.5 * _TITLE / whole[1]
+        figure.text(*place, self.title, fontsize=9 * scale, verticalalignment="center")
 
 
 def _room(labels: Sequence[str]) -> float:
@@ -143,7 +188,7 @@ def draw_line(line: LineMaps, choice: Choice, job: AttendJob) -> Any:
     """A figure of all chosen panels of a line: a row of them for each layer. In `drawing`."""
     rows = [
         [
-            _Panel(one, _title(one, view.layer, head), matrix)
+            _panel(one, _title(one, view.layer, head), matrix)
             for head, matrix in zip(view.heads, view.weights, strict=True)
         ]
         for one in line.maps
@@ -162,15 +207,21 @@ def draw_line(line: LineMaps, choice: Choice, job: AttendJob) -> Any:
     for row, height in zip(kept, heights, strict=True):
         right = 0.0
         for panel in row:
-            _draw(figure, panel, (right / width, down / sum(heights)), (width, sum(heights)), scale)
+            corner = right / width, down / sum(heights)
+            panel.draw(figure, corner, (width, sum(heights)), scale)
             right += panel.width
         down += height
     return figure
 
 
-def _bounded(rows: list[list[_Panel]]) -> list[list[_Panel]]:
+def _panel(one: AttentionMap, title: str, weights: Weights) -> Panel:
+    kind = _MatrixPanel if one.picture is None else RegionPanel
+    return kind(one, title, weights)
+
+
+def _bounded(rows: list[list[Panel]]) -> list[list[Panel]]:
     """The first rows that have at most `_MOST_PANELS` panels together, at least one."""
-    kept: list[list[_Panel]] = []
+    kept: list[list[Panel]] = []
     for row in rows:
         if kept and sum(map(len, kept)) + len(row) > _MOST_PANELS:
             break
@@ -181,36 +232,3 @@ def _bounded(rows: list[list[_Panel]]) -> list[list[_Panel]]:
 def _title(one: AttentionMap, layer: int, head: str) -> str:
     name = f"{one.kind}, layer {layer}, " + ("mean" if head == "mean" else f"head {head}")
     return f"{name}, {one.title}" if one.title else name
-
-
-def _draw(
-    figure: Any,
-    panel: _Panel,
-    corner: tuple[float, float],
-    whole: tuple[float, float],
-    scale: float,
-) -> None:
-    """Draws a panel.
-
-    Args:
-        figure: is drawn on.
-        panel: what is drawn.
-        corner: its upper left corner, in parts of the figure, from the upper left one.
-        whole: inches of the figure before it was scaled down.
-        scale: by what.
-    """
-    height, width = panel.weights.shape
-    rows, columns = _CELL * height / whole[1], _CELL * width / whole[0]
-    bottom = 1.0 - corner[1] - panel.top / whole[1] - rows
-    axes = figure.add_axes((corner[0] + panel.left / whole[0], bottom, columns, rows))
-    axes.imshow(panel.weights, cmap="viridis", vmin=0.0, interpolation="nearest", aspect="auto")
-    axes.xaxis.tick_top()
-    names = [
-        [shortened(visible(label), _LONGEST) for label in axis.labels]
-        for axis in (panel.drawn.columns, panel.drawn.rows)
-    ]
-    axes.set_xticks(range(width), names[0], rotation=90, fontsize=8 * scale)
-    axes.set_yticks(range(height), names[1], fontsize=8 * scale)
-    axes.tick_params(length=0)
-    place = corner[0] + 0.1 / whole[0], 1.0 - corner[1] - 0.5 * _TITLE / whole[1]
-    figure.text(*place, panel.title, fontsize=9 * scale, verticalalignment="center")

@@ -81,7 +81,7 @@ def test_greedy_is_the_likeliest_token_again_and_again(continuer: Continuer) -> 
             row = torch.tensor([ids])
             hidden = trunk(row, torch.ones_like(row, dtype=torch.bool))[0, -1]
             logits = F.linear(hidden, *trunk.output_layer)
-            logits[list(continuer._never)] = -torch.inf
+            logits[list(continuer.never_ids)] = -torch.inf
             ids.append(int(logits.argmax()))
     assert list(found[0].tokens) == [i for i in ids[1:] if i != tokenizer.eos_id]
 
@@ -97,7 +97,7 @@ def test_sampling_follows_its_seed(model: Path) -> None:
 def test_texts_longer_than_the_model_sees(model: Path, continuer: Continuer) -> None:
     text = " ".join("abcdefgh" * 70)  # 1,119 characters; the model sees 48
     ids = continuer.tgt.encode([text])[0]
-    (scored,) = score_pairs(continuer, [("", text)])
+    (scored,) = score_pairs(continuer, [(Source(""), text)])
     assert scored.tokens == len(ids) + 1
     direct = 0.0  # each token is scored in the first of the half-overlapping windows that has it
     row = [continuer.tgt.bos_id, *ids, continuer.tgt.eos_id]

@@ -180,7 +180,7 @@ def test_a_configuration_is_read_as_it_was_written():
         ({"tie_key_value": True}, "nothing to tie"),
         ({"src_vocab": 31}, "one vocabulary"),
         ({"n_heads": 2}, "n_heads"),
-        ({"n_encoder_layers": 0}, "below 1"),
+        ({"n_encoder_layers": -1}, "below 0"),
     ],
 )
 def test_hostile_configurations_are_refused(changes, words):
