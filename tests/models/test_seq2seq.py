@@ -156,7 +156,8 @@ def test_the_base_size_has_the_published_number_of_weights():
     """Vaswani et al. 2017, table 3: 65 million with a shared vocabulary of about 37,000."""
     variant = Seq2SeqVariantOptions(norm="post")
     vocabularies = (37_000, 37_000)
-    config = seq2seq_config("transformer", SizeOptions(), variant, "base", vocabularies, share=True)
+    kind = {"share": True, "decoder": "autoregressive", "max_len": 256}
+    config = seq2seq_config("transformer", SizeOptions(), variant, "base", vocabularies, **kind)
     assert (config.n_encoder_layers, config.d_model, config.n_heads, config.d_ff) == (
         6,
         512,

@@ -100,7 +100,8 @@ def test_every_command_runs_and_prints_its_result(printed):
 
 def test_trainings_print_their_model(printed):
     models = [out for command, out in printed.items() if command.startswith("attn train-mt")]
-    assert models == ["attn-model\n", "en-fr\n", "second\n"]
+    names = ("attn-model", "en-fr", "second", "adapted", "less-risk", "parallel-words")
+    assert models == [f"{name}\n" for name in names]
 
 
 def test_one_line_out_for_each_line_in(printed, folder):
