@@ -21,6 +21,7 @@ from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import (
     ContinuedTrainingOptions,
     OutputOptions,
+    SampledTrainingOptions,
     TranslatorTrainingOptions,
 )
 from attn_cli.config.transformer import SizeOptions
@@ -29,7 +30,11 @@ from attn_cli.config.translation import CorpusOptions, LossOptions
 
 def _instead(given: Mapping[str, Any]) -> Mapping[type, type]:
     """A trained model learns on with smaller steps."""
-    return {TranslatorTrainingOptions: ContinuedTrainingOptions} if given.get("init") else {}
+    if not given.get("init"):
+        return {}
+    samples = given.get("criterion", "likelihood") != "likelihood"
+    smaller = SampledTrainingOptions if samples else ContinuedTrainingOptions
+    return {TranslatorTrainingOptions: smaller}
 
 
 @with_options(

@@ -101,10 +101,20 @@ class ContinuedTrainingOptions(TrainingOptions):
     schedule: str = again("schedule", "constant")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampledTrainingOptions(ContinuedTrainingOptions):
+    """How it learns from outputs that it samples: their gradient is mostly noise."""
+
+    lr: float = again("lr", 0.0002)
+    matrix_lr: float = again("matrix_lr", 0.0005)
+
+
 def _shown(name: str) -> Any:
-    """An option of `TrainingOptions` whose help also shows the default of a continued training."""
-    usual, continued = getattr(TrainingOptions, name), getattr(ContinuedTrainingOptions, name)
-    return again(name, usual, show=f"{usual}; with --init {continued}")
+    """An option of `TrainingOptions` whose help also shows the defaults of continued trainings."""
+    groups = (TrainingOptions, ContinuedTrainingOptions, SampledTrainingOptions)
+    usual, continued, sampled = (getattr(group, name) for group in groups)
+    more = f", and risk or reinforce {sampled}" if sampled != continued else ""
+    return again(name, usual, show=f"{usual}; with --init {continued}{more}")
 
 
 @dataclass(frozen=True, kw_only=True)
