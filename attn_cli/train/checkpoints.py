@@ -90,7 +90,9 @@ class Checkpoints:
 
     def clear_states(self) -> None:
         """Removes what only an unfinished training needs."""
-        for pattern in ("state-*.safetensors", "*.index", "*.index.json", "*.txt", "*.npy"):
+        of_corpora = ("*.index", "*.index.json", "*.txt", "*.npy")
+        of_images = ("*.images", "*.images.json", "*.image-numbers")
+        for pattern in ("state-*.safetensors", *of_corpora, *of_images):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 

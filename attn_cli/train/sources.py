@@ -34,9 +34,11 @@ class TrainingSources(ABC):
     Attributes:
         no_pair: what a corpus without a pair should have had.
         text_columns: for each tokenizer that is to be trained, the columns that it is trained on.
+        refused: options of a corpus that such a source can't have, and how they are spelt.
     """
 
     no_pair: ClassVar[str]
+    refused: ClassVar[Mapping[str, str]] = {}
     text_columns: list[tuple[int, ...]]
 
     def __init__(
@@ -124,6 +126,10 @@ class ImageSources(TrainingSources):
     """Images: files that the column names, decoded once into the work folder."""
 
     no_pair: ClassVar[str] = "lines are image<TAB>caption"
+    refused: ClassVar[Mapping[str, str]] = {
+        "--share-vocab": "--separate-vocab",
+        "--embeddings": "--embeddings",
+    }
     text_columns: list[tuple[int, ...]] = [(1,)]
 
     def __init__(

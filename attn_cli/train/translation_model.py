@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from attn_cli.config import changed, to_dict
+from attn_cli.config import changed, choose, to_dict
 from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.image import SourceOptions
 from attn_cli.config.runtime import RuntimeOptions
@@ -23,7 +23,7 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.models import SEQ2SEQ, build_model
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.models.sizes import choose_size, seq2seq_config, seq2seq_name
-from attn_cli.train.sources import TrainingSources
+from attn_cli.train.sources import SOURCES, TrainingSources
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,11 @@ def check_start(options: TranslationOptions) -> None:
         DataError: the directory is missing or damaged, or holds a model of another kind.
         UsageError: options that the directory decides otherwise.
     """
+    refused = choose(SOURCES, options.source.source, "kind of source").refused
+    if in_vain := [refused[flag] for flag in changed(options.corpus) if flag in refused]:
+        raise UsageError(
+            f"--source {options.source.source} has no source tokens for {', '.join(in_vain)}"
+        )
     init = options.arch.init
     if not init:
         seq2seq_name(options.arch.arch_of_new, options.arch.decoder_of_new)

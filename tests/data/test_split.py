@@ -5,7 +5,7 @@ import pytest
 
 from attn_cli.data import split
 from attn_cli.data.corpus import CorpusFiles, build_corpus
-from attn_cli.data.split import Rows, hold_out
+from attn_cli.data.split import Rows, hold_out, hold_out_groups
 from attn_cli.text import BadLines, Columns
 
 
@@ -49,3 +49,14 @@ def test_nothing_is_held_out_where_every_pair_has_a_copy(tmp_path):
 def test_rows_are_all_but_the_held_out_ones(held):
     rows = Rows(10, np.array(held, np.int64))
     assert rows[np.arange(len(rows))].tolist() == [n for n in range(10) if n not in held]
+
+
+def test_groups_are_held_out_as_wholes():
+    groups = np.repeat(np.arange(50), 5)
+    held = hold_out_groups(groups, seed=1)
+    assert len(held) == 25  # a tenth
+    assert set(groups[held]) & set(np.delete(groups, held)) == set()
+    assert np.array_equal(hold_out_groups(groups, seed=1), held)
+    assert not np.array_equal(hold_out_groups(groups, seed=2), held)
+    assert len(hold_out_groups(np.zeros(9, np.int64), seed=1)) == 0
+    assert len(hold_out_groups(np.array([0, 0, 0, 1]), seed=1)) in (1, 3)

@@ -1,0 +1,211 @@
+"""Image files of every kind, hostile ones among them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import pytest
+from pictures import BLUE, RED, halves, hostile
+
+from attn_cli.config.image import SourceConfig, SourceOptions, fitting_size
+from attn_cli.data import images
+from attn_cli.data.image_cache import ImageCache, ImageCacheWriter
+from attn_cli.data.images import image_path, read_pixels, read_shape
+from attn_cli.errors import AttnError, DataError, UsageError
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def corners(pixels):
+    return pixels[0, 0].astype(int), pixels[-1, -1].astype(int)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *(("a.png", mode) for mode in ("RGB", "P", "RGBA")),
+        *(("a.jpg", mode) for mode in ("RGB", "CMYK")),
+        *(("a.gif", "P"), ("a.bmp", "RGB"), ("a.webp", "RGB"), ("a.tif", "CMYK"), ("a.ppm", "RGB")),
+    ],
+)
+def test_files_of_every_kind_are_the_same_image(tmp_path, name, mode):
+    halves(mode).save(tmp_path / name)
+    pixels = read_pixels(os.fsencode(tmp_path / name), 20, 40)
+    assert pixels.shape == (20, 40, 3)
+    assert pixels.dtype == np.uint8
+    for found, expected in zip(corners(pixels), (RED, BLUE), strict=True):
+        assert np.abs(found - expected).max() < 40  # JPEG, and CMYK's other colours
+
+
+def test_resized_as_pillow_does(tmp_path):
+    noise = np.random.default_rng(1).integers(0, 256, (37, 53, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    theirs = Image.fromarray(noise).resize((32, 16), Image.Resampling.BILINEAR)
+    assert np.array_equal(read_pixels(os.fsencode(tmp_path / "a.png"), 16, 32), np.asarray(theirs))
+
+
+def test_what_is_transparent_lies_on_white(tmp_path):
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    clear.putpixel((0, 0), (0, 0, 0, 255))
+    clear.save(tmp_path / "a.png")
+    pixels = read_pixels(os.fsencode(tmp_path / "a.png"), 8, 8)
+    assert pixels[0, 0].tolist() == [0, 0, 0]
+    assert pixels[5, 5].tolist() == [255, 255, 255]
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([9, 9, 9, 7, 7, 7])
+    palette.save(tmp_path / "p.gif", transparency=1)
+    assert read_pixels(os.fsencode(tmp_path / "p.gif"), 8, 8)[4, 4].tolist() == [255, 255, 255]
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    values = np.array([[0, 0x1234], [0x80FF, 0xFFFF]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert read_pixels(os.fsencode(tmp_path / "a.png"), 2, 2)[..., 1].tolist() == [
+        [0, 0x12],
+        [0x80, 0xFF],
+    ]
+    Image.fromarray(np.array([[-1.5, 0.0], [0.0, 1.5]], np.float32)).save(tmp_path / "f.tif")
+    assert read_pixels(os.fsencode(tmp_path / "f.tif"), 2, 2)[..., 0].tolist() == [
+        [0, 127],
+        [127, 255],
+    ]
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_images_are_turned_as_their_camera_was_held(tmp_path, turn):
+    from PIL import ImageOps
+
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (16, 32, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    picture.save(tmp_path / "a.png", exif=exif)
+    place = os.fsencode(tmp_path / "a.png")
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / "a.png"))
+    assert read_shape(place) == (upright.height, upright.width)
+    assert np.array_equal(read_pixels(place, upright.height, upright.width), np.asarray(upright))
+
+
+def test_the_first_image_of_an_animation_counts(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    found = read_pixels(os.fsencode(tmp_path / "a.gif"), 8, 8)[0, 0].astype(int)
+    assert np.abs(found - RED).max() < 10
+
+
+def test_what_is_no_image_is_named_and_never_waits(tmp_path, recwarn):
+    for name, cause in hostile(tmp_path).items():
+        with pytest.raises(DataError, match=cause):
+            read_pixels(image_path(name, str(tmp_path)), 16, 16)
+    assert not recwarn.list
+
+
+def test_any_mistake_of_a_decoder_is_the_files(tmp_path):
+    """Bytes flipped at random never raise anything else, nor print anything."""
+    random = np.random.default_rng(7)
+    for name in ("a.png", "a.jpg", "a.gif", "a.tif", "a.webp"):
+        halves("P" if name == "a.gif" else "RGB").save(tmp_path / name)
+        sound = np.frombuffer((tmp_path / name).read_bytes(), np.uint8)
+        for _ in range(60):
+            damaged = sound.copy()
+            at = random.integers(0, len(sound), 4)
+            damaged[at] = random.integers(0, 256, 4)
+            (tmp_path / name).write_bytes(damaged.tobytes())
+            try:
+                assert read_pixels(os.fsencode(tmp_path / name), 8, 8).shape == (8, 8, 3)
+            except DataError as error:
+                assert name in str(error)
+
+
+def test_limits_come_before_decoding(tmp_path, monkeypatch):
+    halves(size=(40, 20)).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 799)
+    with pytest.raises(DataError, match="scale it down"):
+        read_pixels(os.fsencode(tmp_path / "a.png"), 8, 8)
+    monkeypatch.setattr(images, "_BYTE_LIMIT", 10)
+    with pytest.raises(DataError, match="larger than"):
+        read_pixels(os.fsencode(tmp_path / "a.png"), 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "region", "expected"),
+    [
+        ([(100, 400)] * 5, 16, (64, 256)),  # wide ones: a quarter as high, 128 x 128 in all
+        ([(480, 640), (640, 480), (480, 640)], 16, (112, 144)),
+        ([(32, 32)], 16, (32, 32)),  # never larger than they are
+        ([(5, 3)], 16, (16, 16)),
+        ([(1, 10**7)], 16, (16, 2048)),
+        ([], 8, (8, 8)),
+    ],
+)
+def test_the_size_follows_the_images(shapes, region, expected):
+    assert fitting_size(shapes, region) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"image_size": "100"}, "no HEIGHTxWIDTH"),
+        ({"image_size": "100x96"}, "100 is no multiple of the region size, 16; 96 is"),
+        ({"image_size": "4096x16"}, "16 to 2048"),
+        ({"region_size": 12}, "no power of two"),
+    ],
+)
+def test_sizes_that_can_t_be_are_refused(changes, cause):
+    with pytest.raises(ValueError, match=cause):
+        SourceOptions(source="image", **changes)
+    with pytest.raises(ValueError, match="without --source image"):
+        SourceOptions(**changes)
+
+
+def test_saved_models_of_images_are_checked():
+    good = SourceConfig(source="image", image_height=32, image_width=48)
+    good.check_source(0, share_embeddings=False)
+    assert good.grid == (2, 3)
+    for bad, vocab in ((good, 7), (SourceConfig(source="image"), 0), (SourceConfig(), 0)):
+        with pytest.raises(ValueError):  # noqa: PT011 - three different messages
+            bad.check_source(vocab, share_embeddings=False)
+
+
+def write_cache(folder, names, size=None):
+    writer = ImageCacheWriter(folder / "work", "train", size, 16, None)
+    problems = [writer.problem(name, str(folder)) for name in names]
+    writer.finish()
+    return ImageCache(folder / "work", "train"), problems
+
+
+@pytest.mark.parametrize("size", [None, (16, 32)])
+def test_the_cache_has_each_image_once(tmp_path, size):
+    colours = [(i, 2 * i, 255 - i) for i in range(70)]  # more than decide the size
+    for i, colour in enumerate(colours):
+        Image.new("RGB", (32, 16), colour).save(tmp_path / f"{i}.png")
+    names = [f"{i}.png" for i in (*range(70), 3, 69, 3)]
+    cache, problems = write_cache(tmp_path, [*names, "none.png", "none.png"], size)
+    assert cache.size == (16, 32)
+    assert problems[:-2] == [None] * 73
+    assert problems[-1] == problems[-2]
+    assert "none.png" in problems[-1]
+    found = cache.pictures(np.array([0, 69, 70, 71, 72]))
+    assert [tuple(one.pixels[5, 5]) for one in found] == [colours[i] for i in (0, 69, 3, 69, 3)]
+    assert (tmp_path / "work" / "train.images").stat().st_size == 70 * 16 * 32 * 3
+    assert [len(one) for one in found] == [2] * 5
+
+
+def test_the_cache_knows_when_images_have_changed(tmp_path):
+    Image.new("RGB", (16, 16), RED).save(tmp_path / "a.png")
+    before = write_cache(tmp_path, ["a.png"])[0].fingerprint
+    assert write_cache(tmp_path, ["a.png"])[0].fingerprint == before
+    Image.new("RGB", (16, 16), BLUE).save(tmp_path / "a.png")
+    assert write_cache(tmp_path, ["a.png"])[0].fingerprint != before
+
+
+def test_without_pillow_the_remedy_is_named(monkeypatch):
+    images._pillow.cache_clear()
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    try:
+        with pytest.raises(UsageError, match=r"pip install 'attn-cli\[image\]'") as caught:
+            read_pixels(b"a.png", 8, 8)
+        assert isinstance(caught.value, AttnError)
+    finally:
+        images._pillow.cache_clear()
