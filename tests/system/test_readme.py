@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pictures import write_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 # The commands promise a translator; here it is enough that they run, so trainings are cut short.
@@ -64,6 +65,7 @@ def folder(tmp_path_factory) -> Path:
     labelled = [f"{line}\t{'long' if len(line) > 40 else 'short'}\n" for line in sentences]
     (place / "labels.tsv").write_text("".join(labelled), encoding="utf-8")
     (place / "new.txt").write_text("The cat sleeps.\n\nShe sings.\n", encoding="utf-8")
+    write_shapes(place / "photos", 30, seed=1).rename(place / "photos" / "captions.tsv")
     programs = place / "bin"
     programs.mkdir()
     for name, script in (("attn", LIMITED_ATTN), ("torchrun", LIMITED_TORCHRUN)):
@@ -100,7 +102,7 @@ def test_every_command_runs_and_prints_its_result(printed):
 
 def test_trainings_print_their_model(printed):
     models = [out for command, out in printed.items() if command.startswith("attn train-mt")]
-    names = ("attn-model", "en-fr", "second", "adapted", "less-risk", "parallel-words")
+    names = ("attn-model", "en-fr", "second", "adapted", "less-risk", "parallel-words", "captioner")
     assert models == [f"{name}\n" for name in names]
 
 

@@ -181,7 +181,7 @@ def test_held_out_images_are_not_trained_on(tmp_path, monkeypatch):
 
 STATEFUL = (
     *("--dropout", 0.2, "--subword-sampling", 0.1, "--ema", 0.9, "--accumulate", 2),
-    *("--batch-tokens", 150, "--max-steps", 24, "--validate-every", 8, "--metric", "bleu"),
+    *("--batch-tokens", 150, "--max-steps", 16, "--validate-every", 8, "--metric", "bleu"),
 )
 
 
@@ -221,7 +221,7 @@ def test_every_architecture_reads_images(decoder, corpus, fresh, tmp_path):
         "mask-predict": ("--decoder", "mask-predict", *LAYERS),
         "hard": ("--arch", "rnn", "--normalize", "hard"),  # Xu et al. 2015, section 4.1
     }
-    few = ("--max-steps", 8, "--metric", "loss", "--validate-every", 4)
+    few = ("--max-steps", 4, "--metric", "loss", "--validate-every", 2)
     run = inside("train-mt", corpus, "-o", tmp_path / "m", *SIZES, *kinds[decoder], *WORDS, *few)
     losses = [float(found) for found in re.findall(r"dev: loss ([0-9.]+)", run.said)]
     assert losses[-1] < losses[0]
@@ -340,3 +340,61 @@ def test_shades_are_a_grid_for_each_word(captioner, fresh):
         assert set(grid) <= set(" ░▒▓█")
     assert "█" in upper[:8] + lower[:8]  # the largest weight of the first word
     assert "one.tsv:2" in run.said
+
+
+@pytest.mark.slow
+def test_photographs_are_learnt_by_heart(data_dir, tmp_path):
+    """COCO's photographs and their five captions each: read, and over-fitted."""
+    photographs = data_dir / "coco_mini"
+    corpus = photographs / "train.tsv"
+    given = ("--source", "image", "--image-root", photographs / "images", "--threads", 2)
+    recipe = ("--columns", "image,caption", "--dev", corpus, "--dropout", 0, "--max-steps", 120)
+    inside("train-mt", corpus, "-o", tmp_path / "m", *given, *recipe, "--vocab-size", 400)
+    captions: dict[str, list[str]] = {}
+    for line in corpus.read_text("utf-8").splitlines()[1:]:
+        name, caption = line.split("\t")
+        captions.setdefault(name, []).append(caption)
+    assert len(captions) == 26
+    lines = "".join("\t".join([name, *own]) + "\n" for name, own in captions.items()).encode()
+    root = ("--image-root", photographs / "images")
+    decoded = inside("decode", "-m", tmp_path / "m", *root, stdin=lines)
+    score = inside("score", "--bleu", stdin=decoded.out).lines[0]
+    assert float(score.split("\t")[1]) > 90
+
+
+@pytest.mark.slow
+def test_the_recipe_reads_a_folder_or_a_tar_file(tmp_path):
+    import os
+    import subprocess
+    import sys
+    import tarfile
+    from pathlib import Path
+
+    def split(name, size, seed):
+        corpus = pictures.write_shapes(tmp_path / name, size, seed, captions=2)
+        corpus.write_text("image\tcaption\n" + corpus.read_text())
+        return corpus
+
+    train, dev = split("some train", 40, 1), split("dev", 6, 2)
+    with tarfile.open(tmp_path / "dev.tar", "w") as archive:
+        for image in dev.parent.glob("*.png"):
+            archive.add(image, image.name)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "attn").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m attn_cli "$@"\n')
+    (programs / "attn").chmod(0o755)
+    recipe = Path(__file__).resolve().parents[2] / "examples" / "captions" / "run.sh"
+    arguments = [train, train.parent, dev, tmp_path / "dev.tar", *SIZES, *LAYERS, *WORDS]
+    command = ["sh", recipe, "out put", *arguments, "--max-steps", 2, "--metric", "loss"]
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()[:2]] == ["BLEU", "chrF2"]
+    decoded = (tmp_path / "out put" / "dev.captions.tsv").read_text().splitlines()
+    assert [len(line.split("\t")) for line in decoded] == [3] * 6
+    assert (tmp_path / "out put" / "regions.html").exists()
