@@ -1,7 +1,8 @@
 #!/bin/sh
 # sh tests/run.sh [PYTEST ARGUMENT]...
 #
-# Makes the environment .venv where it is missing, and runs the tests in it.
+# Makes the environment .venv where it is missing, and runs the tests in it, in two processes of one
+# thread each (TEST_PROCESSES; 0: in one, which shows what tests print).
 #
 #   sh tests/run.sh                      all but the slow ones
 #   sh tests/run.sh -m slow              the slow ones
@@ -10,4 +11,5 @@ set -eu
 cd -- "$(dirname -- "$0")/.."
 sh .ci/environment.sh test
 echo "+ pytest $*"
-exec .venv/bin/python -m pytest "$@"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec .venv/bin/python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile "$@"
