@@ -24,7 +24,7 @@ from attn_cli.train.checkpoints import Checkpoints  # noqa: E402
 SIZES = ("--d-model", 32, "--n-decoder-layers", 1, "--threads", 1, "--device", "cpu")
 LAYERS = ("--d-ff", 64, "--n-heads", 2, "--n-encoder-layers", 1)
 WORDS = ("--source", "image", "--type", "word", "--region-size", 8, "--dropout", 0)
-LIMITS = ("--max-steps", 130, "--warmup", 10, "--validate-every", 65, "--ema", 0.95)
+LIMITS = ("--max-steps", 110, "--warmup", 10, "--batch-tokens", 800, "--ema", 0.95)
 
 
 @pytest.fixture(scope="module")
