@@ -52,6 +52,9 @@ class SentencePieceTokenizer(Tokenizer):
         self._model = sentencepiece.SentencePieceProcessor()
         try:
             self._model.LoadFromSerializedProto(raw)
+            size = self._model.get_piece_size()
+            self._model.id_to_piece(list(range(size)))  # text that is no UTF-8 shows here, not in
+            self._model.decode([[max(0, self._model.unk_id())]])  # the middle of a stream
         except (RuntimeError, ValueError) as error:
             raise DataError(f"{name}: not a SentencePiece model, or a damaged one") from error
         model = self._model

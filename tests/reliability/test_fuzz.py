@@ -186,6 +186,14 @@ def test_a_tokenizer_with_flipped_bits_encodes_within_its_size_or_is_refused(
     tokenizer.decode([ids])
 
 
+def test_a_tokenizer_whose_texts_are_no_utf8_is_refused(reversal_model: Path) -> None:
+    raw = (reversal_model / "tokenizer.model").read_bytes()
+    for text in ("\ufffd", "\u2581"):  # what <unk> becomes; a space in a piece
+        at = raw.rindex(text.encode()) + 2
+        with pytest.raises(DataError, match="tokenizer.model: "):
+            tokenizer_from_bytes("tokenizer.model", raw[:at] + b"\xed" + raw[at + 1 :])
+
+
 @fuzz
 @given(
     cut=st.floats(0, 1),
