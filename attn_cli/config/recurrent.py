@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 
 from attn_cli.config import option
-from attn_cli.config.image import SourceConfig
+from attn_cli.config.encoder_decoder import EncoderDecoderConfig
 from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS
 
 CELL_NAMES = ("lstm", "gru", "rnn")
@@ -64,25 +64,15 @@ class RecurrentOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentSeq2SeqConfig(SourceConfig, RecurrentOptions):
+class RecurrentSeq2SeqConfig(EncoderDecoderConfig, RecurrentOptions):
     """What a saved recurrent sequence-to-sequence model is made of: every part decided.
 
     Raises:
         ValueError: the parts do not fit together.
     """
 
-    d_model: int = option(MISSING, "Width of embeddings and states.", low=1, high=1 << 16)
-    n_encoder_layers: int = option(MISSING, "Encoder layers.", low=0, high=256)
-    n_decoder_layers: int = option(MISSING, "Decoder layers.", low=1, high=256)
-    dropout: float = option(MISSING, "Dropout of every layer's input.", low=0.0, high=0.99)
-    src_vocab: int = option(MISSING, "Source tokens.", low=0, high=1 << 24)
-    tgt_vocab: int = option(MISSING, "Target tokens.", low=1, high=1 << 24)
-    share_embeddings: bool = option(MISSING, "One matrix for source and target embeddings.")
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bidirectional and self.d_model % 2:
             raise ValueError(f"d_model {self.d_model} can't be shared by two directions")
-        self.check_source(self.src_vocab, share_embeddings=self.share_embeddings)
-        if self.share_embeddings and self.src_vocab != self.tgt_vocab:
-            raise ValueError("shared embeddings need one vocabulary for source and target")
+        self.check_vocabularies()

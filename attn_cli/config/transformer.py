@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 
 from attn_cli.config import option
-from attn_cli.config.image import SourceConfig
+from attn_cli.config.encoder_decoder import EncoderDecoderConfig
 
 SCORE_FUNCTIONS = ("scaled-dot", "dot", "general", "additive", "cosine", "mean")
 NORMALIZATIONS = ("softmax", "sum")
@@ -78,29 +78,20 @@ class VariantOptions(AttentionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig(SourceConfig, VariantOptions):
+class TransformerConfig(EncoderDecoderConfig, VariantOptions):
     """What a saved transformer is made of: every part decided.
 
     Raises:
         ValueError: the parts do not fit together.
     """
 
-    d_model: int = option(MISSING, "Width of the model.", low=1, high=1 << 16)
     d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
     n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
-    n_encoder_layers: int = option(MISSING, "Encoder layers.", low=0, high=256)
-    n_decoder_layers: int = option(MISSING, "Decoder layers.", low=1, high=256)
-    dropout: float = option(MISSING, "Dropout of every sublayer.", low=0.0, high=0.99)
-    src_vocab: int = option(MISSING, "Source tokens.", low=0, high=1 << 24)
-    tgt_vocab: int = option(MISSING, "Target tokens.", low=1, high=1 << 24)
-    share_embeddings: bool = option(MISSING, "One matrix for source and target embeddings.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.d_head(self.d_model, self.n_heads)
-        self.check_source(self.src_vocab, share_embeddings=self.share_embeddings)
-        if self.share_embeddings and self.src_vocab != self.tgt_vocab:
-            raise ValueError("shared embeddings need one vocabulary for source and target")
+        self.check_vocabularies()
 
 
 @dataclass(frozen=True, kw_only=True)

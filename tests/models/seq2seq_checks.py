@@ -45,7 +45,7 @@ def full_logits(seq2seq, src, tgt_in):
 def check_steps(seq2seq):
     """Step by step, in a padded batch, each sentence gets the logits of the full forward pass."""
     sources = sentences(4, 9, seed=1)
-    targets = [[BOS, *row, *range(2, 14)] for row in ([3], [9], [4], [21])]
+    targets = [[BOS, *row, *range(2, 20)] for row in ([3], [9], [4], [21])]
     whole = [full_logits(seq2seq, *pair) for pair in zip(sources, targets, strict=True)]
     state = seq2seq.start(*pad(sources, PAD))
     for at in range(len(targets[0])):
@@ -62,14 +62,14 @@ def check_steps(seq2seq):
 
 
 @torch.no_grad()
-def check_states(seq2seq):
+def check_states(seq2seq, steps=14):
     """What a search does to states, done by hand: each beam predicts from its own prefix."""
     beam_size = 3
     generator = torch.Generator().manual_seed(5)
     sources = sentences(5, 8, seed=3)
     state, live, prefixes = None, [], []
     waiting = list(range(len(sources)))
-    for step in range(14):
+    for step in range(steps):
         if waiting and step % 3 == 0:  # a waiting sentence enters a running batch
             taken, waiting = waiting[:2], waiting[2:]
             fresh = seq2seq.start(*pad([sources[n] for n in taken], PAD)).expand(beam_size)
@@ -84,7 +84,7 @@ def check_states(seq2seq):
         for n, rows in enumerate(prefixes):
             for k, prefix in enumerate(rows):
                 prefix.append(int(tokens[n, k]))
-                if step % 5 == 2 or step > 12:
+                if step % 5 == 2 or step > steps - 2:
                     wanted = full_logits(seq2seq, sources[live[n]], prefix)[-1]
                     torch.testing.assert_close(logits[n, k], wanted, **TOLERANCE)
         beams = torch.randint(beam_size, (len(live), beam_size), generator=generator)
@@ -96,7 +96,7 @@ def check_states(seq2seq):
 
 
 @torch.no_grad()
-def check_padding(seq2seq, n_maps):
+def check_padding(seq2seq, n_maps, n_heads=1):
     """A padded batch is its rows alone, and its maps are those of real positions."""
     sources, targets = sentences(6, 10, seed=7), sentences(6, 8, seed=8)
     (src_ids, src_mask), (tgt_ids, _) = pad(sources, PAD), pad(targets, PAD)
@@ -105,7 +105,7 @@ def check_padding(seq2seq, n_maps):
     for n, (src, tgt) in enumerate(zip(sources, targets, strict=True)):
         wanted = full_logits(seq2seq, src, tgt)
         torch.testing.assert_close(logits[n, : len(tgt)], wanted, **TOLERANCE)
-    shape = (6, 1, tgt_ids.shape[1], src_ids.shape[1])
+    shape = (6, n_heads, tgt_ids.shape[1], src_ids.shape[1])
     assert [tuple(one.shape) for one in weights] == [shape] * n_maps
     for one in weights:
         torch.testing.assert_close(one.sum(-1), torch.ones(shape[:-1]))

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import pytest
+import seq2seq_checks
 import torch
-from torch.nn import functional as F
+from seq2seq_checks import BOS, VOCAB, check_padding, check_states, check_steps, full_logits
 
 from attn_cli.config.seq2seq import Seq2SeqVariantOptions
-from attn_cli.config.transformer import SizeOptions, TransformerConfig
-from attn_cli.data.parallel import pad
+from attn_cli.config.transformer import SizeOptions
 from attn_cli.models import build_model
 from attn_cli.models.sizes import seq2seq_config
 
-PAD, BOS = 0, 1
-VOCAB = 23
+N_HEADS = 3
 
 VARIANTS = [
     {},
@@ -32,112 +31,23 @@ APART = VARIANTS[4]
 
 
 def model(**changes):
-    sizes = {
-        "d_model": 12,
-        "d_ff": 20,
-        "n_heads": 3,
-        "n_encoder_layers": 2,
-        "n_decoder_layers": 2,
-        "dropout": 0.3,
-        "src_vocab": VOCAB,
-        "tgt_vocab": VOCAB,
-        "share_embeddings": True,
-    }
-    torch.manual_seed(11)
-    return build_model("transformer", TransformerConfig(**{**sizes, **changes})).eval()
-
-
-def sentences(count, longest, seed):
-    generator = torch.Generator().manual_seed(seed)
-    sizes = torch.randint(1, longest + 1, (count,), generator=generator).tolist()
-    return [torch.randint(2, VOCAB, (n,), generator=generator).tolist() for n in sizes]
-
-
-@torch.no_grad()
-def full_logits(transformer, src, tgt_in):
-    """Logits of one pair by the teacher-forced forward pass. Shape: (T, V)."""
-    ids = torch.tensor([src])
-    hidden, _ = transformer(ids, torch.ones_like(ids, dtype=torch.bool), torch.tensor([tgt_in]))
-    return F.linear(hidden, *transformer.output_layer)[0]
-
-
-@torch.no_grad()
-def start(transformer, sources):
-    return transformer.start(*pad(sources, PAD))
+    return seq2seq_checks.model("transformer", **{"d_ff": 20, "n_heads": N_HEADS, **changes})
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@torch.no_grad()
 def test_step_by_step_equals_the_full_forward_pass(variant):
-    transformer = model(**variant)
-    sources, targets = sentences(4, 9, seed=1), sentences(4, 1, seed=2)
-    targets = [[BOS, *row, *range(2, 20)] for row in targets]
-    whole = [full_logits(transformer, *pair) for pair in zip(sources, targets, strict=True)]
-    state = start(transformer, sources)
-    for at in range(len(targets[0])):
-        tokens = torch.tensor([[row[at]] for row in targets])
-        logits, state, attention = transformer.step(state, tokens, need_attention=at % 2 == 1)
-        wanted = torch.stack([row[at] for row in whole])
-        torch.testing.assert_close(logits[:, 0], wanted, atol=2e-5, rtol=1e-4)
-        if attention is not None:
-            width = max(map(len, sources))
-            assert attention.shape == (4, 1, width)
-            torch.testing.assert_close(attention.sum(-1), torch.ones(4, 1))
-            for n, src in enumerate(sources):
-                assert not attention[n, 0, len(src) :].any()
+    check_steps(model(**variant))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@torch.no_grad()
 def test_states_survive_expand_reorder_keep_and_merge_at_different_lengths(variant):
-    """What a search does to states, done by hand: each beam predicts from its own prefix."""
-    transformer = model(**variant)
-    beam_size = 3
-    generator = torch.Generator().manual_seed(5)
-    sources = sentences(5, 8, seed=3)
-    state, live, prefixes = None, [], []
-    waiting = list(range(len(sources)))
-    for step in range(22):
-        if waiting and step % 3 == 0:  # a waiting sentence enters a running batch
-            taken, waiting = waiting[:2], waiting[2:]
-            fresh = start(transformer, [sources[n] for n in taken]).expand(beam_size)
-            state = fresh if state is None else state.merge(fresh)
-            live += taken
-            prefixes += [[[] for _ in range(beam_size)] for _ in taken]
-        if step == 7:  # a finished sentence leaves
-            state = state.keep(torch.tensor([2, 0, 3]))
-            live = [live[i] for i in (2, 0, 3)]
-            prefixes = [prefixes[i] for i in (2, 0, 3)]
-        tokens = torch.randint(2, VOCAB, (len(live), beam_size), generator=generator)
-        logits, state, _ = transformer.step(state, tokens)
-        for n, rows in enumerate(prefixes):
-            for k, prefix in enumerate(rows):
-                prefix.append(int(tokens[n, k]))
-                if step % 4 == 2 or step > 18:
-                    wanted = full_logits(transformer, sources[live[n]], prefix)[-1]
-                    torch.testing.assert_close(logits[n, k], wanted, atol=2e-5, rtol=1e-4)
-        beams = torch.randint(beam_size, (len(live), beam_size), generator=generator)
-        state = state.reorder(beams)
-        prefixes = [
-            [list(rows[b]) for b in chosen]
-            for rows, chosen in zip(prefixes, beams.tolist(), strict=True)
-        ]
+    check_states(model(**variant), steps=22)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@torch.no_grad()
 def test_a_padded_batch_equals_its_rows_alone(variant):
     transformer = model(**variant)
-    sources, targets = sentences(6, 10, seed=7), sentences(6, 8, seed=8)
-    src_ids, src_mask = pad(sources, PAD)
-    tgt_ids, _ = pad(targets, PAD)
-    hidden, weights = transformer(src_ids, src_mask, tgt_ids, need_weights=True)
-    logits = F.linear(hidden, *transformer.output_layer)
-    for n, (src, tgt) in enumerate(zip(sources, targets, strict=True)):
-        wanted = full_logits(transformer, src, tgt)
-        torch.testing.assert_close(logits[n, : len(tgt)], wanted, atol=2e-5, rtol=1e-4)
-    shape = (6, 3, tgt_ids.shape[1], src_ids.shape[1])
-    assert [tuple(one.shape) for one in weights] == [shape] * len(transformer.decoder.layers)
+    check_padding(transformer, len(transformer.decoder.layers), n_heads=N_HEADS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
