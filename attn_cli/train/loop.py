@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,23 @@ class Task:
     starts_trained: bool = False
 
 
+class Validated(NamedTuple):
+    """A validation among others: the larger its figure, then its `-loss`, the better."""
+
+    figure: float
+    minus_loss: float
+    step: int
+
+    @property
+    def rank(self) -> tuple[float, float, int]:
+        """Sorts the best first, of equals the earliest."""
+        return -self.figure, -self.minus_loss, self.step
+
+    def beats(self, other: Validated) -> bool:
+        """Whether its weights are to be used in the place of the other's."""
+        return self[:2] > other[:2]
+
+
 @dataclass
 class Progress:
     """Where a training stands: all of its state that is not a tensor."""
@@ -80,7 +97,7 @@ class Progress:
     seconds: float = 0.0
     validations: int = 0
     since_best: int = 0
-    best: list[tuple[float, int]] = field(default_factory=list)  # (figure, step), best first
+    best: list[Validated] = field(default_factory=list)  # best first
     loss_sum: float = 0.0
     nll_sum: float = 0.0
     token_sum: int = 0
@@ -103,7 +120,7 @@ class Progress:
         """
         if set(meta) != {item.name for item in fields(cls)}:
             raise ValueError("other keys")
-        best = [(float(figure), int(step)) for figure, step in meta["best"]]
+        best = [Validated(float(one), float(two), int(step)) for one, two, step in meta["best"]]
         return cls(**{**meta, "position": Position(*meta["position"]), "best": best})
 
 
@@ -319,9 +336,9 @@ class Trainer:
                 self.task.objective.eval()
                 figures = self.task.validate()
                 self.task.objective.train()
-                good = -figures[metric] if metric == "loss" else figures[metric]
-                good = good if math.isfinite(good) else -math.inf
-                self._rank_among_best(good)
+                loss = _finite(-figures["loss"])
+                good = loss if metric == "loss" else _finite(figures[metric])
+                self._rank_among_best(Validated(good, loss, progress.step))
             is_best = progress.since_best == 0
             progress.log_bytes = self.monitor.validation(
                 progress, figures, is_best=is_best, often=self.task.validates_often
@@ -331,23 +348,22 @@ class Trainer:
         since, size = self.processes.agree(progress.since_best, progress.log_bytes)
         progress.since_best, progress.log_bytes = int(since), int(size)
 
-    def _rank_among_best(self, good: float) -> None:
+    def _rank_among_best(self, found: Validated) -> None:
         progress, keep = self.progress, self.options.keep_best
-        is_best = not progress.best or good > progress.best[0][0]
+        is_best = not progress.best or found.beats(progress.best[0])
         progress.since_best = 0 if is_best else progress.since_best + 1
-        ranked = [*progress.best, (good, progress.step)]
-        progress.best = sorted(ranked, key=lambda entry: (-entry[0], entry[1]))[:keep]
+        progress.best = sorted([*progress.best, found], key=lambda one: one.rank)[:keep]
         weights = plain_weights(self.task.model)
-        meta = {"step": progress.step, "metric": self.options.metric, "figure": good}
+        meta = {"step": found.step, "metric": self.options.metric, "figure": found.figure}
         if is_best:
             self.task.save(weights, meta)
-        kept = [step for _, step in progress.best]
+        kept = [one.step for one in progress.best]
         if keep > 1 and progress.step in kept:
             self.checkpoints.save_best(progress.step, weights, meta)
 
     def _finish(self) -> None:
         """Averages the best weights where that was asked for."""
-        steps = [step for _, step in self.progress.best[: self.options.average]]
+        steps = [one.step for one in self.progress.best[: self.options.average]]
         if not self.processes.is_main or len(steps) < 2:
             return
         self.task.save(self.checkpoints.average(steps), {"average_of_steps": steps})
@@ -359,7 +375,7 @@ class Trainer:
         if self.processes.is_main:
             meta = {"progress": self.progress.to_meta()}
             self.checkpoints.save_state(self.progress.step, tensors, meta)
-            self.checkpoints.keep_best([step for _, step in self.progress.best])
+            self.checkpoints.keep_best([one.step for one in self.progress.best])
 
     def _resume(self) -> None:
         """Continues from the newest whole state, if there is one."""
@@ -382,6 +398,10 @@ class Trainer:
 
     def _state(self) -> TensorState:
         return TensorState(self.task.model, self.optimizers, self.average, self.task.partner)
+
+
+def _finite(figure: float) -> float:
+    return figure if math.isfinite(figure) else -math.inf
 
 
 def _cut(batch: Any, n_parts: int) -> list[Any]:

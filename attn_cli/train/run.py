@@ -22,7 +22,7 @@ from torch import Tensor
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
 from attn_cli.data.tokenizer_files import remove_tokenizers
-from attn_cli.errors import UsageError
+from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, remove_leftovers
 from attn_cli.models.directory import (
     CONFIG,
@@ -108,6 +108,7 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path 
             output = Path(stack.enter_context(_scratch(processes)))
         work = output / _CHECKPOINTS
         if processes.is_main:
+            stack.enter_context(_nothing_left_if_refused(output))
             stack.enter_context(locked(work))
             remove_leftovers(work)
             remove_leftovers(output)
@@ -153,10 +154,11 @@ def _train(
     write_config(output, dataclasses.replace(plan.config, finished=True))
     checkpoints.clear_states()
     metric = training.metric
-    figure = progress.best[0][0] if metric != "loss" else -progress.best[0][0]
+    best = progress.best[0]
+    figure = best.figure if metric != "loss" else -best.figure
     speaker.say(
         f"finished after {plural(progress.step, 'step')} ({progress.finished}): best dev {metric} "
-        f"{figure:.3f} at step {progress.best[0][1]:,}"
+        f"{figure:.3f} at step {best.step:,}"
     )
 
 
@@ -200,7 +202,13 @@ def _earlier(output: Path, options: RunOptions) -> ModelConfig | None:
             raise UsageError(f"{output}: holds weights without a config.json; choose another -o")
         return None
     before = read_config(output)
-    changes = _differences(before.options, {**options.saved, DATA: before.options.get(DATA)})
+    now = {**options.saved, DATA: before.options.get(DATA)}
+    if before.options.keys() != now.keys():
+        raise UsageError(
+            f"{output}: holds a model that another command or version of attn made; choose another "
+            "-o, or --overwrite"
+        )
+    changes = _differences(before.options, now)
     if changes:
         raise UsageError(
             f"{output}: holds a training with other options ({'; '.join(changes[:5])}); choose "
@@ -244,6 +252,22 @@ def _remove_training(output: Path) -> None:
     for path in (output / _CHECKPOINTS).glob("*"):
         if path.name != "lock" and not path.is_dir():
             path.unlink()
+
+
+@contextlib.contextmanager
+def _nothing_left_if_refused(output: Path) -> Iterator[None]:
+    """Removes a directory that this run made if its data or options are refused."""
+    is_new = not output.exists()
+    try:
+        yield
+    except (DataError, UsageError):
+        if is_new and not (output / CONFIG).exists():
+            _remove_training(output)
+            with contextlib.suppress(OSError):  # somebody else's files are not ours to remove
+                (output / _CHECKPOINTS / "lock").unlink(missing_ok=True)
+                (output / _CHECKPOINTS).rmdir()
+                output.rmdir()
+        raise
 
 
 @contextlib.contextmanager

@@ -69,6 +69,11 @@ class Faulty(nn.Module):
         return self.fault(self.calls, batch, loss), nll
 
 
+def as_figures(given):
+    """A loss, or all figures of a validation."""
+    return given if isinstance(given, dict) else {"loss": given}
+
+
 @dataclass
 class Setting:
     """A training on given batches, and what comes out of it."""
@@ -94,7 +99,7 @@ class Setting:
             objective=Faulty(objective, self.fault) if self.fault else objective,
             model=model,
             stream=self._stream,
-            validate=lambda: {"loss": next(figures)},
+            validate=lambda: as_figures(next(figures)),
             parts=self.parts,
             save=lambda weights, meta: self.saved.append(
                 ({name: weight.detach().clone() for name, weight in weights.items()}, meta)
@@ -220,6 +225,14 @@ def test_patience_ends_a_run_and_the_best_weights_stay(tmp_path):
     assert progress.finished == "no better validation in 3"
     assert progress.step == 10
     assert [meta["step"] for _, meta in setting.saved] == [2, 4]
+
+
+def test_of_equal_figures_the_one_with_the_smaller_loss_is_better(tmp_path):
+    """Outputs of one word have no 4-gram: BLEU is 0 to the end."""
+    figures = [{"loss": loss, "bleu": bleu} for loss, bleu in ((4, 0), (3, 0), (3, 0), (9, 1))]
+    setting = Setting(tmp_path, [batch_of(SIZES)], figures=[*figures, {"loss": 1, "bleu": 0.5}])
+    setting.trainer(max_steps=5, validate_every=1, metric="bleu").fit()
+    assert [meta["step"] for _, meta in setting.saved] == [1, 2, 4]
 
 
 def test_the_average_of_the_best_weights_is_saved_at_the_end(tmp_path):

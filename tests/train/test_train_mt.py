@@ -97,6 +97,16 @@ def test_sigterm_saves_and_exits_143(tmp_path, corpus, monkeypatch):
     assert list((tmp_path / "checkpoints").glob("state-*2.safetensors"))
 
 
+def test_data_that_is_refused_leaves_no_directory_behind(tmp_path):
+    empty, folder = tmp_path / "empty.tsv", tmp_path / "model"
+    empty.touch()
+    assert "no pair to work with" in inside("train-mt", empty, "-o", folder, status=3).said
+    assert not folder.exists()
+    folder.mkdir()
+    inside("train-mt", empty, "-o", folder, status=3)
+    assert folder.exists()
+
+
 def test_what_a_directory_with_a_training_in_it_answers(tmp_path, corpus):
     """Finished, other options, other data, in use, afresh: one directory's life."""
     folder = tmp_path / "model"
@@ -116,6 +126,10 @@ def test_what_a_directory_with_a_training_in_it_answers(tmp_path, corpus):
     other = inside(*command, "--lr", 0.1, status=2)
     assert "lr: 0.004 there, 0.1 now" in other.said
     assert "--overwrite" in other.said
+    text = tmp_path / "text.txt"
+    text.write_text("a b\n")
+    stranger = inside("pretrain", text, "-o", folder, status=2)
+    assert "holds a model that another command or version of attn made" in stranger.said
     with locked(folder / "checkpoints"):
         busy = inside(*command, "--overwrite", status=1)
     assert "another training is writing there" in busy.said
