@@ -17,7 +17,7 @@ from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.data.tokenizer_files import read_tokenizers
 from attn_cli.decode.generator import Generator, Source, Translation, gold_log_probs
 from attn_cli.decode.search import Hypothesis, Request
-from attn_cli.decode.step import StepOutput
+from attn_cli.decode.step import Begun, StepOutput
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model
 
@@ -36,8 +36,19 @@ class LanguageModelStep:
         )
 
     def start(self, sources: Sequence[Any]) -> object:
-        """Nothing has been read: what is continued comes as the output's forced beginning."""
-        return self.trunk.empty_state(len(sources))
+        """Nothing has been read: what is continued is the output's forced beginning."""
+        return self.begin(sources, [()] * len(sources)).state
+
+    def begin(self, sources: Sequence[Any], prefixes: Sequence[Ids]) -> Begun:
+        """See `decode.step.PrefixReader`; there is no source."""
+        device = self.trunk.token_vectors.weight.device
+        # What is read at each place, and what follows it; the last of a prefix is read by a step.
+        read = [[self.bos_id, *prefix[:-1]] if prefix else [] for prefix in prefixes]
+        ids, real = (x.flip(1).to(device) for x in pad([row[::-1] for row in read], self.pad_id))
+        hidden, state = self.trunk.read(ids, real.sum(1))
+        gold = pad([prefix[::-1] for prefix in prefixes], self.pad_id)[0].flip(1).to(device)
+        found = gold_log_probs(hidden, gold, *self.trunk.output_layer).masked_fill(~real, 0.0)
+        return Begun(state, found)
 
     def step(self, state: object, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
         """One step of every beam."""

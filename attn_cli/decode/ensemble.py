@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attn_cli.decode.step import StepModel, StepOutput
+from attn_cli.decode.step import Begun, PrefixReader, StepModel, StepOutput, begin
 from attn_cli.errors import UsageError
 
 
@@ -63,6 +63,16 @@ class Ensemble(StepModel):
     def start(self, sources: Sequence[Any]) -> EnsembleState:
         """Encodes the sources with every member."""
         return EnsembleState(tuple(model.start(sources) for model in self._models))
+
+    def begin(self, sources: Sequence[Any], prefixes: Sequence[Sequence[int]]) -> Begun:
+        """Prefixes are read at once where every member can."""
+        if not all(isinstance(model, PrefixReader) for model in self._models):
+            return Begun(self.start(sources))
+        members = [begin(model, sources, prefixes) for model in self._models]
+        state = EnsembleState(tuple(member.state for member in members))
+        return Begun(
+            state, _mean([member.prefix for member in members if member.prefix is not None])
+        )
 
     def step(
         self, state: EnsembleState, tokens: Tensor, *, need_attention: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from attn_cli.decode.beams import Beams
@@ -55,6 +56,14 @@ def forced(beams: Beams, log_probs: Tensor) -> Forced:
     ]
     wanted = (where, log_probs[_columns(where)].clamp(min=_FLOOR)) if where else None
     return Forced(_prefixed(beams, log_probs), wanted)
+
+
+def log_prob_read(prefix: Tensor | None, n: int) -> Tensor:
+    """Log P of N prefixes that a model has read, by their tokens'; 0 where it read none.
+
+    Shape: prefix (N, longest) -> (N,).
+    """
+    return torch.zeros(n) if prefix is None else prefix.float().clamp(min=_FLOOR).sum(1)
 
 
 def _prefixed(beams: Beams, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:

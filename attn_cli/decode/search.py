@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from attn_cli.decode import candidates, forcing, penalties, sampling
 from attn_cli.decode.beams import Beams, Hypothesis, Pool, Request, Slot, pad_rows
 from attn_cli.decode.candidates import NEVER, Choice
 from attn_cli.decode.constraints import Constraints
-from attn_cli.decode.step import StepModel
+from attn_cli.decode.step import StepModel, begin
 from attn_cli.errors import UsageError
 
 __all__ = ["Hypothesis", "Request", "search"]
@@ -105,9 +106,11 @@ class _Search:
     def _admit(self, entering: list[tuple[int, Request]]) -> Beams:
         """Sentences before their first step: one beam each, or one per sample."""
         options, n = self._options, len(entering)
-        slots = [self._slot(index, request) for index, request in entering]
-        requests = [slot.request for slot in slots]
-        state = self._model.start([request.source for request in requests])
+        requests = [request for _, request in entering]
+        prefixes = [request.prefix for request in requests]
+        begun = begin(self._model, [request.source for request in requests], prefixes)
+        read = prefixes if begun.prefix is not None else [()] * n
+        slots = [self._slot(*one, done) for one, done in zip(entering, read, strict=True)]
         width = options.width if options.sample else 1
         limits = [max(request.max_len, len(request.prefix)) for request in requests]
         device = self._device
@@ -117,21 +120,22 @@ class _Search:
 
         return Beams(
             slots=slots,
-            state=state.expand(width) if width > 1 else state,
-            log_prob=torch.zeros(n, width, device=device),
-            tokens=torch.zeros(n, width, 0, dtype=torch.int64, device=device),
-            last=torch.full((n, width), self._model.bos_id, dtype=torch.int64, device=device),
-            length=whole([0] * n),
+            state=begun.state.expand(width) if width > 1 else begun.state,
+            log_prob=forcing.log_prob_read(begun.prefix, n).to(device)[:, None].repeat(1, width),
+            tokens=pad_rows(read, 0).to(device)[:, None].repeat(1, width, 1),
+            last=whole([(self._model.bos_id, *row)[-1] for row in read])[:, None].repeat(1, width),
+            length=whole([len(row) for row in read]),
             max_len=whole(limits),
             source_len=whole([len(request.source) for request in requests]),
-            prefix=pad_rows([request.prefix for request in requests], -1).to(device),
+            prefix=pad_rows(prefixes, -1).to(device),
             worst=torch.full((n, options.n_groups), NEVER, device=device),
             ended=torch.zeros(n, options.n_groups, dtype=torch.int64, device=device),
             coverage=torch.zeros(n, width, 0, device=device) if options.coverage_penalty else None,
             uniform=self._uniforms(slots, limits) if options.sample else None,
         )
 
-    def _slot(self, index: int, request: Request) -> Slot:
+    def _slot(self, index: int, request: Request, read: Sequence[int]) -> Slot:
+        """A sentence, so many tokens of whose output have been read."""
         options = self._options
         pools = [Pool(min(options.n_best, self._each)) for _ in range(options.n_groups)]
         constraints = Constraints(request.constraints)
@@ -141,7 +145,8 @@ class _Search:
             raise UsageError("constraints need a plain beam: leave out --sample and --diversity")
         if any(self._model.eos_id in phrase for phrase in constraints.phrases):
             raise ValueError(f"request {index}: a constraint contains the end token")
-        return Slot(index, request, pools, constraints, [constraints.start()])
+        progress = reduce(constraints.advance, read, constraints.start())
+        return Slot(index, request, pools, constraints, [progress])
 
     def _uniforms(self, slots: list[Slot], limits: list[int]) -> Tensor:
         steps, width = max(limits) + 1, self._options.width

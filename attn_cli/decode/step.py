@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -48,6 +48,21 @@ class StepOutput:
     attention: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Begun:
+    """Sentences before their first step.
+
+    Attributes:
+        state: with K = 1.
+        prefix: natural-log probabilities of the tokens that the outputs must begin with, padded
+            with 0; the state has then read the begin token and all of them but the last. None:
+            they are still to be read. Shape: (N, longest prefix).
+    """
+
+    state: Any
+    prefix: Tensor | None = None
+
+
 class StepModel(Protocol):
     """A model as the search sees it."""
 
@@ -60,3 +75,18 @@ class StepModel(Protocol):
 
     def step(self, state: Any, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
         """Reads one token per beam and predicts the next. Shape: tokens (N, K)."""
+
+
+@runtime_checkable
+class PrefixReader(Protocol):
+    """A model that reads what its outputs must begin with at once, instead of step by step."""
+
+    def begin(self, sources: Sequence[Any], prefixes: Sequence[Sequence[int]]) -> Begun:
+        """As `StepModel.start`, and reads the prefixes; they have no begin token."""
+
+
+def begin(model: StepModel, sources: Sequence[Any], prefixes: Sequence[Sequence[int]]) -> Begun:
+    """Starts sentences, with their prefixes read where the model can."""
+    if isinstance(model, PrefixReader):
+        return model.begin(sources, prefixes)
+    return Begun(model.start(sources))

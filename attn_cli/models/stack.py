@@ -37,13 +37,13 @@ class TextEmbedding(nn.Module):
         self.norm = nn.LayerNorm(d_model, config.norm_eps) if config.embedding_norm else None
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, ids: Tensor, segments: Tensor | None, first: Tensor | int = 0) -> Tensor:
-        """Embeds tokens of which the first stands at position `first`.
+    def forward(self, ids: Tensor, segments: Tensor | None, places: Tensor | None = None) -> Tensor:
+        """Embeds tokens that stand at these positions, or at 0, 1, ….
 
-        Shape: ids and segments (B, T), first (B, 1) or a number -> (B, T, D).
+        Shape: ids, segments and places (B, T) -> (B, T, D).
         """
-        places = first + torch.arange(ids.shape[1], device=ids.device)
-        places = places if places.dim() == 2 else places[None]
+        if places is None:
+            places = torch.arange(ids.shape[1], device=ids.device)[None]
         x = self.tokens(ids) + self.positions(places)
         if self.segments is not None:
             x = x + (self.segments(segments) if segments is not None else self.segments.weight[0])
@@ -214,18 +214,36 @@ class Gpt(Stack):
         last = mask.sum(1) - 1
         return hidden[torch.arange(len(hidden), device=hidden.device), last]
 
-    def empty_state(self, rows: int) -> GptState:
-        """The state of texts of which nothing has been read."""
-        device = self.embedding.tokens.weight.device
-        cache = KeyValueCache.empty(rows, len(self.encoder.layers), device)
-        return GptState(cache, torch.zeros(rows, dtype=torch.long, device=device), 1)
-
     def step(self, state: GptState, tokens: Tensor) -> tuple[Tensor, GptState]:
         """Reads one token per beam. Shape: tokens (N, K) -> logits (N, K, V), state."""
         cache = state.cache.advance()
         places = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
-        x = self.embedding(tokens.reshape(-1, 1), None, places)
-        for index, layer in enumerate(self.encoder.layers):
-            x = layer.step(x, cache.appender(index), cache.mask, places)
-        logits = F.linear(self.encoder.norm(x), *self.output_layer).view(*tokens.shape, -1)
+        hidden = self._next(tokens.reshape(-1, 1), places, cache, cache.mask)
+        logits = F.linear(hidden, *self.output_layer).view(*tokens.shape, -1)
         return logits, dataclasses.replace(state, cache=cache, positions=state.positions + 1)
+
+    def read(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, GptState]:
+        """Reads the beginnings of N texts at once: as many steps, in one pass.
+
+        Shape: ids (N, T), padded on the left, lengths (N,) -> vectors (N, T, D), state of K = 1.
+        """
+        n, width = ids.shape
+        starts = width - lengths
+        cache = KeyValueCache.empty(
+            n, len(self.encoder.layers), ids.device, starts if bool(starts.any()) else None
+        ).advance(width)
+        columns = torch.arange(width, device=ids.device)
+        earlier = columns <= columns[:, None]
+        # Padding, which nobody reads, sees itself: a softmax over nothing is no number.
+        visible = (earlier & (columns >= starts[:, None, None])) | (columns == columns[:, None])
+        places = (columns - starts[:, None]).clamp(min=0)
+        return self._next(ids, places, cache, visible[:, None]), GptState(cache, lengths, 1)
+
+    def _next(
+        self, ids: Tensor, places: Tensor, cache: KeyValueCache, mask: Tensor | None
+    ) -> Tensor:
+        """Vectors of the positions that the cache was advanced by. Shape: (R, n) -> (R, n, D)."""
+        x = self.embedding(ids, None, places)
+        for index, layer in enumerate(self.encoder.layers):
+            x = layer.step(x, cache.appender(index), mask, places)
+        return self.encoder.norm(x)

@@ -1,6 +1,7 @@
 """Keys and values of the steps so far, for step-by-step decoding.
 
-Shapes: R rows (sentences times beams), L layers, H heads, t steps so far, d d_head.
+Shapes: R rows (sentences times beams), L layers, H heads, t steps so far, n steps at once (mostly
+1), d d_head.
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ class KeyValueCache:
     device: torch.device
 
     @classmethod
-    def empty(cls, rows: int, n_layers: int, device: torch.device) -> KeyValueCache:
-        """The cache of `rows` rows before their first step."""
-        return cls((None,) * n_layers, None, rows, 0, device)
+    def empty(
+        cls, rows: int, n_layers: int, device: torch.device, starts: Tensor | None = None
+    ) -> KeyValueCache:
+        """The cache of `rows` rows before their first step, which is to stand at `starts` (R,)."""
+        return cls((None,) * n_layers, starts, rows, 0, device)
 
     @property
     def mask(self) -> Tensor | None:
@@ -50,14 +53,14 @@ class KeyValueCache:
         columns = torch.arange(self.length, device=self.device)
         return (columns >= self.starts[:, None])[:, None, None, :]
 
-    def advance(self) -> KeyValueCache:
-        """The cache with room for one step more, to be filled by `appender` layer by layer."""
-        return dataclasses.replace(self, layers=self.layers, length=self.length + 1)
+    def advance(self, steps: int = 1) -> KeyValueCache:
+        """The cache with room for `steps` more, to be filled by `appender` layer by layer."""
+        return dataclasses.replace(self, layers=self.layers, length=self.length + steps)
 
     def appender(self, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """What puts a step's keys and values into a layer and returns all so far.
+        """What puts the last steps' keys and values into a layer and returns all so far.
 
-        Shape: key, value (R, H, 1, d) -> 2 x (R, H, t, d).
+        Shape: key, value (R, H, n, d) -> 2 x (R, H, t, d).
         """
 
         def append(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,8 +71,9 @@ class KeyValueCache:
                 object.__setattr__(
                     self, "layers", (*self.layers[:layer], buffer, *self.layers[layer + 1 :])
                 )
-            buffer[0, :, :, self.length - 1] = key[:, :, 0]
-            buffer[1, :, :, self.length - 1] = value[:, :, 0]
+            last = slice(self.length - key.shape[2], self.length)
+            buffer[0, :, :, last] = key
+            buffer[1, :, :, last] = value
             filled = buffer[:, :, :, : self.length]
             return filled[0], filled[1]
 
@@ -115,10 +119,11 @@ class KeyValueCache:
         return torch.zeros(self.rows, dtype=torch.long, device=self.device)
 
     def _grown(self, buffer: Tensor | None, key: Tensor) -> Tensor:
+        capacity = -(-self.length // _BLOCK) * _BLOCK
         if buffer is None:
             rows, heads, _, d_head = key.shape
-            return key.new_zeros(2, rows, heads, _BLOCK, d_head)
-        return F.pad(buffer, (0, 0, 0, _BLOCK))
+            return key.new_zeros(2, rows, heads, capacity, d_head)
+        return F.pad(buffer, (0, 0, 0, capacity - buffer.shape[3]))
 
 
 def _aligned(buffer: Tensor | None, side: KeyValueCache, length: int, like: Tensor) -> Tensor:

@@ -133,14 +133,14 @@ class EncoderLayer(nn.Module):
         mask: Tensor | None,
         places: Tensor,
     ) -> Tensor:
-        """The next position of R rows, from cached keys and values.
+        """The next position of R rows, or the next n, from cached keys and values.
 
         Args:
-            x: the position's vectors. Shape: (R, 1, D).
-            append: puts the position's keys and values (R, H, 1, d_head) into the cache and
+            x: the positions' vectors. Shape: (R, n, D).
+            append: puts the positions' keys and values (R, H, n, d_head) into the cache and
                 returns all so far, each (R, H, t, d_head).
-            mask: which cached positions are real. Shape: (R, 1, 1, t).
-            places: where the position stands in each row. Shape: (R, 1).
+            mask: which cached positions may be seen. Shape: (R, 1, 1 or n, t).
+            places: where the positions stand in each row. Shape: (R, n).
         """
 
         def attend(y: Tensor) -> Tensor:

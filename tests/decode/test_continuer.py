@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from program import attn, inside
+from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config.decoding import SearchOptions
-from attn_cli.decode.continuer import Continuer
+from attn_cli.decode.continuer import Continuer, LanguageModelStep
+from attn_cli.decode.ensemble import Ensemble
 from attn_cli.decode.generator import Source
 from attn_cli.decode.scorer import score_pairs
+from attn_cli.decode.search import search
+from attn_cli.decode.step import Begun, StepOutput
 
 CYCLE = ["a b c d e f g h", "c d e f g h a b", "e f g h a b c d"]
 
@@ -67,6 +73,60 @@ def test_reported_scores_are_those_of_the_texts(
         )
         (told,) = inside("score", "--log-prob", "-m", model, stdin=f"{text}\n".encode()).lines
         assert float(told) == pytest.approx(float(score), abs=1e-3)
+
+
+class Stepping:
+    """A model that can't read what its outputs begin with at once, and counts its steps."""
+
+    def __init__(self, step: LanguageModelStep) -> None:
+        self._step, self.steps = step, 0
+        self.bos_id, self.eos_id, self.pad_id = step.bos_id, step.eos_id, step.pad_id
+
+    def start(self, sources: list[Any]) -> object:
+        return self._step.start(sources)
+
+    def step(self, state: object, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
+        self.steps += 1
+        return self._step.step(state, tokens)
+
+
+class Reading(Stepping):
+    """The same, of one that can."""
+
+    def begin(self, sources: list[Any], prefixes: list[tuple[int, ...]]) -> Begun:
+        return self._step.begin(sources, prefixes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SearchOptions(beam_size=3, n_best=3, max_len=6, length_penalty=1.0),
+        SearchOptions(greedy=True, max_len=6, no_repeat_ngram=3),
+        SearchOptions(sample=True, n_best=2, max_len=6),
+        SearchOptions(beam_size=4, n_best=2, max_len=6, diversity=0.5, diversity_groups=2),
+    ],
+)
+@pytest.mark.parametrize("members", [1, 2])
+@torch.inference_mode()
+def test_a_prompt_read_at_once_is_continued_as_one_read_step_by_step(
+    continuer: Continuer, options: SearchOptions, members: int
+) -> None:
+    texts = ["", "a", "a b c d e f g h a b", "c d e", "b d a", "h", "f g h a"]
+    sources = [Source(text) for text in texts]
+    requests = continuer.requests(sources, options)
+    phrases = () if options.sample or options.diversity else (continuer.tgt.encode(["c"])[0],)
+    requests = [dataclasses.replace(one, constraints=phrases) for one in requests]
+    found, steps = [], []
+    for kind in (Stepping, Reading):
+        each = [kind(LanguageModelStep(continuer.models[0], continuer.tgt)) for _ in range(members)]
+        model = each[0] if members == 1 else Ensemble(each)
+        found.append(search(model, requests, options, max_rows=12))
+        steps.append(each[0].steps)
+    assert steps[1] < steps[0]
+    for slow, fast in zip(*found, strict=True):
+        assert [one.tokens for one in slow] == [one.tokens for one in fast]
+        for one, other in zip(slow, fast, strict=True):
+            assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
 
 
 def test_greedy_is_the_likeliest_token_again_and_again(continuer: Continuer) -> None:

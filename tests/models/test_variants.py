@@ -49,15 +49,42 @@ def texts(count: int, longest: int, seed: int) -> list[list[int]]:
     return [torch.randint(2, 19, (n,), generator=generator).tolist() for n in sizes]
 
 
+def unread(gpt):
+    """The state of one text of which nothing was read."""
+    return gpt.read(torch.zeros(1, 0, dtype=torch.long), torch.tensor([0]))[1]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_a_language_model_reads_beginnings_of_different_lengths_at_once(variant):
+    """Their vectors are those of each text alone, and what follows them, too."""
+    gpt, rows = stack(Gpt, **variant), [row + [5, 6] for row in texts(4, 9, seed=2)]
+    for begun in ([3, 1, 0, 2], [2, 2, 2, 2], [0, 0, 0, 0]):
+        parts = [row[:n][::-1] for row, n in zip(rows, begun, strict=True)]
+        ids = pad(parts, 0)[0].flip(1)
+        hidden, state = gpt.read(ids, torch.tensor(begun))
+        following = torch.tensor([[7, 5], [3, 9], [8, 2], [4, 6]])
+        for at in range(2):
+            logits, state = gpt.step(state, following[:, at : at + 1])
+        for n, row in enumerate(rows):
+            whole = torch.tensor([[*row[: begun[n]], *following[n].tolist()]])
+            wanted = gpt(whole, torch.ones_like(whole, dtype=torch.bool))[0]
+            near = {"atol": 2e-5, "rtol": 1e-4}
+            read = hidden[n, hidden.shape[1] - begun[n] :]
+            torch.testing.assert_close(read, wanted[: begun[n]], **near)
+            last = F.linear(wanted[-1], *gpt.output_layer)
+            torch.testing.assert_close(logits[n, 0], last, **near)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
 def test_a_language_model_steps_as_it_reads(variant):
     gpt, rows = stack(Gpt, **variant), texts(3, 7, seed=1)
-    state, logits = gpt.empty_state(1), {}
+    state, logits = unread(gpt), {}
     entered: list[int] = []
     for at in range(12):  # rows enter one after the other, so that their places differ
         if at % 2 == 0 and len(entered) < len(rows):
-            state = state.merge(gpt.empty_state(1)) if entered else state
+            state = state.merge(unread(gpt)) if entered else state
             entered.append(at)
         tokens = [[rows[n][min(at - first, len(rows[n]) - 1)]] for n, first in enumerate(entered)]
         found, state = gpt.step(state, torch.tensor(tokens))
