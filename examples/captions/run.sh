@@ -6,24 +6,13 @@
 # DEV_IMAGES are folders or .tar files of the images. Writes to the folder OUT; further options go
 # to `attn train-mt`. The same command again continues an interrupted training.
 set -eu
+. "$(dirname -- "$0")/../recipe.sh"
 if [ "$#" -lt 5 ]; then
-    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
-    exit 2
+    usage
 fi
 out=$1 train=$2 train_images=$3 dev=$4 dev_images=$5
 shift 5
-
-if ! command -v attn >/dev/null; then
-    root=$(cd -- "$(dirname -- "$0")/../.." && pwd)
-    sh "$root/.ci/environment.sh" demo,image
-    PATH=$root/.venv/bin:$PATH
-    export PATH
-fi
-
-run() {
-    echo "+ $*" >&2
-    "$@"
-}
+need_attn demo,image
 
 # images NAME FOLDER-OR-TAR: prints the folder
 images() {

@@ -7,24 +7,13 @@
 # book of each author teaches, the second measures. Prints accuracy and F1, then for five documents
 # the three sentences attended most. Writes to OUT; further options go to `attn finetune`.
 set -eu
+. "$(dirname -- "$0")/../recipe.sh"
 if [ "$#" -lt 3 ] || { [ "$1" != reviews ] && [ "$1" != authors ]; }; then
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
-    exit 2
+    usage
 fi
 kind=$1 data=$2 out=$3
 shift 3
-
-if ! command -v attn >/dev/null; then
-    root=$(cd -- "$(dirname -- "$0")/../.." && pwd)
-    sh "$root/.ci/environment.sh" demo
-    PATH=$root/.venv/bin:$PATH
-    export PATH
-fi
-
-run() {
-    echo "+ $*" >&2
-    "$@"
-}
+need_attn demo
 
 # The lines of the documents whose fold is 9, or ($1 = -v) of the others.
 fold9() {

@@ -5,24 +5,13 @@
 # Writes to the folder OUT; further options go to `attn train-mt`. The same command again continues
 # an interrupted training, or scores a finished one.
 set -eu
+. "$(dirname -- "$0")/../recipe.sh"
 if [ "$#" -lt 7 ]; then
-    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
-    exit 2
+    usage
 fi
 out=$1 train_src=$2 train_tgt=$3 dev_src=$4 dev_tgt=$5 test_src=$6 test_tgt=$7
 shift 7
-
-if ! command -v attn >/dev/null; then
-    root=$(cd -- "$(dirname -- "$0")/../.." && pwd)
-    sh "$root/.ci/environment.sh" demo
-    PATH=$root/.venv/bin:$PATH
-    export PATH
-fi
-
-run() {
-    echo "+ $*" >&2
-    "$@"
-}
+need_attn demo
 
 mkdir -p "$out"
 run paste "$dev_src" "$dev_tgt" > "$out/dev.tsv"

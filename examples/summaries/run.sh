@@ -7,25 +7,14 @@
 # the folder OUT; further options go to `attn train-mt`. The same command again continues an
 # interrupted training, or scores a finished one.
 set -eu
+. "$(dirname -- "$0")/../recipe.sh"
 if [ "$#" -lt 3 ]; then
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
-    exit 2
+    usage
 fi
 train=$1 dev=$2 out=$3
 shift 3
 longest=640 # tokens of a source that are read, in training and after
-
-if ! command -v attn >/dev/null; then
-    root=$(cd -- "$(dirname -- "$0")/../.." && pwd)
-    sh "$root/.ci/environment.sh" demo
-    PATH=$root/.venv/bin:$PATH
-    export PATH
-fi
-
-run() {
-    echo "+ $*" >&2
-    "$@"
-}
+need_attn demo
 
 mkdir -p "$out"
 run attn train-mt "$train" --dev "$dev" --columns source,target.0 --max-len "$longest" \
