@@ -127,12 +127,17 @@ def to_dict(settings: Any) -> dict[str, Any]:
     }
 
 
+def flags(settings: Any) -> dict[str, str]:
+    """The options of a settings dataclass: flag -> name."""
+    fields = dataclasses.fields(settings)
+    return {f"--{field.name.replace('_', '-')}": field.name for field in fields}
+
+
 def changed(settings: Any) -> list[str]:
     """The options of a settings dataclass that differ from their defaults, as flags."""
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     return [
-        f"--{field.name.replace('_', '-')}"
-        for field in dataclasses.fields(settings)
-        if getattr(settings, field.name) != field.default
+        flag for flag, name in flags(settings).items() if getattr(settings, name) != defaults[name]
     ]
 
 

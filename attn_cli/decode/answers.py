@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attn_cli.config import changed, flags
+from attn_cli.config.decoding import AnswerOptions
 from attn_cli.decode.job import DecodeJob, Decoder
 from attn_cli.decode.predictor import Predictor, load_predictor
 from attn_cli.device import set_up, use_bf16
@@ -17,6 +19,8 @@ from attn_cli.errors import UsageError
 from attn_cli.picking import begin
 from attn_cli.tasks.base import Answer
 from attn_cli.text import Columns, Line, LineReader, passed_through, plural, windows
+
+_OF_QUESTIONS = {"--n-best", *flags(AnswerOptions)}
 
 
 def open_answerer(job: DecodeJob) -> Decoder:
@@ -41,8 +45,9 @@ def open_answerer(job: DecodeJob) -> Decoder:
     )
     predictor.say = job.say
     source = predictor.task.source
-    if source != "squad" and decoding.no_answer_threshold is not None:
-        raise UsageError("--no-answer-threshold is for models that answer questions (qa)")
+    given = (*changed(job.search), *changed(decoding))
+    if source != "squad" and (vain := [flag for flag in given if flag in _OF_QUESTIONS]):
+        raise UsageError(f"{', '.join(vain)}: for models that answer questions (qa) alone")
     module, name = SOURCES[source].split(":")
     opened: Any = getattr(importlib.import_module(f"attn_cli.decode.{module}"), name)
     return opened(predictor, job)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from attn_cli.config import nearest, shown
+from attn_cli.config import changed, flags, nearest, shown
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import read_config
 from attn_cli.text import BadLines, LineReader
 
@@ -46,13 +46,34 @@ class Decoder(Protocol):
         """The output lines for an input, as they come, some at a time."""
 
 
-# A model's task (`ModelConfig.task`) -> where its decoder is: called with a `DecodeJob`.
+@dataclass(frozen=True)
+class DecoderEntry:
+    """A decoder of `DECODERS`.
+
+    Attributes:
+        place: where it is: called with a `DecodeJob`.
+        does: what its models do, in words.
+        reads: flags of the options that it reads.
+    """
+
+    place: str
+    does: str
+    reads: frozenset[str]
+
+
+_OF_ANSWERS = frozenset({"--task", "--stride", "--max-answer-len", "--no-answer-threshold"})
+_OF_BOTH = frozenset({"--scores", "--format", "--buffer", "--precision", "--n-best"})
+_OF_TEXTS = frozenset({*flags(SearchOptions), *flags(DecodeOptions)} - _OF_ANSWERS)
+_WRITES = DecoderEntry("stream:open_line_decoder", "writes texts", _OF_TEXTS)
+_ANSWERS = DecoderEntry("answers:open_answerer", "gives answers", _OF_ANSWERS | _OF_BOTH)
+_LABELS = DecoderEntry("nodes:NodeDecoder", "labels nodes", frozenset({"--scores", "--format"}))
+# A model's task (`ModelConfig.task`) -> what decodes with it.
 DECODERS = {
-    "translate": "stream:open_line_decoder",
-    "mask-predict": "stream:open_line_decoder",
-    "continue": "stream:open_line_decoder",
-    "predict": "answers:open_answerer",
-    "nodes": "nodes:NodeDecoder",
+    "translate": _WRITES,
+    "mask-predict": _WRITES,
+    "continue": _WRITES,
+    "predict": _ANSWERS,
+    "nodes": _LABELS,
 }
 
 
@@ -62,6 +83,7 @@ def open_decoder(job: DecodeJob) -> Decoder:
     Raises:
         DataError: the model directory is missing or damaged, or models of this task are not
             decoded.
+        UsageError: options that nothing would read.
     """
     path = job.model.split(",")[0]
     task = read_config(Path(path)).task
@@ -72,6 +94,10 @@ def open_decoder(job: DecodeJob) -> Decoder:
         )
     if task not in DECODERS:
         raise DataError(f"{path}: this model's task is {shown(task)}{nearest(task, DECODERS)}")
-    module, name = DECODERS[task].split(":")
+    entry = DECODERS[task]
+    given = (*changed(job.search), *changed(job.decoding))
+    if vain := [flag for flag in given if flag not in entry.reads]:
+        raise UsageError(f"{', '.join(vain)}: {path} {entry.does}: leave it out")
+    module, name = entry.place.split(":")
     opened: Any = getattr(importlib.import_module(f"attn_cli.decode.{module}"), name)(job)
     return opened

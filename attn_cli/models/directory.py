@@ -76,7 +76,9 @@ def read_config(path: Path) -> ModelConfig:
     """
     file = path / CONFIG
     if not path.is_dir():
-        raise DataError(f"{path}: no such model directory; train one with attn train-mt, or use -m")
+        raise DataError(
+            f"{path}: no such model directory; attn train-mt, pretrain and finetune make them"
+        )
     values = load_json(inside(path, CONFIG))
     if values.get("format") != FORMAT or isinstance(values["format"], bool):
         raise DataError(

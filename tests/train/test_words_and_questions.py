@@ -326,7 +326,9 @@ def test_a_model_that_only_saw_answers_always_answers(reader, tmp_path):
 def test_options_of_answers_are_refused_where_nothing_reads_them(tagger, reader):
     stdin = b"anna\n"
     run = inside("decode", "-m", tagger / "m", "--no-answer-threshold", 1, stdin=stdin, status=2)
-    assert "--no-answer-threshold is for models that answer questions" in run.said
+    assert "--no-answer-threshold: for models that answer questions" in run.said
+    run = inside("decode", "-m", tagger / "m", "--beam", 3, "--align", stdin=stdin, status=2)
+    assert f"--beam-size, --align: {tagger / 'm'} gives answers: leave it out" in run.said
     run = inside("decode", "-m", reader / "m", "--n-best", 2, stdin=stdin, status=2)
     assert "--n-best 2 needs --format json" in run.said
     path = reader / "dev.json"
