@@ -77,7 +77,8 @@ def read_config(path: Path) -> ModelConfig:
     file = path / CONFIG
     if not path.is_dir():
         raise DataError(
-            f"{path}: no such model directory; attn train-mt, pretrain and finetune make them"
+            f"{path}: no such model directory; train one, or name another (-m, or --init to start "
+            "a training)"
         )
     values = load_json(inside(path, CONFIG))
     if values.get("format") != FORMAT or isinstance(values["format"], bool):
