@@ -17,8 +17,8 @@ class ConvertOptions:
     to: str = option("attn", "What to write.", choices=("attn", "huggingface"))
     task: str | None = option(
         None,
-        "What a classifier of texts does; pair: with two texts together.",
-        choices=("classify", "pair", "multilabel", "regress"),
+        "What a classifier of texts does; pair and regress: with two texts together.",
+        choices=("classify", "pair", "multilabel", "regress", "rate"),
         show="by its config.json",
     )
     overwrite: bool = option(False, "Replace the model in the output directory.")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from attn_cli.config import option
 from attn_cli.config.stack import POOLS
 
-KINDS = ("classify", "pair", "regress", "multilabel", "choice", "tag", "qa")
+KINDS = ("classify", "pair", "regress", "rate", "multilabel", "choice", "tag", "qa")
+REGRESSIONS = ("regress", "rate")  # those whose answer is a number
 TEXT_ARCHS = ("transformer", "bert", "gpt", "rnn", "han")
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=([a-z]+):(.+?)(?::([0-9.]+))?")
 
@@ -37,8 +38,9 @@ class FinetuneOptions:
 
     task: tuple[str, ...] = option(
         (),
-        "What is learnt: classify, pair, regress, multilabel, choice, tag, qa or nodes; or several "
-        "at once, each as NAME=KIND:FILE[:WEIGHT].",
+        "What is learnt: classify, pair, regress (a number for two texts), rate (for one), "
+        "multilabel, choice, tag, qa or nodes; or several at once, each as "
+        "NAME=KIND:FILE[:WEIGHT].",
     )
     init: str | None = option(
         None, "Model directory to start from.", show="random weights of --arch and --size"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_cli.config import load_json
+from attn_cli.config.finetuning import REGRESSIONS
 from attn_cli.config.stack import HeadConfig
 from attn_cli.convert.huggingface_config import (
     ARCHITECTURES,
@@ -88,7 +89,7 @@ def from_huggingface(
         write_weights(output, tensors, {})
         if tokenizer:
             write_tokenizers(output, tokenizer, tokenizer)
-        if foreign.labels and not any(head.task == "regress" for head in heads.values()):
+        if foreign.labels and not any(head.task in REGRESSIONS for head in heads.values()):
             write_labels(output, foreign.labels)
         config = ModelConfig(
             foreign.arch, _task(foreign, heads), foreign.model, {}, True, tuple(heads.values())
@@ -111,7 +112,7 @@ def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, He
     ]
     n_labels = len(foreign.labels) or 1
     longest: dict[str, Any] = {"max_len": max(_SHORTEST, foreign.model.max_positions)}
-    if task == "regress":
+    if task in REGRESSIONS:
         longest |= {"low": -_ANY_NUMBER, "high": _ANY_NUMBER}
     heads = {
         "mlm": HeadConfig(name="mlm", kind="mlm", n_outputs=foreign.model.vocab_size),
@@ -196,7 +197,7 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
         raise DataError(f"{folder}: {name} pools by its own layer alone, this model otherwise")
     labels = read_labels(folder) if (folder / labels_name()).exists() else []
     task = config.heads[0].task if config.heads else ""
-    if task == "regress":
+    if task in REGRESSIONS:
         labels = ["LABEL_0"]
     values = write_foreign(name, config.model, labels, task, str(folder))
     tokenizer = load_tokenizer(str(folder))
@@ -222,7 +223,7 @@ def _in_own_unit(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
     """The weights; a regression's outputs, in standard deviations from the mean, as numbers."""
     tensors = {name: weight.detach() for name, weight in model.named_parameters()}
     for head in config.heads:
-        if head.task == "regress":
+        if head.task in REGRESSIONS:
             output = f"heads.{head.name}.output"
             tensors[f"{output}.weight"] = tensors[f"{output}.weight"] * head.std
             tensors[f"{output}.bias"] = tensors[f"{output}.bias"] * head.std + head.mean

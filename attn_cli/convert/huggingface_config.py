@@ -87,6 +87,7 @@ _SHAPE: dict[str, dict[str, Any]] = {
 _ACTIVATION = {"bert": ("hidden_act", "gelu"), "gpt": ("activation_function", "gelu_new")}
 _PROBLEMS = {
     "multilabel": "multi_label_classification",
+    "rate": "regression",
     "regress": "regression",
     "classify": "single_label_classification",
 }

@@ -7,13 +7,14 @@ from attn_cli.tasks.choice import Choice
 from attn_cli.tasks.classify import Classify, Pair
 from attn_cli.tasks.multilabel import Multilabel
 from attn_cli.tasks.qa import Qa
-from attn_cli.tasks.regress import Regress
+from attn_cli.tasks.regress import Rate, Regress
 from attn_cli.tasks.tag import Tag
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify,
     "pair": Pair,
     "regress": Regress,
+    "rate": Rate,
     "multilabel": Multilabel,
     "choice": Choice,
     "tag": Tag,

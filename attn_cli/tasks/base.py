@@ -241,7 +241,8 @@ class Task(ABC):
         if not self.reads_documents:
             raise DataError(
                 f"a model that reads documents sentence by sentence (han) does not do "
-                f"{type(self).__name__.lower()}: it does classify, pair, regress and multilabel"
+                f"{type(self).__name__.lower()}: it does classify, pair, regress, rate and "
+                "multilabel"
             )
         if setting.stride:
             raise UsageError("--stride: a model that reads sentences (han) has no windows")

@@ -1,4 +1,4 @@
-"""A number for a pair of texts: how alike they are, how well one answers the other."""
+"""A number for a pair of texts (how alike are they?), or for one (how hard is it to read?)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Regress(TextTask):
 
     def rows(self, texts: list[list[int]]) -> list[Framed]:
         """See `TextTask.rows`."""
-        orders = [texts, texts[::-1]] if self.setting.framing.both_orders else [texts]
+        both = self.setting.framing.both_orders and len(texts) == 2
+        orders = [texts, texts[::-1]] if both else [texts]
         return [row for order in orders for row in super(Regress, self).rows(order)]
 
     def target(self, fields: list[str]) -> NDArray[Any]:
@@ -72,3 +73,10 @@ class Regress(TextTask):
         head = self.setting.head
         number = head.mean + head.std * float(logits.float().mean())
         return Answer(f"{min(max(number, head.low), head.high):.6g}")
+
+
+class Rate(Regress):
+    """The same for one text."""
+
+    columns: ClassVar[tuple[str, ...]] = ("text", "number")
+    n_texts: ClassVar[int] = 1

@@ -211,6 +211,13 @@ def test_one_output_is_a_number_without_a_label(tmp_path):
     inside("convert", tmp_path / "ours", "--to", "huggingface", "-o", tmp_path / "back")
     back = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "back")
     assert back.config.num_labels == 1
+    inside("convert", tmp_path / "hf", "--task", "rate", "-o", tmp_path / "ours", "--overwrite")
+    (line,) = inside("decode", "-m", tmp_path / "ours", stdin=b"the cat\n").lines
+    with torch.no_grad():
+        ids = transformers.BertTokenizerFast.from_pretrained(tmp_path / "hf")(
+            "the cat", return_tensors="pt"
+        )
+        assert float(line) == pytest.approx(float(back.eval()(**ids).logits), abs=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

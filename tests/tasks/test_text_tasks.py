@@ -106,16 +106,17 @@ EXAMPLES = {
     "pair": [[text(3, 1), text(2, 8), "b"], [text(9, 2), text(30, 9), "a"]],
     "multilabel": [[text(3, 1), "a, b"], [text(9, 2), ""], [text(40, 3), "b"]],
     "regress": [[text(3, 1), text(2, 8), "1.5"], [text(9, 2), text(12, 9), "-4"]],
+    "rate": [[text(3, 1), "1.5"], [text(9, 2), "-4"], [text(40, 3), "0"]],
     "choice": [
         [text(2, 1), text(3, 2), text(9, 3), "1"],
         [text(8, 4), text(2, 5), text(40, 6), text(1, 7), "0"],
     ],
 }
-HEAD = {"regress": {"mean": 1.0, "std": 2.0, "low": -4.0, "high": 1.5}}
+HEAD = dict.fromkeys(("regress", "rate"), {"mean": 1.0, "std": 2.0, "low": -4.0, "high": 1.5})
 
 
 def answerer_of(kind, arch):
-    labels = () if kind in ("regress", "choice") else ("a", "b")
+    labels = () if kind in ("regress", "rate", "choice") else ("a", "b")
     return predictor(kind, arch, labels=labels, max_len=20, **HEAD.get(kind, {}))
 
 
@@ -139,7 +140,7 @@ def loss_by_hand(kind, found, gold):
         held = torch.tensor([label in gold for label in "ab"])
         probs = found.sigmoid()
         return -torch.where(held, probs, 1 - probs).log().sum()
-    if kind == "regress":
+    if kind in ("regress", "rate"):
         return (found[0] - (float(gold) - 1.0) / 2.0) ** 2
     return -torch.cat(found).log_softmax(0)[int(gold)]
 
@@ -228,6 +229,7 @@ def test_the_best_choice_is_that_of_a_softmax_over_the_choices():
         ("classify", ["  ", "a"], "empty text"),
         ("classify", ["banu", ""], "empty label"),
         ("regress", ["banu", "kera", "one"], "'one' is not a number"),
+        ("rate", ["banu", "one"], "'one' is not a number"),
         ("regress", ["banu", "kera", "nan"], "'nan' is not a number"),
         ("choice", ["banu", "kera", "0"], "two or more choices"),
         ("choice", ["banu", "kera", "livo", "2"], "choice 2, but choices are 0 to 1"),

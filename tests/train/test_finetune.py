@@ -132,6 +132,8 @@ def choice(number):
 def test_numbers_sets_and_choices_are_learnt_and_measured_as_by_score(tmp_path):
     rows, dev = sentences(300, 3), sentences(60, 4)
     tasks = {
+        "rate": ([(text, len(text)) for text, _ in rows], [(text, len(text)) for text, _ in dev],
+                 ("--pearson",)),
         "regress": (pairs(rows), pairs(dev), ("--pearson", "--spearman")),
         "multilabel": ([set_of(*row) for row in rows], [set_of(*row) for row in dev],
                        ("--multilabel-f1",)),
