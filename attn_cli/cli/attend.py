@@ -11,7 +11,8 @@ from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
 from attn_cli.config.attending import AttendOptions
 from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
-from attn_cli.text import BadLines, LineWriter
+from attn_cli.lines.unusable import BadLines
+from attn_cli.lines.writing import LineWriter
 
 
 @with_options(ModelOptions, AttendOptions, StreamOptions, RuntimeOptions, SpeechOptions)

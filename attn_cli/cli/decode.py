@@ -11,7 +11,9 @@ from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
-from attn_cli.text import BadLines, LineReader, LineWriter
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
+from attn_cli.lines.writing import LineWriter
 
 
 @with_options(

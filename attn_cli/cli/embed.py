@@ -18,7 +18,10 @@ from attn_cli.config.runtime import (
     SpeechOptions,
     StreamOptions,
 )
-from attn_cli.text import BadLines, Columns, LineReader, LineWriter
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
+from attn_cli.lines.writing import LineWriter
 
 
 @with_options(ModelOptions, EmbedOptions, StreamOptions, DeviceOptions, SpeechOptions)

@@ -27,12 +27,15 @@ from attn_cli.config.runtime import (
 )
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.errors import UsageError
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
+from attn_cli.lines.writing import LineWriter
 from attn_cli.metrics.base import Metric, Score, Segment
 from attn_cli.metrics.perplexity import perplexity
 from attn_cli.metrics.scoring import chosen_metrics, problem_finder, score_corpus, score_line
 from attn_cli.metrics.segments import SegmentFiles, SegmentReader, sentences
 from attn_cli.metrics.squad import is_squad, read_squad
-from attn_cli.text import BadLines, LineReader, LineWriter, plural
+from attn_cli.wording import plural
 
 
 @with_options(ScoreOptions, ModelOptions, StreamOptions, DeviceOptions, SpeechOptions)

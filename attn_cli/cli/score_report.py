@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attn_cli.lines.writing import LineWriter
 from attn_cli.metrics.base import Score
-from attn_cli.text import LineWriter
 
 
 def print_lines(scores: Sequence[Score], out: LineWriter, *, signature: bool) -> None:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from attn_cli.cli.console import Console
 from attn_cli.config.runtime import StreamOptions
 from attn_cli.errors import DataError
-from attn_cli.picking import begin
-from attn_cli.text import BadLines, Columns, Line, LineReader, LineWriter, passed_through, windows
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import Line, LineReader, windows
+from attn_cli.lines.unusable import BadLines
+from attn_cli.lines.writing import LineWriter, passed_through
 
 Answer = Callable[[Sequence[str]], Sequence[str | DataError]]
 

@@ -14,8 +14,10 @@ from attn_cli.cli.stream import answer_lines
 from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, ThreadOptions
 from attn_cli.config.tokenizing import SamplingOptions, TokenizerOptions, UnitOptions
 from attn_cli.errors import UsageError
-from attn_cli.picking import begin
-from attn_cli.text import BadLines, Columns, LineReader
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -97,7 +99,7 @@ def encode_command(files: Files = None, *, tokenizer: TokenizerPath, options: li
     attn tokenize encode -t tokenizer.model --sample 0.1 --seed 7 < train.en
     """
     from attn_cli.data.token_lines import line_encoder
-    from attn_cli.data.tokenizer import load_tokenizer
+    from attn_cli.data.tokenizer_files import load_tokenizer
 
     unit, sampling, seed, stream, speech = options
     encode = line_encoder(load_tokenizer(tokenizer), unit.unit, sampling.sample, seed.seed)
@@ -115,7 +117,7 @@ def decode_command(files: Files = None, *, tokenizer: TokenizerPath, options: li
     attn tokenize decode -t tokenizer.model --as ids < new.ids
     """
     from attn_cli.data.token_lines import line_decoder
-    from attn_cli.data.tokenizer import load_tokenizer
+    from attn_cli.data.tokenizer_files import load_tokenizer
 
     unit, stream, speech = options
     decode = line_decoder(load_tokenizer(tokenizer), unit.unit)

@@ -34,8 +34,8 @@ from attn_cli.convert.huggingface_weights import (
 )
 from attn_cli.convert.output import replace_directory
 from attn_cli.data.labels import labels_name, read_labels, write_labels
-from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
-from attn_cli.data.tokenizer_files import write_tokenizers
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer, write_tokenizers
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, write_atomically
 from attn_cli.models import build_model

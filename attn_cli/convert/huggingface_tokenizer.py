@@ -18,7 +18,8 @@ from attn_cli.data.huggingface_tokenizer import (
     read_vocabulary,
     wordpiece_engine,
 )
-from attn_cli.data.tokenizer import SIZE_LIMIT, Tokenizer
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer_files import SIZE_LIMIT
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically
 

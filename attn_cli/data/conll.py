@@ -16,7 +16,9 @@ from pathlib import Path
 
 from attn_cli.data.corpus import on_disk
 from attn_cli.files import inside, writing
-from attn_cli.text import BadLines, Columns, Line, LineReader, display_name
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.reading import Line, LineReader, display_name
+from attn_cli.lines.unusable import BadLines
 
 # A longer run of lines is read in parts of so many: a file whose blank lines were lost must not
 # become one sentence.

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli import picking
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically, writing
-from attn_cli.text import (
-    BadLines,
-    Columns,
+from attn_cli.lines import picking
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.reading import (
     Line,
     LineReader,
     copy_stream,
@@ -32,6 +31,7 @@ from attn_cli.text import (
     open_binary,
     zip_lines,
 )
+from attn_cli.lines.unusable import BadLines
 
 RowCheck = Callable[[list[str]], str | None]
 RowTaker = Callable[[list[str], str], str | None]

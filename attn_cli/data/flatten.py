@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attn_cli.data.conll import flatten_conll
 from attn_cli.data.squad import flatten_squad
-from attn_cli.text import BadLines
+from attn_cli.lines.unusable import BadLines
 
 # How examples lie in files (`Task.source`) -> what checks all of them and writes rows of JSON.
 FLATTEN: dict[str, Callable[[Sequence[str], str | None, Path, BadLines], None]] = {

@@ -24,9 +24,10 @@ from torch import Tensor
 
 from attn_cli.config import nearest, shown
 from attn_cli.errors import DataError
+from attn_cli.lines.reading import Line, LineReader, display_name
+from attn_cli.lines.unusable import BadLines
 from attn_cli.nn.graph import SparseFeatures, neighbourhood
 from attn_cli.nn.sparse import SparsePattern
-from attn_cli.text import BadLines, Line, LineReader, display_name
 
 NODES, EDGES = "nodes.tsv", "edges.tsv"
 FEATURE_LIMIT = 1 << 20

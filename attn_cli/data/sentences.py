@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from attn_cli.text import SENTENCE_MARK
+from attn_cli.lines.columns import SENTENCE_MARK
 
 SENTENCE_END = re.compile(r"(?<=[.!?…。！？;:])\s+")
 

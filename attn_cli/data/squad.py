@@ -10,7 +10,8 @@ from typing import Any, TypeGuard
 
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, writing
-from attn_cli.text import BadLines, LineReader
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
 
 SIZE_LIMIT = 512 << 20  # bytes of a file, which is read whole; SQuAD's largest has 42 MB
 

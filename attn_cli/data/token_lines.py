@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError
-from attn_cli.text import one_field
+from attn_cli.lines.writing import one_field
 
 _NOT_IDS = re.compile(r"[^0-9 ]")
 

@@ -9,19 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn_cli.errors import DataError, UsageError
-from attn_cli.files import inside
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SIZE_LIMIT = 64 << 20  # bytes of a tokenizer file; the largest published ones have 34 MB
 ID_LIMIT = 1 << 24  # as many tokens as a model's configuration may have
-FILE_NAMES = ("tokenizer.model", "tokenizer.json", "vocab.txt")  # in a model directory
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 Span = tuple[int, int]
@@ -190,7 +186,7 @@ class Tokenizer(ABC):
             raise DataError(f"no token {wrong}: ids are 0 to {self.vocab_size - 1}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return tokenizer_from_bytes, (self.file_name, self.to_bytes())
+        return type(self), (self.to_bytes(), self.file_name)
 
 
 def _trimmed(text: str, first: int, end: int) -> Span:
@@ -198,47 +194,3 @@ def _trimmed(text: str, first: int, end: int) -> Span:
     piece = text[first:end]
     left = len(piece) - len(piece.lstrip())
     return first + left, first + max(left, len(piece.rstrip()))
-
-
-def tokenizer_from_bytes(name: str, raw: bytes) -> Tokenizer:
-    """Rebuilds a tokenizer from its file's name and content.
-
-    Raises:
-        DataError: the name's ending is unknown, or the content is not what the ending says.
-    """
-    from attn_cli.data.huggingface_tokenizer import JsonTokenizer, WordPieceTokenizer
-    from attn_cli.data.sentencepiece_tokenizer import SentencePieceTokenizer
-
-    kinds: dict[str, Callable[[bytes, str], Tokenizer]] = {
-        ".model": SentencePieceTokenizer,
-        ".json": JsonTokenizer,
-        ".txt": WordPieceTokenizer,
-    }
-    kind = kinds.get(Path(name).suffix)
-    if kind is None:
-        raise DataError(f"{name}: unknown kind of tokenizer; known endings: {', '.join(kinds)}")
-    if len(raw) > SIZE_LIMIT:
-        raise DataError(f"{name}: larger than {SIZE_LIMIT >> 20} MiB; this is no tokenizer")
-    return kind(raw, name)
-
-
-def load_tokenizer(path: str) -> Tokenizer:
-    """Loads a `.model`, a `vocab.txt`, a `tokenizer.json`, or a model directory that has one.
-
-    Raises:
-        DataError: there is none, it can't be read, or it is not what its ending says.
-    """
-    place = Path(path)
-    if place.is_dir():
-        found = [inside(place, name) for name in FILE_NAMES if (place / name).exists()]
-        if not found:
-            raise DataError(f"{path}: no tokenizer in this directory ({', '.join(FILE_NAMES)})")
-        place = found[0]
-    try:
-        if place.exists() and not place.is_file():
-            raise DataError(f"{place}: not a file")
-        with place.open("rb") as file:
-            raw = file.read(SIZE_LIMIT + 1)
-    except OSError as error:
-        raise DataError(f"{place}: {error.strerror}") from error
-    return tokenizer_from_bytes(str(place), raw)

@@ -17,7 +17,7 @@ from attn_cli.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from attn_cli.data.subword_sampling import SPACE_MARK
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError
-from attn_cli.text import plural
+from attn_cli.wording import plural
 
 SAMPLE_CHARS = 64 << 20  # characters of text that are held in memory at most
 _SEGMENT = 4000  # characters; SentencePiece's BPE counts positions in 16 bits

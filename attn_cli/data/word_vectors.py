@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError
-from attn_cli.text import BadLines, LineReader, plural
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
+from attn_cli.wording import plural
 
 _WIDEST = 1 << 14  # numbers in a vector
 _TOGETHER = 8192  # words that are cut into tokens in one call

@@ -16,9 +16,12 @@ from attn_cli.decode.job import DecodeJob, Decoder
 from attn_cli.decode.predictor import Predictor, load_predictor
 from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import UsageError
-from attn_cli.picking import begin
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import Line, LineReader, windows
+from attn_cli.lines.writing import passed_through
 from attn_cli.tasks.base import Answer
-from attn_cli.text import Columns, Line, LineReader, passed_through, plural, windows
+from attn_cli.wording import plural
 
 _OF_QUESTIONS = {"--n-best", *flags(AnswerOptions)}
 

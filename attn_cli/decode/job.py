@@ -12,8 +12,9 @@ from attn_cli.config import changed, flags, nearest, shown
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import read_config
-from attn_cli.text import BadLines, LineReader
 
 
 @dataclass(frozen=True)

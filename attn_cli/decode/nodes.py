@@ -14,8 +14,8 @@ from attn_cli.data.labels import read_labels
 from attn_cli.decode.job import DecodeJob
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.reading import LineReader
 from attn_cli.models.directory import load_model
-from attn_cli.text import LineReader
 
 _WINDOW = 4096  # lines
 

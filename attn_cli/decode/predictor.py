@@ -21,7 +21,7 @@ from attn_cli.models.directory import ModelConfig, load_model
 from attn_cli.tasks import TASKS
 from attn_cli.tasks.base import Answer, FramedExample, Task, TaskSetting, TextBatch, collate
 from attn_cli.tasks.reader import group_by_length
-from attn_cli.text import plural
+from attn_cli.wording import plural
 
 BATCH_TOKENS = 8192
 

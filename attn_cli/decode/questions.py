@@ -17,8 +17,8 @@ from attn_cli.decode.job import DecodeJob
 from attn_cli.decode.predictor import Predictor
 from attn_cli.device import use_bf16
 from attn_cli.errors import UsageError
+from attn_cli.lines.reading import LineReader
 from attn_cli.tasks.base import Answer
-from attn_cli.text import LineReader
 
 _AT_ONCE = 64  # questions; those about one text are tokenized with it once
 

@@ -21,8 +21,10 @@ from attn_cli.decode.generators import load_generator
 from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
-from attn_cli.picking import begin
-from attn_cli.text import BadLines, Columns, LineReader, windows
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import LineReader, windows
+from attn_cli.lines.unusable import BadLines
 
 _BATCH_TOKENS = 4096
 _WINDOW = 1024  # lines

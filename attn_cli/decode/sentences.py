@@ -16,7 +16,8 @@ from attn_cli.data.conll import (
 from attn_cli.decode.job import DecodeJob
 from attn_cli.decode.predictor import Predictor
 from attn_cli.device import use_bf16
-from attn_cli.text import Columns, Line, LineReader, windows
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.reading import Line, LineReader, windows
 
 
 class SentenceAnswerer:

@@ -15,8 +15,11 @@ from attn_cli.decode.scorer import Links, align, score_tokens
 from attn_cli.decode.translator import Translator
 from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import DataError, UsageError
-from attn_cli.picking import begin
-from attn_cli.text import BadLines, Columns, Line, LineReader, one_field, passed_through, windows
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import Line, LineReader, windows
+from attn_cli.lines.unusable import BadLines
+from attn_cli.lines.writing import one_field, passed_through
 
 
 @dataclass(frozen=True)

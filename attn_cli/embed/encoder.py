@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from attn_cli.data.framing import FRAMINGS, Framed, Ids
-from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
-from attn_cli.data.tokenizer_files import read_tokenizers
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer, read_tokenizers
 from attn_cli.errors import DataError
 from attn_cli.models.directory import load_model
 from attn_cli.models.text import TextModel

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.embed.embedder import Embedded, Embedder
-from attn_cli.picking import begin
-from attn_cli.text import BadLines, Columns, Line, LineReader, windows
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import Line, LineReader, windows
+from attn_cli.lines.unusable import BadLines
 
 _MAX_CHARS = 1 << 18  # of a window: what pooling keeps of a token is many times its text
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attn_cli import __version__
 from attn_cli.config.scoring import MetricOptions
+from attn_cli.metrics.significance import Comparison, Interval, Resampling, bootstrap, paired_tests
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,37 +22,6 @@ class Segment:
     hypothesis: str
     references: tuple[str, ...]
     baseline: str = ""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A bootstrap estimate: the mean, and half the width of the 95 % interval around it."""
-
-    mean: float
-    ci95: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A baseline's score, and how likely chance alone makes a difference as large.
-
-    Attributes:
-        baseline: the other system's score.
-        p_bootstrap: p-value of the paired bootstrap test (Koehn 2004).
-        p_randomization: p-value of approximate randomization (Riezler and Maxwell 2005).
-    """
-
-    baseline: float
-    p_bootstrap: float
-    p_randomization: float
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How often a corpus is resampled for an interval (None: not at all), and from which seed."""
-
-    seed: int
-    samples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,8 +121,6 @@ class ResampledMetric(Metric):
     ) -> list[Score]:
         """Scores a corpus of at least one line; see `Metric.corpus`."""
         import numpy as np
-
-        from attn_cli.metrics.significance import bootstrap, paired_tests
 
         n_lines, systems = len(segments), 2 if compare else 1
         hypotheses = [segment.hypothesis for segment in segments]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from attn_cli.errors import UsageError
-from attn_cli.metrics.base import Comparison, Interval, Metric, Resampling, Score
+from attn_cli.metrics.base import Metric, Score
+from attn_cli.metrics.significance import Comparison, Interval, Resampling
 
 
 class SacreMetric(Metric):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.metrics import METRICS
-from attn_cli.metrics.base import Metric, Resampling, Score, Segment
+from attn_cli.metrics.base import Metric, Score, Segment
+from attn_cli.metrics.significance import Resampling
 
 DEFAULT_METRICS = ("bleu", "chrf")
 

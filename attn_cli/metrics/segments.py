@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import Line, LineReader, zip_lines
+from attn_cli.lines.unusable import BadLines
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.labels import NO_TAG
-from attn_cli.picking import begin
-from attn_cli.text import BadLines, Columns, Line, LineReader, zip_lines
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ sacreBLEU's metrics use sacreBLEU's own implementation; these share its definiti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from attn_cli.metrics.base import Comparison, Interval, Resampling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +18,37 @@ if TYPE_CHECKING:
 # sacreBLEU's defaults, so that all metrics of one run are tested equally hard.
 BOOTSTRAP_SAMPLES = 1_000
 RANDOMIZATION_TRIALS = 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A bootstrap estimate: the mean, and half the width of the 95 % interval around it."""
+
+    mean: float
+    ci95: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A baseline's score, and how likely chance alone makes a difference as large.
+
+    Attributes:
+        baseline: the other system's score.
+        p_bootstrap: p-value of the paired bootstrap test (Koehn 2004).
+        p_randomization: p-value of approximate randomization (Riezler and Maxwell 2005).
+    """
+
+    baseline: float
+    p_bootstrap: float
+    p_randomization: float
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How often a corpus is resampled for an interval (None: not at all), and from which seed."""
+
+    seed: int
+    samples: int | None = None
 
 
 def bootstrap(

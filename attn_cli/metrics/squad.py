@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.reading import copy_stream, display_name
 from attn_cli.metrics.base import CountMetric, Segment
 from attn_cli.metrics.segments import SegmentFiles
-from attn_cli.text import copy_stream, display_name, plural
+from attn_cli.wording import plural
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)

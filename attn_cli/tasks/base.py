@@ -24,7 +24,7 @@ from attn_cli.data.parallel import pad
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError, UsageError
 from attn_cli.metrics.base import Segment
-from attn_cli.text import plural
+from attn_cli.wording import plural
 
 NOTHING = -100  # a target that is not to be learnt, as in F.cross_entropy
 

@@ -30,7 +30,7 @@ from attn_cli.data.squad import Question
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.squad import Squad
 from attn_cli.tasks.base import NOTHING, Answer, FramedExample, Task, TaskSetting, TextBatch
-from attn_cli.text import plural
+from attn_cli.wording import plural
 
 ALWAYS = 1e30  # a threshold that no score exceeds, yet a finite number: there is always an answer
 _CANDIDATES = 20  # spans among which probability is shared, as in the official BERT

@@ -22,18 +22,19 @@ from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
 from attn_cli.data.flatten import FLATTEN
 from attn_cli.data.labels import labels_problem, read_labels, write_labels
 from attn_cli.data.split import Rows, count_shared, hold_out
-from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
-from attn_cli.data.tokenizer_files import read_tokenizers, write_tokenizers
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.data.tokenizer_training import train_tokenizer
 from attn_cli.decode.predictor import Predictor, task_setting
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, writing
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import CONFIG, ModelConfig, read_config
 from attn_cli.models.sizes import STACK_PRESETS
 from attn_cli.tasks import TASKS
 from attn_cli.tasks.base import Task as TextTask
 from attn_cli.tasks.reader import ExampleReader, MixedReader
-from attn_cli.text import BadLines, Columns, plural
 from attn_cli.train.embeddings import start_embeddings
 from attn_cli.train.finetune_model import reads_documents, starting_point, what_learns
 from attn_cli.train.finetune_parts import (
@@ -51,6 +52,7 @@ from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import DATA, Plan, said_limits, save_weights_to
+from attn_cli.wording import plural
 
 _DEV_LIMIT = 5000  # examples that a validation answers
 _RATE, _RATE_OF_NEW_WEIGHTS = 2e-4, 1e-3

@@ -25,15 +25,16 @@ from attn_cli.data.batching import RowSource, stream
 from attn_cli.data.graph import Graph, graph_tensors, label_set, read_graph, split_label
 from attn_cli.data.labels import labels_problem, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.unusable import BadLines
 from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig
 from attn_cli.nn.graph import SparseFeatures
 from attn_cli.nn.sparse import SparsePattern
-from attn_cli.text import BadLines, plural
 from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import DATA, Plan, save_weights_to
+from attn_cli.wording import plural
 
 TASK = "nodes"
 _EPOCHS = 1000.0  # where no limit is given; patience ends most trainings sooner

@@ -11,8 +11,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,15 @@ from attn_cli.device import use_bf16
 from attn_cli.errors import AttnError, InterruptedTrainingError
 from attn_cli.memory import is_out_of_memory
 from attn_cli.nn.lora import plain_weights
-from attn_cli.text import plural
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.monitor import Monitor
 from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_learning_rate
 from attn_cli.train.processes import Processes
+from attn_cli.train.progress import Progress, Validated
 from attn_cli.train.signals import StopSignals
 from attn_cli.train.state import TensorState
+from attn_cli.wording import plural
 
 _VALIDATIONS = 10  # a run, where --validate-every does not say otherwise
 _SKIPS_ALLOWED = 5  # updates in a row whose loss is not finite
@@ -68,60 +69,6 @@ class Task:
     begin_update: Callable[[float], None] = lambda done: None
     parts: int = 1
     starts_trained: bool = False
-
-
-class Validated(NamedTuple):
-    """A validation among others: the larger its figure, then its `-loss`, the better."""
-
-    figure: float
-    minus_loss: float
-    step: int
-
-    @property
-    def rank(self) -> tuple[float, float, int]:
-        """Sorts the best first, of equals the earliest."""
-        return -self.figure, -self.minus_loss, self.step
-
-    def beats(self, other: Validated) -> bool:
-        """Whether its weights are to be used in the place of the other's."""
-        return self[:2] > other[:2]
-
-
-@dataclass
-class Progress:
-    """Where a training stands: all of its state that is not a tensor."""
-
-    step: int = 0
-    position: Position = field(default_factory=Position)
-    epochs: float = 0.0
-    seconds: float = 0.0
-    validations: int = 0
-    since_best: int = 0
-    best: list[Validated] = field(default_factory=list)  # best first
-    loss_sum: float = 0.0
-    nll_sum: float = 0.0
-    token_sum: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    log_bytes: int = 0
-    finished: str = ""  # why the run has ended
-
-    def to_meta(self) -> dict[str, Any]:
-        """As JSON."""
-        position = [self.position.epoch, self.position.row, self.position.batch]
-        return {**vars(self), "position": position}
-
-    @classmethod
-    def from_meta(cls, meta: Mapping[str, Any]) -> Progress:
-        """From JSON.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is not what `to_meta` gives.
-        """
-        if set(meta) != {item.name for item in fields(cls)}:
-            raise ValueError("other keys")
-        best = [Validated(float(one), float(two), int(step)) for one, two, step in meta["best"]]
-        return cls(**{**meta, "position": Position(*meta["position"]), "best": best})
 
 
 class Trainer:

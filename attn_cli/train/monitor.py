@@ -9,13 +9,10 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from attn_cli.files import writing
-
-if TYPE_CHECKING:
-    from attn_cli.train.loop import Progress
-
+from attn_cli.train.progress import Progress
 
 LOG = "train.jsonl"
 _PAUSE = 1.0  # seconds between two validations that are said, where they come often

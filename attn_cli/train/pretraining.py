@@ -20,21 +20,22 @@ from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
 from attn_cli.data.split import Rows, hold_out
-from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
-from attn_cli.data.tokenizer_files import read_tokenizers, write_tokenizers
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.data.tokenizer_training import train_tokenizer
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, writing
+from attn_cli.lines.unusable import BadLines
 from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig, load_model, read_config
 from attn_cli.models.sizes import STACK_PRESETS, choose_stack_size
 from attn_cli.models.text import TextModel
-from attn_cli.text import BadLines, plural
 from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.pretraining_objectives import OBJECTIVES, PretrainOptions
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import DATA, Plan, said_limits, save_weights_to
+from attn_cli.wording import plural
 
 _TRAIN, _DEV = "train", "dev"
 _HELD_OUT = "held-out.npy"

@@ -32,11 +32,11 @@ from attn_cli.models.directory import (
     write_config,
     write_weights,
 )
-from attn_cli.text import plural
 from attn_cli.train.checkpoints import Checkpoints, locked
 from attn_cli.train.loop import Task, Trainer
 from attn_cli.train.monitor import LOG, Monitor, Speaker
 from attn_cli.train.processes import Processes
+from attn_cli.wording import plural
 
 _CHECKPOINTS = "checkpoints"
 DATA = "data"  # beside the saved options in config.json: the fingerprint of the corpus

@@ -18,7 +18,7 @@ from attn_cli.data.parallel import Contents, texts_alone
 from attn_cli.data.sources import ImageSide, SourceSide, TextSide
 from attn_cli.data.split import hold_out, hold_out_groups
 from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.text import BadLines
+from attn_cli.lines.unusable import BadLines
 
 TRAIN, DEV = "train", "dev"  # names of the corpora in the work folder
 

@@ -20,17 +20,18 @@ from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles
 from attn_cli.data.parallel import PairReader
 from attn_cli.data.split import Rows, count_shared
-from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
-from attn_cli.data.tokenizer_files import read_tokenizers, write_tokenizers
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.data.tokenizer_training import train_tokenizer
 from attn_cli.decode.translator import Source, Translator
 from attn_cli.errors import DataError
 from attn_cli.files import inside, writing
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.unusable import BadLines
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
 from attn_cli.models.directory import CONFIG, ModelConfig, read_config
 from attn_cli.models.sizes import PRESETS, choose_size
-from attn_cli.text import BadLines, Columns, plural
 from attn_cli.train.embeddings import start_embeddings
 from attn_cli.train.loop import Task
 from attn_cli.train.monitor import Speaker
@@ -40,6 +41,7 @@ from attn_cli.train.run import DATA, Plan, said_limits, save_weights_to
 from attn_cli.train.sources import DEV, SOURCES, TRAIN, TrainingSources
 from attn_cli.train.translation_model import TranslationOptions, check_start, starting_point
 from attn_cli.train.ways import WAYS
+from attn_cli.wording import plural
 
 _DEV_LIMIT = 2000  # pairs that a validation decodes
 _HELD_OUT = "held-out.npy"

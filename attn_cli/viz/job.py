@@ -12,8 +12,8 @@ from attn_cli.config import nearest, shown
 from attn_cli.config.attending import AttendOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import AttnError, DataError, UsageError
+from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import read_config
-from attn_cli.text import BadLines
 from attn_cli.viz.choice import Choice
 from attn_cli.viz.maps import SOURCES, LineMaps, MapSource
 

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from attn_cli.picking import begin
-from attn_cli.text import Columns, Line, LineReader, windows
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import Line, LineReader, windows
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.maps import AttentionMap, LineMaps
 

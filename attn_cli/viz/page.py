@@ -17,11 +17,11 @@ import numpy as np
 
 from attn_cli.data.images import Picture, as_png
 from attn_cli.files import write_atomically
-from attn_cli.text import plural
 from attn_cli.viz.choice import Choice
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.labels import visible
 from attn_cli.viz.maps import AttentionMap, LineMaps, Weights
+from attn_cli.wording import plural
 
 ROOM = 12 << 20  # weights of a page, which has 32 MB then
 _PLACE = "ATTN_DATA"

@@ -17,10 +17,10 @@ from attn_cli.decode.generators import load_generator
 from attn_cli.decode.translator import Source, Translator
 from attn_cli.device import set_up
 from attn_cli.errors import DataError
-from attn_cli.text import plural
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
 from attn_cli.viz.maps import AttentionMap, source_axis, to_array, token_axis
+from attn_cli.wording import plural
 
 _BATCH_TOKENS = 4096
 _WHOLE = 1 << 62  # tokens: a line that has its target is not drawn in parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attn_cli.text import one_field
+from attn_cli.lines.writing import one_field
 from attn_cli.viz.choice import Choice
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.maps import AttentionMap, LineMaps

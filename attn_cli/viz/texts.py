@@ -17,12 +17,13 @@ from torch import Tensor
 from attn_cli.data.framing import FRAMINGS, Framed, windows_of
 from attn_cli.data.parallel import pad
 from attn_cli.data.squad import Question
-from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer
 from attn_cli.decode.predictor import load_predictor
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.columns import SENTENCE_MARK
 from attn_cli.models.directory import load_model, read_config
-from attn_cli.text import SENTENCE_MARK
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
 from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis

@@ -231,7 +231,7 @@ def test_numbers_of_the_sacrebleu_command_on_a_real_test_set(data_dir):
 FAKE_SCORER = """
 import sys, types
 from attn_cli.cli import main
-from attn_cli.text import Columns
+from attn_cli.lines.columns import Columns
 
 class Scored:
     def __init__(self, text):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attn_cli.text import parse_line
+from attn_cli.lines.reading import parse_line
 
 COMMAND = [sys.executable, "-m", "attn_cli", "tokenize"]
 # The most hostile locale: the contract is UTF-8 all the same.

@@ -14,7 +14,8 @@ from program import inside
 from tiny_models import SMALL, VOCABULARY, save_bert, save_gpt, transformers
 
 from attn_cli.convert.huggingface_tokenizer import read_tokenizer
-from attn_cli.data.tokenizer import Tokenizer, load_tokenizer
+from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer
 from attn_cli.errors import DataError
 
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

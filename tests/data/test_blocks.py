@@ -7,7 +7,7 @@ import pytest
 
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.errors import DataError
-from attn_cli.text import BadLines
+from attn_cli.lines.unusable import BadLines
 
 
 def build(tmp_path, *contents, blocks, skip=False, said=None, check=lambda lines: None):

@@ -8,7 +8,9 @@ import pytest
 
 from attn_cli.data.conll import SENTENCE_LINES, ConllParser, flatten_conll, sentence_parts
 from attn_cli.errors import DataError
-from attn_cli.text import BadLines, Columns, Line
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.reading import Line
+from attn_cli.lines.unusable import BadLines
 
 
 def lines(text: str) -> list[Line]:

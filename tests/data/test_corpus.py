@@ -9,7 +9,8 @@ import pytest
 
 from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
 from attn_cli.errors import DataError
-from attn_cli.text import BadLines, Columns
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.unusable import BadLines
 
 
 class Said(list):

@@ -8,8 +8,8 @@ import torch
 
 from attn_cli.data.graph import FEATURE_LIMIT, graph_tensors, label_set, read_graph
 from attn_cli.errors import DataError
+from attn_cli.lines.unusable import BadLines
 from attn_cli.nn.graph import SparseFeatures
-from attn_cli.text import BadLines
 
 HEADER = "node\tlabel\tsplit\tfeatures\n"
 NODES = HEADER + "a\tx\ttrain\t0 2\nb\ty\tval\t1:0.5 2:-1.5\nc\t\tnone\t\n"

@@ -11,7 +11,7 @@ from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.data.language import LanguageReader
 from attn_cli.data.tokenizer_training import train_tokenizer
-from attn_cli.text import BadLines
+from attn_cli.lines.unusable import BadLines
 
 TEXT = "To be, or not to be.\nThat is it.\n\nWhether 'tis nobler\n\n\nin the mind to suffer\n" * 7
 

@@ -8,8 +8,10 @@ import pytest
 
 from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
 from attn_cli.errors import DataError, UsageError
-from attn_cli.picking import begin
-from attn_cli.text import BadLines, Columns, parse_line
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import parse_line
+from attn_cli.lines.unusable import BadLines
 
 
 def keys(spec, *, spread=False, name="data.jsonl"):

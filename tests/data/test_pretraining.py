@@ -14,7 +14,7 @@ from attn_cli.data.huggingface_tokenizer import WordPieceTokenizer
 from attn_cli.data.pretraining import MaskedReader
 from attn_cli.data.segments import line_parts
 from attn_cli.data.split import Rows
-from attn_cli.text import BadLines
+from attn_cli.lines.unusable import BadLines
 
 WORDS = 3000
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -6,7 +6,8 @@ import pytest
 from attn_cli.data import split
 from attn_cli.data.corpus import CorpusFiles, build_corpus
 from attn_cli.data.split import Rows, hold_out, hold_out_groups
-from attn_cli.text import BadLines, Columns
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.unusable import BadLines
 
 
 def corpus_of(tmp_path, lines):

@@ -10,7 +10,8 @@ import pytest
 from attn_cli.data import squad
 from attn_cli.data.squad import Question, SquadReader, flatten_squad
 from attn_cli.errors import DataError, UsageError
-from attn_cli.text import BadLines, LineReader
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
 
 CONTEXT = "The cat sat on the mat. A dog did not."
 

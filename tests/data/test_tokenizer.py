@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.data.token_lines import line_decoder, line_encoder
-from attn_cli.data.tokenizer import load_tokenizer, tokenizer_from_bytes
+from attn_cli.data.tokenizer_files import load_tokenizer, tokenizer_from_bytes
 from attn_cli.data.tokenizer_training import VocabularySizeError, reservoir, train_tokenizer
 from attn_cli.errors import DataError, UsageError
 
@@ -407,7 +407,7 @@ class TestLoading:
         assert name in str(caught.value)
 
     def test_an_oversized_file_is_refused_before_it_is_parsed(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("attn_cli.data.tokenizer.SIZE_LIMIT", 1 << 20)
+        monkeypatch.setattr("attn_cli.data.tokenizer_files.SIZE_LIMIT", 1 << 20)
         (tmp_path / "a.model").write_bytes(bytes((1 << 20) + 1))
         with pytest.raises(DataError, match="larger than 1 MiB"):
             load_tokenizer(str(tmp_path / "a.model"))

@@ -16,8 +16,7 @@ from tiny_models import save_bert, save_gpt
 
 from attn_cli.config.embedding import EmbedOptions
 from attn_cli.data.framing import owned_spans, widest_context, windows_of
-from attn_cli.data.tokenizer import load_tokenizer
-from attn_cli.data.tokenizer_files import read_tokenizers
+from attn_cli.data.tokenizer_files import load_tokenizer, read_tokenizers
 from attn_cli.data.words import encode_words
 from attn_cli.embed.embedder import Embedder
 from attn_cli.embed.encoder import TokenEncoder

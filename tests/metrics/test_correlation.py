@@ -11,9 +11,10 @@ from scipy import stats
 from attn_cli.config.scoring import MetricOptions, ScoreOptions
 from attn_cli.errors import DataError
 from attn_cli.metrics import METRICS
-from attn_cli.metrics.base import Resampling, Segment
+from attn_cli.metrics.base import Segment
 from attn_cli.metrics.correlation import parse_number
 from attn_cli.metrics.scoring import score_corpus
+from attn_cli.metrics.significance import Resampling
 
 OPTIONS = ScoreOptions(pearson=True, spearman=True)
 number = st.integers(-40, 40).map(lambda n: n / 8)

@@ -13,8 +13,9 @@ from sklearn import metrics as sk
 
 from attn_cli.config.scoring import MetricOptions, ScoreOptions
 from attn_cli.metrics import METRICS
-from attn_cli.metrics.base import Resampling, Segment
+from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
+from attn_cli.metrics.significance import Resampling
 
 labels = st.sampled_from(["yes", "no", "New York, NY", "très bien", ""])
 pairs = st.lists(st.tuples(labels, labels), min_size=1, max_size=25)

@@ -9,8 +9,9 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer
 
 from attn_cli.config.scoring import MetricOptions
-from attn_cli.metrics.base import Resampling, Segment
+from attn_cli.metrics.base import Segment
 from attn_cli.metrics.rouge import Rouge, UnicodeTokenizer
+from attn_cli.metrics.significance import Resampling
 
 PLAIN = Resampling(seed=1)
 ENGLISH = [

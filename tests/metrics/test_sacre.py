@@ -12,8 +12,9 @@ import pytest
 
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.errors import UsageError
-from attn_cli.metrics.base import Resampling, Segment
+from attn_cli.metrics.base import Segment
 from attn_cli.metrics.sacre import Bleu, Chrf, ChrfPlusPlus, Ter
+from attn_cli.metrics.significance import Resampling
 
 PLAIN = Resampling(seed=12345)
 WORDS = ["the", "a", "cat", "dog", "sat", "on", "mat", ",", "ran", "over", "."]

@@ -10,9 +10,9 @@ import pytest
 
 from attn_cli.config.scoring import METRIC_NAMES, MetricOptions
 from attn_cli.metrics import METRICS
-from attn_cli.metrics.base import Resampling, Segment
+from attn_cli.metrics.base import Segment
 from attn_cli.metrics.exact import ExactMatch
-from attn_cli.metrics.significance import bootstrap, paired_tests
+from attn_cli.metrics.significance import Resampling, bootstrap, paired_tests
 
 
 def mean(totals):

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from attn_cli.config.scoring import MetricOptions
-from attn_cli.metrics.base import Resampling, Segment
+from attn_cli.metrics.base import Segment
+from attn_cli.metrics.significance import Resampling
 from attn_cli.metrics.wer import CharacterErrorRate, WordErrorRate
 
 PLAIN = Resampling(seed=1)

@@ -242,7 +242,8 @@ def test_a_corpus_that_changes_under_a_training_is_noticed(tmp_path: Path) -> No
 
     from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
     from attn_cli.errors import DataError
-    from attn_cli.text import BadLines, Columns
+    from attn_cli.lines.columns import Columns
+    from attn_cli.lines.unusable import BadLines
 
     path = tmp_path / "t.tsv"
     path.write_text("ab\tcd\nef\tgh\n")

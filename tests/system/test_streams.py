@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from program import COMMAND, ENVIRONMENT, attn, inside, write_reversal
 
-from attn_cli.text import parse_line
+from attn_cli.lines.reading import parse_line
 
 SENTENCES = ["banu kera", "limo", "moვo ☃", "kevo lira monu baba", "x"]
 

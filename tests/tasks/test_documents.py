@@ -13,9 +13,9 @@ from attn_cli.data.sentences import sentences_of
 from attn_cli.decode import predictor as prediction
 from attn_cli.decode.predictor import Predictor, task_setting
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.picking import Keys
 from attn_cli.models import build_model
 from attn_cli.models.han import HanConfig
-from attn_cli.picking import Keys
 from attn_cli.tasks import TASKS
 from attn_cli.tasks.base import collate
 from attn_cli.tasks.reader import group_by_length

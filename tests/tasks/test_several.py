@@ -11,10 +11,11 @@ from attn_cli.config.stack import HeadConfig
 from attn_cli.data.corpus import CorpusFiles, build_corpus
 from attn_cli.data.split import Rows
 from attn_cli.decode.predictor import task_setting
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.unusable import BadLines
 from attn_cli.models import build_model
 from attn_cli.tasks import TASKS
 from attn_cli.tasks.reader import ExampleReader, MixedReader
-from attn_cli.text import BadLines, Columns
 from attn_cli.train.finetune_parts import FinetuneObjective
 
 WEIGHTS = {"a": 1.0, "b": 0.3}

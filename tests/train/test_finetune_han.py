@@ -103,7 +103,10 @@ def test_it_goes_on_from_such_a_model_and_after_a_stop(model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        (("--task", "tag"), "a han reads documents; it does classify, pair, regress, rate, multilabel"),
+        (
+            ("--task", "tag"),
+            "a han reads documents; it does classify, pair, regress, rate, multilabel",
+        ),
         (("--task", "choice"), "a han reads documents"),
         (("--task", "classify", "--stride", "9"), "--stride: sentences"),
         (("--task", "classify", "--lora", "2"), "this model has none"),

@@ -17,9 +17,9 @@ from torch import nn
 from attn_cli.config.pretraining import MaskingOptions
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.data.pretraining import MaskedReader
-from attn_cli.data.tokenizer import load_tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer
+from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import load_model, read_config
-from attn_cli.text import BadLines
 from attn_cli.train.masked import MaskedObjective
 
 SMALL = (

@@ -16,9 +16,9 @@ from test_pretrain import STOPPED, log
 
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.data.language import SentenceReader
-from attn_cli.data.tokenizer import load_tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer
+from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import load_model
-from attn_cli.text import BadLines
 
 NAMES = ("anna", "bert", "carl", "dora", "emil", "fritz")
 VERBS = ("sees", "hears", "likes", "greets")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from program import ENVIRONMENT, TINY, Finished, attn, checked, inside, write_reversal
 
-from attn_cli.data.tokenizer import load_tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer
 from attn_cli.models.directory import load_model
 from attn_cli.train.checkpoints import locked
 from attn_cli.train.monitor import Monitor

@@ -15,7 +15,7 @@ import torch
 from drawn_models import write_reader, write_translator
 from program import inside
 
-from attn_cli.data.tokenizer import load_tokenizer
+from attn_cli.data.tokenizer_files import load_tokenizer
 from attn_cli.models.directory import load_model
 from attn_cli.viz import page
 

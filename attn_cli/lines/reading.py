@@ -1,4 +1,4 @@
-r"""Lines of text in and out: the stream contract, in the standard library alone.
+r"""Lines of text as they come in: the stream contract, in the standard library alone.
 
 Only `\n` ends a line; one trailing `\r` and a leading byte-order mark are removed; nothing else of
 a line is altered. A line that is not UTF-8, or longer than `LINE_LIMIT`, keeps its place in the
@@ -14,14 +14,14 @@ import os
 import select
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from attn_cli.errors import AttnError, DataError, UsageError
+from attn_cli.errors import DataError
+from attn_cli.wording import plural
 
-SENTENCE_MARK = "\x1e"  # ends each text of a list, where a column's texts stay apart
 LINE_LIMIT = 16 << 20  # bytes; a longer line is answered as unusable instead of filling the memory
 _CHUNK = 1 << 20
 _GZIP_RATIO, _GZIP_SLACK = 200, 1 << 26  # what a spooled .gz file may grow to; text takes 3 to 20
@@ -237,171 +237,6 @@ def windows(reader: LineReader, size: int, max_chars: int = 4 << 20) -> Iterator
             window, chars = [], 0
     if window:
         yield window
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which tab-separated columns a command works on, and in which order.
-
-    Attributes:
-        indices: the picked columns, from 0; empty until `read_header` where they are names; all
-            columns where both are empty.
-        names: their names, if they were given by name: then line 1 is a header.
-        spread: whether a list in a JSON line is as many columns (see `picking`).
-        apart: whether the texts of a list in a JSON line stay apart: the sentences of a document,
-            each with `SENTENCE_MARK` behind it.
-    """
-
-    indices: tuple[int, ...]
-    names: tuple[str, ...] = ()
-    spread: bool = False
-    apart: bool = False
-
-    @classmethod
-    def parse(cls, spec: str | None, count: int) -> Columns:
-        """Reads `2,1` or `text,label`; without a spec the first `count` columns in order, 0: all.
-
-        Raises:
-            UsageError: fewer columns than the command needs, a repeated one, or column 0.
-        """
-        if not spec:
-            return cls(tuple(range(count)))
-        parts = tuple(part.strip() for part in spec.split(","))
-        if len(parts) < count:
-            raise UsageError(f"--columns {spec}: {count} columns are needed, {len(parts)} given")
-        if len(set(parts)) < len(parts) or "" in parts:
-            raise UsageError(f"--columns {spec}: name each column once")
-        if not all(part.isascii() and part.isdigit() for part in parts):
-            return cls((), parts)
-        if "0" in parts:
-            raise UsageError(f"--columns {spec}: columns are counted from 1")
-        return cls(tuple(int(part) - 1 for part in parts))
-
-    @property
-    def has_header(self) -> bool:
-        """Whether line 1 names the columns."""
-        return bool(self.names)
-
-    def read_header(self, line: Line, name: str) -> Columns:
-        """The same columns by number, looked up in the header line of file `name`.
-
-        Raises:
-            DataError: a column is not in the header.
-        """
-        header = line.text.split("\t")
-        for wanted in self.names:
-            if wanted not in header:
-                where = f"{name}:{line.number}"
-                known = ", ".join(header)
-                raise DataError(f"{where}: no column {wanted!r} in the header: {known}")
-        return Columns(tuple(header.index(wanted) for wanted in self.names), self.names)
-
-    def pick(self, text: str) -> tuple[list[str], list[str]] | str:
-        """Splits a line into the picked columns and the others; or says why it can't."""
-        fields = text.split("\t")
-        if not self.indices:
-            return fields, []
-        if max(self.indices) >= len(fields):
-            return f"{plural(len(fields), 'column')}, but column {max(self.indices) + 1} is needed"
-        picked = [fields[index] for index in self.indices]
-        return picked, [field for i, field in enumerate(fields) if i not in self.indices]
-
-
-class BadLines:
-    """Names the lines that can't be used on stderr, the first few of them, and counts them all.
-
-    Args:
-        say: prints one line on stderr.
-        skip_bad: whether the user accepts the loss (`--skip-bad`).
-        shown: how many are named one by one.
-
-    Attributes:
-        count: how many there were.
-        noun: what they are called.
-    """
-
-    def __init__(self, say: Callable[[str], None], *, skip_bad: bool, shown: int = 10) -> None:
-        self.count = 0
-        self.noun = "line"
-        self._say = say
-        self._skip_bad = skip_bad
-        self._shown = shown
-
-    def add(self, name: str, number: int, cause: str) -> None:
-        """Notes that line `number` of `name` can't be used because of `cause`."""
-        self.add_at(f"{name}:{number}", cause)
-
-    def add_at(self, where: str, cause: str) -> None:
-        """Notes what can't be used at a place that is not a line: a question of a JSON file."""
-        self.count += 1
-        if self.count <= self._shown:
-            self._say(f"{where}: {cause}")
-        elif self.count == self._shown + 1:
-            self._say(f"further unusable {self.noun}s are only counted")
-
-    def finish(self, outcome: str, refusal: str = "") -> None:
-        """Ends the stream: says the count, and refuses unless the loss was accepted.
-
-        Args:
-            outcome: what became of the lines, e.g. "answered with an empty line".
-            refusal: what follows where the loss is not accepted, if that is something else.
-
-        Raises:
-            DataError: some lines were unusable and `--skip-bad` was not given.
-        """
-        if not self.count:
-            return
-        counted = plural(self.count, f"unusable {self.noun}")
-        if not self._skip_bad:
-            remedy = "--skip-bad leaves them out" if refusal else "--skip-bad accepts this"
-            raise DataError(f"{counted}: {refusal or outcome} ({remedy})")
-        self._say(f"{counted}: {outcome}")
-
-
-class LineWriter:
-    r"""Writes result lines to standard output as UTF-8 with `\n`, whatever the locale."""
-
-    def __init__(self) -> None:
-        self._out = sys.stdout.buffer
-
-    def write(self, *fields: str) -> None:
-        """Writes one line of tab-separated fields.
-
-        Raises:
-            AttnError: standard output is full or broken; a reader that left is a BrokenPipeError.
-        """
-        try:
-            self._out.write("\t".join(fields).encode("utf-8", "replace") + b"\n")
-        except OSError as error:
-            raise _stdout_error(error) from error
-
-    def flush(self) -> None:
-        """Hands everything written to the reader; raises what `write` does."""
-        try:
-            self._out.flush()
-        except OSError as error:
-            raise _stdout_error(error) from error
-
-
-def _stdout_error(error: OSError) -> Exception:
-    if isinstance(error, BrokenPipeError):
-        return error
-    return AttnError(f"standard output: {error.strerror or error}")
-
-
-def one_field(text: str) -> str:
-    r"""A model's text as one field of one line: tabs and line ends become spaces."""
-    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
-
-
-def passed_through(text: str) -> str:
-    r"""A column behind the results: only a text from JSON can hold a tab or a line end."""
-    return text.replace("\t", " ").replace("\n", " ")
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 line`, `2 lines`, `1,200 lines`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def zip_lines(readers: Sequence[LineReader]) -> Iterator[tuple[Line, ...]]:

@@ -16,7 +16,9 @@ from typing import Any
 
 from attn_cli.config import shown
 from attn_cli.errors import DataError, UsageError
-from attn_cli.text import SENTENCE_MARK, Columns, Line, plural
+from attn_cli.lines.columns import SENTENCE_MARK, Columns
+from attn_cli.lines.reading import Line
+from attn_cli.wording import plural
 
 _ENDINGS = (".jsonl", ".jsonl.gz")
 _EACH = ".each"

@@ -1,0 +1,1 @@
+"""The stream contract: lines in, lines out, in the standard library alone."""

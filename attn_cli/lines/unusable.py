@@ -1,0 +1,59 @@
+"""Lines that can't be used: named, counted, and never in the way of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attn_cli.errors import DataError
+from attn_cli.wording import plural
+
+
+class BadLines:
+    """Names the lines that can't be used on stderr, the first few of them, and counts them all.
+
+    Args:
+        say: prints one line on stderr.
+        skip_bad: whether the user accepts the loss (`--skip-bad`).
+        shown: how many are named one by one.
+
+    Attributes:
+        count: how many there were.
+        noun: what they are called.
+    """
+
+    def __init__(self, say: Callable[[str], None], *, skip_bad: bool, shown: int = 10) -> None:
+        self.count = 0
+        self.noun = "line"
+        self._say = say
+        self._skip_bad = skip_bad
+        self._shown = shown
+
+    def add(self, name: str, number: int, cause: str) -> None:
+        """Notes that line `number` of `name` can't be used because of `cause`."""
+        self.add_at(f"{name}:{number}", cause)
+
+    def add_at(self, where: str, cause: str) -> None:
+        """Notes what can't be used at a place that is not a line: a question of a JSON file."""
+        self.count += 1
+        if self.count <= self._shown:
+            self._say(f"{where}: {cause}")
+        elif self.count == self._shown + 1:
+            self._say(f"further unusable {self.noun}s are only counted")
+
+    def finish(self, outcome: str, refusal: str = "") -> None:
+        """Ends the stream: says the count, and refuses unless the loss was accepted.
+
+        Args:
+            outcome: what became of the lines, e.g. "answered with an empty line".
+            refusal: what follows where the loss is not accepted, if that is something else.
+
+        Raises:
+            DataError: some lines were unusable and `--skip-bad` was not given.
+        """
+        if not self.count:
+            return
+        counted = plural(self.count, f"unusable {self.noun}")
+        if not self._skip_bad:
+            remedy = "--skip-bad leaves them out" if refusal else "--skip-bad accepts this"
+            raise DataError(f"{counted}: {refusal or outcome} ({remedy})")
+        self._say(f"{counted}: {outcome}")

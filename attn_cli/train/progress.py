@@ -1,0 +1,63 @@
+"""Where a training stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from attn_cli.data.batching import Position
+
+
+class Validated(NamedTuple):
+    """A validation among others: the larger its figure, then its `-loss`, the better."""
+
+    figure: float
+    minus_loss: float
+    step: int
+
+    @property
+    def rank(self) -> tuple[float, float, int]:
+        """Sorts the best first, of equals the earliest."""
+        return -self.figure, -self.minus_loss, self.step
+
+    def beats(self, other: Validated) -> bool:
+        """Whether its weights are to be used in the place of the other's."""
+        return self[:2] > other[:2]
+
+
+@dataclass
+class Progress:
+    """Where a training stands: all of its state that is not a tensor."""
+
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    epochs: float = 0.0
+    seconds: float = 0.0
+    validations: int = 0
+    since_best: int = 0
+    best: list[Validated] = field(default_factory=list)  # best first
+    loss_sum: float = 0.0
+    nll_sum: float = 0.0
+    token_sum: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    log_bytes: int = 0
+    finished: str = ""  # why the run has ended
+
+    def to_meta(self) -> dict[str, Any]:
+        """As JSON."""
+        position = [self.position.epoch, self.position.row, self.position.batch]
+        return {**vars(self), "position": position}
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> Progress:
+        """From JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not what `to_meta` gives.
+        """
+        if set(meta) != {item.name for item in fields(cls)}:
+            raise ValueError("other keys")
+        best = [Validated(float(one), float(two), int(step)) for one, two, step in meta["best"]]
+        return cls(**{**meta, "position": Position(*meta["position"]), "best": best})
