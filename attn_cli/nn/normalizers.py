@@ -7,6 +7,7 @@ Shapes: T queries, S keys, the dots before them a batch, or a batch and heads.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -22,11 +23,12 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     return weights.masked_fill(~mask, 0.0)
 
 
-class Normalizer(nn.Module):
+class Normalizer(nn.Module, ABC):
     """α = norm(a): weights that are not negative and sum to 1 over the allowed keys."""
 
     is_softmax: ClassVar[bool] = False  # the fused kernel can compute it
 
+    @abstractmethod
     def forward(
         self, scores: Tensor, mask: Tensor | None, log_probs: list[Tensor] | None = None
     ) -> Tensor:
@@ -38,7 +40,6 @@ class Normalizer(nn.Module):
             log_probs: where weights were drawn, receives the logarithm of the probability of what
                 was drawn. Shape: (..., T).
         """
-        raise NotImplementedError
 
 
 class SoftmaxNormalizer(Normalizer):

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.metrics.base import Segment
 from attn_cli.tasks.base import Answer, FramedExample, TaskSetting, TextBatch
-from attn_cli.tasks.classify import TextTask, averaged
+from attn_cli.tasks.classify import WindowedTask, averaged
 
 
-class Choice(TextTask):
+class Choice(WindowedTask):
     """The number, from 0, of the best choice: softmax over one output for each of them.
 
     Each choice is read behind the context in a pass of its own (Radford et al. 2018, 3.3; Devlin et
@@ -27,7 +27,6 @@ class Choice(TextTask):
 
     columns: ClassVar[tuple[str, ...]] = ("context", "choice", "choice…", "number")
     n_texts: ClassVar[int] = 0
-    reads_documents: ClassVar[bool] = False  # its rows are choices
     labelled: ClassVar[bool] = False
     metric: str = "accuracy"
     measures: ScoreOptions = ScoreOptions(accuracy=True)

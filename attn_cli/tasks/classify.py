@@ -6,6 +6,7 @@ trunk that makes documents of them: nothing of it is cut off.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -24,29 +25,11 @@ MOST_WINDOWS = 16  # of an example that is learnt from; answers are made of all 
 _MOST_TOKENS = 1 << 16  # likewise of a document's sentences, padded
 
 
-class TextTask(Task):
-    """A task whose outputs come from the text head, averaged over an example's rows."""
+class WindowedTask(Task):
+    """A task whose outputs come from the text head, from windows of long texts."""
 
     head: ClassVar[str] = "text"
-    reads_documents: ClassVar[bool] = True
     _told = False  # whether it was said that long texts are learnt from in part
-
-    def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
-        """See `Task.frame`."""
-        texts = [fields[: self.n_texts] for fields in examples]
-        framed = []
-        for fields, rows in zip(examples, self._framed(texts), strict=True):
-            if targets:
-                most = _MOST_TOKENS // max(len(row.ids) for row in rows)
-                by_sentence = self.setting.framing.by_sentence
-                rows = self.thinned(rows, max(1, most) if by_sentence else MOST_WINDOWS)
-            gold = np.stack([self.target(fields)] * len(rows)) if targets else None
-            framed.append(FramedExample(tuple(rows), gold))
-        return framed
-
-    def target(self, fields: list[str]) -> NDArray[Any]:
-        """What the outputs are to be for a line: a number, or a vector."""
-        raise NotImplementedError
 
     def thinned(self, rows: list[Framed], most: int = MOST_WINDOWS) -> list[Framed]:
         """At most so many of an example's rows, evenly spread, its ends among them; said once.
@@ -63,19 +46,6 @@ class TextTask(Task):
             )
         chosen = np.linspace(0, len(rows) - 1, most).round().astype(int)
         return [rows[i] for i in chosen]
-
-    def _framed(self, examples: Sequence[list[str]]) -> Iterator[list[Framed]]:
-        """The rows of each example."""
-        encode, framing = self.setting.tokenizer.encode, self.setting.framing
-        if isinstance(framing, DocumentFraming):
-            cut = [[sentences_of(text) for text in texts] for texts in examples]
-            encoded = iter(encode([part for texts in cut for parts in texts for part in parts]))
-            for texts in cut:
-                yield framing.document([[next(encoded) for _ in parts] for parts in texts])
-            return
-        encoded = iter(encode([text for texts in examples for text in texts]))
-        for own in examples:
-            yield self.rows([next(encoded) for _ in own])
 
     def rows(self, texts: list[list[int]]) -> list[Framed]:
         """The windows of one or two texts.
@@ -103,6 +73,42 @@ class TextTask(Task):
                 rows.append(setting.framing.frame(*(parts if not longer else parts[::-1])))
         return rows
 
+
+class TextTask(WindowedTask):
+    """A task whose outputs are averaged over an example's rows."""
+
+    reads_documents: ClassVar[bool] = True
+
+    def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
+        """See `Task.frame`."""
+        texts = [fields[: self.n_texts] for fields in examples]
+        framed = []
+        for fields, rows in zip(examples, self._framed(texts), strict=True):
+            if targets:
+                most = _MOST_TOKENS // max(len(row.ids) for row in rows)
+                by_sentence = self.setting.framing.by_sentence
+                rows = self.thinned(rows, max(1, most) if by_sentence else MOST_WINDOWS)
+            gold = np.stack([self.target(fields)] * len(rows)) if targets else None
+            framed.append(FramedExample(tuple(rows), gold))
+        return framed
+
+    @abstractmethod
+    def target(self, fields: list[str]) -> NDArray[Any]:
+        """What the outputs are to be for a line: a number, or a vector."""
+
+    def _framed(self, examples: Sequence[list[str]]) -> Iterator[list[Framed]]:
+        """The rows of each example."""
+        encode, framing = self.setting.tokenizer.encode, self.setting.framing
+        if isinstance(framing, DocumentFraming):
+            cut = [[sentences_of(text) for text in texts] for texts in examples]
+            encoded = iter(encode([part for texts in cut for parts in texts for part in parts]))
+            for texts in cut:
+                yield framing.document([[next(encoded) for _ in parts] for parts in texts])
+            return
+        encoded = iter(encode([text for texts in examples for text in texts]))
+        for own in examples:
+            yield self.rows([next(encoded) for _ in own])
+
     def loss(self, logits: Tensor, batch: TextBatch) -> Tensor:
         """The example's loss, of outputs averaged over its rows."""
         assert batch.targets is not None
@@ -112,9 +118,9 @@ class TextTask(Task):
         outputs = averaged(logits, batch.owner)
         return self.example_loss(outputs[learnt], batch.targets[first][learnt])
 
+    @abstractmethod
     def example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sum of the losses. Shape: (n, C), (n, ...) -> ()."""
-        raise NotImplementedError
 
 
 def averaged(logits: Tensor, owner: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class Regress(TextTask):
         return {"mean": float(numbers.mean()), "std": spread, "low": low, "high": high}
 
     def rows(self, texts: list[list[int]]) -> list[Framed]:
-        """See `TextTask.rows`."""
+        """See `WindowedTask.rows`."""
         both = self.setting.framing.both_orders and len(texts) == 2
         orders = [texts, texts[::-1]] if both else [texts]
         return [row for order in orders for row in super(Regress, self).rows(order)]
