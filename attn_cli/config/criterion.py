@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from attn_cli.config import changed, option
 
 CRITERIA = ("likelihood", "risk", "reinforce")
+CANDIDATES = ("sample", "beam")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +25,20 @@ class CriterionOptions:
         "(reinforce).",
         choices=CRITERIA,
     )
-    samples: int = option(5, "Risk, reinforce: outputs sampled for each source.", low=1, high=1000)
+    samples: int = option(5, "Risk, reinforce: outputs judged for each source.", low=1, high=1000)
+    candidates: str = option(
+        "sample",
+        "Risk: the outputs are drawn from the model, or are the best of a beam as wide.",
+        choices=CANDIDATES,
+    )
     sharpness: float = option(
         0.005,
-        "Risk: exponent of the probabilities that the samples share out among them.",
+        "Risk: exponent of the probabilities that the outputs share out among them.",
         low=1e-6,
         high=100.0,
     )
     likelihood_weight: float = option(
-        0.3, "Risk, reinforce: weight of the likelihood beside them.", low=0.0, high=1.0
+        0.3, "Risk, reinforce: weight of a token's likelihood beside them.", low=0.0, high=1.0
     )
     with_reference: bool = option(
         False,
@@ -41,7 +47,7 @@ class CriterionOptions:
     )
 
     def __post_init__(self) -> None:
-        of_risk = ("--sharpness", "--with-reference")
+        of_risk = ("--candidates", "--sharpness", "--with-reference")
         unread = {
             "likelihood": ("--samples", "--likelihood-weight", *of_risk),
             "reinforce": of_risk,

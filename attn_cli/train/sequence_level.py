@@ -1,8 +1,8 @@
 """Sequence-level training: outputs are sampled, judged by sentence BLEU, made likelier or not.
 
 They are drawn by the one search there is, without gradient and without dropout, and then scored
-with gradient by one teacher-forced pass, so that every architecture that can be searched learns
-so (Shen et al. 2016; Ranzato et al. 2016; Edunov et al. 2018).
+with gradient by teacher forcing, so that every architecture that can be searched learns so (Shen
+et al. 2016; Ranzato et al. 2016; Edunov et al. 2018).
 
 Shapes: B sentences, C outputs of each at most, S source length, T target length.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -99,6 +99,14 @@ class Reinforce(Criterion):
 
 SEQUENCE_CRITERIA: dict[str, type[Criterion]] = {"risk": Risk, "reinforce": Reinforce}
 
+# `CriterionOptions.candidates` -> how so many outputs are looked for.
+_LOOKED_FOR: dict[str, Callable[[int], SearchOptions]] = {
+    "sample": lambda count: SearchOptions(sample=True, n_best=count),
+    "beam": lambda count: SearchOptions(beam_size=count, n_best=count),
+}
+# Outputs are scored in so many groups by length: one that is long would pad all of them.
+_GROUPS = 4
+
 
 class SentenceBleu:
     """Sentence BLEU of token sequences as text, from 0 to 1: what `score --per-line` measures."""
@@ -127,8 +135,9 @@ class SentenceBleu:
 class SequenceObjective(TranslationObjective):
     """w · likelihood + (1 - w) · criterion of sampled outputs (Wu et al. 2018, eq. 6).
 
-    Both are sums over sentences of a gradient of ln P of whole sentences, so they weigh alike. Not
-    in training, the likelihood alone.
+    The first is the mean over tokens, the second over sentences: BLEU of a sentence's outputs
+    differs by tenths, so that ln P of the whole reference, whose gradient is more than ten times
+    the criterion's, would drown it. Not in training, the likelihood alone.
 
     Args:
         model: a `Seq2SeqModel`.
@@ -157,6 +166,7 @@ class SequenceObjective(TranslationObjective):
             )
         self.options = options
         self.criterion = SEQUENCE_CRITERIA[options.criterion](options)
+        self._looked_for = _LOOKED_FOR[options.candidates](options.samples)
         self._translator = translator
         self._reward = SentenceBleu(translator.tgt)
 
@@ -174,13 +184,14 @@ class SequenceObjective(TranslationObjective):
         (filled,) = batch.tgt_mask.any(1).nonzero(as_tuple=True)
         if not len(filled):  # an idle rank keeps step
             return weight * loss, nll
-        return weight * loss + (1 - weight) * self._sequence_loss(batch.rows(filled)), nll
+        # Sums over tokens: a sentence's criterion counts once for each token.
+        length = batch.n_tokens / len(filled)
+        return weight * loss + (1 - weight) * length * self._sequence_loss(batch.rows(filled)), nll
 
     def _sequence_loss(self, batch: Seq2SeqBatch) -> Tensor:
         references = _references(batch)
         with torch.no_grad(), _at_rest(self.model):
-            sampling = SearchOptions(sample=True, n_best=self.options.samples)
-            drawn = self._search(batch, references, sampling)
+            drawn = self._search(batch, references, self._looked_for)
             greedy = SearchOptions(greedy=True)
             best = self._search(batch, references, greedy) if self.criterion.has_baseline else []
         outputs = [
@@ -217,17 +228,24 @@ class SequenceObjective(TranslationObjective):
         return [[Output(one.tokens, one.finished) for one in hypotheses] for hypotheses in found]
 
     def _scored(self, batch: Seq2SeqBatch, outputs: Sequence[Sequence[Output]]) -> Tensor:
-        """Log P of all outputs, sentence by sentence, by one teacher-forced pass."""
+        """Log P of all outputs, sentence by sentence. Shape: (R,)."""
+        flat = [(row, output) for row, own in enumerate(outputs) for output in own]
+        order = sorted(range(len(flat)), key=lambda number: len(flat[number][1].tokens))
+        size = -(-len(flat) // _GROUPS)
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        found = torch.cat([self._scored_at_once(batch, [flat[i] for i in own]) for own in groups])
+        return found[torch.tensor(order, device=found.device).argsort()]
+
+    def _scored_at_once(self, batch: Seq2SeqBatch, outputs: Sequence[tuple[int, Output]]) -> Tensor:
+        """Log P of outputs of rows of the batch, by one teacher-forced pass. Shape: (R,)."""
         tgt, device = self._translator.tgt, batch.tgt_ids.device
-        flat = [output for own in outputs for output in own]
-        framed = [[tgt.bos_id, *output.tokens, tgt.eos_id] for output in flat]
+        framed = [[tgt.bos_id, *output.tokens, tgt.eos_id] for _, output in outputs]
         ids = pad(framed, tgt.pad_id)[0].to(device)
         # A sample that was cut has drawn no end: its ln P is that of its tokens.
-        lengths = torch.tensor([len(one.tokens) + one.finished for one in flat], device=device)
-        real = torch.arange(ids.shape[1] - 1, device=device) < lengths[:, None]
-        counts = torch.tensor([len(own) for own in outputs], device=device)
-        src, mask = (x.repeat_interleave(counts, 0) for x in (batch.src_ids, batch.src_mask))
-        hidden, _ = self.model(src, mask, ids[:, :-1])
+        lengths = torch.tensor([len(one.tokens) + one.finished for _, one in outputs])
+        real = torch.arange(ids.shape[1] - 1, device=device) < lengths.to(device)[:, None]
+        rows = torch.tensor([row for row, _ in outputs], device=device)
+        hidden, _ = self.model(batch.src_ids[rows], batch.src_mask[rows], ids[:, :-1])
         return sequence_log_probs(hidden, ids[:, 1:], real, *self.model.output_layer)
 
 

@@ -17,7 +17,8 @@ from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.sources import TextSide
 from attn_cli.data.tokenizer_files import read_tokenizers
-from attn_cli.decode.translator import Translator
+from attn_cli.decode.search import Request, search
+from attn_cli.decode.translator import Seq2SeqStep, Translator
 from attn_cli.errors import UsageError
 from attn_cli.nn.sequence_losses import self_critical
 from attn_cli.train.objectives import TranslationObjective
@@ -122,6 +123,7 @@ def test_every_output_of_a_small_language_gives_the_gradient_of_the_exact_risk(a
     texts = Letters().decode([output.tokens for output in language])
     bleu = [sacrebleu.sentence_bleu(text, gold).score / 100 for text in texts]
     exact = (probs * (1 - torch.tensor(bleu))).sum() / probs.sum()
+    exact = exact * pairs.n_tokens  # a sentence's criterion counts once for each token
     wanted = torch.autograd.grad(exact, list(risk.model.parameters()), allow_unused=True)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(
@@ -147,8 +149,29 @@ def test_reinforce_compares_with_the_greedy_output(seen):
         text, reference = Letters().decode([own, gold])
         wanted = sacrebleu.sentence_bleu(text, [reference]).score / 100
         assert reward == pytest.approx(wanted, abs=1e-6)
-    wanted = self_critical(log_probs, rewards, baseline, real)
+    wanted = self_critical(log_probs, rewards, baseline, real) * pairs.n_tokens / 3
     torch.testing.assert_close(loss, wanted)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_beam_gives_its_best_outputs_every_time(arch, seen):
+    risk, pairs = objective(arch, candidates="beam", samples=3), batch()
+    for _ in range(2):
+        risk(pairs)
+    (first, rewards, _, real), (second, *_) = seen
+    torch.testing.assert_close(first, second)
+    step = Seq2SeqStep(risk.model.eval(), TextSide(Letters()), Letters())
+    for row, tokens in enumerate(pairs.tgt_mask.sum(1).tolist()):
+        source = pairs.src_ids[row, : int(pairs.src_mask[row].sum())].tolist()
+        options = SearchOptions(beam_size=3, n_best=3)
+        request = Request(source, options.longest(tokens - 1))
+        forbidden = [Letters.bos_id, Letters.pad_id]
+        (best,) = search(step, [request], options, max_rows=3, seed=0, forbidden_ids=forbidden)
+        gold, *texts = Letters().decode(
+            [pairs.tgt_ids[row, 1:tokens].tolist(), *(one.tokens for one in best)]
+        )
+        bleu = [sacrebleu.sentence_bleu(text, [gold]).score / 100 for text in texts]
+        assert rewards[row][real[row]].tolist() == pytest.approx(bleu, abs=1e-6)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
@@ -225,6 +248,7 @@ def test_hard_attention_is_refused():
         ({"samples": 3}, "likelihood does not read --samples"),
         ({"likelihood_weight": 0.5}, "does not read --likelihood-weight"),
         ({"criterion": "reinforce", "sharpness": 0.5}, "reinforce does not read --sharpness"),
+        ({"criterion": "reinforce", "candidates": "beam"}, "reinforce does not read --candidates"),
         ({"criterion": "risk", "samples": 1}, "nothing to compare"),
     ],
 )
