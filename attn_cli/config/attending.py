@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attn_cli.config import option
+from attn_cli.config.decoding import MAX_INPUT
 from attn_cli.config.image import ImageRootOptions
+
+MOST_INPUT = 4096  # tokens of a picture's side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +45,12 @@ class AttendOptions(ImageRootOptions):
     beam_size: int = option(
         5, "Beam of the search for a translator's own output.", low=1, high=1000, flag="--beam"
     )
-    max_input: int = option(
-        256,
+    max_input: int | None = option(
+        None,
         "Longer inputs, in tokens, are drawn in parts; longer --pairs are unusable.",
         low=1,
-        high=4096,
+        high=MOST_INPUT,
+        show=f"{MAX_INPUT}, or the --max-len of its training where that is more",
     )
     format: str = option(
         "auto",

@@ -11,6 +11,7 @@ from attn_cli.config.image import ImageRootOptions
 # their source, while a runaway output is stopped before it holds up its whole batch.
 MAX_LEN_FACTOR = 2
 MAX_LEN_OFFSET = 10
+MAX_INPUT = 256  # tokens of an input, where its training had no longer ones
 ITERATIONS = 10  # K = 10 loses little against more (Ghazvininejad et al. 2019, table 5)
 
 
@@ -182,10 +183,11 @@ class DecodeOptions(AnswerOptions, ImageRootOptions):
         "A line of text, or n-best lists as moses or json lines.",
         choices=("text", "moses", "json"),
     )
-    max_input: int = option(
-        256,
+    max_input: int | None = option(
+        None,
         "Longer inputs, in tokens, are cut at sentence ends and their parts decoded apart.",
         low=1,
+        show=f"{MAX_INPUT}, or the --max-len of its training where that is more",
     )
     batch_tokens: int = option(8192, "Source tokens in flight, counted once per beam.", low=1)
     buffer: int = option(2048, "Most lines that are read before the first is answered.", low=1)

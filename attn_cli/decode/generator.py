@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attn_cli.config.decoding import DecodeOptions, SearchOptions
+from attn_cli.config.decoding import MAX_INPUT, DecodeOptions, SearchOptions
 from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.decode.ensemble import Ensemble
 from attn_cli.decode.search import Hypothesis, Request, search
@@ -78,6 +78,7 @@ class Generator(ABC):
         has_likelihood: whether that is P(output | input), which any given output has, too.
         reads_files: whether a line names a file, which is what is read.
         most_lines: that are held in memory at once.
+        longest_input: tokens of a line that is read whole, unless another bound is asked for.
     """
 
     has_source: ClassVar[bool]
@@ -85,6 +86,7 @@ class Generator(ABC):
     has_likelihood: ClassVar[bool] = True
     reads_files: bool = False
     most_lines: int = 1 << 30
+    longest_input: int = MAX_INPUT
 
     def __init__(self, models: Sequence[Any], steps: Sequence[StepModel], tgt: Tokenizer) -> None:
         self.say: Callable[[str], None] | None = None

@@ -98,6 +98,7 @@ class LineDecoder:
         generator.say = say
         self._search = search
         self._options = options
+        self._max_input = options.max_input or generator.longest_input
         self._bad = bad
         self._say = say
         self._seed = seed
@@ -128,7 +129,7 @@ class LineDecoder:
         fields, rest = picked
         text = fields.pop(0)
         wanted = fields[: self._options.prefix + self._options.constraints]
-        if any(len(field) > 32 * self._options.max_input for field in wanted):
+        if any(len(field) > 32 * self._max_input for field in wanted):
             self._bad.add(name, line.number, "its prefix or constraints are longer than any input")
             return _Input(line.number, [], [])
         prefix = fields.pop(0) if self._options.prefix else ""
@@ -137,7 +138,7 @@ class LineDecoder:
         try:
             parts = [Source(text)]
             if text.strip():
-                parts = self._generator.sources(text, self._options.max_input, folder)
+                parts = self._generator.sources(text, self._max_input, folder)
         except DataError as error:
             self._bad.add(name, line.number, str(error))
             return _Input(line.number, [], [])

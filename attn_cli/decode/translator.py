@@ -73,6 +73,7 @@ class Translator(Generator):
         """
         models: list[Any] = []
         sides: list[tuple[SourceSide, Tokenizer]] = []
+        lengths: list[int] = []
         for path in (Path(part) for part in paths.split(",")):
             config, model = load_model(path, device)
             if config.task != cls.task:
@@ -82,12 +83,15 @@ class Translator(Generator):
             model.check_vocabulary(src.vocab_size, tgt.vocab_size, str(path))
             models.append(model)
             sides.append((src, tgt))
+            lengths.append(config.trained_len)
             first = paths.split(",")[0]
             if tgt.to_bytes() != sides[0][1].to_bytes():
                 raise UsageError(f"{path}: its tokenizer is not that of {first}")
             if src.fingerprint != sides[0][0].fingerprint:
                 raise UsageError(f"{path}: it does not read what {first} reads")
-        return cls(models, *sides[0])
+        translator = cls(models, *sides[0])
+        translator.longest_input = max(translator.longest_input, min(lengths))
+        return translator
 
     def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
         """See `Generator.requests`."""

@@ -29,6 +29,7 @@ FORMAT = 1
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 _HEAD_LIMIT = 100
+_LENGTH_LIMIT = 1 << 20
 _HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # also a part of a file's name
 
 
@@ -53,6 +54,13 @@ class ModelConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False
     heads: tuple[HeadConfig, ...] = ()
+
+    @property
+    def trained_len(self) -> int:
+        """The longest source of its training in tokens; 0 if that is not known."""
+        corpus = self.options.get("corpus")
+        length = corpus.get("max_len") if isinstance(corpus, Mapping) else None
+        return length if isinstance(length, int) and 0 < length <= _LENGTH_LIMIT else 0
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attn_cli.config.attending import MOST_INPUT
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.decode.generators import load_generator
 from attn_cli.decode.translator import Source, Translator
@@ -46,6 +47,8 @@ class PairSource(LineSource):
     def __init__(self, job: AttendJob) -> None:
         super().__init__(job)
         self._translator = _translator(job)
+        longest = min(MOST_INPUT, self._translator.longest_input)
+        self._max_input = job.options.max_input or longest
         self.n_fields = 2 if job.options.pairs else 1
         self._translator.check_files(job.options.image_root)
         probe = self._weights(self._translator.src.blank, [])
@@ -72,7 +75,7 @@ class PairSource(LineSource):
 
     def _parts(self, example: Example) -> list[Source]:
         """The parts in which a line is translated, at most `MOST_PARTS`; none if it is unusable."""
-        parts = self._read(example, self.job.options.max_input)
+        parts = self._read(example, self._max_input)
         self.say_parts(example, len(parts))
         return [dataclasses.replace(part, key=example.number) for part in parts[:MOST_PARTS]]
 
@@ -100,7 +103,7 @@ class PairSource(LineSource):
         src = self._translator.encoded(sources)[0]
         tgt = self._translator.tgt.encode([example.fields[1]])[0]
         n_tokens = 0 if self._translator.reads_files else len(src) - 1
-        longest, limit = max(n_tokens, len(tgt)), self.job.options.max_input
+        longest, limit = max(n_tokens, len(tgt)), self._max_input
         if longest > limit:
             self.refuse(
                 example, f"{plural(longest, 'token')}, more than {limit}; --max-input allows more"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attn_cli.config.decoding import MAX_INPUT
 from attn_cli.data.framing import FRAMINGS, Framed, windows_of
 from attn_cli.data.parallel import pad
 from attn_cli.data.squad import Question
@@ -134,7 +135,7 @@ class TrunkSource(RowSource):
                 f"{model.config.vocab_size:,}; the directory mixes files of two models"
             )
         trunk = model.trunk
-        limit = job.options.max_input
+        limit = job.options.max_input or MAX_INPUT
         self._framing = FRAMINGS[trunk.framing](tokenizer, min(limit, trunk.max_len or limit))
         super().__init__(job, trunk, tokenizer)
 

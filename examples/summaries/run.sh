@@ -13,14 +13,14 @@ if [ "$#" -lt 3 ]; then
 fi
 train=$1 dev=$2 out=$3
 shift 3
-longest=640 # tokens of a source that are read, in training and after
+longest=640 # tokens of a source that are read
 need_attn demo
 
 mkdir -p "$out"
 run attn train-mt "$train" --dev "$dev" --columns source,target.0 --max-len "$longest" \
     --metric loss -o "$out/model" "$@" >&2
-run attn decode "$dev" -m "$out/model" --columns source,target.each --max-input "$longest" \
-    --max-len 60 --no-repeat-ngram 3 > "$out/dev.tsv"
+run attn decode "$dev" -m "$out/model" --columns source,target.each --max-len 60 \
+    --no-repeat-ngram 3 > "$out/dev.tsv"
 echo "first sentence:"
 run attn score "$dev" --columns source.0,target.each --rouge
 echo "summaries:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 
@@ -248,6 +249,24 @@ def test_a_long_line_is_decoded_in_parts_and_still_answers_one_line(model):
     text, score, links, _ = scored_run.lines[1].split("\t")
     assert float(score) < 0
     assert len(links.split()) == len(text.split())
+
+
+def test_lines_as_long_as_the_training_had_are_read_whole(model, tmp_path):
+    line = " ".join(["banu kera limo."] * 150).encode()
+    little = ("--greedy", "--max-len", 3)
+    assert "decoded in" in inside("decode", *model, *little, stdin=line).said
+    directory = model[1]
+    config = json.loads((directory / "config.json").read_text())
+    for trained, said in ((2000, ""), ("long", "decoded in"), (-1, "decoded in")):
+        config["options"]["corpus"]["max_len"] = trained
+        copy = tmp_path / str(trained)
+        shutil.copytree(directory, copy)
+        (copy / "config.json").write_text(json.dumps(config))
+        run = inside("decode", "-m", copy, *little, stdin=line)
+        assert len(run.lines) == 1
+        assert said in run.said and bool(said) == bool(run.said), run.said
+    bounded = inside("decode", "-m", tmp_path / "2000", "--max-input", 100, *little, stdin=line)
+    assert "decoded in" in bounded.said
 
 
 def test_empty_input_is_a_success(model):
