@@ -208,23 +208,17 @@ def test_outside_of_training_and_for_an_idle_rank_there_is_the_likelihood_alone(
     assert seen == []
 
 
-def test_outputs_are_drawn_without_dropout_and_learnt_from_with_it(monkeypatch):
-    risk, pairs = objective(changes={"dropout": 0.5}), batch()
-    modes = []
-    search, scored = SequenceObjective._search, SequenceObjective._scored
-
-    def searching(self, *given):
-        modes.append((self.model.training, torch.is_grad_enabled()))
-        return search(self, *given)
-
-    def scoring(self, *given):
-        modes.append((self.model.training, torch.is_grad_enabled()))
-        return scored(self, *given)
-
-    monkeypatch.setattr(SequenceObjective, "_search", searching)
-    monkeypatch.setattr(SequenceObjective, "_scored", scoring)
-    risk(pairs)
-    assert modes == [(False, False), (True, True)]
+@pytest.mark.parametrize("arch", ARCHS)
+def test_outputs_are_found_and_scored_without_dropout(arch, seen):
+    pairs, weights = batch(), model(arch).state_dict()
+    for dropout in (0.5, 0.0):
+        risk = objective(arch, changes={"dropout": dropout}, candidates="beam")
+        risk.model.load_state_dict(weights)
+        loss, _ = risk(pairs)
+        loss.backward()
+        assert all(module.training for module in risk.model.modules())
+    (dropped, *_), (kept, *_) = seen
+    torch.testing.assert_close(dropped, kept)
 
 
 def test_a_sample_that_was_cut_has_no_end(monkeypatch, seen):
