@@ -45,6 +45,9 @@ from attn_cli.wording import plural
 
 _DEV_LIMIT = 2000  # pairs that a validation decodes
 _HELD_OUT = "held-out.npy"
+# Tokens that an objective of several target sequences for each sentence takes at once, at least:
+# more than a batch by default, as small parts leave a CPU idle between operations.
+_TOKENS_AT_ONCE = 1 << 14
 
 
 class TranslationRecipe:
@@ -157,7 +160,7 @@ class TranslationRecipe:
             save=save_weights_to(output),
             partner=objective.partner,
             begin_update=objective.begin_update,
-            parts=objective.rows_per_sentence,
+            parts=parts_of(objective.rows_per_sentence, training.batch_tokens),
             starts_trained=start.model is not None,
         )
         data = {DATA: corpus.fingerprint + dev_corpus.fingerprint}
@@ -286,6 +289,11 @@ class Validation:
         ]
         scores = score_corpus(ScoreOptions(bleu=True, chrf=True), segments)
         return {"bleu": scores[0].value, "chrf": scores[1].value}
+
+
+def parts_of(rows_per_sentence: int, batch_tokens: int) -> int:
+    """How many parts a batch is cut into before its objective multiplies its sentences."""
+    return -(-rows_per_sentence * batch_tokens // max(batch_tokens, _TOKENS_AT_ONCE))
 
 
 def _texts(corpus: Corpus, rows: Rows, fields: tuple[int, ...]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from attn_cli.errors import UsageError
 from attn_cli.nn.sequence_losses import self_critical
 from attn_cli.train.objectives import TranslationObjective
 from attn_cli.train.sequence_level import SEQUENCE_CRITERIA, Output, SentenceBleu, SequenceObjective
+from attn_cli.train.translation import parts_of
 
 EOS = 2
 
@@ -208,17 +209,16 @@ def test_outside_of_training_and_for_an_idle_rank_there_is_the_likelihood_alone(
     assert seen == []
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-def test_outputs_are_found_and_scored_without_dropout(arch, seen):
-    pairs, weights = batch(), model(arch).state_dict()
-    for dropout in (0.5, 0.0):
-        risk = objective(arch, changes={"dropout": dropout}, candidates="beam")
-        risk.model.load_state_dict(weights)
+def test_outputs_are_found_without_dropout_and_learnt_from_with_it(seen):
+    pairs = batch()
+    risk = objective(changes={"dropout": 0.5}, candidates="beam", samples=3)
+    for _ in range(2):
         loss, _ = risk(pairs)
         loss.backward()
         assert all(module.training for module in risk.model.modules())
-    (dropped, *_), (kept, *_) = seen
-    torch.testing.assert_close(dropped, kept)
+    (first, rewards, _, _), (second, again, _, _) = seen
+    torch.testing.assert_close(rewards, again)
+    assert not torch.isclose(first, second).any()
 
 
 def test_a_sample_that_was_cut_has_no_end(monkeypatch, seen):
@@ -229,6 +229,14 @@ def test_a_sample_that_was_cut_has_no_end(monkeypatch, seen):
     ((log_probs, *_),) = seen
     wanted = [log_prob(risk.model, pairs, 0, one) for one in (cut, Output((5,), True))]
     torch.testing.assert_close(log_probs[0], torch.stack(wanted), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_tokens", "parts"),
+    [(1, 100, 1), (1, 1 << 20, 1), (6, 2048, 1), (6, 8192, 3), (6, 32768, 6), (17, 2048, 3)],
+)
+def test_a_batch_is_cut_where_its_outputs_would_be_many(rows, batch_tokens, parts):
+    assert parts_of(rows, batch_tokens) == parts
 
 
 def test_hard_attention_is_refused():
