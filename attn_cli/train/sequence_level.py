@@ -3,7 +3,7 @@
 They are found by the one search there is, without gradient and without dropout, and then scored
 with gradient by teacher forcing, so that every architecture that can be searched learns so (Shen
 et al. 2016; Ranzato et al. 2016; Edunov et al. 2018). They are scored with dropout: without it the
-gradient has less than half the variance, but what is learnt are the training's sentences by heart.
+gradient has less than half the variance, but nothing holds the model back from learning by heart.
 
 Shapes: B sentences, C outputs of each at most, S source length, T target length.
 """
