@@ -6,7 +6,8 @@
 For each word that names a colour (yellow, blue, black): the weight that lies on regions where at
 least a tenth of the pixels is nearest to that colour. Beside it, what chance would give: the same
 weights laid on the other pictures that have the colour, and weights that are all alike. A colour
-that is not in its picture is counted apart. Needs pillow and numpy.
+that is not in its picture is counted apart. Words of --things mean whatever is drawn: all that is
+neither white nor gray. Needs pillow and numpy.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ from PIL import Image, ImageColor
 # What no caption need name, but pixels may be nearest to.
 BACKGROUND = ("white", "lightgray", "gray")
 ENOUGH = 0.1  # of a region's pixels
+FAR = 64  # how far from the background's a colour is that is drawn
 
 
 @dataclass
 class Looks:
-    """How a colour's word was looked at.
+    """How the pictures were looked at when a word was said.
 
     Attributes:
         maps: weights over regions, and the number of their picture. Shape: (R, C) each.
-        n_absent: how often the word was said of a picture without the colour.
+        n_absent: how often the word was said of a picture that has nothing of the kind.
     """
 
     maps: list[tuple[NDArray[np.float64], int]] = field(default_factory=list)
@@ -65,20 +67,25 @@ class Pictures:
     Args:
         paths: of the pictures.
         colours: names; a pixel is of the nearest.
+        things: other names, of every pixel that is no background.
     """
 
-    def __init__(self, paths: list[Path], colours: Iterable[str]) -> None:
+    def __init__(self, paths: list[Path], colours: Iterable[str], things: Iterable[str]) -> None:
         self._paths = paths
         self._names = [*dict.fromkeys([*colours, *BACKGROUND])]
+        self._things = frozenset(things)
         self._palette = np.array([ImageColor.getrgb(name) for name in self._names], np.float32)
         self.regions = cache(self._regions)
 
-    def _regions(self, number: int, colour: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Regions of picture `number` that have the colour. Shape: (R, C)."""
+    def _regions(self, number: int, name: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Regions of picture `number` that have what is named. Shape: (R, C)."""
         with Image.open(self._paths[number]) as opened:
             pixels = np.asarray(opened.convert("RGB"), np.float32)
-        nearest = ((pixels[:, :, None] - self._palette) ** 2).sum(-1).argmin(-1)
-        found = nearest == self._names.index(colour)
+        distance = ((pixels[:, :, None] - self._palette) ** 2).sum(-1) ** 0.5
+        if name in self._things:
+            found = distance[:, :, [self._names.index(each) for each in BACKGROUND]].min(-1) > FAR
+        else:
+            found = distance.argmin(-1) == self._names.index(name)
         bands = (band for band in np.array_split(found, shape[0], axis=0))
         rows = [[part.mean() for part in np.array_split(band, shape[1], axis=1)] for band in bands]
         return np.array(rows) >= ENOUGH
@@ -89,16 +96,16 @@ def is_colour(word: str) -> bool:
     return word in ImageColor.colormap
 
 
-def figures(looks: Looks, colour: str, pictures: Pictures) -> list[float]:
-    """Mean weight on regions of the colour: as it is, on other pictures, of even weights."""
+def figures(looks: Looks, name: str, pictures: Pictures) -> list[float]:
+    """Mean weight on regions of what is named: as it is, on other pictures, of even weights."""
     own, other, even = [], [], []
     shape = looks.maps[0][0].shape
     numbers = [*dict.fromkeys(number for _, number in looks.maps)]
     for weights, number in looks.maps:
-        here = pictures.regions(number, colour, shape)
+        here = pictures.regions(number, name, shape)
         own.append(weights[here].sum())
         even.append(here.mean())
-        others = [pictures.regions(one, colour, shape) for one in numbers if one != number]
+        others = [pictures.regions(one, name, shape) for one in numbers if one != number]
         other += [np.mean([weights[there].sum() for there in others])] if others else []
     return [float(np.mean(each)) if each else float("nan") for each in (own, other, even)]
 
@@ -108,22 +115,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Attention on regions of the colours it says.")
     parser.add_argument("folder", type=Path, help="where the pictures are")
     parser.add_argument("captions", type=Path, help="the lines `attn attend` read, picture first")
+    parser.add_argument("--things", default="", help="words for whatever is drawn: tower,block")
     options = parser.parse_args()
-    names = [line.split("\t")[0] for line in options.captions.read_text("utf-8").splitlines()]
-    maps = {key: as_matrix(own) for key, own in word_maps(sys.stdin).items() if is_colour(key[2])}
-    colours = dict.fromkeys(word for _, _, word in maps)
-    pictures = Pictures([options.folder / name for name in names], colours)
-    looks: dict[str, Looks] = {colour: Looks() for colour in colours}
-    for (line, _, word), weights in maps.items():
+    lines = options.captions.read_text("utf-8").splitlines()
+    paths = [options.folder / line.split("\t")[0] for line in lines]
+    things = options.things.lower().split(",")
+    maps = word_maps(sys.stdin)
+    said = dict.fromkeys(word for _, _, word in maps if is_colour(word) or word in things)
+    pictures = Pictures(paths, filter(is_colour, said), things)
+    looks: dict[str, Looks] = {word: Looks() for word in said}
+    for line, row, word in maps:
+        if word not in looks:
+            continue
+        weights = as_matrix(maps[line, row, word])
         if pictures.regions(line - 1, word, weights.shape).any():
             looks[word].maps.append((weights, line - 1))
         else:
             looks[word].n_absent += 1
-    print("colour", "said", "absent", "weight on it", "on other pictures", "even", sep="\t")
-    for colour, own in looks.items():
+    print("word", "said", "absent", "weight on it", "on other pictures", "even", sep="\t")
+    for word, own in looks.items():
         if own.maps:
-            shares = (f"{share:.3f}" for share in figures(own, colour, pictures))
-            print(colour, len(own.maps), own.n_absent, *shares, sep="\t")
+            shares = (f"{share:.3f}" for share in figures(own, word, pictures))
+            print(word, len(own.maps), own.n_absent, *shares, sep="\t")
     return 0
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ LARGE, SMALL = (36, 48), (16, 24)  # pixels of a shape's, at least and at most
 APART = 12  # pixels by which one axis has to win
 COLOURS = ("red", "green", "blue", "yellow", "black")
 SHAPES = ("circle", "square", "triangle")
+Fill = str | tuple[int, int, int]
+# Draws a picture and says what is in it.
+Drawer = Callable[[random.Random], tuple[Image.Image, str]]
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,17 @@ class Shape:
         """In words."""
         return f"a {self.colour} {self.kind}"
 
-    def draw(self, on: ImageDraw.ImageDraw) -> None:
-        """Draws it."""
+    def draw(self, on: ImageDraw.ImageDraw, fill: Fill | None = None) -> None:
+        """Draws it, in its colour or in what goes by its name."""
+        fill = fill or self.colour
         half = self.side / 2
         left, top, right, bottom = self.x - half, self.y - half, self.x + half, self.y + half
         if self.kind == "circle":
-            on.ellipse((left, top, right, bottom), fill=self.colour)
+            on.ellipse((left, top, right, bottom), fill=fill)
         elif self.kind == "square":
-            on.rectangle((left, top, right, bottom), fill=self.colour)
+            on.rectangle((left, top, right, bottom), fill=fill)
         else:
-            on.polygon(((self.x, top), (right, bottom), (left, bottom)), fill=self.colour)
+            on.polygon(((self.x, top), (right, bottom), (left, bottom)), fill=fill)
 
 
 def somewhere(chance: random.Random, colour: str, sides: tuple[int, int]) -> Shape:
@@ -83,19 +88,21 @@ def drawing(chance: random.Random) -> tuple[Image.Image, str]:
     return picture, f"{first.name} {where} {second.name}"
 
 
-def write(folder: Path, name: str, count: int, chance: random.Random) -> None:
+def write(folder: Path, name: str, count: int, draw: Drawer, chance: random.Random) -> None:
     """Writes so many pictures and a file of their captions."""
     lines = ["image\tcaption"]
     for number in range(count):
-        picture, caption = drawing(chance)
+        picture, caption = draw(chance)
         picture.save(folder / f"{name}-{number:05}.png")
         lines.append(f"{name}-{number:05}.png\t{caption}")
     (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def main() -> None:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description="Draw pairs of shapes, and say what they are.")
+def run(about: str | None, draw: Drawer) -> None:
+    """Reads the command line, and writes what it asks for."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="where the drawings go")
     parser.add_argument("--train", type=int, default=3000, help="drawings (%(default)s)")
     parser.add_argument("--dev", type=int, default=200, help="other drawings (%(default)s)")
@@ -103,9 +110,9 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     chance = random.Random(options.seed)
-    write(options.folder, "train", options.train, chance)
-    write(options.folder, "dev", options.dev, chance)
+    write(options.folder, "train", options.train, draw, chance)
+    write(options.folder, "dev", options.dev, draw, chance)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, drawing)

@@ -19,13 +19,13 @@ def measured(tmp_path):
         picture.save(tmp_path / name)
     (tmp_path / "dev.tsv").write_text("a.png\tYellow, blue\nb.png\tblue or yellow.\n")
 
-    def run(weights):
+    def run(weights, *options):
         lines = [
             f"{line}\t1\tmean\t{row}\t{word}\t{column}\t0,{column}\t{weight}\n"
             for line, row, word, pair in weights
             for column, weight in enumerate(pair)
         ]
-        command = [sys.executable, EXAMPLES / "captions" / "grounding.py", ".", "dev.tsv"]
+        command = [sys.executable, EXAMPLES / "captions" / "grounding.py", ".", "dev.tsv", *options]
         done = subprocess.run(
             command, cwd=tmp_path, input="".join(lines), capture_output=True, text=True
         )
@@ -51,3 +51,16 @@ def test_weights_are_summed_where_the_colour_is(measured):
         "yellow": ["1", "1", "0.900", "nan", "0.500"],
         "blue": ["2", "0", "0.750", "0.250", "0.500"],
     }
+
+
+def test_things_are_whatever_is_drawn(measured, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    picture = image.new("RGB", (40, 20), "lightgray")
+    picture.paste(image.new("RGB", (10, 20), "black"), (20, 0))
+    picture.save(tmp_path / "b.png")
+    said = [(1, 0, "Blocks", (0.9, 0.1)), (2, 0, "blocks", (0.2, 0.8)), (2, 1, "of", (0.5, 0.5))]
+    # The first picture is full of them, and the second has them on its right.
+    assert measured(said, "--things", "blocks,tower") == {
+        "blocks": ["2", "0", "0.900", "0.550", "0.750"]
+    }
+    assert measured(said) == {}
