@@ -1,4 +1,4 @@
-"""Attention to an image's regions: the image once for each word, bright where the word looks.
+"""Attention to an image's regions: the image once for each word, clear where the word looks.
 
 Shapes: T words, R rows and C columns of regions, S = R C.
 """
@@ -20,7 +20,7 @@ _LABEL = 0.22
 _TITLE = 0.35
 _GAP = 0.1
 _ABREAST = 6  # images in a row
-_VEIL = 0.8  # how dark a region is that gets nothing
+_VEIL = 0.8  # how dense the veil is over a region that gets nothing
 _LONGEST = 16  # characters of a label
 
 
@@ -90,11 +90,14 @@ def grids(weights: Weights, picture: Picture) -> NDArray[np.float32]:
 
 
 def veils(weights: Weights, picture: Picture) -> NDArray[np.float32]:
-    """What is laid over an image: black, the less opaque the more a region gets.
+    """What is laid over an image: gray, the less opaque the more a region gets.
+
+    What is black, or white, shows where it is looked at; under a veil of its own colour it would
+    not.
 
     Shape: (T, S) -> (T, R, C, 4), red, green, blue and opacity from 0 to 1.
     """
     shade = grids(weights, picture)
-    veil = np.zeros((*shade.shape, 4), np.float32)
+    veil = np.full((*shade.shape, 4), 0.5, np.float32)
     veil[..., 3] = _VEIL * (1.0 - shade)
     return veil
