@@ -103,24 +103,34 @@ class ContinuedTrainingOptions(TrainingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class SampledTrainingOptions(ContinuedTrainingOptions):
-    """How it learns from outputs that it samples: their gradient is mostly noise."""
+    """How it learns from outputs that it samples: their gradient is mostly noise.
 
-    lr: float = again("lr", 0.0002)
-    matrix_lr: float = again("matrix_lr", 0.0005)
+    Updates are dear, so batches are small; what they found by chance, small steps at the end undo.
+    """
+
+    batch_tokens: int = again("batch_tokens", 1024)
+    lr: float = again("lr", 0.0004)
+    matrix_lr: float = again("matrix_lr", 0.001)
+    schedule: str = again("schedule", "linear")
 
 
 def _shown(name: str) -> Any:
     """An option of `TrainingOptions` whose help also shows the defaults of continued trainings."""
     groups = (TrainingOptions, ContinuedTrainingOptions, SampledTrainingOptions)
     usual, continued, sampled = (getattr(group, name) for group in groups)
-    more = f", and risk or reinforce {sampled}" if sampled != continued else ""
-    return again(name, usual, show=f"{usual}; with --init {continued}{more}")
+    shown = str(usual)
+    if continued != usual:
+        shown += f"; with --init {continued}"
+    if sampled != continued:
+        shown += f"; with --init and risk or reinforce {sampled}"
+    return again(name, usual, show=shown)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslatorTrainingOptions(TrainingOptions):
     """How a translator learns from random weights."""
 
+    batch_tokens: int = _shown("batch_tokens")
     lr: float = _shown("lr")
     matrix_lr: float = _shown("matrix_lr")
     warmup: int = _shown("warmup")

@@ -402,10 +402,13 @@ def test_steps_are_smaller_where_a_model_continues_and_smaller_still_on_samples(
     from attn_cli.cli.train_mt import _instead
     from attn_cli.config.training import TranslatorTrainingOptions
 
-    rates = [
-        _instead(given).get(TranslatorTrainingOptions, TranslatorTrainingOptions)().matrix_lr
+    usual, continued, sampled = (
+        _instead(given).get(TranslatorTrainingOptions, TranslatorTrainingOptions)()
         for given in ({}, {"init": "m"}, {"init": "m", "criterion": "risk"})
-    ]
+    )
+    rates = [options.matrix_lr for options in (usual, continued, sampled)]
+    assert (continued.schedule, sampled.schedule) == ("constant", "linear")
+    assert sampled.batch_tokens < continued.batch_tokens == usual.batch_tokens
     assert rates == sorted(rates, reverse=True)
     assert len(set(rates)) == 3
     assert _instead({"criterion": "risk"}) == {}
