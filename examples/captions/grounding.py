@@ -137,6 +137,8 @@ def main() -> int:
         if own.maps:
             shares = (f"{share:.3f}" for share in figures(own, word, pictures))
             print(word, len(own.maps), own.n_absent, *shares, sep="\t")
+    if not looks:
+        print("no word for a colour, and none of --things, was said", file=sys.stderr)
     return 0
 
 

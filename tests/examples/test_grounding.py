@@ -30,7 +30,9 @@ def measured(tmp_path):
             command, cwd=tmp_path, input="".join(lines), capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+        said = [line for line in done.stderr.splitlines() if "was said" in line]
         rows = [line.split("\t") for line in done.stdout.splitlines()]
+        assert bool(said) == (len(rows) == 1)
         return {row[0]: row[1:] for row in rows[1:]}
 
     return run
