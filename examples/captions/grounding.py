@@ -119,7 +119,7 @@ def main() -> int:
     options = parser.parse_args()
     lines = options.captions.read_text("utf-8").splitlines()
     paths = [options.folder / line.split("\t")[0] for line in lines]
-    things = options.things.lower().split(",")
+    things = [word for word in options.things.lower().split(",") if word]
     maps = word_maps(sys.stdin)
     said = dict.fromkeys(word for _, _, word in maps if is_colour(word) or word in things)
     pictures = Pictures(paths, filter(is_colour, said), things)

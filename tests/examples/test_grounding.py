@@ -60,7 +60,7 @@ def test_things_are_whatever_is_drawn(measured, tmp_path):
     picture = image.new("RGB", (40, 20), "lightgray")
     picture.paste(image.new("RGB", (10, 20), "black"), (20, 0))
     picture.save(tmp_path / "b.png")
-    said = [(1, 0, "Blocks", (0.9, 0.1)), (2, 0, "blocks", (0.2, 0.8)), (2, 1, "of", (0.5, 0.5))]
+    said = [(1, 0, "Blocks", (0.9, 0.1)), (2, 0, "blocks", (0.2, 0.8)), (2, 1, ".", (0.5, 0.5))]
     # The first picture is full of them, and the second has them on its right.
     assert measured(said, "--things", "blocks,tower") == {
         "blocks": ["2", "0", "0.900", "0.550", "0.750"]
