@@ -41,6 +41,7 @@ def attend_command(
     console = Console(speech)
     bad = BadLines(console.warn, skip_bad=stream.skip_bad)
 
+    from attn_cli.systems.base import open_map_source
     from attn_cli.viz.job import AttendJob, attend
 
     job = AttendJob(
@@ -53,7 +54,7 @@ def attend_command(
         on_terminal=sys.stdout.isatty(),
     )
     out = LineWriter()
-    for lines in attend(job, file):
+    for lines in attend(job, open_map_source, file):
         for line in lines:
             out.write(line)
         out.flush()

@@ -44,7 +44,7 @@ def decode_command(
     bad = BadLines(console.warn, skip_bad=stream.skip_bad)
     reader = LineReader(_nodes_of(file))
 
-    from attn_cli.decode.job import DecodeJob, open_decoder
+    from attn_cli.systems.base import DecodeJob, open_decoder
 
     job = DecodeJob(model.path, search, decoding, stream, runtime, bad, console.warn)
     decoder = open_decoder(job)

@@ -80,7 +80,7 @@ def finetune_command(
     except ValueError as error:
         raise UsageError(str(error)) from error
 
-    from attn_cli.train.finetune import FinetuneRecipe, FinetuneSettings
+    from attn_cli.systems.tasks.recipe import FinetuneRecipe, FinetuneSettings
     from attn_cli.train.run import RunOptions, run_training
 
     settings = FinetuneSettings(specs, finetuning, tokenizer, size.size, training)
@@ -102,7 +102,7 @@ def _finetune_nodes(data: list[str], options: list, console: Console) -> None:
     if stream.columns:
         raise UsageError("--columns: the headers of a graph's files name their columns")
 
-    from attn_cli.train.graph import GraphRecipe, GraphSettings
+    from attn_cli.systems.nodes.recipe import GraphRecipe, GraphSettings
     from attn_cli.train.run import RunOptions, run_training
 
     settings = GraphSettings(data[0], gat, graph, training, finetuning.dropout)

@@ -55,8 +55,8 @@ def pretrain_command(
     )
     console = Console(speech)
 
-    from attn_cli.train.pretraining import PretrainRecipe
-    from attn_cli.train.pretraining_objectives import PretrainOptions
+    from attn_cli.systems.pretraining.objectives import PretrainOptions
+    from attn_cli.systems.pretraining.recipe import PretrainRecipe
     from attn_cli.train.run import RunOptions, run_training
 
     decided = PretrainOptions(objective, masking, tokenizer, size, variant, training)

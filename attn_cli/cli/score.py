@@ -138,7 +138,7 @@ def _model_scores(
     console: Console,
 ) -> None:
     """Log-probabilities line by line, or the perplexity exp(-sum log P / sum tokens) of all."""
-    from attn_cli.decode.scorer import score_stream
+    from attn_cli.systems.generation.scorer import score_stream
 
     out = LineWriter()
     log_prob, tokens = 0.0, 0

@@ -71,8 +71,8 @@ def train_command(files: Files = None, *, output: OutputPath = None, options: li
     attn tokenize train train.tsv --lossless -o exact.model
     attn tokenize train wiki.txt.gz --type wordpiece --lowercase -o vocab.txt
     """
-    from attn_cli.data.tokenizer_training import train_tokenizer
     from attn_cli.files import write_atomically
+    from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
     tokenizing, seed, cpu, stream, speech = options
     console = Console(speech)
@@ -98,8 +98,8 @@ def encode_command(files: Files = None, *, tokenizer: TokenizerPath, options: li
     attn tokenize encode -t attn-model --as ids new.txt
     attn tokenize encode -t tokenizer.model --sample 0.1 --seed 7 < train.en
     """
-    from attn_cli.data.token_lines import line_encoder
-    from attn_cli.data.tokenizer_files import load_tokenizer
+    from attn_cli.tokenizers.token_lines import line_encoder
+    from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
     unit, sampling, seed, stream, speech = options
     encode = line_encoder(load_tokenizer(tokenizer), unit.unit, sampling.sample, seed.seed)
@@ -116,8 +116,8 @@ def decode_command(files: Files = None, *, tokenizer: TokenizerPath, options: li
     \b
     attn tokenize decode -t tokenizer.model --as ids < new.ids
     """
-    from attn_cli.data.token_lines import line_decoder
-    from attn_cli.data.tokenizer_files import load_tokenizer
+    from attn_cli.tokenizers.token_lines import line_decoder
+    from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
     unit, stream, speech = options
     decode = line_decoder(load_tokenizer(tokenizer), unit.unit)

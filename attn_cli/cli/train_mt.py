@@ -81,8 +81,8 @@ def train_mt_command(
     objective, learning, criterion, training, stream, runtime, speech = rest
     console = Console(speech)
 
+    from attn_cli.systems.translation.recipe import TranslationOptions, TranslationRecipe
     from attn_cli.train.run import RunOptions, run_training
-    from attn_cli.train.translation import TranslationOptions, TranslationRecipe
 
     decided = TranslationOptions(
         arch, pairs, source, tokenizer, size, variant, objective, learning, criterion, training

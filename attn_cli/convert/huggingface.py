@@ -34,8 +34,6 @@ from attn_cli.convert.huggingface_weights import (
 )
 from attn_cli.convert.output import replace_directory
 from attn_cli.data.labels import labels_name, read_labels, write_labels
-from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.data.tokenizer_files import load_tokenizer, write_tokenizers
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, write_atomically
 from attn_cli.models import build_model
@@ -46,6 +44,8 @@ from attn_cli.models.directory import (
     write_config,
     write_weights,
 )
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer, write_tokenizers
 
 Say = Callable[[str], None]
 _SHORTEST = 8  # the least `max_len` of a head

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from attn_cli.config import load_json, shown
-from attn_cli.data.huggingface_tokenizer import (
+from attn_cli.errors import DataError
+from attn_cli.files import inside, write_atomically
+from attn_cli.tokenizers.huggingface_tokenizer import (
     JsonTokenizer,
     WordPieceTokenizer,
     read_vocabulary,
     wordpiece_engine,
 )
-from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.data.tokenizer_files import SIZE_LIMIT
-from attn_cli.errors import DataError
-from attn_cli.files import inside, write_atomically
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import SIZE_LIMIT
 
 JSON, VOCABULARY, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 _BYTE_VOCABULARY, _MERGES = "vocab.json", "merges.txt"

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attn_cli.data.labels import labels_name
-from attn_cli.data.tokenizer_files import remove_tokenizers
 from attn_cli.errors import UsageError
 from attn_cli.files import writing
 from attn_cli.models.directory import CONFIG, WEIGHTS
+from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError
+from attn_cli.tokenizers.tokenizer import Tokenizer
 
 Ids = Sequence[int]
 

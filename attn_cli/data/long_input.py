@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from attn_cli.data.sentences import SENTENCE_END
-from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer import Tokenizer
 
 _CHARS_PER_TOKEN = 32  # what has more characters a token is cut as if it had that many tokens
 _AT_ONCE = 256  # sentences or words

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attn_cli.config.pretraining import MaskingOptions
 from attn_cli.data.permutation import mixed
-from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer import Tokenizer
 
 _AS_MASK, _AS_RANDOM = 0.8, 0.1  # the other tenth stays as it is (Devlin et al. 2019, 3.1)
 _SPAN_P, _LONGEST_SPAN = 0.2, 10  # words (Joshi et al. 2020, SpanBERT, 3.1)

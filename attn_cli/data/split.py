@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,16 @@ from attn_cli.data.permutation import Permutation
 
 _CHUNK = 1 << 20
 _SPLIT = 7919  # sets the split's permutation apart from those of the epochs
+
+
+class RowNumbers(Protocol):
+    """Which rows of a corpus are used: an array of their numbers, or a rule (`Rows`)."""
+
+    def __len__(self) -> int:
+        """How many rows."""
+
+    def __getitem__(self, numbers: NDArray[np.int64], /) -> NDArray[np.int64]:
+        """Rows of the corpus, given numbers among the used ones. Shape: (M,) -> (M,)."""
 
 
 class Rows:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.errors import DataError
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.unusable import BadLines
+from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
 
 _WIDEST = 1 << 14  # numbers in a vector

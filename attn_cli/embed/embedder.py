@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from attn_cli.config.embedding import EmbedOptions
 from attn_cli.data.framing import Framed, owned_spans, windows_of
-from attn_cli.data.parallel import pad
-from attn_cli.data.words import encode_words
+from attn_cli.data.padding import pad
 from attn_cli.embed.encoder import TokenEncoder
 from attn_cli.embed.layers import LayerChoice
 from attn_cli.errors import UsageError
+from attn_cli.tokenizers.words import encode_words
 
 
 @dataclass(frozen=True)

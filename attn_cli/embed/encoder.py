@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from attn_cli.data.framing import FRAMINGS, Framed, Ids
-from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.data.tokenizer_files import load_tokenizer, read_tokenizers
 from attn_cli.errors import DataError
 from attn_cli.models.directory import load_model
 from attn_cli.models.text import TextModel
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers
 
 _LONGEST = 512  # tokens of a window where the model itself sets no limit
 

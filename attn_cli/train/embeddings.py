@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attn_cli.data.tokenizer import Tokenizer
 from attn_cli.data.word_vectors import fitted_to, read_word_vectors
 from attn_cli.lines.unusable import BadLines
+from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.train.monitor import Speaker
 
 

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
-from attn_cli.data.tokenizer_files import remove_tokenizers
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, remove_leftovers
 from attn_cli.models.directory import (
@@ -32,6 +31,7 @@ from attn_cli.models.directory import (
     write_config,
     write_weights,
 )
+from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
 from attn_cli.train.checkpoints import Checkpoints, locked
 from attn_cli.train.loop import Task, Trainer
 from attn_cli.train.monitor import LOG, Monitor, Speaker

@@ -1,4 +1,4 @@
-"""What `attn attend` does: a source of maps, chosen by the model's task, and what they become."""
+"""What `attn attend` does: maps, and what they become."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from attn_cli.config import nearest, shown
 from attn_cli.config.attending import AttendOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
-from attn_cli.errors import AttnError, DataError, UsageError
+from attn_cli.errors import AttnError, UsageError
 from attn_cli.lines.unusable import BadLines
-from attn_cli.models.directory import read_config
 from attn_cli.viz.choice import Choice
-from attn_cli.viz.maps import SOURCES, LineMaps, MapSource
+from attn_cli.viz.maps import LineMaps, MapSource
 
 
 @dataclass(frozen=True)
@@ -62,16 +60,18 @@ SINKS = {
 }
 
 
-def attend(job: AttendJob, path: str) -> Iterator[list[str]]:
+def attend(
+    job: AttendJob, open_source: Callable[[AttendJob], MapSource], path: str
+) -> Iterator[list[str]]:
     """The lines for standard output, some at a time; files are written on the way.
 
     Args:
         job: what was asked for.
+        open_source: opens the model's maps.
         path: the input: a file, `-`, or a graph's directory.
 
     Raises:
-        DataError: the model directory is missing or damaged, or models of its task have no
-            attention to draw.
+        DataError: the input can't be read.
         UsageError: what the model does not have, or an unknown kind of file.
         AttnError: a file can't be written.
     """
@@ -82,32 +82,12 @@ def attend(job: AttendJob, path: str) -> Iterator[list[str]]:
     if draw_whole and made in (".png", ".svg", ".pdf"):
         yield draw_whole(path, choice)
         return
-    sink: Sink = _find("attn_cli.viz", SINKS[made])(job, choice)
+    module, name = SINKS[made].split(":")
+    sink: Sink = getattr(importlib.import_module(f"attn_cli.viz.{module}"), name)(job, choice)
     for lines in source.lines(path):
         for line in lines:
             yield sink.add(_chosen(line, choice, job.options.words))
     yield sink.close()
-
-
-def open_source(job: AttendJob) -> MapSource:
-    """What gives the maps of the model.
-
-    Raises:
-        DataError, UsageError: see `attend`.
-    """
-    if "," in job.model:
-        raise UsageError(f"-m {job.model}: attention is that of one model; name one")
-    task = read_config(Path(job.model)).task
-    if task not in SOURCES:
-        raise DataError(f"{job.model}: this model's task is {shown(task)}{nearest(task, SOURCES)}")
-    if job.options.task is not None and task != "predict":
-        raise UsageError(
-            f"--task {job.options.task[:80]}: {job.model} is no model of several tasks"
-        )
-    source: MapSource = _find("attn_cli.viz", SOURCES[task])(job)
-    if not source.heads:
-        raise DataError(f"{job.model}: this model has no attention to draw")
-    return source
 
 
 def _made(job: AttendJob) -> str:
@@ -127,11 +107,6 @@ def _made(job: AttendJob) -> str:
 
 def _shown_as(on_terminal: bool) -> str:
     return "heat" if on_terminal else "tsv"
-
-
-def _find(room: str, place: str) -> Any:
-    module, name = place.split(":")
-    return getattr(importlib.import_module(f"{room}.{module}"), name)
 
 
 def _chosen(line: LineMaps, choice: Choice, words: bool) -> LineMaps:

@@ -2,7 +2,7 @@
 
 A map is the weights of one kind of attention for one text, layer by layer and head by head, with a
 label for each row (what attends) and column (what is attended to). Pictures know maps alone; models
-know tensors alone. What lies between is a `MapSource`, found in `SOURCES` by the model's task.
+know tensors alone. What lies between is a `MapSource` of the model's system.
 
 How a model gives its weights, so that the sources that are there can draw it:
 
@@ -13,7 +13,7 @@ How a model gives its weights, so that the sources that are there can draw it:
 - A trunk (see `models.text`) has `attentions(ids, mask, segments) -> {kind: [tensor a layer]}`:
   (R, H, T, T) from token to token, or (R, 1, 1, T) of what one vector is made of. The kind
   "sentence" is (1, 1, 1, R) over the rows, which are the sentences of one document.
-- A model of another task gets a source of its own and a line in `SOURCES`.
+- A system whose models are neither gets a source of its own (`systems.base.SYSTEMS`).
 
 Shapes: L layers, H heads, T rows, S columns.
 """
@@ -22,27 +22,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.data.images import Picture
-from attn_cli.data.sources import ImageSide, SourceSide, TextSide
-from attn_cli.data.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer import Tokenizer
 
 Weights = NDArray[np.float32]
-
-# A model's task (`ModelConfig.task`) -> where its source is: called with an `AttendJob`.
-SOURCES = {
-    "translate": "pairs:PairSource",
-    "mask-predict": "pairs:PairSource",
-    "continue": "texts:TrunkSource",
-    "fill": "texts:TrunkSource",
-    "predict": "texts:open_texts",
-    "nodes": "nodes:NodeSource",
-}
 
 
 @dataclass(frozen=True)
@@ -147,25 +135,6 @@ class MapSource(Protocol):
 def to_array(weights: Any) -> Weights:
     """A tensor of weights as an array."""
     return weights.detach().float().cpu().numpy()
-
-
-@singledispatch
-def source_axis(side: SourceSide, item: Any) -> Axis:
-    """An axis of what a model read."""
-    raise TypeError(f"no axis for {type(side).__name__}")
-
-
-@source_axis.register
-def _text_axis(side: TextSide, item: Any) -> Axis:
-    return token_axis(side.tokenizer, item)
-
-
-@source_axis.register
-def _region_axis(side: ImageSide, item: Any) -> Axis:
-    """Regions are named by row and column, from 0."""
-    rows, columns = item.grid
-    labels = (f"{row},{column}" for row in range(rows) for column in range(columns))
-    return Axis(tuple(labels), picture=item)
 
 
 def token_axis(tokenizer: Tokenizer, ids: Sequence[int]) -> Axis:

@@ -248,7 +248,7 @@ def score_stream(path, reader, spec, runtime, bad):
         else:
             yield Scored(fields[0][1])
 
-sys.modules["attn_cli.decode.scorer"] = types.SimpleNamespace(score_stream=score_stream)
+sys.modules["attn_cli.systems.generation.scorer"] = types.SimpleNamespace(score_stream=score_stream)
 sys.argv = ["attn", "score", *sys.argv[1:], "--threads", "1", "-m", "some-model"]
 sys.exit(main())
 """

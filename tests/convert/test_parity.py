@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.data.labels import read_labels
-from attn_cli.data.tokenizer_files import load_tokenizer
 from attn_cli.lines.writing import one_field
 from attn_cli.models.directory import load_model, write_config, write_weights
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
 TOLERANCE = 1e-5
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from program import inside
 from tiny_models import SMALL, VOCABULARY, save_bert, save_gpt, transformers
 
 from attn_cli.convert.huggingface_tokenizer import read_tokenizer
-from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.data.tokenizer_files import load_tokenizer
 from attn_cli.errors import DataError
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SETTINGS = [

@@ -11,9 +11,9 @@ from pictures import BLUE, RED, halves, hostile
 
 from attn_cli.config.image import SourceConfig, SourceOptions, fitting_size
 from attn_cli.data import images
-from attn_cli.data.image_cache import ImageCache, ImageCacheWriter
 from attn_cli.data.images import image_path, read_pixels, read_shape
 from attn_cli.errors import AttnError, DataError, UsageError
+from attn_cli.systems.translation.image_cache import ImageCache, ImageCacheWriter
 
 Image = pytest.importorskip("PIL.Image")
 

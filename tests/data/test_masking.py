@@ -5,9 +5,9 @@ import pytest
 
 from attn_cli.config.pretraining import MaskingOptions
 from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.data.huggingface_tokenizer import JsonTokenizer
 from attn_cli.data.masking import Masker
-from attn_cli.data.tokenizer_training import train_tokenizer
+from attn_cli.tokenizers.huggingface_tokenizer import JsonTokenizer
+from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
 TEXTS = [
     "the quick brown fox jumped over seventeen unbelievably lazy dogs, didn't it?",

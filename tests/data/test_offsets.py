@@ -7,8 +7,8 @@ import random
 import pytest
 
 from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.data.tokenizer import Tokenizer
-from attn_cli.data.tokenizer_training import train_tokenizer
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
 LINES = [
     "the cat sat on the mat and looked at the stars",

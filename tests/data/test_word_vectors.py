@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.data.tokenizer_training import train_tokenizer
 from attn_cli.data.word_vectors import fitted_to, read_word_vectors
 from attn_cli.errors import DataError
 from attn_cli.lines.unusable import BadLines
+from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
 
 @pytest.fixture(scope="module")

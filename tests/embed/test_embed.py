@@ -16,13 +16,13 @@ from tiny_models import save_bert, save_gpt
 
 from attn_cli.config.embedding import EmbedOptions
 from attn_cli.data.framing import owned_spans, widest_context, windows_of
-from attn_cli.data.tokenizer_files import load_tokenizer, read_tokenizers
-from attn_cli.data.words import encode_words
 from attn_cli.embed.embedder import Embedder
 from attn_cli.embed.encoder import TokenEncoder
 from attn_cli.embed.npy import NpyWriter
 from attn_cli.errors import AttnError
 from attn_cli.models.directory import load_model
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers
+from attn_cli.tokenizers.words import encode_words
 
 CPU = torch.device("cpu")
 LINES = ["the cat sat on the mat", "he", "that dog ran unknowning , and it sat .", "the mat ?"]

@@ -13,10 +13,10 @@ def write_sound_model(place: Path) -> Path:
 
     from attn_cli.config.tokenizing import TokenizerOptions
     from attn_cli.config.transformer import TransformerConfig
-    from attn_cli.data.tokenizer_files import write_tokenizers
-    from attn_cli.data.tokenizer_training import train_tokenizer
     from attn_cli.models import build_model
     from attn_cli.models.directory import ModelConfig, write_config, write_weights
+    from attn_cli.tokenizers.tokenizer_files import write_tokenizers
+    from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
     place.mkdir(parents=True)
     tokenizer = train_tokenizer(

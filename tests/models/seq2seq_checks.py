@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from attn_cli.data.parallel import pad
+from attn_cli.data.padding import pad
 from attn_cli.models import MODELS, build_model
 
 PAD, BOS = 0, 1

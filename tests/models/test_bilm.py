@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
-from attn_cli.data.language import LanguageBatch
 from attn_cli.errors import UsageError
 from attn_cli.models import build_model
 from attn_cli.models.bilm import Bilm, BilmConfig
 from attn_cli.models.sizes import bilm_config
-from attn_cli.train.bidirectional import BidirectionalObjective
+from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective
+from attn_cli.systems.pretraining.text_reader import LanguageBatch
 
 CONFIG = BilmConfig(vocab_size=13, d_model=8, n_layers=2, dropout=0.0)
 TEXTS = [[2, 5, 6, 7, 8, 3], [2, 9, 3], [2, 10, 11, 3]]

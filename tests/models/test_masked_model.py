@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attn_cli.config.mask_predict import MaskPredictConfig
-from attn_cli.data.parallel import pad
+from attn_cli.data.padding import pad
 from attn_cli.models import build_model
 
 SRC = [[3, 4, 5, 2], [6, 7, 2], [9, 8, 7, 6, 2]]

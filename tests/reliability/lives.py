@@ -28,10 +28,9 @@ def _import_everything() -> None:
     import torch._dynamo  # imported by optimizers at their first step
 
     import attn_cli.cli.train_mt
-    import attn_cli.decode.scorer
-    import attn_cli.decode.stream
-    import attn_cli.train.run
-    import attn_cli.train.translation  # noqa: F401
+    import attn_cli.systems.generation.lines
+    import attn_cli.systems.generation.scorer
+    import attn_cli.systems.translation.recipe  # noqa: F401
 
     torch.set_num_threads(1)
 

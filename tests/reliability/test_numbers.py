@@ -13,11 +13,11 @@ from program import TINY, run_inside, write_reversal
 from attn_cli.cli import train_mt  # noqa: F401 - what is patched below is imported with it
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.batching import cut_by_budget
-from attn_cli.decode import search
-from attn_cli.decode.translator import Source, Translator
 from attn_cli.errors import AttnError
+from attn_cli.search import search
+from attn_cli.systems.translation.likelihood import TranslationObjective
+from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.train import loop
-from attn_cli.train.objectives import TranslationObjective
 
 OUT_OF_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 

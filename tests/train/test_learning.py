@@ -10,12 +10,13 @@ from program import attn, inside, write_reversal
 from torch.nn import functional as F
 
 from attn_cli.config.seq2seq import LearningOptions
-from attn_cli.data.parallel import Seq2SeqBatch, pad
+from attn_cli.data.padding import pad
 from attn_cli.errors import UsageError
 from attn_cli.models import MODELS, build_model
-from attn_cli.train.objectives import TranslationObjective
-from attn_cli.train.professor import Discriminator, adversarial_losses
-from attn_cli.train.scheduled_sampling import DECAYS, own_inputs, own_share
+from attn_cli.systems.translation.likelihood import TranslationObjective
+from attn_cli.systems.translation.pairs import Seq2SeqBatch
+from attn_cli.systems.translation.professor import Discriminator, adversarial_losses
+from attn_cli.systems.translation.scheduled_sampling import DECAYS, own_inputs, own_share
 
 ARCHS = {
     "transformer": {"d_ff": 16, "n_heads": 2},

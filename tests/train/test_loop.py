@@ -14,14 +14,15 @@ from torch import nn
 from attn_cli.config.training import TrainingOptions
 from attn_cli.config.transformer import TransformerConfig
 from attn_cli.data.batching import Placed, Position
-from attn_cli.data.parallel import Seq2SeqBatch, pad
+from attn_cli.data.padding import pad
 from attn_cli.errors import AttnError
 from attn_cli.models import build_model
 from attn_cli.models.storage import load_tensors
+from attn_cli.systems.translation.likelihood import TranslationObjective
+from attn_cli.systems.translation.pairs import Seq2SeqBatch
 from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.loop import Task, Trainer
 from attn_cli.train.monitor import Monitor
-from attn_cli.train.objectives import TranslationObjective
 from attn_cli.train.processes import Processes
 
 PAD, BOS, EOS, VOCAB = 0, 1, 2, 12

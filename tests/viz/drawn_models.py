@@ -12,10 +12,10 @@ from attn_cli.config.graph import GatConfig
 from attn_cli.config.stack import HeadConfig
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.data.labels import write_labels
-from attn_cli.data.tokenizer_files import write_tokenizers
-from attn_cli.data.tokenizer_training import train_tokenizer
 from attn_cli.models import MODELS, TRUNKS, build_model
 from attn_cli.models.directory import ModelConfig, write_config, write_weights
+from attn_cli.tokenizers.tokenizer_files import write_tokenizers
+from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
 TEXT = ["the cat sat on the mat", "a dog ran to the cat", "שלום עולם", "кот и пёс"]
 

@@ -13,8 +13,8 @@ import torch
 from drawn_models import table, tokens, write_nodes, write_reader, write_translator
 from program import COMMAND, ENVIRONMENT, attn, inside, run_inside
 
-from attn_cli.data.tokenizer_files import load_tokenizer
 from attn_cli.models.directory import load_model
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.viz.maps import AttentionMap, Axis, token_axis
 
 CPU = torch.device("cpu")

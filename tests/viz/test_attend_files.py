@@ -15,8 +15,8 @@ import torch
 from drawn_models import write_reader, write_translator
 from program import inside
 
-from attn_cli.data.tokenizer_files import load_tokenizer
 from attn_cli.models.directory import load_model
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.viz import page
 
 QUICK = ("--threads", 1, "--device", "cpu", "--beam", 1)

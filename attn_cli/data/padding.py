@@ -1,0 +1,45 @@
+"""Token lists -> matrices.
+
+Shapes: B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attn_cli.tokenizers.tokenizer import Tokenizer
+
+_CHARS_PER_TOKEN = 32  # more than tokens have on the average of a line's beginning
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Token lists as one matrix, and which of it is real. Shape: (B, longest) each."""
+    width = max((len(row) for row in rows), default=0)
+    ids = np.full((len(rows), width), pad_id, np.int64)
+    mask = np.zeros((len(rows), width), bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = True
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def cut_ids(
+    tokenizer: Tokenizer, texts: Sequence[str], limit: int, alpha: float, seed: int
+) -> tuple[list[list[int]], int]:
+    """Tokens of texts, at most `limit` of each, and how many texts were cut.
+
+    Args:
+        tokenizer: cuts them.
+        texts: the texts.
+        limit: tokens.
+        alpha: of subword regularization; 0: always the best segmentation.
+        seed: of it.
+    """
+    # A tokenizer needs hundreds of bytes a character: not for what is cut off anyway.
+    texts = [text[: (limit + 1) * _CHARS_PER_TOKEN] for text in texts]
+    encoded = tokenizer.sample(texts, alpha, seed) if alpha else tokenizer.encode(texts)
+    return [ids[:limit] for ids in encoded], sum(len(ids) > limit for ids in encoded)

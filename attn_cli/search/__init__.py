@@ -1,0 +1,1 @@
+"""Search over a step function: it knows no model and no system."""

@@ -1,0 +1,143 @@
+"""Tokens that must come: forced target prefixes and lexical constraints, applied to one step.
+
+Shapes: N sentences, P parents, K beams, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attn_cli.search.beams import Beams
+from attn_cli.search.candidates import NEVER, Choice
+from attn_cli.search.constraints import Candidate
+
+_FLOOR = -1e4  # log P of a forced token that the model holds for impossible
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What a step must leave possible, taken from the model's answer before anything is masked."""
+
+    prefixed: tuple[Tensor, Tensor, Tensor] | None  # sentences, their tokens, log P of these
+    wanted: tuple[list[tuple[int, int, int]], Tensor] | None  # where, log P there
+
+    def restore(self, log_probs: Tensor, beams: Beams, eos_id: int) -> None:
+        """Undoes masks, in place, for forced tokens. Shape: log_probs (N, P, V).
+
+        A beam that owes a constraint may not end; a sentence inside its prefix may take the
+        prefix's next token alone.
+        """
+        for n, slot in enumerate(beams.slots):
+            if slot.constraints:
+                for beam, progress in enumerate(slot.progress):
+                    if slot.constraints.owed(progress):
+                        log_probs[n, beam, eos_id] = NEVER
+        if self.wanted is not None:
+            where, values = self.wanted
+            log_probs[_columns(where)] = values
+        if self.prefixed is not None:
+            rows, tokens, values = self.prefixed
+            log_probs[rows] = NEVER
+            log_probs[rows, :, tokens] = values
+
+
+def forced(beams: Beams, log_probs: Tensor) -> Forced:
+    """The next tokens of prefixes and of unmet constraints. Shape: log_probs (N, P, V)."""
+    where = [
+        (n, beam, token)
+        for n, slot in enumerate(beams.slots)
+        if slot.constraints
+        for beam, progress in enumerate(slot.progress)
+        for token in slot.constraints.wanted(progress)
+    ]
+    wanted = (where, log_probs[_columns(where)].clamp(min=_FLOOR)) if where else None
+    return Forced(_prefixed(beams, log_probs), wanted)
+
+
+def log_prob_read(prefix: Tensor | None, n: int) -> Tensor:
+    """Log P of N prefixes that a model has read, by their tokens'; 0 where it read none.
+
+    Shape: prefix (N, longest) -> (N,).
+    """
+    return torch.zeros(n) if prefix is None else prefix.float().clamp(min=_FLOOR).sum(1)
+
+
+def _prefixed(beams: Beams, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    longest = beams.prefix.shape[1]
+    if not longest:
+        return None
+    at = beams.length.clamp(max=longest - 1)[:, None]
+    token = beams.prefix.gather(1, at).squeeze(1)
+    (rows,) = ((beams.length < longest) & (token >= 0)).nonzero(as_tuple=True)
+    if not rows.numel():
+        return None
+    tokens = token[rows]
+    return rows, tokens, log_probs[rows, :, tokens].clamp(min=_FLOOR)  # values (rows, P)
+
+
+def allocate(
+    beams: Beams, log_probs: Tensor, found: Sequence[Tensor], choice: Choice, eos_id: int
+) -> None:
+    """Replaces, in place, the choice for constrained sentences by dynamic beam allocation.
+
+    Args:
+        beams: the sentences before the step.
+        log_probs: after masks. Shape: (N, P, V).
+        found: log-probabilities, parents and tokens of the best candidates. Shape: (N, 2 K) each.
+        choice: what plain beam search chose among them.
+        eos_id: the end token.
+    """
+    rooms = (beams.max_len - beams.length - 1).tolist()
+    for n, slot in enumerate(beams.slots):
+        if slot.constraints:
+            pairs = list(zip(found[1][n].tolist(), found[2][n].tolist(), strict=True))
+            offered = _candidates(beams, n, log_probs[n], pairs)
+            width = choice.tokens.shape[1]
+            live, ends = slot.constraints.allocate(offered, width, rooms[n], eos_id)
+            slot.progress = [candidate.progress for candidate in live]
+            _write(choice.beams[n], choice.log_prob[n], live)
+            _write(choice.end_beams[n], choice.end_log_prob[n], ends)
+            choice.tokens[n, : len(live)] = choice.tokens.new_tensor([c.token for c in live])
+
+
+def _candidates(
+    beams: Beams, n: int, log_probs: Tensor, best: list[tuple[int, int]]
+) -> list[Candidate]:
+    """The best candidates, and for each parent its best token and its constraints' next ones.
+
+    Shape: log_probs (P, V).
+    """
+    slot = beams.slots[n]
+    assert slot.constraints is not None
+    pairs = set(best)
+    for beam, (token, progress) in enumerate(
+        zip(log_probs.argmax(1).tolist(), slot.progress, strict=False)
+    ):
+        pairs |= {(beam, token), *((beam, want) for want in slot.constraints.wanted(progress))}
+    ordered = sorted(pair for pair in pairs if pair[0] < len(slot.progress))
+    if not ordered:
+        return []
+    rows, tokens = _columns(ordered)
+    values = (log_probs[rows, tokens] + beams.log_prob[n, rows]).tolist()
+    return [
+        Candidate(beam, token, value, slot.constraints.advance(slot.progress[beam], token))
+        for (beam, token), value in zip(ordered, values, strict=True)
+        if value > NEVER
+    ]
+
+
+def _write(parents: Tensor, log_prob: Tensor, chosen: list[Candidate]) -> None:
+    """Fills one sentence's row. Shape: parents, log_prob (K,)."""
+    log_prob.fill_(NEVER)
+    log_prob[: len(chosen)] = log_prob.new_tensor([c.log_prob for c in chosen])
+    parents.fill_(0)
+    parents[: len(chosen)] = parents.new_tensor([c.beam for c in chosen])
+
+
+def _columns(rows: Sequence[tuple[int, ...]]) -> tuple[list[int], ...]:
+    """Index tuples as one list per dimension, the way a tensor is indexed."""
+    return tuple(list(column) for column in zip(*rows, strict=True))

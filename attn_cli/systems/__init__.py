@@ -1,0 +1,1 @@
+"""What attn does: a folder for each system."""

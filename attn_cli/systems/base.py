@@ -1,0 +1,198 @@
+"""`SYSTEMS`, the one table of what attn does by the task of a model, and what finds its entries.
+
+Nothing of a system is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attn_cli.config import changed, flags, nearest, shown
+from attn_cli.config.decoding import DecodeOptions, SearchOptions
+from attn_cli.config.runtime import RuntimeOptions, StreamOptions
+from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
+from attn_cli.models.directory import read_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from attn_cli.systems.generation.generator import Generator
+    from attn_cli.viz.job import AttendJob
+    from attn_cli.viz.maps import MapSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What attn does with models of one task.
+
+    Attributes:
+        does: that, in words.
+        decoder: where its `Decoder` is, as module:name under `systems`; called with a `DecodeJob`.
+            None: its models answer nothing by themselves.
+        options: flags of the options that the decoder reads.
+        generator: where the `Generator` is whose `load` reads its models, if they write texts.
+        maps: where its `viz.maps.MapSource` is; called with an `AttendJob`.
+    """
+
+    does: str
+    decoder: str | None = None
+    options: frozenset[str] = frozenset()
+    generator: str | None = None
+    maps: str
+
+
+_OF_ANSWERS = frozenset({"--task", "--stride", "--max-answer-len", "--no-answer-threshold"})
+_OF_BOTH = frozenset({"--scores", "--format", "--buffer", "--precision", "--n-best"})
+_OF_TEXTS = frozenset({*flags(SearchOptions), *flags(DecodeOptions)} - _OF_ANSWERS)
+
+SYSTEMS: dict[str, System] = {
+    "translate": System(
+        does="writes texts",
+        decoder="generation.lines:open_line_decoder",
+        options=_OF_TEXTS,
+        generator="translation.translator:Translator",
+        maps="translation.maps:PairSource",
+    ),
+    "mask-predict": System(
+        does="writes texts",
+        decoder="generation.lines:open_line_decoder",
+        options=_OF_TEXTS,
+        generator="translation.mask_predict:MaskPredictor",
+        maps="translation.maps:PairSource",
+    ),
+    "continue": System(
+        does="writes texts",
+        decoder="generation.lines:open_line_decoder",
+        options=_OF_TEXTS,
+        generator="pretraining.continuer:Continuer",
+        maps="tasks.maps:TrunkSource",
+    ),
+    "fill": System(does="encodes texts", maps="tasks.maps:TrunkSource"),
+    "predict": System(
+        does="gives answers",
+        decoder="tasks.answers:open_answerer",
+        options=_OF_ANSWERS | _OF_BOTH,
+        maps="tasks.maps:open_texts",
+    ),
+    "nodes": System(
+        does="labels nodes",
+        decoder="nodes.decoder:NodeDecoder",
+        options=frozenset({"--scores", "--format"}),
+        maps="nodes.maps:NodeSource",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """What was asked for.
+
+    Attributes:
+        model: the model directory, or several joined by commas.
+        search: how outputs are looked for.
+        decoding: what is read and written.
+        stream: columns of the input, and whether unusable lines are accepted.
+        runtime: seed, threads, device.
+        bad: is told of unusable lines.
+        say: is told what else a user should know.
+    """
+
+    model: str
+    search: SearchOptions
+    decoding: DecodeOptions
+    stream: StreamOptions
+    runtime: RuntimeOptions
+    bad: BadLines
+    say: Callable[[str], None]
+
+
+class Decoder(Protocol):
+    """Answers an input."""
+
+    def results(self, reader: LineReader) -> Iterator[list[str]]:
+        """The output lines for an input, as they come, some at a time."""
+
+
+def find(place: str) -> Any:
+    """What is at a place, module:name under `systems`."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(f"attn_cli.systems.{module}"), name)
+
+
+def system_of(path: str) -> System:
+    """The system of a model directory.
+
+    Raises:
+        DataError: the directory is missing or damaged, or its task is none of `SYSTEMS`.
+    """
+    task = read_config(Path(path)).task
+    if task not in SYSTEMS:
+        raise DataError(f"{path}: this model's task is {shown(task)}{nearest(task, SYSTEMS)}")
+    return SYSTEMS[task]
+
+
+def open_decoder(job: DecodeJob) -> Decoder:
+    """The decoder for the model's task.
+
+    Raises:
+        DataError: the model directory is missing or damaged, or models of this task are not
+            decoded.
+        UsageError: options that nothing would read.
+    """
+    path = job.model.split(",")[0]
+    system = system_of(path)
+    if system.decoder is None:
+        raise DataError(
+            f"{path}: an encoder from attn pretrain answers nothing by itself; attn finetune "
+            "--init teaches it a task, attn embed gives its vectors"
+        )
+    given = (*changed(job.search), *changed(job.decoding))
+    if vain := [flag for flag in given if flag not in system.options]:
+        raise UsageError(f"{', '.join(vain)}: {path} {system.does}: leave it out")
+    decoder: Decoder = find(system.decoder)(job)
+    return decoder
+
+
+def load_generator(paths: str, device: torch.device) -> Generator:
+    """Reads one model directory, or several joined by commas.
+
+    Raises:
+        DataError: a directory is missing, foreign or damaged, or its model generates no text.
+        UsageError: the models of an ensemble do not fit together.
+    """
+    first = paths.split(",")[0]
+    task = read_config(Path(first)).task
+    place = SYSTEMS[task].generator if task in SYSTEMS else None
+    if place is None:
+        raise DataError(
+            f"{first}: this model's task is {shown(task)}: it has no probability of a text; "
+            "attn train-mt and attn pretrain --objective clm make models that have one"
+        )
+    generator: Generator = find(place).load(paths, device)
+    return generator
+
+
+def open_map_source(job: AttendJob) -> MapSource:
+    """What gives the maps of a model's attention.
+
+    Raises:
+        DataError: the model directory is missing or damaged, or its models have no attention.
+        UsageError: several models, or a task of a model that has none.
+    """
+    if "," in job.model:
+        raise UsageError(f"-m {job.model}: attention is that of one model; name one")
+    system = system_of(job.model)
+    if job.options.task is not None and system is not SYSTEMS["predict"]:
+        raise UsageError(
+            f"--task {job.options.task[:80]}: {job.model} is no model of several tasks"
+        )
+    source: MapSource = find(system.maps)(job)
+    if not source.heads:
+        raise DataError(f"{job.model}: this model has no attention to draw")
+    return source

@@ -1,0 +1,1 @@
+"""What every system that writes text shares."""

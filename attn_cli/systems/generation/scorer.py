@@ -1,0 +1,163 @@
+"""What a model thinks of given outputs: log-probabilities and attention, by teacher forcing.
+
+Shapes: B batch, S source length, T target length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.data.batching import cut_by_budget
+from attn_cli.device import set_up
+from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import LineReader, windows
+from attn_cli.lines.unusable import BadLines
+from attn_cli.systems.base import load_generator
+from attn_cli.systems.generation.generator import Generator, Source
+from attn_cli.systems.translation.translator import Translator
+from attn_cli.tokenizers.words import words_of_tokens
+
+_BATCH_TOKENS = 4096
+_WINDOW = 1024  # lines
+_WHOLE = 1 << 62  # tokens: no input is scored in parts
+_LONGEST = 50_000  # characters; attention over all of it takes memory with the square
+
+Ids = Sequence[int]
+Links = tuple[tuple[int, int], ...]  # source word, target word
+
+
+@dataclass(frozen=True)
+class ScoredLine:
+    """One line's score.
+
+    Attributes:
+        log_prob: log P(target | source) in nats, end of sentence included.
+        tokens: what it is a sum over: the target's tokens and the end of sentence.
+    """
+
+    log_prob: float
+    tokens: int
+
+
+def score_stream(
+    path: str, reader: LineReader, spec: str | None, runtime: RuntimeOptions, bad: BadLines
+) -> Iterator[ScoredLine | None]:
+    """Scores lines (source and target; the text alone for a language model) as they come.
+
+    None stands for a line that can't be used.
+
+    Raises:
+        UsageError: the model gives no probability of a given text.
+
+    Args:
+        path: a model directory, or several joined by commas.
+        reader: the lines.
+        spec: `--columns`: which of their columns these are.
+        runtime: device and threads.
+        bad: is told of unusable lines.
+    """
+    generator = load_generator(path, set_up(runtime))
+    if not generator.has_likelihood:
+        raise UsageError(
+            f"{path}: a mask-predict model has no P(target | source): it gives each token's "
+            "probability in view of others, in an order of its own; use an autoregressive model"
+        )
+    columns = Columns.parse(spec, generator.n_scored)
+    folder = reader.folder
+    for window in windows(reader, min(_WINDOW, generator.most_lines)):
+        pairs: list[tuple[Source, str] | None] = []
+        for line in window:
+            if line.number == 1:
+                columns, is_header = begin(columns, line, reader.name)
+                if is_header:
+                    continue
+            if not line.text and not line.error:
+                pairs.append(None)  # a blank line gives a blank line
+                continue
+            picked = line.error or columns.pick(line.text)
+            pair = picked if isinstance(picked, str) else _pair(generator, picked[0], folder)
+            if isinstance(pair, str):
+                bad.add(reader.name, line.number, pair)
+                pairs.append(None)
+            else:
+                pairs.append(pair)
+        scores = iter(score_pairs(generator, [pair for pair in pairs if pair is not None]))
+        yield from (next(scores) if pair is not None else None for pair in pairs)
+
+
+def _pair(generator: Generator, fields: list[str], folder: str) -> tuple[Source, str] | str:
+    """Input and output of a line's columns; or why they can't be used."""
+    if max(map(len, fields)) > _LONGEST:
+        return f"longer than {_LONGEST:,} characters: a model can't score that at once"
+    source, target = generator.scored(fields)
+    try:
+        return generator.sources(source, _WHOLE, folder)[0], target
+    except DataError as error:
+        return str(error)
+
+
+def score_pairs(generator: Generator, pairs: Sequence[tuple[Source, str]]) -> list[ScoredLine]:
+    """Log P(output | input) of each pair, of an ensemble by its mean probabilities."""
+    src = generator.encoded([source for source, _ in pairs])
+    return score_tokens(generator, src, generator.tgt.encode([text for _, text in pairs]))
+
+
+@torch.inference_mode()
+def score_tokens(generator: Generator, src: Sequence[Any], tgt: Sequence[Ids]) -> list[ScoredLine]:
+    """The same for inputs that `Generator.encoded` gave, and targets without bos and eos."""
+    scores = [ScoredLine(0.0, 0)] * len(src)
+    for group in _groups(src, tgt):
+        batch = [src[i] for i in group], [tgt[i] for i in group]
+        each = [generator.token_log_probs(model, *batch) for model in generator.models]
+        # p = (1/M) sum of the members' p, for each token
+        log_probs = torch.stack(each).logsumexp(0) - math.log(len(each))
+        for i, row in zip(group, log_probs, strict=True):
+            size = len(tgt[i]) + 1
+            scores[i] = ScoredLine(float(row[:size].double().sum()), size)
+    return scores
+
+
+@torch.inference_mode()
+def align(translator: Translator, src: Sequence[Any], tgt: Sequence[Ids]) -> list[Links]:
+    """Word alignments: pairs of source word (or region of an image) and target word, from 0.
+
+    Each target word is linked to the source word that its tokens attend to most, by the mean of the
+    heads of the last decoder layer but one (Garg et al. 2019, section 3.2).
+    """
+    links: list[Links] = [()] * len(src)
+    for group in _groups(src, tgt):
+        batch = [src[i] for i in group], [tgt[i] for i in group]
+        if not translator.models[0].has_attention:
+            raise UsageError("this model was trained with --attention none: it can't align")
+        layers = translator.cross_weights(*batch)
+        weights = layers[max(0, len(layers) - 2)].mean(1)  # (B, T, S)
+        for row, i in enumerate(group):
+            links[i] = _word_links(translator, src[i], tgt[i], weights[row])
+    return links
+
+
+def _word_links(translator: Translator, src: Any, tgt: Ids, weights: Tensor) -> Links:
+    src_words = translator.src.words(src)
+    tgt_words = words_of_tokens(translator.tgt, tgt)
+    if not src_words or not tgt_words:
+        return ()
+    table = torch.zeros(max(tgt_words) + 1, max(src_words) + 1, device=weights.device)
+    inner = weights[: len(tgt), : len(src_words)]
+    by_word = torch.zeros(len(tgt), table.shape[1], device=weights.device)
+    by_word.index_add_(1, torch.tensor(src_words, device=weights.device), inner)
+    table.index_add_(0, torch.tensor(tgt_words, device=weights.device), by_word)
+    return tuple((i, j) for j, i in enumerate(table.argmax(1).tolist()))
+
+
+def _groups(src: Sequence[Any], tgt: Sequence[Ids]) -> list[list[int]]:
+    lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
+    return cut_by_budget(lengths, _BATCH_TOKENS, seed=0)

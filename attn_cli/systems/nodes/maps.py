@@ -1,0 +1,106 @@
+"""Maps of graph attention: how much a node attends to each neighbour, and to itself.
+
+Shapes: N nodes, E edges, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attn_cli.data.labels import read_labels
+from attn_cli.device import set_up
+from attn_cli.errors import UsageError
+from attn_cli.models.directory import load_model
+from attn_cli.nn.sparse import SparsePattern
+from attn_cli.systems.nodes.graph_files import Graph, graph_tensors, read_graph
+from attn_cli.viz.choice import Choice
+from attn_cli.viz.graph import draw_nodes, pair_weights
+from attn_cli.viz.job import AttendJob
+from attn_cli.viz.maps import AttentionMap, Axis, LineMaps, to_array
+
+KIND = "neighbour"
+_WINDOW = 1024  # nodes
+
+
+class NodeSource:
+    """A line of nodes.tsv is a node, whose neighbours are the columns; a `maps.MapSource`.
+
+    Args:
+        job: what was asked for.
+
+    Raises:
+        DataError: the model directory is damaged.
+        UsageError: options that a graph has no use for.
+    """
+
+    def __init__(self, job: AttendJob) -> None:
+        for flag, given in (("--pairs", job.options.pairs), ("--words", job.options.words)):
+            if given:
+                raise UsageError(f"{flag}: nodes of a graph are no text; leave it out")
+        self._job = job
+        self._device = set_up(job.runtime)
+        config, self._model = load_model(Path(job.model), self._device)
+        self._config = config.model
+        inner = [self._config.n_heads] * (self._config.n_layers - 1)
+        self.heads = {KIND: [*inner, self._config.n_output_heads]}
+
+    def lines(self, path: str) -> Iterator[list[LineMaps]]:
+        """See `maps.MapSource`; the input is a graph's directory."""
+        graph = self._read(path)
+        edges, _, _, weights = self._run(graph)
+        layers = [to_array(layer) for layer in weights]
+        columns = edges.cols.tolist()
+        ends = [*edges.row_starts.tolist(), len(columns)]
+        found = []
+        for number, node in enumerate(graph.line_nodes.tolist(), 2):  # line 1 is the header
+            if node < 0:
+                found.append(LineMaps(number))
+            else:
+                own = slice(ends[node], ends[node + 1])
+                names = Axis(tuple(graph.names[other] for other in columns[own]))
+                rows = tuple(layer[:, None, own] for layer in layers)
+                name = graph.names[node]
+                one = AttentionMap(KIND, rows, Axis((name,)), names)
+                found.append(LineMaps(number, (name,), (one,)))
+            if len(found) == _WINDOW:
+                yield found
+                found = []
+        yield found
+
+    def draw(self, path: str, choice: Choice) -> list[str]:
+        """Draws the whole graph into `--output`; the lines for standard output.
+
+        Nodes lie where t-SNE puts the vectors before the last layer, and are coloured by the
+        model's answers.
+        """
+        graph = self._read(path)
+        edges, logits, vectors, weights = self._run(graph)
+        chosen = [weights[index] for index in choice.layers[KIND]]
+        if choice.head.isdigit():
+            chosen = [layer[int(choice.head) - 1 : int(choice.head)] for layer in chosen]
+        pairs, sums = pair_weights(edges, torch.cat(chosen))
+        labels = read_labels(Path(self._job.model))
+        answers = [labels[best] for best in logits.argmax(-1).tolist()]
+        out = str(self._job.options.output)
+        places = to_array(vectors if isinstance(vectors, Tensor) else logits)
+        draw_nodes(out, np.asarray(places), answers, pairs, sums, seed=self._job.runtime.seed)
+        return [out]
+
+    def _read(self, path: str) -> Graph:
+        return read_graph(path, self._job.bad, self._config.n_features)
+
+    @torch.inference_mode()
+    def _run(self, graph: Graph) -> tuple[SparsePattern, Tensor, Any, list[Tensor]]:
+        """Edges, logits, the vectors before the last layer, and each layer's weights (H, E)."""
+        config = self._config
+        features, edges = graph_tensors(
+            graph, config.n_features, normalize=config.normalize_features
+        )
+        logits, vectors, weights = self._model(features.to(self._device), edges.to(self._device))
+        return edges, logits, vectors, weights

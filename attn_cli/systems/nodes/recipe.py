@@ -1,0 +1,308 @@
+"""`attn finetune --task nodes`: from a graph directory to a model of its nodes' labels.
+
+Shapes: N nodes, B labelled nodes of a batch, C labels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn_cli.config import to_dict
+from attn_cli.config.graph import GatConfig, GatOptions, GraphOptions
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.config.training import NodesTrainingOptions, TrainingOptions
+from attn_cli.data.batching import RowSource, stream
+from attn_cli.data.labels import labels_problem, read_labels, write_labels
+from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.unusable import BadLines
+from attn_cli.models import build_model
+from attn_cli.models.directory import CONFIG, ModelConfig
+from attn_cli.nn.graph import SparseFeatures
+from attn_cli.nn.sparse import SparsePattern
+from attn_cli.systems.nodes.graph_files import (
+    Graph,
+    graph_tensors,
+    label_set,
+    read_graph,
+    split_label,
+)
+from attn_cli.train.loop import Task
+from attn_cli.train.monitor import Speaker
+from attn_cli.train.processes import Processes
+from attn_cli.train.run import DATA, Plan, save_weights_to
+from attn_cli.wording import plural
+
+TASK = "nodes"
+_EPOCHS = 1000.0  # where no limit is given; patience ends most trainings sooner
+_HELD_OUT = 0.1  # of the training nodes, where no node is there to validate
+_LOSS_SHARE = 0.1  # of the loss in the score
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """What decides a model of nodes; a dropout of None is the published one."""
+
+    folder: str
+    gat: GatOptions
+    graph: GraphOptions
+    training: NodesTrainingOptions
+    dropout: float | None = None
+
+    def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
+        """As plain values, section by section."""
+        sections = {name: to_dict(getattr(self, name)) for name in ("gat", "graph", "training")}
+        return {**sections, "dropout": self.dropout, "seed": runtime.seed}
+
+
+@dataclass(frozen=True)
+class NodeBatch:
+    """Some labelled nodes; the graph around them is the objective's.
+
+    Attributes:
+        nodes: their numbers. Shape: (B,).
+        targets: the label of each, or 0 and 1 for every label. Shape: (B,) or (B, C).
+    """
+
+    nodes: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def n_tokens(self) -> int:
+        """Nodes whose labels are to be predicted."""
+        return len(self.nodes)
+
+    def rows(self, which: slice) -> NodeBatch:
+        """Some of the nodes."""
+        return NodeBatch(self.nodes[which], self.targets[which])
+
+    def without_targets(self) -> NodeBatch:
+        """Nothing to predict: what an idle rank computes to keep step."""
+        return self.rows(slice(0, 0))
+
+    def to(self, device: torch.device) -> NodeBatch:
+        """The batch on a device."""
+        return NodeBatch(self.nodes.to(device), self.targets.to(device))
+
+
+def node_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """-Σ ln p(label) over nodes, of a softmax; or, of sigmoids, over nodes and labels.
+
+    Shape: logits (B, C), targets (B,) of one label each or (B, C) of 0 and 1 -> a number.
+    """
+    if targets.dim() == 1:
+        return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+    smooth = targets * (1 - smoothing) + smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits, smooth, reduction="sum")
+
+
+class NodeObjective(nn.Module):
+    """The losses of a batch's nodes, given their whole graph."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        features: Tensor | SparseFeatures,
+        edges: SparsePattern,
+        label_smoothing: float,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.features = features
+        self.edges = edges
+        self.label_smoothing = label_smoothing
+
+    def forward(self, batch: NodeBatch) -> tuple[Tensor, Tensor]:
+        """Sums over the batch's nodes: the loss, and the unsmoothed one."""
+        logits = self.logits(batch.nodes)
+        loss = node_losses(logits, batch.targets, self.label_smoothing)
+        if not self.label_smoothing:
+            return loss, loss.detach()
+        return loss, node_losses(logits.detach(), batch.targets)
+
+    def logits(self, nodes: Tensor) -> Tensor:
+        """Shape: (B,) -> (B, C)."""
+        return self.model(self.features, self.edges)[0].index_select(0, nodes).float()
+
+
+class Validation:
+    """Figures of the nodes that validate.
+
+    `loss` is nats per node; `accuracy` the share of right labels, or, where nodes can have several,
+    `micro_f1` of them; `score` the same less a tenth of the loss. A few hundred nodes give equal
+    accuracies at many epochs, and good ones by chance while the loss is still falling; published
+    trainings watch both for that reason (Velickovic et al. 2018, section 3.3).
+    """
+
+    def __init__(self, objective: NodeObjective, batch: NodeBatch) -> None:
+        self._objective = objective
+        self._batch = batch
+
+    @torch.inference_mode()
+    def __call__(self) -> dict[str, float]:
+        """The figures by name."""
+        targets = self._batch.targets
+        logits = self._objective.logits(self._batch.nodes)
+        loss = float(node_losses(logits, targets)) / len(targets)
+        if targets.dim() == 1:
+            name, value = "accuracy", float((logits.argmax(-1) == targets).double().mean())
+        else:
+            name, value = "micro_f1", _micro_f1(logits > 0, targets > 0)
+        return {"loss": loss, name: value, "score": value - _LOSS_SHARE * loss}
+
+
+def _micro_f1(predicted: Tensor, gold: Tensor) -> float:
+    n_either = int(predicted.sum()) + int(gold.sum())
+    return 2.0 * int((predicted & gold).sum()) / n_either if n_either else 0.0
+
+
+class GraphRecipe:
+    """Prepares and opens a training on a graph; a `train.run.Recipe`.
+
+    Args:
+        settings: what decides the model.
+        skip_bad: whether unusable lines may be left out.
+        runtime: seed, threads, device.
+        speaker: is told what was found and chosen.
+    """
+
+    def __init__(
+        self, settings: GraphSettings, skip_bad: bool, runtime: RuntimeOptions, speaker: Speaker
+    ) -> None:
+        self._settings = settings
+        self._skip_bad = skip_bad
+        self._runtime = runtime
+        self._speaker = speaker
+
+    def prepare(self, output: Path, work: Path) -> None:
+        """Checks every line and finds the labels."""
+        bad = BadLines(self._speaker.warn, skip_bad=self._skip_bad)
+        graph = read_graph(self._settings.folder, bad)
+        bad.finish("left out", "nothing was trained")
+        if not len(graph.nodes_of("train")):
+            raise DataError(f"{self._settings.folder}: no node is of the split train")
+        if not len(graph.nodes_of("val")):
+            self._speaker.warn(
+                "no node is of the split val: a tenth of the training nodes validate"
+            )
+        labels = label_set(graph.labels, multi_label=self._multi_label(graph))
+        if problem := labels_problem(labels):
+            raise DataError(f"{self._settings.folder}: label {problem}")
+        if len(labels) < 2:
+            raise DataError(f"{self._settings.folder}: only one label: nothing to learn")
+        if not (output / CONFIG).exists():
+            write_labels(output, labels)
+
+    def open(self, output: Path, work: Path, processes: Processes) -> Plan:
+        """The model with fresh weights, the graph as one batch, its validation."""
+        settings, device = self._settings, processes.device
+        graph = read_graph(settings.folder, BadLines(lambda text: None, skip_bad=True))
+        labels = read_labels(output)
+        config = GatConfig(
+            **to_dict(settings.gat),
+            n_features=graph.n_features,
+            n_labels=len(labels),
+            multi_label=self._multi_label(graph),
+        )
+        if settings.dropout is not None:
+            config = dataclasses.replace(config, dropout=settings.dropout)
+        torch.manual_seed(self._runtime.seed)
+        model = build_model("gat", config).to(device)
+        features, edges = graph_tensors(
+            graph, config.n_features, normalize=config.normalize_features
+        )
+        training = _decided(settings.training, config)
+        objective = NodeObjective(
+            model, features.to(device), edges.to(device), training.label_smoothing
+        )
+        train, val = self._nodes(graph)
+        targets = _targets(graph, labels, output, multi_label=config.multi_label)
+        source = _source(NodeBatch(torch.from_numpy(train), targets[train]), training.batch_tokens)
+        task = Task(
+            objective=objective,
+            model=model,
+            stream=lambda position: stream(source, self._runtime.seed, position),
+            validate=Validation(
+                objective, NodeBatch(torch.from_numpy(val), targets[val]).to(device)
+            ),
+            save=save_weights_to(output),
+            validates_often=True,
+        )
+        saved = settings.saved(self._runtime) | {DATA: graph.fingerprint}
+        n_weights = sum(weight.numel() for weight in model.parameters())
+        summary = [
+            f"{plural(len(graph), 'node')}, {plural(len(edges) - len(graph), 'directed edge')}, "
+            f"{plural(config.n_features, 'feature')}, {plural(len(labels), 'label')}"
+            f"{' (several a node)' if config.multi_label else ''}",
+            f"{len(train):,} nodes to train on, {len(val):,} to validate on; {n_weights:,} weights",
+        ]
+        return Plan(task, training, ModelConfig("gat", TASK, config, saved), summary)
+
+    def _multi_label(self, graph: Graph) -> bool:
+        chosen = self._settings.graph.multi_label
+        return any("," in label for label in graph.labels) if chosen is None else chosen
+
+    def _nodes(self, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The nodes to train on and those to validate on."""
+        train, val = graph.nodes_of("train"), graph.nodes_of("val")
+        if len(val) or len(train) < 2:
+            return train, val if len(val) else train
+        order = np.random.default_rng(self._runtime.seed).permutation(train)
+        n_held_out = max(1, round(_HELD_OUT * len(train)))
+        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def _targets(graph: Graph, labels: Sequence[str], output: Path, *, multi_label: bool) -> Tensor:
+    """What is to be predicted. Shape: (N,), 0 where a node has no label; or (N, C) of 0 and 1."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    targets = np.zeros((len(graph), len(labels)) if multi_label else len(graph), np.float32)
+    for node, text in enumerate(graph.labels):
+        for label in split_label(text, multi_label=multi_label):
+            if label not in numbers:
+                raise DataError(
+                    f"{output}: holds a training without the label {label!r}; choose another -o, "
+                    "or --overwrite"
+                )
+            if multi_label:
+                targets[node, numbers[label]] = 1
+            else:
+                targets[node] = numbers[label]
+    return torch.from_numpy(targets if multi_label else targets.astype(np.int64))
+
+
+def _source(nodes: NodeBatch, batch_size: int) -> RowSource:
+    """The labelled nodes as rows: an epoch is all of them, in one batch where they fit."""
+
+    def batches(numbers: NDArray[np.int64], seed: int) -> list[NodeBatch]:
+        chosen = torch.from_numpy(np.sort(numbers) if len(numbers) <= batch_size else numbers)
+        return [NodeBatch(nodes.nodes[p], nodes.targets[p]) for p in chosen.split(batch_size)]
+
+    return RowSource(len(nodes), lambda numbers: np.ones(len(numbers), np.int64), batches)
+
+
+def _decided(training: NodesTrainingOptions, config: GatConfig) -> TrainingOptions:
+    """The options with the metric and the limit decided.
+
+    Raises:
+        UsageError: the metric is none of this task's.
+    """
+    own = "micro_f1" if config.multi_label else "accuracy"
+    if training.metric == "auto":
+        training = dataclasses.replace(training, metric="score")
+    if training.metric not in ("score", "loss", own):
+        raise UsageError(f"--metric {training.metric}: here it is score, {own} or loss")
+    if training.max_steps or training.max_epochs or training.max_time:
+        return training
+    return dataclasses.replace(training, max_epochs=_EPOCHS)

@@ -1,0 +1,170 @@
+"""Continuing texts, and their probability: a language model, its tokenizer and the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from attn_cli.config import shown
+from attn_cli.config.decoding import SearchOptions
+from attn_cli.data.framing import windows_of
+from attn_cli.data.padding import pad
+from attn_cli.errors import DataError, UsageError
+from attn_cli.models.directory import load_model
+from attn_cli.search.search import Hypothesis, Request
+from attn_cli.search.step import Begun, StepOutput
+from attn_cli.systems.generation.generator import Generator, Source, Translation, gold_log_probs
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import read_tokenizers
+
+Ids = Sequence[int]
+
+
+class LanguageModelStep:
+    """A language model as the search sees it; a `decode.step.StepModel`."""
+
+    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+        self.trunk = model.trunk
+        self.bos_id, self.eos_id, self.pad_id = (
+            tokenizer.bos_id,
+            tokenizer.eos_id,
+            tokenizer.pad_id,
+        )
+
+    def start(self, sources: Sequence[Any]) -> object:
+        """Nothing has been read: what is continued is the output's forced beginning."""
+        return self.begin(sources, [()] * len(sources)).state
+
+    def begin(self, sources: Sequence[Any], prefixes: Sequence[Ids]) -> Begun:
+        """See `decode.step.PrefixReader`; there is no source."""
+        device = self.trunk.token_vectors.weight.device
+        # What is read at each place, and what follows it; the last of a prefix is read by a step.
+        read = [[self.bos_id, *prefix[:-1]] if prefix else [] for prefix in prefixes]
+        ids, real = (x.flip(1).to(device) for x in pad([row[::-1] for row in read], self.pad_id))
+        hidden, state = self.trunk.read(ids, real.sum(1))
+        gold = pad([prefix[::-1] for prefix in prefixes], self.pad_id)[0].flip(1).to(device)
+        found = gold_log_probs(hidden, gold, *self.trunk.output_layer).masked_fill(~real, 0.0)
+        return Begun(state, found)
+
+    def step(self, state: object, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
+        """One step of every beam."""
+        logits, after = self.trunk.step(state, tokens)
+        return StepOutput(logits.float().log_softmax(-1), after)
+
+
+class Continuer(Generator):
+    """Continues lines with one language model, or with several as an ensemble.
+
+    A prompt longer than half of what the model can see is continued from its last tokens; all of
+    it stands in the output.
+    """
+
+    has_source: ClassVar[bool] = False
+    n_scored: ClassVar[int] = 1
+
+    def __init__(self, models: Sequence[Any], tokenizer: Tokenizer) -> None:
+        steps = [LanguageModelStep(model, tokenizer) for model in models]
+        super().__init__(models, steps, tokenizer)
+        self._max_len = min(model.trunk.max_len for model in models)
+
+    @classmethod
+    def load(cls, paths: str, device: torch.device) -> Continuer:
+        """Reads one model directory, or several joined by commas.
+
+        Raises:
+            DataError: a directory is missing, foreign or damaged.
+            UsageError: the models of an ensemble have different tokenizers.
+        """
+        models, tokenizers = [], []
+        for path in (Path(part) for part in paths.split(",")):
+            config, model = load_model(path, device)
+            if config.task != "continue":
+                raise DataError(f"{path}: this model's task is {shown(config.task)}")
+            tokenizer, _ = read_tokenizers(path)
+            if tokenizer.vocab_size > model.config.vocab_size:
+                raise DataError(
+                    f"{path}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
+                    f"{model.config.vocab_size:,}; the directory mixes files of two models"
+                )
+            models.append(model)
+            tokenizers.append(tokenizer)
+            if tokenizer.to_bytes() != tokenizers[0].to_bytes():
+                raise UsageError(f"{path}: its tokenizer is not that of {paths.split(',')[0]}")
+        return cls(models, tokenizers[0])
+
+    def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
+        """Prompts as forced prefixes; `options.max_len` counts what comes after them."""
+        encoded = self.tgt.encode([source.text for source in sources])
+        requests = []
+        for source, ids in zip(sources, encoded, strict=True):
+            prompt = ids[-self._kept :]
+            room = self._max_len - 1 - len(prompt)
+            new = min(room, options.max_len) if options.max_len else room
+            phrases = self.tgt.encode(source.phrases) if source.phrases else []
+            requests.append(
+                Request(
+                    source=(self.tgt.bos_id, *prompt),
+                    prefix=tuple(prompt),
+                    constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
+                    max_len=len(prompt) + new,
+                    key=source.key,
+                )
+            )
+        return requests
+
+    @property
+    def _kept(self) -> int:
+        """The most tokens of a prompt that are read: half of what the model can see."""
+        return max(1, self._max_len // 2)
+
+    def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[Translation]:
+        """The prompt as it was written, and what the model adds to it."""
+        prompt = tuple(self.tgt.encode([source.text])[0][-self._kept :])
+        read, *whole = self.tgt.decode([prompt, *(found.tokens for found in hypotheses)])
+        return [
+            Translation(
+                source.text + text[len(read) :],
+                found.tokens,
+                found.log_prob,
+                found.score,
+                found.finished,
+            )
+            for text, found in zip(whole, hypotheses, strict=True)
+        ]
+
+    def sources(self, text: str, limit: int, folder: str) -> list[Source]:
+        """The text itself: only its end is read."""
+        return [Source(text)]
+
+    def encoded(self, sources: Sequence[Source]) -> list[Ids]:
+        """Nothing: an output stands alone."""
+        return [()] * len(sources)
+
+    def scored(self, fields: Sequence[str]) -> tuple[str, str]:
+        """The text is the output."""
+        return "", fields[0]
+
+    def token_log_probs(self, model: Any, src: Sequence[Ids], tgt: Sequence[Ids]) -> Tensor:
+        """Each token given those before it, as many as the model can see.
+
+        What is longer is read in windows that overlap by half; a token is scored in the first one
+        that holds it, so that it sees at least half of the model's length.
+        """
+        framed = [[self.tgt.bos_id, *ids, self.tgt.eos_id] for ids in tgt]
+        ids, _ = pad(framed, self.tgt.pad_id)
+        ids = ids.to(self.device)
+        length = ids.shape[1] - 1
+        found = torch.zeros(len(ids), length, device=self.device)
+        done = 0
+        for first, end in windows_of(length, self._max_len, max(1, self._max_len // 2)):
+            inputs, gold = ids[:, first:end], ids[:, first + 1 : end + 1]
+            hidden = model.trunk(inputs, torch.ones_like(inputs, dtype=torch.bool))
+            fresh = slice(done - first, end - first)
+            layer = model.trunk.output_layer
+            found[:, done:end] = gold_log_probs(hidden[:, fresh], gold[:, fresh], *layer)
+            done = end
+        return found

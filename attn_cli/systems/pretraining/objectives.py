@@ -1,0 +1,221 @@
+"""What `attn pretrain --objective` stands for: the table, and what decides a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.config import to_dict
+from attn_cli.config.pretraining import (
+    MaskingOptions,
+    ObjectiveOptions,
+    PretrainTokenizerOptions,
+    StackSizeOptions,
+)
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.config.stack import HeadConfig
+from attn_cli.config.training import TrainingOptions
+from attn_cli.data.batching import RowSource
+from attn_cli.data.corpus import Blocks, Corpus
+from attn_cli.data.split import RowNumbers
+from attn_cli.models.sizes import bilm_config, stack_config
+from attn_cli.models.text import TextModel
+from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective
+from attn_cli.systems.pretraining.causal import LanguageObjective
+from attn_cli.systems.pretraining.masked import MaskedObjective
+from attn_cli.systems.pretraining.masked_reader import MaskedReader
+from attn_cli.systems.pretraining.text_reader import LanguageReader, SentenceReader
+from attn_cli.tokenizers.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """What decides a pre-trained model."""
+
+    objective: ObjectiveOptions
+    masking: MaskingOptions
+    tokenizer: PretrainTokenizerOptions
+    size: StackSizeOptions
+    variant: Any  # a `StackVariantOptions`
+    training: TrainingOptions
+
+    def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
+        """As plain values, section by section."""
+        sections = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
+        return {name: to_dict(value) for name, value in sections.items()} | {"seed": runtime.seed}
+
+
+class DocumentReader(Protocol):
+    """Cuts documents into batches."""
+
+    def source(self) -> RowSource:
+        """What `batching.stream` walks."""
+
+    def batches(self, numbers: NDArray[np.int64], seed: int) -> Any:
+        """The documents with these numbers, as batches."""
+
+
+class ReaderMaker(Protocol):
+    """Makes what reads documents."""
+
+    def __call__(
+        self,
+        corpus: Corpus,
+        rows: RowNumbers,
+        *,
+        tokenizer: Tokenizer,
+        options: PretrainOptions,
+        seed: int,
+    ) -> DocumentReader:
+        """A reader of these rows of a corpus."""
+
+
+class ConfigMaker(Protocol):
+    """Makes a trunk's configuration."""
+
+    def __call__(
+        self,
+        options: StackSizeOptions,
+        variant: Any,
+        preset: str,
+        vocab_size: int,
+    ) -> Any:
+        """From a preset, what the options set by themselves, and the vocabulary."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What `--objective` stands for.
+
+    Attributes:
+        arch: a key of `models.TRUNKS`.
+        task: what the model is for afterwards, see `ModelConfig.task`.
+        heads: the output layers, given the size of the vocabulary.
+        reader: makes what reads documents.
+        module: maps a batch to its loss, given model and label smoothing; its `figures(batches)`
+            validates.
+        tokenizer_type: of a tokenizer trained for it.
+        specials: attributes of the tokenizer that must be there.
+        config: makes the trunk's configuration.
+        idle: beginnings of names of parameters that it does not train.
+        pairs: whether it needs two documents, one of them with two sentences.
+        blocks: what a row of its corpus is, given the tokens of an input.
+        lossless: whether its tokens must give every character back.
+    """
+
+    arch: str
+    task: str
+    heads: Callable[[int], tuple[HeadConfig, ...]]
+    reader: ReaderMaker
+    module: Callable[[TextModel, float], Any]
+    tokenizer_type: str
+    specials: tuple[str, ...]
+    config: ConfigMaker
+    idle: tuple[str, ...] = ()
+    pairs: bool = False
+    blocks: Callable[[int], Blocks] = lambda max_len: Blocks(split=True)  # noqa: E731
+    lossless: bool = False
+
+
+def _mlm(vocab_size: int) -> tuple[HeadConfig, ...]:
+    return (HeadConfig(name="mlm", kind="mlm", n_outputs=vocab_size),)
+
+
+def _mlm_and_nsp(vocab_size: int) -> tuple[HeadConfig, ...]:
+    return (*_mlm(vocab_size), HeadConfig(name="nsp", kind="text", n_outputs=2))
+
+
+def _masked_reader(
+    corpus: Corpus,
+    rows: RowNumbers,
+    *,
+    tokenizer: Tokenizer,
+    options: PretrainOptions,
+    seed: int,
+    pairs: bool,
+) -> MaskedReader:
+    lengths = options.objective.max_len, options.training.batch_tokens
+    return MaskedReader(corpus, rows, tokenizer, options.masking, *lengths, pairs, seed)
+
+
+def _running_text(max_len: int) -> Blocks:
+    """Rows of about eight windows: the last one of a row is shorter than the others."""
+    return Blocks(limit=32 * max_len, split=True, across=True)
+
+
+def _language_reader(
+    corpus: Corpus,
+    rows: RowNumbers,
+    *,
+    tokenizer: Tokenizer,
+    options: PretrainOptions,
+    seed: int,
+    kind: type[LanguageReader] = LanguageReader,
+) -> LanguageReader:
+    lengths = options.objective.max_len, options.training.batch_tokens
+    return kind(corpus, rows, tokenizer, *lengths)
+
+
+# As GPT-2 (Radford et al. 2019), but for the positions: with rotary ones a small model leaves the
+# plateau of word frequencies in a fraction of the steps (so does the masked one below).
+_GPT = {
+    "norm": "pre",
+    "norm_eps": 1e-5,
+    "embedding_norm": False,
+    "positions": "rotary",
+    "n_segments": 0,
+    "activation": "gelu-tanh",
+}
+# WordPiece parts words at punctuation before it cuts them, so that taggers and question answering
+# find the borders of what they look for; and its vocabulary is what other BERTs read.
+_BERT = Objective(
+    arch="bert",
+    task="fill",
+    heads=_mlm_and_nsp,
+    reader=partial(_masked_reader, pairs=True),
+    module=MaskedObjective,
+    tokenizer_type="wordpiece",
+    specials=("pad_id", "mask_id", "cls_id", "sep_id"),
+    config=partial(stack_config, usual={"norm": "pre", "positions": "rotary"}),
+    pairs=True,
+)
+OBJECTIVES: dict[str, Objective] = {
+    "mlm+nsp": _BERT,
+    "mlm": dataclasses.replace(
+        _BERT,
+        heads=_mlm,
+        reader=partial(_masked_reader, pairs=False),
+        idle=("trunk.pooler.",),
+        pairs=False,
+    ),
+    "clm": Objective(
+        arch="gpt",
+        task="continue",
+        heads=lambda vocab_size: (),
+        reader=_language_reader,
+        module=LanguageObjective,
+        tokenizer_type="bpe",
+        specials=("pad_id", "bos_id", "eos_id"),
+        config=partial(stack_config, usual=_GPT),
+        blocks=_running_text,
+        lossless=True,
+    ),
+    # The mix and the pooling are the task's to learn.
+    "bilm": Objective(
+        arch="bilm",
+        task="fill",
+        heads=lambda vocab_size: (),
+        reader=partial(_language_reader, kind=SentenceReader),
+        module=BidirectionalObjective,
+        tokenizer_type="wordpiece",
+        specials=("pad_id", "bos_id", "eos_id"),
+        config=bilm_config,
+        idle=("trunk.mix", "trunk.scale", "trunk.attention_pool."),
+    ),
+}

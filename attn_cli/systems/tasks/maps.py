@@ -1,0 +1,168 @@
+"""Maps of trunks: encoders and language models as they were pre-trained, and tasks on them.
+
+Shapes: R rows (windows of a text, or sentences of a document), T positions, H heads.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn_cli.config.decoding import MAX_INPUT
+from attn_cli.data.framing import FRAMINGS, Framed, windows_of
+from attn_cli.data.padding import pad
+from attn_cli.device import set_up
+from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.columns import SENTENCE_MARK
+from attn_cli.models.directory import load_model, read_config
+from attn_cli.systems.tasks.predictor import load_predictor
+from attn_cli.systems.tasks.squad import Question
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer
+from attn_cli.viz.job import AttendJob
+from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
+from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
+
+OVER_ROWS = frozenset({"sentence"})  # kinds whose columns are rows of a document
+
+# How a task's examples lie in a file (`Task.source`) -> its example of a line's columns.
+EXAMPLES: dict[str, Callable[[list[str]], list[str]]] = {
+    "lines": lambda fields: fields,
+    "blocks": lambda fields: [json.dumps([fields[0].split()])],
+    "squad": lambda fields: [Question("", fields[0], fields[1]).to_row()],
+}
+
+
+def open_texts(job: AttendJob) -> RowSource:
+    """The source of a model that answers; a converted one may have no head for any task."""
+    heads = read_config(Path(job.model)).heads
+    answers = job.options.task is not None or any(head.task for head in heads)
+    return TaskSource(job) if answers else TrunkSource(job)
+
+
+class RowSource(LineSource):
+    """Reads lines as rows of a trunk, and draws each row, or all of them as one document.
+
+    Args:
+        job: what was asked for.
+        trunk: see `maps`.
+        tokenizer: its tokenizer.
+
+    Raises:
+        UsageError: `--pairs`.
+    """
+
+    def __init__(self, job: AttendJob, trunk: Any, tokenizer: Tokenizer) -> None:
+        super().__init__(job)
+        if job.options.pairs:
+            raise UsageError("--pairs: this model has no target; leave it out")
+        self._trunk = trunk
+        self._tokenizer = tokenizer
+        self._device = next(trunk.parameters()).device
+        self._joins = hasattr(trunk, "join")
+        probe = self._weights([Framed([0], [0], (0,))]) if hasattr(trunk, "attentions") else {}
+        self.heads = {kind: [layer.shape[1] for layer in probe[kind]] for kind in probe}
+
+    @abstractmethod
+    def rows(self, fields: list[str]) -> Sequence[Framed]:
+        """The rows of a line."""
+
+    def answers(
+        self, examples: Sequence[Example]
+    ) -> Iterator[tuple[tuple[str, ...], list[AttentionMap]]]:
+        """See `LineSource`."""
+        for example in examples:
+            rows = self.rows(example.fields)
+            if self._joins:
+                groups = [rows]
+            else:
+                self.say_parts(example, len(rows))
+                groups = [[row] for row in rows[:MOST_PARTS]]
+            maps = []
+            for number, group in enumerate(groups, 1):
+                title = f"part {number} of {len(rows)}" if len(rows) > 1 else ""
+                maps += self._maps(group, title)
+            yield tuple(text.replace(SENTENCE_MARK, " ") for text in example.fields), maps
+
+    def _maps(self, rows: Sequence[Framed], title: str) -> list[AttentionMap]:
+        """The maps of rows that are read together."""
+        axes = [token_axis(self._tokenizer, row.ids) for row in rows]
+        whole = Axis(("text",))
+        maps = []
+        for kind, layers in self._weights(rows).items():
+            arrays = [to_array(layer) for layer in layers]
+            if kind in OVER_ROWS:
+                texts = self._tokenizer.decode([row.ids for row in rows])
+                maps.append(
+                    AttentionMap(kind, tuple(a[0] for a in arrays), whole, Axis(tuple(texts)))
+                )
+                continue
+            for place, axis in enumerate(axes):
+                size = len(axis.labels)
+                own = [array[place, :, :size, :size] for array in arrays]
+                left = axis if own[0].shape[1] == size > 1 else whole
+                name = f"sentence {place + 1}" if len(rows) > 1 else title
+                maps.append(AttentionMap(kind, tuple(own), left, axis, name))
+        return maps
+
+    @torch.inference_mode()
+    def _weights(self, rows: Sequence[Framed]) -> dict[str, list[Tensor]]:
+        ids, mask = pad([row.ids for row in rows], max(self._tokenizer.pad_id, 0))
+        segments, _ = pad([row.segments for row in rows], 0)
+        tensors = (tensor.to(self._device) for tensor in (ids, mask, segments))
+        found: dict[str, list[Tensor]] = self._trunk.attentions(*tensors)
+        return {kind: layers for kind, layers in found.items() if layers}
+
+
+class TrunkSource(RowSource):
+    """A trunk as it was pre-trained: a text, in overlapping windows where it is long."""
+
+    n_fields = 1
+
+    def __init__(self, job: AttendJob) -> None:
+        device = set_up(job.runtime)
+        _, model = load_model(Path(job.model), device)
+        tokenizer = load_tokenizer(job.model)
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise DataError(
+                f"{job.model}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
+                f"{model.config.vocab_size:,}; the directory mixes files of two models"
+            )
+        trunk = model.trunk
+        limit = job.options.max_input or MAX_INPUT
+        self._framing = FRAMINGS[trunk.framing](tokenizer, min(limit, trunk.max_len or limit))
+        super().__init__(job, trunk, tokenizer)
+
+    def rows(self, fields: list[str]) -> Sequence[Framed]:
+        """See `RowSource`."""
+        (ids,) = self._tokenizer.encode(fields)
+        room = max(1, self._framing.max_len - self._framing.overhead(1))
+        spans = windows_of(len(ids), room, max(1, room // 2))
+        return [self._framing.frame(ids[first:end]) for first, end in spans]
+
+
+class TaskSource(RowSource):
+    """A model with tasks: what it reads to answer a line."""
+
+    def __init__(self, job: AttendJob) -> None:
+        device = set_up(job.runtime)
+        self._predictor = load_predictor(Path(job.model), device, job.options.task)
+        self._task = self._predictor.task
+        self.n_fields = self._task.n_answered
+        self.by_sentence = self._task.setting.framing.by_sentence
+        super().__init__(job, self._predictor.model.trunk, self._task.setting.tokenizer)
+
+    def problem(self, fields: list[str]) -> str | None:
+        """See `LineSource`."""
+        return self._task.question_problem(fields)
+
+    def rows(self, fields: list[str]) -> Sequence[Framed]:
+        """See `RowSource`."""
+        example = EXAMPLES[self._task.source](fields)
+        return self._task.frame([example], targets=False)[0].rows

@@ -1,0 +1,165 @@
+"""Examples in, answers out: a model with heads, its tokenizer and its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn_cli.config import choose, nearest
+from attn_cli.config.stack import HeadConfig
+from attn_cli.data.framing import FRAMINGS
+from attn_cli.data.labels import read_labels
+from attn_cli.errors import AttnError, DataError, UsageError
+from attn_cli.memory import is_out_of_memory
+from attn_cli.models.directory import ModelConfig, load_model
+from attn_cli.systems.tasks import TASKS
+from attn_cli.systems.tasks.base import Answer, FramedExample, Task, TaskSetting, TextBatch, collate
+from attn_cli.systems.tasks.reader import group_by_length
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import read_tokenizers
+from attn_cli.wording import plural
+
+BATCH_TOKENS = 8192
+
+
+def task_setting(
+    model: Any, tokenizer: Tokenizer, labels: Sequence[str], max_len: int, **more: Any
+) -> TaskSetting:
+    """What a task needs to know, for a model.
+
+    Args:
+        model: a `models.text.TextModel`.
+        tokenizer: its tokenizer.
+        labels: the task's answers.
+        max_len: the longest input where the trunk itself sets no bound.
+        more: further fields of `TaskSetting`.
+    """
+    longest = min(max_len, model.trunk.max_len or max_len)
+    framing = choose(FRAMINGS, model.trunk.framing, "framing")(tokenizer, longest)
+    return TaskSetting(tokenizer=tokenizer, framing=framing, labels=labels, **more)
+
+
+class Predictor:
+    """Answers examples of one task.
+
+    Args:
+        model: a `models.text.TextModel`.
+        name: the task's, and its head's.
+        task: how examples are framed and answered.
+        say: is told, once, that memory is short.
+    """
+
+    def __init__(
+        self, model: Any, name: str, task: Task, say: Callable[[str], None] | None = None
+    ) -> None:
+        self.model = model
+        self.name = name
+        self.task = task
+        self.say = say
+        self.device = next(model.parameters()).device
+        self._joins = model.joins(name)
+        task.attach(model.heads[name])
+
+    @torch.inference_mode()
+    def answer(self, examples: Sequence[list[str]], *, bf16: bool = False) -> list[Answer]:
+        """The answer to each example, in order."""
+        framed = self.task.frame(examples, targets=False)
+        answers: list[Answer | None] = [None] * len(framed)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            for numbers, batch, logits in self.outputs(framed):
+                logits = logits.float().cpu()
+                for place, number in enumerate(numbers):
+                    own = logits[batch.owner == place]
+                    answers[number] = self.task.answer(own, framed[number])
+        return answers  # type: ignore[return-value]
+
+    def outputs(
+        self, framed: Sequence[FramedExample]
+    ) -> Iterator[tuple[list[int], TextBatch, Tensor]]:
+        """Numbers of examples, their batch, and the head's outputs, batch by batch."""
+        pad_id = self.task.setting.tokenizer.pad_id
+        for group in group_by_length(framed, BATCH_TOKENS, 0):
+            batch = collate([framed[i] for i in group], pad_id)
+            yield group, batch, self._forward(batch)
+
+    def _forward(self, batch: TextBatch) -> Tensor:
+        """The outputs of all rows, in as many passes as memory allows."""
+        rows = max(1, BATCH_TOKENS // batch.ids.shape[1])  # a single example may have many more
+        while True:
+            try:
+                found = torch.cat(
+                    [
+                        self._pass(batch, slice(first, first + rows))
+                        for first in range(0, len(batch.ids), rows)
+                    ]
+                )
+                if self._joins:
+                    found = self.model.outputs(found, self.name, batch.owner.to(self.device))
+                return found
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if rows == 1:
+                    raise AttnError(
+                        f"out of memory on {self.device} with one sequence of "
+                        f"{batch.ids.shape[1]:,} tokens"
+                    ) from error
+            rows = -(-rows // 2)
+            if self.say:
+                self.say("a batch did not fit into memory; such batches are halved")
+                self.say = None
+
+    def _pass(self, batch: TextBatch, rows: slice) -> Tensor:
+        tensors = (batch.ids[rows], batch.mask[rows], batch.segments[rows])
+        run = self.model.vectors if self._joins else self.model
+        return run(*(tensor.to(self.device) for tensor in tensors), self.name)
+
+
+def load_predictor(path: Path, device: torch.device, name: str | None, **setting: Any) -> Predictor:
+    """The predictor of a model directory.
+
+    Args:
+        path: the directory.
+        device: where the model runs.
+        name: which of its tasks; None: the only one.
+        setting: fields of `TaskSetting` that are set when decoding, such as the stride.
+
+    Raises:
+        DataError: the directory is damaged, or has no such task.
+    """
+    config, model = load_model(path, device)
+    head = _head(config, path, name)
+    tokenizer, _ = read_tokenizers(path)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise DataError(
+            f"{path}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
+            f"{model.config.vocab_size:,}; the directory mixes files of two models"
+        )
+    kind = choose(TASKS, head.task, "task")
+    several = sum(bool(one.task) for one in config.heads) > 1
+    labels = read_labels(path, head.name if several else "") if kind.labelled else []
+    task = kind(task_setting(model, tokenizer, labels, head.max_len, head=head, **setting))
+    if task.n_outputs != head.n_outputs:
+        raise DataError(
+            f"{path}: {plural(task.n_outputs, 'label')} for {plural(head.n_outputs, 'output')}; "
+            "the directory mixes files of two models"
+        )
+    return Predictor(model, head.name, task)
+
+
+def _head(config: ModelConfig, path: Path, name: str | None) -> HeadConfig:
+    """The head of the task that is asked for, or of the only one."""
+    heads = {head.name: head for head in config.heads if head.task}
+    known = ", ".join(heads)
+    if not heads:
+        raise DataError(f"{path}: this model has no task; attn finetune --init {path} gives it one")
+    if name is None and len(heads) > 1:
+        raise UsageError(f"{path}: name one of this model's tasks with --task: {known}")
+    chosen = name or next(iter(heads))
+    if chosen not in heads:
+        raise UsageError(f"{path}: no task {chosen!r}{nearest(chosen, heads)}; it has {known}")
+    return heads[chosen]

@@ -1,0 +1,89 @@
+r"""`attn decode` with a model that answers questions.
+
+SQuAD's JSON in, the official predictions JSON out, `{"ID": "ANSWER", …}`, a question a line; with
+`--format json` each answer is an object with its probability and, with `--n-best`, the next best.
+Or lines `question<TAB>context` in, the answer and further columns out, one line for each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+
+from attn_cli.device import use_bf16
+from attn_cli.errors import UsageError
+from attn_cli.lines.reading import LineReader
+from attn_cli.systems.base import DecodeJob
+from attn_cli.systems.tasks.answers import LineAnswerer, answer_as_json
+from attn_cli.systems.tasks.base import Answer
+from attn_cli.systems.tasks.predictor import Predictor
+from attn_cli.systems.tasks.squad import Question, SquadReader
+
+_AT_ONCE = 64  # questions; those about one text are tokenized with it once
+
+
+class QuestionAnswerer:
+    """Answers SQuAD's JSON, or lines of question and context.
+
+    Args:
+        predictor: answers; of a `tasks.qa.Qa`.
+        job: what was asked for.
+
+    Raises:
+        UsageError: several answers, in a format that has one.
+    """
+
+    def __init__(self, predictor: Predictor, job: DecodeJob) -> None:
+        if job.search.n_best > 1 and job.decoding.format != "json":
+            raise UsageError(f"--n-best {job.search.n_best} needs --format json")
+        self._predictor = predictor
+        self._job = job
+        self._bf16 = use_bf16(job.decoding.precision, predictor.device)
+
+    def results(self, reader: LineReader) -> Iterator[list[str]]:
+        """See `Decoder.results`."""
+        if reader.begins_with(b"{"):
+            yield from self._json(reader)
+        else:
+            yield from _TsvAnswerer(self._predictor, self._job).results(reader)
+
+    def _json(self, reader: LineReader) -> Iterator[list[str]]:
+        stream, decoding = self._job.stream, self._job.decoding
+        if stream.columns or (decoding.scores and decoding.format == "text"):
+            raise UsageError(
+                "SQuAD's JSON has no columns"
+                if stream.columns
+                else "predictions in JSON have probabilities with --format json, not with --scores"
+            )
+        questions = iter(SquadReader(reader, self._job.bad, answers=False))
+        before = "{"
+        while group := list(itertools.islice(questions, _AT_ONCE)):
+            lines = self._entries(group)
+            yield [before, *(f"{line}," for line in lines[:-1])]
+            before = f"{lines[-1]},"
+        yield ["{}"] if before == "{" else [before[:-1], "}"]
+
+    def _entries(self, questions: Sequence[Question]) -> list[str]:
+        rows = [[question.to_row()] for question in questions]
+        answers = self._predictor.answer(rows, bf16=self._bf16)
+        return [
+            f"{_json(question.id)}: {_json(self._entry(answer))}"
+            for question, answer in zip(questions, answers, strict=True)
+        ]
+
+    def _entry(self, answer: Answer) -> object:
+        return answer_as_json(answer) if self._job.decoding.format == "json" else answer.text
+
+
+class _TsvAnswerer(LineAnswerer):
+    """Lines `question<TAB>context`."""
+
+    def _answers(self, examples: Sequence[list[str]]) -> list[Answer]:
+        return super()._answers(
+            [[Question("", question, context).to_row()] for question, context in examples]
+        )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,152 @@
+"""The model that a fine-tuning trains: what it starts from, and what of it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attn_cli.config.finetuning import FinetuneOptions
+from attn_cli.config.stack import HeadConfig, StackConfig
+from attn_cli.data.framing import FRAMINGS
+from attn_cli.errors import DataError, UsageError
+from attn_cli.models import TRUNKS, build_model
+from attn_cli.models.directory import load_model, read_config
+from attn_cli.models.han import HanConfig
+from attn_cli.models.recurrent import RecurrentConfig
+from attn_cli.models.sizes import STACK_PRESETS
+from attn_cli.nn.dropout import Dropout
+from attn_cli.nn.lora import adapt, is_update
+from attn_cli.tokenizers.tokenizer import Tokenizer
+
+_DROPOUT = 0.1  # of a model from random weights: it sees each of few examples many times
+_ARCHS = {"transformer": "bert"}  # names of --arch that are not keys of TRUNKS
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a model is built from.
+
+    Attributes:
+        arch: a key of `TRUNKS`.
+        config: the trunk's configuration.
+        trunk: whose weights it takes; None: random ones.
+    """
+
+    arch: str
+    config: Any
+    trunk: Any = None
+
+    def pool(self, wanted: str) -> str:
+        """How a text's vectors become one: as `--pool` says."""
+        if wanted != "auto":
+            return wanted
+        return "mean" if self.arch == "bert" else "own"
+
+    def build(self, heads: Sequence[HeadConfig], seed: int, dropout: float | None = None) -> Any:
+        """A `models.text.TextModel` with these heads, and this dropout instead of its own."""
+        torch.manual_seed(seed)
+        model = build_model(self.arch, self.config, heads)
+        for module in model.modules():
+            if isinstance(module, Dropout) and dropout is not None:
+                module.p = dropout
+        if self.trunk is not None:
+            model.trunk.load_state_dict(self.trunk.state_dict())
+        return model
+
+
+def starting_point(options: FinetuneOptions, size: str, tokenizer: Tokenizer) -> Start:
+    """What to train: the trunk of `--init`, or a new one of `--arch` and `--size`.
+
+    Raises:
+        DataError: the directory is damaged, or its tokenizer is of another model.
+        UsageError: its model is no encoder of texts.
+    """
+    if options.init:
+        return _pretrained(Path(options.init), tokenizer)
+    preset = STACK_PRESETS[size]
+    arch = options.arch or "transformer"
+    if arch == "rnn":
+        config: Any = RecurrentConfig(
+            vocab_size=tokenizer.vocab_size,
+            d_model=preset.d_model,
+            # A layer that reads in both directions at once does more than one of attention.
+            n_layers=max(1, preset.n_layers // 2),
+            dropout=_DROPOUT,
+        )
+        return Start(arch, config)
+    if arch == "han":
+        sizes = {"d_embedding": preset.d_model, "d_model": preset.d_model // 2}
+        return Start(arch, HanConfig(vocab_size=tokenizer.vocab_size, **sizes))
+    config = StackConfig(
+        vocab_size=tokenizer.vocab_size,
+        d_model=preset.d_model,
+        d_ff=4 * preset.d_model,
+        n_heads=preset.n_heads,
+        n_layers=preset.n_layers,
+        dropout=_DROPOUT,
+    )
+    return Start(_ARCHS.get(arch, arch), config)
+
+
+def reads_documents(options: FinetuneOptions) -> bool:
+    """Whether the model reads texts sentence by sentence.
+
+    Raises:
+        DataError: the directory to start from is damaged.
+    """
+    arch = read_config(Path(options.init)).arch if options.init else options.arch
+    trunk = TRUNKS.get(_ARCHS.get(arch or "", arch or ""))
+    return trunk is not None and FRAMINGS[trunk.framing].by_sentence
+
+
+def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:
+    config, model = load_model(path, torch.device("cpu"))
+    if config.arch not in TRUNKS:
+        raise UsageError(
+            f"--init {path}: architecture {config.arch} is no encoder of texts; attn pretrain and "
+            "attn convert make some"
+        )
+    if tokenizer.vocab_size > config.model.vocab_size:
+        raise DataError(
+            f"{path}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
+            f"{config.model.vocab_size:,}; the directory mixes files of two models"
+        )
+    return Start(config.arch, config.model, model.trunk)
+
+
+def what_learns(model: Any, options: FinetuneOptions) -> dict[str, float]:
+    """Freezes what does not learn, and gives each parameter the factor of its learning rate.
+
+    Layers from the top down learn more slowly by `layer_decay` each (Howard & Ruder 2018; Clark et
+    al. 2020). With `lora` the layers' matrices get low-rank updates, and nothing else of the layers
+    and the embeddings learns; the pooler and the heads do.
+
+    Args:
+        model: a `models.text.TextModel`.
+        options: `freeze`, `layer_decay`, `lora`.
+
+    Raises:
+        UsageError: there are fewer layers than are to be frozen, or no matrices to be updated.
+    """
+    depths = model.trunk.depths
+    if options.freeze > len(depths):
+        raise UsageError(
+            f"--freeze {options.freeze}: this model has {len(depths)} layers, the embeddings "
+            "counted"
+        )
+    if options.lora and not adapt(model.trunk, options.lora):
+        raise UsageError("--lora updates attention and feed-forward matrices; this model has none")
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    rates: dict[str, float] = {}
+    for depth, modules in enumerate(depths):
+        for module in modules:
+            for weight in module.parameters():
+                name = names[id(weight)]
+                chosen = not options.lora or is_update(name)
+                weight.requires_grad_(depth >= options.freeze and chosen)
+                rates[name] = options.layer_decay ** (len(depths) - depth)
+    return rates

@@ -1,0 +1,199 @@
+"""What a fine-tuning is made of: open tasks, their common loss, what learns, the validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attn_cli.config import shown
+from attn_cli.data.corpus import Corpus, RowCheck
+from attn_cli.data.split import RowNumbers, Rows
+from attn_cli.errors import UsageError
+from attn_cli.metrics.base import Score
+from attn_cli.metrics.scoring import chosen_metrics, score_corpus
+from attn_cli.systems.tasks.base import Task as TextTask
+from attn_cli.systems.tasks.predictor import Predictor, load_predictor
+from attn_cli.systems.tasks.reader import ExampleReader, MixedBatch
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """One task's examples.
+
+    Attributes:
+        train: the rows of its files.
+        rows: which of them are trained on.
+        dev: where those that validate are.
+        dev_rows: which they are.
+    """
+
+    train: Corpus
+    rows: Rows
+    dev: Corpus
+    dev_rows: NDArray[np.int64]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all its files."""
+        return self.train.fingerprint + (self.dev.fingerprint if self.dev is not self.train else "")
+
+    def examples(self) -> Iterator[list[str]]:
+        """The columns of what is trained on."""
+        return each_row(self.train, self.rows)
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """One task, ready to be trained and validated."""
+
+    task: TextTask
+    train: ExampleReader
+    dev: ExampleReader
+    predictor: Predictor
+    fingerprint: str
+
+
+class FinetuneObjective(nn.Module):
+    """Σₜ λₜ Lₜ over one trunk: the losses of all tasks' batches, added."""
+
+    parts_rest = True  # the heads of tasks that sit out, the pooler where only tokens are asked for
+
+    def __init__(self, model: nn.Module, tasks: dict[str, TextTask]) -> None:
+        super().__init__()
+        self.model = model
+        self.tasks = tasks
+
+    def forward(self, batch: MixedBatch) -> tuple[Tensor, Tensor]:
+        """The loss, and the same without gradient."""
+        losses = []
+        for part in batch.parts:
+            inputs = part.batch
+            given = (inputs.ids, inputs.mask, inputs.segments, part.name, inputs.owner)
+            logits = self.model(*given)
+            losses.append(part.weight * self.tasks[part.name].loss(logits, inputs))
+        loss = torch.stack(losses).sum()
+        return loss, loss.detach()
+
+
+class Validation:
+    """Loss of the dev examples, and the figures of the answers to them.
+
+    The answers are made and measured as `attn decode | attn score` makes and measures them. With
+    several tasks each figure has its task's name in front, and `score` is the mean of their own.
+    """
+
+    def __init__(self, objective: FinetuneObjective, parts: dict[str, OpenTask]) -> None:
+        self._objective = objective
+        self._parts = parts
+
+    @torch.inference_mode()
+    def __call__(self) -> dict[str, float]:
+        """The figures by name."""
+        each = {name: self._figures(part) for name, part in self._parts.items()}
+        if len(each) == 1:
+            return next(iter(each.values()))
+        figures = {
+            f"{name}.{key}": value for name, own in each.items() for key, value in own.items()
+        }
+        own = [each[name][part.task.metric] for name, part in self._parts.items()]
+        losses = [figures["loss"] for figures in each.values()]
+        return {"loss": sum(losses), "score": sum(own) / len(own), **figures}
+
+    def _figures(self, part: OpenTask) -> dict[str, float]:
+        numbers = np.arange(len(part.dev.rows))
+        device = part.predictor.device
+        loss = n_targets = 0.0
+        for batch in part.dev.batches(numbers, 0):
+            placed = batch.to(device)
+            given = (placed.ids, placed.mask, placed.segments, part.predictor.name, placed.owner)
+            logits = self._objective.model(*given)
+            loss += float(part.task.loss(logits, placed))
+            n_targets += batch.n_tokens
+        scores = measured(part.predictor, part.dev)
+        return {"loss": loss / max(1, n_targets), **{s.name.lower(): s.value for s in scores}}
+
+
+def measured(predictor: Predictor, dev: ExampleReader) -> list[Score]:
+    """The figures of the answers to some examples."""
+    task = predictor.task
+    examples = dev.fields(np.arange(len(dev.rows)))
+    answers = predictor.answer([task.question(fields) for fields in examples])
+    answers = task.calibrated(answers, examples)
+    segments = [
+        task.segment(answer, fields) for answer, fields in zip(answers, examples, strict=True)
+    ]
+    return score_corpus(task.measures, segments)
+
+
+def class_report(output: Path, parts: Mapping[str, OpenTask]) -> Iterator[str]:
+    """Precision, recall, F1 and support of each class, by the finished model on its dev examples.
+
+    As `attn score --report` prints them; a line for each class of each task.
+    """
+    for name, part in parts.items():
+        if not any(getattr(one, "has_table", False) for one in chosen_metrics(part.task.measures)):
+            continue
+        stride = part.task.setting.stride
+        predictor = load_predictor(output, part.predictor.device, name, stride=stride)
+        for score in measured(predictor, part.dev):
+            table: Any = score.details.get("classes", {})
+            for label, row in table.items():
+                figures = "  ".join(
+                    f"{key} {row[key]:.3f}" for key in ("precision", "recall", "f1")
+                )
+                yield f"{name}: {label}: {figures}  of {row['support']:,}"
+
+
+def known_figures(tasks: Sequence[TextTask]) -> list[str]:
+    """What a validation of these tasks measures; the first decides, unless a user says so."""
+    if len(tasks) > 1:
+        return ["score", "loss"]
+    (task,) = tasks
+    names = [name.lower() for one in chosen_metrics(task.measures) for name in one.names]
+    return [task.metric, *(name for name in names if name != task.metric), "loss"]
+
+
+def each_row(corpus: Corpus, rows: RowNumbers) -> Iterator[list[str]]:
+    """The columns of some rows, read in slices."""
+    for start in range(0, len(rows), 4096):
+        numbers = np.arange(start, min(start + 4096, len(rows)))
+        yield from corpus.read(rows[numbers])
+
+
+def balanced_weights(
+    kind: type[TextTask], examples: Iterable[list[str]], labels: Sequence[str]
+) -> tuple[float, ...]:
+    """The weight n / (C nᵧ) of each label y: every label's losses add up to the same.
+
+    Raises:
+        UsageError: the task's losses are not of one label each.
+    """
+    if not kind.weighs_labels:
+        raise UsageError("--balance weighs labels: classify, pair and tag have them, one at a time")
+    counts = dict.fromkeys(labels, 0)
+    for fields in examples:
+        for label in kind.labels_in(fields):
+            counts[label] += 1
+    total = sum(counts.values())
+    return tuple(total / (len(labels) * max(1, count)) for count in counts.values())
+
+
+def known_labels_only(kind: type[TextTask], labels: Sequence[str]) -> RowCheck:
+    """What is wrong with a dev example: what is with a training one, or a label of its own."""
+    known = set(labels)
+
+    def problem(fields: list[str]) -> str | None:
+        wrong = kind.problem(fields)
+        if wrong or not kind.labelled:
+            return wrong
+        strange = [label for label in kind.labels_in(fields) if label not in known]
+        return f"label {shown(strange[0])} is not among those trained on" if strange else None
+
+    return problem

@@ -1,0 +1,1 @@
+"""Sequence to sequence: from texts or images to texts."""

@@ -1,0 +1,124 @@
+"""Objectives: modules that map a batch to a loss sum and a negative log-likelihood sum in nats.
+
+Shapes: B batch, T target length, D d_model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attn_cli.config.seq2seq import LearningOptions
+from attn_cli.errors import UsageError
+from attn_cli.nn.losses import hard_attention_loss, linear_cross_entropy
+from attn_cli.systems.generation.generator import gold_log_probs
+from attn_cli.systems.translation.pairs import Seq2SeqBatch
+from attn_cli.systems.translation.professor import Discriminator, adversarial_losses
+from attn_cli.systems.translation.scheduled_sampling import own_inputs, own_share
+
+
+class TranslationObjective(nn.Module):
+    """-Σ ln p(yₜ | y₍<ₜ₎, x) by teacher forcing or scheduled sampling, with label smoothing.
+
+    In training, terms are added: `head_penalty` times the model's penalty of like heads, the
+    estimator of hard attention, and what a discriminator says of the model left to itself. All are
+    sums over positions as the loss is one over tokens, so that batches of any size weigh alike.
+
+    Args:
+        model: a `Seq2SeqModel`.
+        label_smoothing: ε.
+        head_penalty: its weight.
+        learning: scheduled sampling and professor forcing.
+
+    Attributes:
+        partner: the discriminator, which is trained along.
+        done: the share of the run that is done: scheduled sampling depends on it.
+
+    Raises:
+        UsageError: the model has no part that a term is about.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        label_smoothing: float,
+        head_penalty: float = 0.0,
+        learning: LearningOptions | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+        self.head_penalty = head_penalty
+        self.learning = learning or LearningOptions()
+        forcing = self.learning.professor_forcing > 0
+        self.partner = Discriminator(model.config.d_model) if forcing else None
+        self.done = 0.0
+
+        if problem := _problem(model, head_penalty, forcing):
+            raise UsageError(problem)
+
+    @property
+    def rows_per_sentence(self) -> int:
+        """Target sequences that a sentence puts into memory."""
+        return 1
+
+    def begin_update(self, done: float) -> None:
+        """Is told before each update what share of the run is done."""
+        self.done = done
+
+    def forward(self, batch: Seq2SeqBatch) -> tuple[Tensor, Tensor]:
+        """Sums over the batch's target tokens: the loss, and the unsmoothed one."""
+        src, gold_in = (batch.src_ids, batch.src_mask), batch.tgt_ids[:, :-1]
+        share = own_share(self.learning, self.done) if self.training else 0.0
+        tgt_in = own_inputs(self.model, src, gold_in, share, self.learning.sampling_choice)
+        if not self.training:
+            hidden, terms = self.model(*src, tgt_in)[0], []
+        elif self.head_penalty > 0:
+            hidden, maps = self.model.attentions(*src, tgt_in)
+            terms = [self.head_penalty * maps.head_penalty(batch.src_mask, batch.tgt_mask)]
+        elif self.model.hard_attention:
+            hidden, terms = self._with_hard_attention(batch, tgt_in)
+        else:
+            hidden, terms = self.model(*src, tgt_in)[0], []
+        if self.training and self.partner is not None:
+            terms += self._professor(batch, hidden if share <= 0 else None)
+        gold = batch.tgt_ids[:, 1:][batch.tgt_mask]
+        weight, bias = self.model.output_layer
+        loss, nll = linear_cross_entropy(
+            hidden[batch.tgt_mask], weight, bias, gold, self.label_smoothing
+        )
+        return sum(terms, loss), nll
+
+    def _with_hard_attention(
+        self, batch: Seq2SeqBatch, tgt_in: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The model's vectors, and what teaches its scores which positions are worth drawing."""
+        drawn: list[Tensor] = []
+        hidden, _ = self.model(batch.src_ids, batch.src_mask, tgt_in, log_probs=drawn)
+        with torch.no_grad():
+            rewards = gold_log_probs(hidden, batch.tgt_ids[:, 1:], *self.model.output_layer)
+        return hidden, [hard_attention_loss(drawn[0], rewards, batch.tgt_mask)]
+
+    def _professor(self, batch: Seq2SeqBatch, forced: Tensor | None) -> list[Tensor]:
+        """The discriminator's loss and the model's, where it reads gold tokens and its own."""
+        src, gold_in = (batch.src_ids, batch.src_mask), batch.tgt_ids[:, :-1]
+        if forced is None:
+            forced, _ = self.model(*src, gold_in)
+        own_in = own_inputs(self.model, src, gold_in, 1.0, "sampled")
+        free, _ = self.model(*src, own_in)
+        assert self.partner is not None
+        verdicts = adversarial_losses(self.partner, forced, free, batch.tgt_mask)
+        return [verdicts[0], self.learning.professor_forcing * verdicts[1]]
+
+
+def _problem(model: Any, head_penalty: float, forcing: bool) -> str | None:
+    """Why a model can't be trained with these terms, if it can't."""
+    if head_penalty > 0 and not model.has_attention:
+        return "--head-penalty: a model with --attention none has no heads"
+    if head_penalty > 0 and model.hard_attention:
+        return "--head-penalty: no gradient flows through the weights of --normalize hard"
+    if forcing and model.draws != "step-by-step":
+        return "--professor-forcing needs --arch rnn: it is about states that go from step to step"
+    return None

@@ -1,0 +1,150 @@
+"""Maps of sequence-to-sequence models: of their own outputs, or of given ones.
+
+Shapes: B batch, H heads, S source length, T target length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn_cli.config.attending import MOST_INPUT
+from attn_cli.config.decoding import SearchOptions
+from attn_cli.device import set_up
+from attn_cli.errors import DataError
+from attn_cli.systems.base import load_generator
+from attn_cli.systems.translation.sources import ImageSide, SourceSide, TextSide
+from attn_cli.systems.translation.translator import Source, Translator
+from attn_cli.viz.job import AttendJob
+from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
+from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
+from attn_cli.wording import plural
+
+_BATCH_TOKENS = 4096
+_WHOLE = 1 << 62  # tokens: a line that has its target is not drawn in parts
+Ids = Sequence[int]
+Answer = tuple[tuple[str, ...], list[AttentionMap]]
+KINDS = ("cross", "encoder", "decoder")
+
+
+def _translator(job: AttendJob) -> Translator:
+    generator = load_generator(job.model, set_up(job.runtime))
+    assert isinstance(generator, Translator)  # as the tasks are for which `SOURCES` names this file
+    return generator
+
+
+class PairSource(LineSource):
+    """Source and target; the target is the best of a beam search unless the line has one.
+
+    The rows of "cross" and "decoder" are the target's tokens and its end, each at the moment when
+    it is said; the columns of "decoder" are what had been read by then. A target that was written
+    all at once has no end, and each of its tokens sees all of them.
+    """
+
+    def __init__(self, job: AttendJob) -> None:
+        super().__init__(job)
+        self._translator = _translator(job)
+        longest = min(MOST_INPUT, self._translator.longest_input)
+        self._max_input = job.options.max_input or longest
+        self.n_fields = 2 if job.options.pairs else 1
+        self._translator.check_files(job.options.image_root)
+        probe = self._weights(self._translator.src.blank, [])
+        self.heads = {kind: [len(layer[0]) for layer in probe[kind]] for kind in probe}
+
+    def answers(self, examples: Sequence[Example]) -> Iterator[Answer]:
+        """See `LineSource`."""
+        if self.job.options.pairs:
+            yield from map(self._forced, examples)
+            return
+        parts = [self._parts(example) for example in examples]
+        outputs = iter(self._decoded([part for own in parts for part in own]))
+        for own in parts:
+            found, maps = [next(outputs) for _ in own], []
+            src = self._translator.encoded(own)
+            for number, (item, (_, tokens)) in enumerate(zip(src, found, strict=True), 1):
+                title = f"part {number} of {len(own)}" if len(own) > 1 else ""
+                maps += self._maps(item, tokens, title)
+            if not own:
+                yield (), []
+                continue
+            texts = (" ".join(part.text for part in own), " ".join(text for text, _ in found))
+            yield texts, maps
+
+    def _parts(self, example: Example) -> list[Source]:
+        """The parts in which a line is translated, at most `MOST_PARTS`; none if it is unusable."""
+        parts = self._read(example, self._max_input)
+        self.say_parts(example, len(parts))
+        return [dataclasses.replace(part, key=example.number) for part in parts[:MOST_PARTS]]
+
+    def _read(self, example: Example, limit: int) -> list[Source]:
+        folder = self.job.options.image_root or example.folder
+        try:
+            return self._translator.sources(example.fields[0], limit, folder)
+        except DataError as error:
+            self.refuse(example, str(error))
+            return []
+
+    def _decoded(self, sources: Sequence[Source]) -> list[tuple[str, Ids]]:
+        """The text and the tokens of each output."""
+        search = SearchOptions(beam_size=self.job.options.beam_size)
+        found = self._translator.generate(
+            sources, search, batch_tokens=_BATCH_TOKENS, seed=self.job.runtime.seed
+        )
+        return [(best[0].text, best[0].tokens) if best else ("", ()) for best in found]
+
+    def _forced(self, example: Example) -> Answer:
+        """The maps of a line that has its target."""
+        sources = self._read(example, _WHOLE)
+        if not sources:
+            return (), []
+        src = self._translator.encoded(sources)[0]
+        tgt = self._translator.tgt.encode([example.fields[1]])[0]
+        n_tokens = 0 if self._translator.reads_files else len(src) - 1
+        longest, limit = max(n_tokens, len(tgt)), self._max_input
+        if longest > limit:
+            self.refuse(
+                example, f"{plural(longest, 'token')}, more than {limit}; --max-input allows more"
+            )
+            return (), []
+        return (example.fields[0], example.fields[1]), self._maps(src, tgt, "")
+
+    def _maps(self, src: Any, tgt: Ids, title: str) -> list[AttentionMap]:
+        """All kinds. `tgt` has neither bos nor eos."""
+        tokenizer = self._translator.tgt
+        source = source_axis(self._translator.src, src)
+        said, heard = (token_axis(tokenizer, ids) for ids in self._translator.spoken(tgt))
+        axes = {"cross": (said, source), "encoder": (source, source), "decoder": (said, heard)}
+        return [
+            AttentionMap(kind, tuple(to_array(layer[0]) for layer in layers), *axes[kind], title)
+            for kind, layers in self._weights(src, tgt).items()
+        ]
+
+    @torch.inference_mode()
+    def _weights(self, src: Any, tgt: Ids) -> dict[str, list[Tensor]]:
+        """The kinds of attention that the model has, layers of shape (1, H, T, S) each."""
+        found = self._translator.attentions([src], [tgt])
+        return {kind: found[kind] for kind in KINDS if found.get(kind)}
+
+
+@singledispatch
+def source_axis(side: SourceSide, item: Any) -> Axis:
+    """An axis of what a model read."""
+    raise TypeError(f"no axis for {type(side).__name__}")
+
+
+@source_axis.register
+def _text_axis(side: TextSide, item: Any) -> Axis:
+    return token_axis(side.tokenizer, item)
+
+
+@source_axis.register
+def _region_axis(side: ImageSide, item: Any) -> Axis:
+    """Regions are named by row and column, from 0."""
+    rows, columns = item.grid
+    labels = (f"{row},{column}" for row in range(rows) for column in range(columns))
+    return Axis(tuple(labels), picture=item)

@@ -1,0 +1,153 @@
+"""Pairs of lines -> batches for sequence to sequence.
+
+Shapes: B batch, S source length, T target length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attn_cli.data.batching import RowSource, cut_by_budget
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.padding import cut_ids, pad
+from attn_cli.data.split import RowNumbers
+from attn_cli.tokenizers.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Seq2SeqBatch:
+    """Padded pairs.
+
+    Attributes:
+        src_ids: what the model reads: source tokens and eos, (B, S), or an image's pixels.
+        src_mask: which of its tokens or regions are real. Shape: (B, S), boolean.
+        tgt_ids: bos, target tokens, eos. Shape: (B, T + 1).
+        tgt_mask: which of `tgt_ids[:, 1:]` are to be predicted. Shape: (B, T), boolean.
+    """
+
+    src_ids: Tensor
+    src_mask: Tensor
+    tgt_ids: Tensor
+    tgt_mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.src_ids)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens to be predicted."""
+        return int(self.tgt_mask.sum())
+
+    def rows(self, which: slice | Tensor) -> Self:
+        """Some of the pairs."""
+        return type(self)(*(tensor[which] for tensor in self._tensors()))
+
+    def without_targets(self) -> Self:
+        """The same shapes with nothing to predict: what an idle rank computes to keep step."""
+        return dataclasses.replace(self, tgt_mask=torch.zeros_like(self.tgt_mask))
+
+    def to(self, device: torch.device) -> Self:
+        """The batch on a device."""
+        return type(self)(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.src_ids, self.src_mask, self.tgt_ids, self.tgt_mask
+
+
+class Side(Protocol):
+    """What sources are, for a reader of pairs; a `sources.SourceSide`."""
+
+    n_bytes: int
+
+    def learnt(
+        self, contents: Sequence[Any], limit: int, alpha: float, seed: int
+    ) -> tuple[list[Any], int]:
+        """Items with a length, and how many of them were cut."""
+
+    def collate(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """What a model takes."""
+
+
+# Numbers of rows of a corpus and their source columns -> what these stand for.
+Contents = Callable[[NDArray[np.int64], list[str]], list[Any]]
+
+
+def texts_alone(rows: NDArray[np.int64], texts: list[str]) -> list[Any]:
+    """A text stands for itself."""
+    return texts
+
+
+@dataclass
+class PairReader:
+    """Reads, tokenizes and cuts pairs into batches.
+
+    Attributes:
+        corpus: rows of source and target.
+        rows: which rows of the corpus are used. Shape: (n,).
+        src: what sources are.
+        tgt_tokenizer: of the target.
+        batch_tokens: the budget of a batch.
+        max_len: longer lines are cut after so many tokens.
+        say: is told, once, that lines are cut.
+        sample_alpha: strength of subword regularization; 0: always the best segmentation.
+        contents: what the sources of rows stand for.
+    """
+
+    corpus: Corpus
+    rows: RowNumbers
+    src: Side
+    tgt_tokenizer: Tokenizer
+    batch_tokens: int
+    max_len: int
+    sample_alpha: float = 0.0
+    say: Callable[[str], None] | None = None
+    contents: Contents = texts_alone
+
+    def source(self) -> RowSource:
+        """What `batching.stream` walks."""
+        each = self.src.n_bytes
+        sizes: Callable = lambda n: self.corpus.sizes(self.rows[n]) + each  # noqa: E731
+        return RowSource(len(self.rows), sizes, self.batches)
+
+    def read(self, numbers: NDArray[np.int64]) -> list[tuple[str, Any, str]]:
+        """Source column, what it stands for, and target of the pairs with these numbers."""
+        rows = self.rows[numbers]
+        pairs = self.corpus.read(rows)
+        contents = self.contents(rows, [pair[0] for pair in pairs])
+        return [(src, content, tgt) for (src, tgt), content in zip(pairs, contents, strict=True)]
+
+    def batches(self, numbers: NDArray[np.int64], seed: int) -> list[Seq2SeqBatch]:
+        """The pairs with these numbers as shuffled batches."""
+        pairs = self.read(numbers)
+        limit, alpha = min(self.max_len, self.batch_tokens), self.sample_alpha
+        src, n_cut = self.src.learnt([content for _, content, _ in pairs], limit, alpha, seed)
+        self._say_cut(n_cut, len(pairs), limit)
+        texts = [text for _, _, text in pairs]
+        tgt, n_cut = cut_ids(self.tgt_tokenizer, texts, limit - 1, alpha, seed + 1)
+        self._say_cut(n_cut, len(pairs), limit)
+        lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
+        groups = cut_by_budget(lengths, self.batch_tokens, seed)
+        return [self._batch([src[i] for i in group], [tgt[i] for i in group]) for group in groups]
+
+    def _say_cut(self, n_cut: int, n_lines: int, limit: int) -> None:
+        if n_cut and self.say:
+            self.say(
+                f"{n_cut} of the first {n_lines} lines of one side are longer than {limit - 1} "
+                "tokens and are cut there (--max-len, --batch-tokens)"
+            )
+            self.say = None
+
+    def _batch(self, src: list[Any], tgt: list[list[int]]) -> Seq2SeqBatch:
+        src_ids, src_mask = self.src.collate(src)
+        tgt_bos, tgt_eos = self.tgt_tokenizer.bos_id, self.tgt_tokenizer.eos_id
+        padded = [[tgt_bos, *ids, tgt_eos] for ids in tgt]
+        tgt_ids, tgt_mask = pad(padded, self.tgt_tokenizer.pad_id)
+        return Seq2SeqBatch(src_ids, src_mask, tgt_ids, tgt_mask[:, 1:])

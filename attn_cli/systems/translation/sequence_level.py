@@ -1,0 +1,320 @@
+"""Sequence-level training: outputs are sampled, judged by sentence BLEU, made likelier or not.
+
+They are found by the one search there is, without gradient and without dropout, and then scored
+with gradient by teacher forcing, so that every architecture that can be searched learns so (Shen
+et al. 2016; Ranzato et al. 2016; Edunov et al. 2018). They are scored with dropout: without it the
+gradient has less than half the variance, but nothing holds the model back from learning by heart.
+
+Shapes: B sentences, C outputs of each at most, S source length, T target length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attn_cli.config.criterion import CriterionOptions
+from attn_cli.config.decoding import SearchOptions
+from attn_cli.config.scoring import ScoreOptions
+from attn_cli.data.padding import pad
+from attn_cli.errors import UsageError
+from attn_cli.metrics import METRICS
+from attn_cli.metrics.base import Segment
+from attn_cli.nn.sequence_losses import expected_risk, self_critical, sequence_log_probs
+from attn_cli.search.search import Request, search
+from attn_cli.systems.translation.likelihood import TranslationObjective
+from attn_cli.systems.translation.pairs import Seq2SeqBatch
+from attn_cli.systems.translation.start import TranslationOptions
+from attn_cli.systems.translation.translator import Seq2SeqStep, Translator
+from attn_cli.tokenizers.tokenizer import Tokenizer
+
+
+class Output(NamedTuple):
+    """What was drawn for a source.
+
+    Attributes:
+        tokens: without bos and eos.
+        finished: whether eos was drawn; it was not where the output was cut at its longest.
+    """
+
+    tokens: tuple[int, ...]
+    finished: bool
+
+
+class Criterion(ABC):
+    """What is done with outputs of the model's own.
+
+    Attributes:
+        has_baseline: whether the greedy output's reward is asked for.
+        search_options: how outputs are looked for: samples, unless a criterion says otherwise.
+    """
+
+    has_baseline: ClassVar[bool]
+
+    def __init__(self, options: CriterionOptions) -> None:
+        self.options = options
+        self.search_options = SearchOptions(sample=True, n_best=options.samples)
+
+    @abstractmethod
+    def candidates(self, drawn: Sequence[Output], reference: Output) -> list[Output]:
+        """The outputs of a sentence that count."""
+
+    @abstractmethod
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+        """The sum over sentences. Shape: (B, C), (B, C), (B,), (B, C)."""
+
+
+class Risk(Criterion):
+    """Minimum risk training (Shen et al. 2016): 1 - BLEU, expected among different outputs."""
+
+    has_baseline: ClassVar[bool] = False
+
+    def __init__(self, options: CriterionOptions) -> None:
+        super().__init__(options)
+        if options.candidates == "beam":
+            count = options.samples
+            self.search_options = SearchOptions(beam_size=count, n_best=count)
+
+    def candidates(self, drawn: Sequence[Output], reference: Output) -> list[Output]:
+        """Each once, and the reference where that was asked for."""
+        gold = [reference] if self.options.with_reference else []
+        return list(dict.fromkeys([*gold, *drawn]))
+
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+        """See `expected_risk`."""
+        return expected_risk(log_probs, 1 - rewards, real, self.options.sharpness)
+
+
+class Reinforce(Criterion):
+    """Self-critical sequence training (Rennie et al. 2017): better than the greedy output, or not.
+
+    A sample counts as often as it was drawn: so the gradient is not biased.
+    """
+
+    has_baseline: ClassVar[bool] = True
+
+    def candidates(self, drawn: Sequence[Output], reference: Output) -> list[Output]:
+        """All that were drawn."""
+        return list(drawn)
+
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+        """See `self_critical`."""
+        return self_critical(log_probs, rewards, baseline, real)
+
+
+SEQUENCE_CRITERIA: dict[str, type[Criterion]] = {"risk": Risk, "reinforce": Reinforce}
+# Outputs are scored in so many groups by length: one that is long would pad all of them.
+_GROUPS = 4
+
+
+class SentenceBleu:
+    """Sentence BLEU of token sequences as text, from 0 to 1: what `score --per-line` measures."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._metric = METRICS["bleu"](ScoreOptions(bleu=True))
+
+    def __call__(
+        self, outputs: Sequence[Sequence[Output]], references: Sequence[Output]
+    ) -> list[list[float]]:
+        """The rewards of each sentence's outputs."""
+        gold = self._tokenizer.decode([reference.tokens for reference in references])
+        return [
+            [self._reward(text, reference) for text in self._texts(own)]
+            for own, reference in zip(outputs, gold, strict=True)
+        ]
+
+    def _texts(self, outputs: Sequence[Output]) -> list[str]:
+        return self._tokenizer.decode([output.tokens for output in outputs])
+
+    def _reward(self, text: str, reference: str) -> float:
+        return self._metric.line(Segment(text, (reference,)))[0] / 100
+
+
+class SequenceObjective(TranslationObjective):
+    """w · likelihood + (1 - w) · criterion of sampled outputs (Wu et al. 2018, eq. 6).
+
+    The first is the mean over tokens, the second over sentences: BLEU of a sentence's outputs
+    differs by tenths, so that ln P of the whole reference, whose gradient is more than ten times
+    the criterion's, would drown it. Not in training, the likelihood alone.
+
+    Args:
+        model: a `Seq2SeqModel`.
+        label_smoothing: ε of the likelihood.
+        translator: of that model; it says what is never produced, and spells outputs.
+        options: the criterion.
+        terms: other arguments of `TranslationObjective`.
+
+    Raises:
+        UsageError: the model has no ln P(y) that a gradient could be taken of.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        label_smoothing: float,
+        translator: Translator,
+        options: CriterionOptions,
+        **terms: Any,
+    ) -> None:
+        super().__init__(model, label_smoothing, **terms)
+        if model.hard_attention:
+            raise UsageError(
+                f"--criterion {options.criterion}: with --normalize hard the probability of an "
+                "output depends on what was drawn to attend to; leave one of them out"
+            )
+        self.options = options
+        self.criterion = SEQUENCE_CRITERIA[options.criterion](options)
+        self._translator = translator
+        self._reward = SentenceBleu(translator.tgt)
+
+    @property
+    def rows_per_sentence(self) -> int:
+        """Target sequences that a sentence puts into memory: its reference and its outputs."""
+        return 1 + self.options.samples + self.options.with_reference
+
+    def forward(self, batch: Seq2SeqBatch) -> tuple[Tensor, Tensor]:
+        """Sums over the batch: the loss, and the references' negative log-likelihood."""
+        loss, nll = super().forward(batch)
+        weight = self.options.likelihood_weight
+        if not self.training or weight == 1.0:
+            return loss, nll
+        (filled,) = batch.tgt_mask.any(1).nonzero(as_tuple=True)
+        if not len(filled):  # an idle rank keeps step
+            return weight * loss, nll
+        # Sums over tokens: a sentence's criterion counts once for each token.
+        length = batch.n_tokens / len(filled)
+        return weight * loss + (1 - weight) * length * self._sequence_loss(batch.rows(filled)), nll
+
+    def _sequence_loss(self, batch: Seq2SeqBatch) -> Tensor:
+        references, device = _references(batch), batch.tgt_ids.device
+        baseline = torch.zeros(len(batch), device=device)
+        drawn = self._search(batch, references, self.criterion.search_options)
+        if self.criterion.has_baseline:
+            best = self._search(batch, references, SearchOptions(greedy=True))
+            baseline = _matrix(self._reward(best, references), device)[0][:, 0]
+        outputs = [
+            self.criterion.candidates(own, reference)
+            for own, reference in zip(drawn, references, strict=True)
+        ]
+        rewards, real = _matrix(self._reward(outputs, references), device)
+        log_probs = torch.zeros_like(rewards).masked_scatter(real, self._scored(batch, outputs))
+        return self.criterion.loss(log_probs, rewards, baseline, real)
+
+    def _search(
+        self, batch: Seq2SeqBatch, references: Sequence[Output], options: SearchOptions
+    ) -> list[list[Output]]:
+        """What the search finds for each row; about as long as its reference at most."""
+        requests = [
+            Request(_Row(number), options.longest(len(reference.tokens)))
+            for number, reference in enumerate(references)
+        ]
+        # Drawn from the generator that is saved with the training's state.
+        seed = int(torch.randint(1 << 62, ())) if options.sample else 0
+        with torch.no_grad(), _at_rest(self.model):
+            found = search(
+                _BatchStep(self.model, batch, self._translator),
+                requests,
+                options,
+                max_rows=len(requests) * options.width,
+                seed=seed,
+                forbidden_ids=self._translator.never_ids,
+                device=batch.tgt_ids.device,
+            )
+        return [[Output(one.tokens, one.finished) for one in hypotheses] for hypotheses in found]
+
+    def _scored(self, batch: Seq2SeqBatch, outputs: Sequence[Sequence[Output]]) -> Tensor:
+        """Log P of all outputs, sentence by sentence. Shape: (R,)."""
+        flat = [(row, output) for row, own in enumerate(outputs) for output in own]
+        order = sorted(range(len(flat)), key=lambda number: len(flat[number][1].tokens))
+        size = -(-len(flat) // _GROUPS)
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        found = torch.cat([self._scored_at_once(batch, [flat[i] for i in own]) for own in groups])
+        return found[torch.tensor(order, device=found.device).argsort()]
+
+    def _scored_at_once(self, batch: Seq2SeqBatch, outputs: Sequence[tuple[int, Output]]) -> Tensor:
+        """Log P of outputs of rows of the batch, by one teacher-forced pass. Shape: (R,)."""
+        tgt, device = self._translator.tgt, batch.tgt_ids.device
+        framed = [[tgt.bos_id, *output.tokens, tgt.eos_id] for _, output in outputs]
+        ids = pad(framed, tgt.pad_id)[0].to(device)
+        # A sample that was cut has drawn no end: its ln P is that of its tokens.
+        lengths = torch.tensor([len(one.tokens) + one.finished for _, one in outputs])
+        real = torch.arange(ids.shape[1] - 1, device=device) < lengths.to(device)[:, None]
+        rows = torch.tensor([row for row, _ in outputs], device=device)
+        hidden, _ = self.model(batch.src_ids[rows], batch.src_mask[rows], ids[:, :-1])
+        return sequence_log_probs(hidden, ids[:, 1:], real, *self.model.output_layer)
+
+
+class _Row:
+    """A row of a batch, as a request's source."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return 1
+
+
+class _BatchStep(Seq2SeqStep):
+    """A model that is searched for outputs of a batch's rows, which are tensors already."""
+
+    def __init__(self, model: Any, batch: Seq2SeqBatch, translator: Translator) -> None:
+        super().__init__(model, translator.src, translator.tgt)
+        self.batch = batch
+
+    def start(self, sources: Sequence[Any]) -> object:
+        """Encodes rows of the batch."""
+        numbers = torch.tensor([row.number for row in sources], device=self.batch.src_ids.device)
+        return self.model.start(self.batch.src_ids[numbers], self.batch.src_mask[numbers])
+
+
+@contextlib.contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    """The model without dropout inside, as it was outside."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _references(batch: Seq2SeqBatch) -> list[Output]:
+    rows = zip(batch.tgt_ids[:, 1:].tolist(), batch.tgt_mask.sum(1).tolist(), strict=True)
+    return [Output(tuple(ids[: length - 1]), True) for ids, length in rows]
+
+
+def _matrix(rows: Sequence[Sequence[float]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths, and which of their places are filled. Shape: (B, C) twice."""
+    lengths = torch.tensor([len(row) for row in rows])
+    real = torch.arange(int(lengths.max())) < lengths[:, None]
+    values = torch.tensor([value for row in rows for value in row])
+    return torch.zeros(real.shape).masked_scatter(real, values).to(device), real.to(device)
+
+
+def translation_objective(
+    model: Any, options: TranslationOptions, translator: Translator
+) -> TranslationObjective:
+    """What a translation training minimizes.
+
+    Raises:
+        UsageError: the model, or another option, does not go with the criterion.
+    """
+    smoothing = options.training.label_smoothing
+    terms: dict[str, Any] = {
+        "head_penalty": options.objective.head_penalty,
+        "learning": options.learning,
+    }
+    if options.criterion.samples_outputs:
+        if options.training.compile:
+            raise UsageError(
+                f"--compile: the search that --criterion {options.criterion.criterion} samples by "
+                "can't be compiled; leave one of them out"
+            )
+        return SequenceObjective(model, smoothing, translator, options.criterion, **terms)
+    return TranslationObjective(model, smoothing, **terms)

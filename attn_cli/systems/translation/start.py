@@ -1,0 +1,182 @@
+"""The model that a translation training trains: of an architecture and a size, or of `--init`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attn_cli.config import changed, choose, to_dict
+from attn_cli.config.criterion import CriterionOptions
+from attn_cli.config.image import SourceOptions
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.config.seq2seq import ArchOptions, LearningOptions
+from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.training import TrainingOptions
+from attn_cli.config.transformer import SizeOptions
+from attn_cli.config.translation import CorpusOptions, LossOptions
+from attn_cli.errors import DataError, UsageError
+from attn_cli.models import SEQ2SEQ, build_model
+from attn_cli.models.directory import load_model, read_config
+from attn_cli.models.sizes import choose_size, seq2seq_config, seq2seq_name
+from attn_cli.systems.translation.corpus_sources import SOURCES, TrainingSources
+
+
+@dataclass(frozen=True)
+class TranslationOptions:
+    """What decides a translation model."""
+
+    arch: ArchOptions
+    corpus: CorpusOptions
+    source: SourceOptions
+    tokenizer: TokenizerOptions
+    size: SizeOptions
+    variant: Any  # a `Seq2SeqVariantOptions`
+    objective: LossOptions
+    learning: LearningOptions
+    criterion: CriterionOptions
+    training: TrainingOptions
+
+    def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
+        """As plain values, section by section."""
+        sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: to_dict(value) for name, value in sections.items()} | {"seed": runtime.seed}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a translator is built from.
+
+    Attributes:
+        arch: a key of `models.MODELS`.
+        config: its configuration.
+        why: where that comes from, in words.
+        model: whose weights it takes; None: random ones.
+    """
+
+    arch: str
+    config: Any
+    why: str
+    model: Any = None
+
+    def build(self, seed: int) -> Any:
+        """The model, ready to be trained."""
+        torch.manual_seed(seed)
+        model = build_model(self.arch, self.config)
+        if self.model is not None:
+            model.load_state_dict(self.model.state_dict())
+        return model
+
+
+def starting_point(
+    options: TranslationOptions,
+    n_pairs: int,
+    vocabularies: tuple[int, int],
+    sources: TrainingSources,
+    *,
+    share: bool,
+    on_gpu: bool,
+) -> Start:
+    """What to train: the model of `--init`, or a new one of `--arch` and `--size`.
+
+    Args:
+        options: what was asked for.
+        n_pairs: of the corpus.
+        vocabularies: sizes of the source's, 0 where it is none of tokens, and the target's.
+        sources: what the model reads.
+        share: whether both are one.
+        on_gpu: whether a GPU trains.
+
+    Raises:
+        DataError: the directory to start from is damaged, or its tokenizer is of another model.
+        UsageError: the parts do not fit together.
+    """
+    if options.arch.init:
+        return _continued(options, vocabularies)
+    size, why = choose_size(options.size.size, n_pairs, on_gpu=on_gpu)
+    decoder, arch = options.arch.decoder_of_new, options.arch.arch_of_new
+    config = seq2seq_config(
+        arch,
+        options.size,
+        options.variant,
+        size,
+        vocabularies,
+        share=share,
+        decoder=decoder,
+        max_len=options.corpus.max_len,
+        source=sources.model_parts(arch),
+    )
+    return Start(seq2seq_name(arch, decoder), config, f"size {size} ({why})")
+
+
+def _continued(options: TranslationOptions, vocabularies: tuple[int, int]) -> Start:
+    init = str(options.arch.init)
+    before, model = load_model(Path(init), torch.device("cpu"))
+    model.check_vocabulary(*vocabularies, init)
+    dropout = options.size.dropout
+    changes = {} if dropout is None else {"dropout": dropout}
+    config = dataclasses.replace(before.model, **changes)
+    return Start(before.arch, config, f"continued from {init}", model)
+
+
+def check_start(options: TranslationOptions) -> None:
+    """Makes sure that `--init` is a translator, and that no other option contradicts it.
+
+    Raises:
+        DataError: the directory is missing or damaged, or holds a model of another kind.
+        UsageError: options that the directory decides otherwise.
+    """
+    refused = choose(SOURCES, options.source.source, "kind of source").refused
+    if in_vain := [refused[flag] for flag in changed(options.corpus) if flag in refused]:
+        raise UsageError(
+            f"--source {options.source.source} has no source tokens for {', '.join(in_vain)}"
+        )
+    init = options.arch.init
+    if not init:
+        seq2seq_name(options.arch.arch_of_new, options.arch.decoder_of_new)
+        return
+    before = read_config(Path(init))
+    kinds = {
+        name: (decoder, arch) for decoder, names in SEQ2SEQ.items() for arch, name in names.items()
+    }
+    if before.arch not in kinds:
+        raise DataError(
+            f"--init {init}: holds a {before.arch!r}, not a translator; attn train-mt makes some"
+        )
+    decoder, arch = kinds[before.arch]
+    there = {**vars(before.model), "decoder": decoder, "arch": arch}
+    there["image_size"] = "{image_height}x{image_width}".format(**there)
+    given = {**vars(options.size), **vars(options.variant), **vars(options.arch)}
+    for name in ("size", "dropout", "init"):
+        given.pop(name)
+    given |= {"source": options.source.source, **_of_images(options.source)}
+    problems = _contradictions(given, there)
+    problems += ["--size"] if options.size.size != "auto" else []
+    of_corpus = ("--tokenizer", "--share-vocab", "--embeddings")
+    problems += [flag for flag in changed(options.corpus) if flag in of_corpus]
+    problems += changed(options.tokenizer)
+    if problems:
+        raise UsageError(f"--init {init} decides otherwise than {', '.join(problems)}")
+
+
+def _of_images(options: SourceOptions) -> dict[str, Any]:
+    """What was asked for of a model of images."""
+    names = ("image_encoder", "image_size", "region_size")
+    asked = changed(options)
+    return {
+        name: getattr(options, name) for name in names if f"--{name.replace('_', '-')}" in asked
+    }
+
+
+def _contradictions(given: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """The flags that were given with other values than the model has."""
+    found = []
+    for name, value in given.items():
+        if value is not None and there.get(name) != value:
+            has = f" (there: {there[name]})" if name in there else ""
+            found.append(f"--{name.replace('_', '-')} {value}{has}")
+    return found

@@ -1,0 +1,166 @@
+"""Translation: a sequence-to-sequence model, its tokenizers and the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from attn_cli.config import shown
+from attn_cli.config.decoding import SearchOptions
+from attn_cli.data.padding import pad
+from attn_cli.errors import DataError, UsageError
+from attn_cli.models.directory import load_model
+from attn_cli.search.search import Hypothesis, Request
+from attn_cli.search.step import StepOutput
+from attn_cli.systems.generation.generator import Generator, Source, Translation, gold_log_probs
+from attn_cli.systems.translation.sources import SourceSide, source_side
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import read_tokenizers
+
+__all__ = ["Source", "Translation", "Translator"]
+
+Ids = Sequence[int]
+
+
+class Seq2SeqStep:
+    """A sequence-to-sequence model as the search sees it; a `decode.step.StepModel`."""
+
+    def __init__(self, model: Any, src: SourceSide, tgt: Tokenizer) -> None:
+        self.model = model
+        self.src = src
+        self.bos_id, self.eos_id, self.pad_id = tgt.bos_id, tgt.eos_id, tgt.pad_id
+
+    def start(self, sources: Sequence[Any]) -> object:
+        """Encodes items of the source's side."""
+        ids, mask = self.src.collate(sources)
+        device = next(self.model.parameters()).device
+        return self.model.start(ids.to(device), mask.to(device))
+
+    def step(self, state: object, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
+        """One step of every beam."""
+        logits, after, attention = self.model.step(state, tokens, need_attention=need_attention)
+        return StepOutput(logits.float().log_softmax(-1), after, attention)
+
+
+class Translator(Generator):
+    """Translates texts, or says what is in images, with one model or several as an ensemble.
+
+    Attributes:
+        task: of its models, see `ModelConfig`.
+        src: what they read.
+    """
+
+    task: ClassVar[str] = "translate"
+    has_source: ClassVar[bool] = True
+    n_scored: ClassVar[int] = 2
+
+    def __init__(self, models: Sequence[Any], src: SourceSide, tgt: Tokenizer) -> None:
+        super().__init__(models, [Seq2SeqStep(model, src, tgt) for model in models], tgt)
+        self.src = src
+        self.reads_files, self.most_lines = src.reads_files, src.most_lines
+
+    @classmethod
+    def load(cls, paths: str, device: torch.device) -> Self:
+        """Reads one model directory, or several joined by commas.
+
+        Raises:
+            DataError: a directory is missing, foreign or damaged.
+            UsageError: the models of an ensemble have different tokenizers, or read other images.
+        """
+        models: list[Any] = []
+        sides: list[tuple[SourceSide, Tokenizer]] = []
+        lengths: list[int] = []
+        for path in (Path(part) for part in paths.split(",")):
+            config, model = load_model(path, device)
+            if config.task != cls.task:
+                raise DataError(f"{path}: this model's task is {shown(config.task)}")
+            tokenizer, tgt = read_tokenizers(path)
+            src = source_side(config.model, tokenizer)
+            model.check_vocabulary(src.vocab_size, tgt.vocab_size, str(path))
+            models.append(model)
+            sides.append((src, tgt))
+            lengths.append(config.trained_len)
+            first = paths.split(",")[0]
+            if tgt.to_bytes() != sides[0][1].to_bytes():
+                raise UsageError(f"{path}: its tokenizer is not that of {first}")
+            if src.fingerprint != sides[0][0].fingerprint:
+                raise UsageError(f"{path}: it does not read what {first} reads")
+        translator = cls(models, *sides[0])
+        translator.longest_input = max(translator.longest_input, min(lengths))
+        return translator
+
+    def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
+        """See `Generator.requests`."""
+        prefixes = self.tgt.encode([source.prefix for source in sources])
+        requests = []
+        for source, item, prefix in zip(sources, self.encoded(sources), prefixes, strict=True):
+            phrases = self.tgt.encode(source.phrases) if source.phrases else []
+            requests.append(
+                Request(
+                    source=item,
+                    prefix=tuple(prefix),
+                    constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
+                    max_len=options.longest(self.src.output_len(item)),
+                    key=source.key,
+                )
+            )
+        return requests
+
+    def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[Translation]:
+        """See `Generator.texts`."""
+        texts = self.tgt.decode([hypothesis.tokens for hypothesis in hypotheses])
+        return [
+            Translation(text, found.tokens, found.log_prob, found.score, found.finished)
+            for text, found in zip(texts, hypotheses, strict=True)
+        ]
+
+    def sources(self, text: str, limit: int, folder: str) -> list[Source]:
+        """See `Generator.sources`."""
+        if self.reads_files:
+            return [Source(text, file=self.src.read(text, folder))]
+        return [Source(part) for part in self.src.parts(text, limit)]
+
+    def encoded(self, sources: Sequence[Source]) -> list[Any]:
+        """The sources as items of their side."""
+        return self.src.encode([source.content for source in sources])
+
+    def scored(self, fields: Sequence[str]) -> tuple[str, str]:
+        """Source and target."""
+        return fields[0], fields[1]
+
+    def token_log_probs(self, model: Any, src: Sequence[Any], tgt: Sequence[Ids]) -> Tensor:
+        """By teacher forcing; see `Generator.token_log_probs`."""
+        src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
+        hidden, _ = model(src_ids, src_mask, tgt_ids[:, :-1])
+        return gold_log_probs(hidden, tgt_ids[:, 1:], *model.output_layer)
+
+    def cross_weights(self, src: Sequence[Any], tgt: Sequence[Ids]) -> list[Tensor]:
+        """Attention from each output token to the source, layer by layer. Shape: (B, H, T, S)."""
+        src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
+        return self.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True)[1]
+
+    def attentions(self, src: Sequence[Any], tgt: Sequence[Ids]) -> dict[str, list[Tensor]]:
+        """The kinds of attention that the first model has (see `viz.maps`), layer by layer."""
+        model, tensors = self.models[0], self.tensors(src, tgt)
+        if not hasattr(model, "attentions"):
+            return {"cross": self.cross_weights(src, tgt)}
+        return vars(model.attentions(*tensors[:2], tensors[2][:, :-1])[1])
+
+    def spoken(self, tgt: Ids) -> tuple[Ids, Ids]:
+        """What the rows and the columns of a target's attention to itself are."""
+        return [*tgt, self.tgt.eos_id], [self.tgt.bos_id, *tgt]
+
+    def source_tensors(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """What the models take, and which of its places are real. Shape: (B, S, …), (B, S)."""
+        src_ids, src_mask = self.src.collate(items)
+        return src_ids.to(self.device), src_mask.to(self.device)
+
+    def tensors(self, src: Sequence[Any], tgt: Sequence[Ids]) -> tuple[Tensor, Tensor, Tensor]:
+        """Padded pairs: as `source_tensors`; bos, target and eos. Shape: …, (B, T + 1)."""
+        framed = [[self.tgt.bos_id, *ids, self.tgt.eos_id] for ids in tgt]
+        tgt_ids, _ = pad(framed, self.tgt.pad_id)
+        return (*self.source_tensors(src), tgt_ids.to(self.device))

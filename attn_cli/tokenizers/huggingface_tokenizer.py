@@ -1,0 +1,211 @@
+"""WordPiece vocabularies and `tokenizer.json`, by the `tokenizers` library."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from attn_cli.errors import DataError
+from attn_cli.tokenizers.tokenizer import ID_LIMIT, Span, Tokenizer
+
+_UNUSED = re.compile(r"\[unused\d+\]")
+
+
+class _HuggingFaceTokenizer(Tokenizer):
+    """What the two kinds of tokenizers of the `tokenizers` library share."""
+
+    def __init__(
+        self, raw: bytes, tokenizer: Any, specials: Mapping[str, tuple[str, ...]], name: str
+    ) -> None:
+        self._raw = raw
+        self._tokenizer = tokenizer
+        padding = tokenizer.padding or {}
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(vocabulary.values(), default=-1) + 1
+        if self.vocab_size > ID_LIMIT:
+            raise DataError(f"{name}: has a token {self.vocab_size - 1}; the largest is {ID_LIMIT}")
+        for special, spellings in specials.items():
+            known = [vocabulary[spelling] for spelling in spellings if spelling in vocabulary]
+            setattr(self, special, known[0] if known else -1)
+        if self.pad_id < 0 and 0 <= padding.get("pad_id", -1) < self.vocab_size:
+            self.pad_id = padding["pad_id"]  # a file may name another special token for it
+        self._skipped = {getattr(self, special) for special in specials if special != "unk_id"}
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Each text's ids; see `Tokenizer.encode`."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def _encode_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Span]]]:
+        for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False):
+            yield encoding.ids, encoding.offsets
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Each sequence's text; see `Tokenizer.decode`."""
+        for sequence in ids:
+            self.check_ids(sequence)
+        kept = [[index for index in sequence if index not in self._skipped] for sequence in ids]
+        return self._tokenizer.decode_batch(kept, skip_special_tokens=False)
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """All pieces in the order of their ids; "" where an id is not taken."""
+        pieces = [""] * self.vocab_size
+        for piece, index in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            pieces[index] = piece
+        return pieces
+
+    @cached_property
+    def reserved_ids(self) -> frozenset[int]:
+        """Ids that stand for no text; see `Tokenizer.reserved_ids`."""
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        special = {index for index, token in added if token.special}
+        unused = {i for i, piece in enumerate(self.vocabulary) if _UNUSED.fullmatch(piece)}
+        return super().reserved_ids | special | unused
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        return self._raw
+
+
+class WordPieceTokenizer(_HuggingFaceTokenizer):
+    """A WordPiece vocabulary, one piece a line, as BERT uses it (Devlin et al. 2019).
+
+    [CLS] and [SEP] serve as bos and eos. A bare vocabulary does not say whether text is to be
+    lower-cased: it is, if no piece has an upper-case letter.
+
+    Raises:
+        DataError: the bytes are no such vocabulary.
+    """
+
+    file_name = "vocab.txt"
+    _SPECIALS = {
+        "pad_id": ("[PAD]",),
+        "unk_id": ("[UNK]",),
+        "bos_id": ("[CLS]",),
+        "eos_id": ("[SEP]",),
+        "mask_id": ("[MASK]",),
+        "cls_id": ("[CLS]",),
+        "sep_id": ("[SEP]",),
+    }
+
+    def __init__(self, raw: bytes, name: str = file_name) -> None:
+        vocabulary = read_vocabulary(raw, name)
+        words = [piece for piece in vocabulary if not piece.startswith("[")]
+        self.lowercase = all(piece == piece.lower() for piece in words)
+        super().__init__(raw, wordpiece_engine(vocabulary, self.lowercase), self._SPECIALS, name)
+
+    def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
+        """`##` continues a word."""
+        return not piece.startswith("##"), False
+
+
+class JsonTokenizer(_HuggingFaceTokenizer):
+    """A `tokenizer.json` of the `tokenizers` library, whatever is inside.
+
+    Raises:
+        DataError: the library refuses it.
+    """
+
+    file_name = "tokenizer.json"
+    _SPECIALS = {
+        "pad_id": ("[PAD]", "<pad>", "<|pad|>"),
+        "unk_id": ("[UNK]", "<unk>"),
+        "bos_id": ("<s>", "<bos>", "[CLS]", "<|begin_of_text|>", "<|endoftext|>"),
+        "eos_id": ("</s>", "<eos>", "[SEP]", "<|end_of_text|>", "<|endoftext|>"),
+        "mask_id": ("[MASK]", "<mask>"),
+        "cls_id": ("[CLS]", "<cls>", "<s>"),
+        "sep_id": ("[SEP]", "<sep>", "</s>"),
+    }
+
+    def __init__(self, raw: bytes, name: str = file_name) -> None:
+        import tokenizers
+
+        try:
+            engine = tokenizers.Tokenizer.from_str(raw.decode("utf-8"))
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # a panic of the library's Rust code is no Exception
+            raise DataError(f"{name}: not a tokenizer.json ({error})") from error
+        super().__init__(raw, engine, self._SPECIALS, name)
+
+    def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
+        """A word is marked at its inner pieces, at its last one, or at the space before it."""
+        prefix, suffix, marks = self._word_marks
+        if prefix:
+            return not piece.startswith(prefix), False
+        if suffix:
+            return False, piece.endswith(suffix)
+        return not marks or piece[:1] in marks, False
+
+    @cached_property
+    def _word_marks(self) -> tuple[str, str, str]:
+        """What continues a word, what ends one, and the characters that a space is written as."""
+        parts = json.loads(self._raw)
+        model = parts["model"]
+        prefix = model.get("continuing_subword_prefix") or ""
+        suffix = model.get("end_of_word_suffix") or ""
+        marks = ""
+        if any(piece.startswith("▁") for piece in self.vocabulary):
+            marks = "▁"
+        elif "ByteLevel" in json.dumps([parts.get("pre_tokenizer"), parts.get("decoder")]):
+            marks = "ĠĊĉ"  # how byte-level vocabularies write a space, a line end and a tab
+        return prefix, suffix, marks
+
+
+def wordpiece_engine(
+    vocabulary: dict[str, int],
+    lowercase: bool,
+    *,
+    strip_accents: bool | None = None,
+    chinese: bool = True,
+) -> Any:
+    """BERT's pipeline of the `tokenizers` library over a vocabulary.
+
+    Args:
+        vocabulary: pieces and their ids.
+        lowercase: whether text is lower-cased.
+        strip_accents: whether accents are removed; None: where text is lower-cased.
+        chinese: whether each Chinese character is a word.
+    """
+    from tokenizers import Tokenizer as Engine
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    engine = Engine(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    engine.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=chinese,
+        strip_accents=strip_accents,
+        lowercase=lowercase,
+    )
+    engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    engine.decoder = decoders.WordPiece()
+    return engine
+
+
+def read_vocabulary(raw: bytes, name: str) -> dict[str, int]:
+    """The pieces of a vocab.txt and their ids.
+
+    Raises:
+        DataError: it is no UTF-8, has blank or equal lines, or no unknown token.
+    """
+    try:
+        lines = raw.decode("utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: not UTF-8 at byte {error.start + 1}") from error
+    vocabulary: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        piece = line.removesuffix("\r")
+        if not piece or piece in vocabulary:
+            what = f"piece {piece[:80]!r} stands here twice" if piece else "a blank line"
+            raise DataError(f"{name}:{number}: {what}; a vocabulary has one new piece a line")
+        vocabulary[piece] = number - 1
+    if "[UNK]" not in vocabulary:
+        raise DataError(f"{name}: not a WordPiece vocabulary: it has no piece [UNK]")
+    return vocabulary
