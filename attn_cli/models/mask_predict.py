@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attn_cli.config.mask_predict import MaskPredictConfig
 from attn_cli.models.seq2seq import AttentionMaps, EncoderDecoder
+from attn_cli.nn.tables import OutputLinear
 from attn_cli.nn.transformer import DecoderWeights, KeyValue
 
 
@@ -31,7 +32,7 @@ class MaskPredict(EncoderDecoder):
     def __init__(self, config: MaskPredictConfig) -> None:
         super().__init__(config)
         self.mask_vector = nn.Parameter(torch.randn(config.d_model) * config.d_model**-0.5)
-        self.length_output = nn.Linear(config.d_model, config.n_lengths)
+        self.length_output = OutputLinear(config.d_model, config.n_lengths)
 
     def length_logits(self, memory: Tensor, src_mask: Tensor) -> Tensor:
         """Scores of the target's lengths 0 … L - 1. Shape: (B, S, D), (B, S) -> (B, L)."""

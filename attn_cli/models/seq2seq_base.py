@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from attn_cli.errors import DataError
 from attn_cli.nn.image import RegionEmbedding
 from attn_cli.nn.positions import TokenEmbedding
+from attn_cli.nn.tables import HasTables
 
 
-class Seq2SeqModel(nn.Module):
+class Seq2SeqModel(nn.Module, HasTables):
     """Embeddings and output layer of a model; it encodes, decodes and steps in its own way.
 
     Attributes:
@@ -29,6 +30,7 @@ class Seq2SeqModel(nn.Module):
     """
 
     task: ClassVar[str] = "translate"
+    tables: ClassVar[tuple[str, ...]] = ("output_weight",)
     draws: ClassVar[str] = "two-pass"
     config: Any
     src_embedding: Any  # a `TokenEmbedding`, or what makes regions of images

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attn_cli.config import choose
 from attn_cli.nn.dropout import Dropout
+from attn_cli.nn.tables import OutputLinear
 from attn_cli.nn.transformer import ACTIVATIONS
 
 
@@ -19,7 +20,7 @@ class TextHead(nn.Module):
     def __init__(self, d_model: int, n_outputs: int, dropout: float) -> None:
         super().__init__()
         self.dropout = Dropout(dropout)
-        self.output = nn.Linear(d_model, n_outputs)
+        self.output = OutputLinear(d_model, n_outputs)
         nn.init.normal_(self.output.weight, std=0.02)
         nn.init.zeros_(self.output.bias)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_cli.config import choose
+from attn_cli.nn.tables import HasTables
 
 
 class SinusoidalPositions(nn.Module):
@@ -53,8 +54,10 @@ class SinusoidalHalvesPositions(SinusoidalPositions):
         return torch.cat((sines, cosines), dim=-1)
 
 
-class LearnedPositions(nn.Module):
+class LearnedPositions(nn.Module, HasTables):
     """One learned vector a position (Gehring et al. 2017); later positions share the last one."""
+
+    tables: ClassVar[tuple[str, ...]] = ("weight",)
 
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
@@ -138,7 +141,7 @@ class RotaryPositions(AttentionPositions):
         return turned.flatten(-2).to(heads.dtype)
 
 
-class RelativePositions(AttentionPositions):
+class RelativePositions(AttentionPositions, HasTables):
     """Keys kⱼ + w^K_r and values vⱼ + w^V_r, r = clip(j - i, -δ, δ) (Shaw et al. 2018, eq. 3-5).
 
     One pair of tables for each layer, shared by its heads. Since a query sees only R = 2δ+1
@@ -148,6 +151,7 @@ class RelativePositions(AttentionPositions):
     """
 
     has_terms = True
+    tables: ClassVar[tuple[str, ...]] = ("keys", "values")
 
     def __init__(self, d_head: int, max_distance: int) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_cli.config.training import TrainingOptions
+from attn_cli.nn.tables import HasTables
 
 
 class Muon(torch.optim.Optimizer):
@@ -94,8 +95,9 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers and AdamW for the rest, or one optimizer for all.
 
-    Embeddings, output layers, biases and normalizations are AdamW's (Jordan et al. 2024). Adam is
-    the one of Kingma & Ba 2015: weight decay is a part of the gradient, λ/2 ‖W‖² in the loss.
+    Tables (embeddings, output layers), biases and normalizations are AdamW's (Jordan et al. 2024).
+    Adam is the one of Kingma & Ba 2015: weight decay is a part of the gradient, λ/2 ‖W‖² in the
+    loss.
 
     Args:
         model: its parameters that need a gradient are optimized.
@@ -103,24 +105,24 @@ def build_optimizers(
         rates: factors of the peak rate, by the parameter's name; 1 where none is given.
     """
     rates = rates or {}
-    embeddings = {
+    tables = {
         id(weight)
         for module in model.modules()
+        for name, weight in module.named_parameters(recurse=False)
         if isinstance(module, nn.Embedding)
-        for weight in module.parameters()
+        or (isinstance(module, HasTables) and name in module.tables)
     }
     matrices: dict[float, list[Tensor]] = {}  # by the factor of their rate
     others: dict[float, list[Tensor]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            inner = weight.dim() >= 2 and id(weight) not in embeddings and "output" not in name
-            table = matrices if inner and "positions" not in name else others
-            table.setdefault(rates.get(name, 1.0), []).append(weight)
+            group = matrices if weight.dim() >= 2 and id(weight) not in tables else others
+            group.setdefault(rates.get(name, 1.0), []).append(weight)
     groups = _groups(others, options.lr, 0.0)
     optimizers: list[torch.optim.Optimizer] = []
     if options.optimizer == "muon" and matrices:
-        own = _groups(matrices, options.matrix_lr, options.weight_decay)
-        optimizers.append(Muon(own, options.matrix_lr, weight_decay=options.weight_decay))
+        muon_groups = _groups(matrices, options.matrix_lr, options.weight_decay)
+        optimizers.append(Muon(muon_groups, options.matrix_lr, weight_decay=options.weight_decay))
     else:
         groups += _groups(matrices, options.lr, options.weight_decay)
     if options.optimizer == "adam":
