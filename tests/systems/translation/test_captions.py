@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from program import attn, inside
-from train.test_train_mt import log, stopped
+from test_train_mt import log, stopped
 
 pictures = pytest.importorskip("pictures")
 
