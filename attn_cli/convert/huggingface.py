@@ -44,6 +44,7 @@ from attn_cli.models.directory import (
     write_config,
     write_weights,
 )
+from attn_cli.models.skeleton import shapes_of, without_values
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, write_tokenizers
 
@@ -150,9 +151,8 @@ def _our_tensors(
             f"{weights.files[0].parent}: {len(weights.shapes)} tensors can't be the "
             f"{foreign.model.n_layers} layers of config.json"
         )
-    with torch.device("meta"):
-        skeleton = build_model(foreign.arch, foreign.model, tuple(heads.values()))
-    shapes = {name: tuple(weight.shape) for name, weight in skeleton.named_parameters()}
+    with without_values():
+        shapes = shapes_of(build_model(foreign.arch, foreign.model, tuple(heads.values())))
     places = {head.name: _PLACES[key] for key, head in heads.items()}
     parts = parts_of(foreign.arch, foreign.model.n_layers, places)
     there = weights.check(parts, shapes)

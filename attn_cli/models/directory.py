@@ -23,6 +23,7 @@ from attn_cli.config.stack import HeadConfig
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically
 from attn_cli.models import TRUNKS, build_model, read_model_config
+from attn_cli.models.skeleton import give_values, shapes_of, without_values
 from attn_cli.models.storage import check_finite, load_tensors, read_header, save_tensors
 
 FORMAT = 1
@@ -145,15 +146,11 @@ def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, Any]:
     if not file.exists():
         raise DataError(f"{file}: missing; the training has not reached its first validation yet")
     _check_depth(file, config.model)
-    with torch.device("meta"):
-        skeleton = build_model(config.arch, config.model, config.heads)
-    expected = {name: tuple(weight.shape) for name, weight in skeleton.named_parameters()}
-    tensors, _ = load_tensors(file, expected)
+    with without_values():
+        model = build_model(config.arch, config.model, config.heads)
+    tensors, _ = load_tensors(file, shapes_of(model))
     check_finite(file, tensors)
-    model = build_model(config.arch, config.model, config.heads)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(tensors[name])
+    give_values(model, tensors)
     return config, model.eval().to(device)
 
 

@@ -31,7 +31,8 @@ class MaskPredict(EncoderDecoder):
 
     def __init__(self, config: MaskPredictConfig) -> None:
         super().__init__(config)
-        self.mask_vector = nn.Parameter(torch.randn(config.d_model) * config.d_model**-0.5)
+        vector = torch.empty(config.d_model).normal_().mul_(config.d_model**-0.5)
+        self.mask_vector = nn.Parameter(vector)
         self.length_output = OutputLinear(config.d_model, config.n_lengths)
 
     def length_logits(self, memory: Tensor, src_mask: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ class RecurrentEncoder(nn.Module):
             for _ in range(config.n_layers)
         )
         self.pooler = nn.Linear(config.d_model, config.d_model)
-        self.query = nn.Parameter(torch.randn(config.d_model) / config.d_model**0.5)
+        query = torch.empty(config.d_model).normal_().div_(config.d_model**0.5)
+        self.query = nn.Parameter(query)
 
     @property
     def token_vectors(self) -> nn.Embedding:

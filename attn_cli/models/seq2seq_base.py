@@ -64,8 +64,8 @@ class Seq2SeqModel(nn.Module, HasTables):
         """Makes the output layer, whose matrix may be that of the target's embeddings."""
         config = self.config
         if not config.tie_embeddings:
-            like = self.tgt_embedding.tokens.weight
-            self.output_weight = nn.Parameter(torch.randn_like(like) * config.d_model**-0.5)
+            weight = torch.empty(config.tgt_vocab, config.d_model).normal_()
+            self.output_weight = nn.Parameter(weight.mul_(config.d_model**-0.5))
         self.output_bias = nn.Parameter(torch.zeros(config.tgt_vocab))
 
     @property

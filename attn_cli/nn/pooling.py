@@ -49,7 +49,7 @@ class AttentionPool(nn.Module):
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.project = nn.Linear(d_model, d_model)
-        self.query = nn.Parameter(torch.randn(d_model) / d_model**0.5)
+        self.query = nn.Parameter(torch.empty(d_model).normal_().div_(d_model**0.5))
 
     def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The vector and the weights. Shape: (B, T, D), (B, T) -> (B, D), (B, T)."""

@@ -36,8 +36,9 @@ class SinusoidalPositions(nn.Module):
         return self.table[positions]
 
     def _rows(self, count: int) -> Tensor:
-        position = torch.arange(count, dtype=torch.float64)[:, None]
-        pair = torch.arange(0, self.d_model, 2, dtype=torch.float64)
+        # On the CPU by name: a model that is built without values has its tables all the same.
+        position = torch.arange(count, dtype=torch.float64, device="cpu")[:, None]
+        pair = torch.arange(0, self.d_model, 2, dtype=torch.float64, device="cpu")
         angle = position * torch.exp(pair * (-math.log(10000.0) / self.d_model))
         return self._laid_out(angle.sin(), angle.cos())[:, : self.d_model].float()
 
@@ -61,7 +62,9 @@ class LearnedPositions(nn.Module, HasTables):
 
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(max_positions, d_model) * d_model**-0.5)
+        self.weight = nn.Parameter(
+            torch.empty(max_positions, d_model).normal_().mul_(d_model**-0.5)
+        )
 
     def forward(self, positions: Tensor) -> Tensor:
         """Encodes positions. Shape: (B, T) integer -> (B, T, D)."""
@@ -157,8 +160,8 @@ class RelativePositions(AttentionPositions, HasTables):
         super().__init__()
         self.max_distance = max_distance
         size = (2 * max_distance + 1, d_head)
-        self.keys = nn.Parameter(torch.randn(size) / math.sqrt(d_head))
-        self.values = nn.Parameter(torch.randn(size) / math.sqrt(d_head))
+        self.keys = nn.Parameter(torch.empty(size).normal_().div_(math.sqrt(d_head)))
+        self.values = nn.Parameter(torch.empty(size).normal_().div_(math.sqrt(d_head)))
 
     def score_terms(self, query: Tensor, n_keys: int) -> Tensor:
         """qᵀ w^K of every pair. Shape: (..., T, K) -> (..., T, S)."""

@@ -185,6 +185,8 @@ def _initialize(name: str, weight: Tensor, n_gates: int) -> None:
 
     The LSTM's forget gate, its second, begins open: bias 1 (Jozefowicz et al. 2015).
     """
+    if weight.is_meta:  # of a model that is loaded: there are no values to give
+        return
     if weight.dim() == 1:
         weight.zero_()
         if n_gates == LSTMCell.n_gates and name.startswith("bias_ih"):

@@ -84,8 +84,9 @@ class GeneralScore(Score):
 
     def __init__(self, d_key: int, d_query: int | None = None, n_heads: int = 1) -> None:
         super().__init__(d_key, d_query, n_heads)
-        identity = torch.eye(d_key, d_query or d_key) / math.sqrt(d_key)
-        self.weight = nn.Parameter(identity.repeat(n_heads, 1, 1))
+        weight = torch.zeros(n_heads, d_key, d_query or d_key)
+        weight.diagonal(dim1=1, dim2=2).fill_(1.0).div_(math.sqrt(d_key))
+        self.weight = nn.Parameter(weight)
 
     def map_query(self, query: Tensor) -> Tensor:
         """W q. Shape: (..., T, Q) -> (..., T, K)."""
@@ -106,7 +107,8 @@ class AdditiveScore(Score):
         self.key_weight = nn.Parameter(torch.empty(n_heads, d_key, d_key))
         self.query_weight = nn.Parameter(torch.empty(n_heads, d_key, d_query or d_key))
         # Flat: the heads' vectors are no matrix, and optimizers of matrices shall not take it.
-        self.combination = nn.Parameter(torch.randn(n_heads * d_key) / math.sqrt(d_key))
+        combination = torch.empty(n_heads * d_key).normal_().div_(math.sqrt(d_key))
+        self.combination = nn.Parameter(combination)
         for weight in (*self.key_weight, *self.query_weight):
             nn.init.xavier_uniform_(weight)
 

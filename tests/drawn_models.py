@@ -1,4 +1,4 @@
-"""Small random models of each kind whose attention can be drawn, written without training."""
+"""Small random models of each kind, written without training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from attn_cli.config.graph import GatConfig
-from attn_cli.config.stack import HeadConfig
+from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.data.labels import write_labels
 from attn_cli.models import MODELS, TRUNKS, build_model
@@ -38,6 +38,13 @@ def write_reader(place: Path, arch: str, **sizes: int) -> Path:
     head = HeadConfig(name="mood", kind="text", n_outputs=2, task="classify")
     write_labels(place, ["bad", "good"])
     return _write(place, ModelConfig(arch, "predict", config, finished=True, heads=(head,)))
+
+
+def write_language_model(place: Path) -> Path:
+    """A GPT of two layers."""
+    sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 2}
+    config = StackConfig(vocab_size=_tokenizer(place).vocab_size, **sizes)
+    return _write(place, ModelConfig("gpt", "continue", config, finished=True))
 
 
 def write_nodes(place: Path, graph: Path) -> Path:
