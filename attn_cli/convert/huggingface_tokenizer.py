@@ -32,8 +32,8 @@ _NORMALIZER = {
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
-_MARKS = {"pad": "pad_id", "unk": "unk_id", "cls": "cls_id", "sep": "sep_id", "mask": "mask_id"}
-_BERT_MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_SPECIAL_TOKENS = {"bert": ("pad", "unk", "cls", "sep", "mask"), "gpt": ("bos", "eos", "pad")}
+_BERT_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def read_tokenizer(folder: Path, arch: str, say: Callable[[str], None]) -> Tokenizer | None:
@@ -100,7 +100,7 @@ def _from_vocabulary(
         strip_accents=_flag(settings, "strip_accents", None),
         chinese=bool(_flag(settings, "tokenize_chinese_chars", True)),
     )
-    engine.add_special_tokens([mark for mark in _BERT_MARKS if mark in vocabulary])
+    engine.add_special_tokens([piece for piece in _BERT_SPECIAL_TOKENS if piece in vocabulary])
     return JsonTokenizer(engine.to_str().encode("utf-8"), JSON)
 
 
@@ -176,7 +176,7 @@ def write_tokenizer(
     if isinstance(tokenizer, WordPieceTokenizer):
         vocabulary = {piece: index for index, piece in enumerate(tokenizer.vocabulary)}
         engine = wordpiece_engine(vocabulary, tokenizer.lowercase)
-        engine.add_special_tokens([mark for mark in _BERT_MARKS if mark in vocabulary])
+        engine.add_special_tokens([piece for piece in _BERT_SPECIAL_TOKENS if piece in vocabulary])
         write_atomically(inside(folder, VOCABULARY), tokenizer.to_bytes())
         values = json.loads(engine.to_str())
     elif isinstance(tokenizer, JsonTokenizer):
@@ -200,7 +200,6 @@ def write_tokenizer(
 def _settings(
     values: Mapping[str, Any], tokenizer: Tokenizer, arch: str, max_len: int
 ) -> dict[str, Any]:
-    marks = _MARKS if arch == "bert" else {"bos": "bos_id", "eos": "eos_id", "pad": "pad_id"}
     normalizer = values.get("normalizer") or {}
     is_bert = arch == "bert" and normalizer.get("type") == "BertNormalizer"
     settings: dict[str, Any] = {
@@ -209,9 +208,9 @@ def _settings(
     if is_bert:
         settings |= {key: normalizer.get(field) for key, field in _NORMALIZER.items()}
     settings |= {
-        f"{mark}_token": tokenizer.vocabulary[index]
-        for mark, name in marks.items()
-        if (index := getattr(tokenizer, name)) >= 0
+        f"{name}_token": tokenizer.vocabulary[index]
+        for name in _SPECIAL_TOKENS["bert" if arch == "bert" else "gpt"]
+        if (index := tokenizer.special_ids[name]) >= 0
     }
     return {**settings, "model_max_length": max_len}
 

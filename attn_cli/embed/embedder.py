@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config.embedding import EmbedOptions
-from attn_cli.data.framing import Framed, owned_spans, windows_of
 from attn_cli.data.padding import pad
+from attn_cli.data.templates import InputRow, owned_spans, windows_of
 from attn_cli.embed.encoder import TokenEncoder
 from attn_cli.embed.layers import LayerChoice
 from attn_cli.errors import UsageError
@@ -45,13 +45,13 @@ class _Row:
 
     Attributes:
         text: the text's number.
-        framed: the tokens with their marks.
-        first: where in `framed` the tokens begin whose vectors are taken from this window.
+        input_row: the tokens with their special tokens.
+        first: where in `input_row` the tokens begin whose vectors are taken from this window.
         end: where they end.
     """
 
     text: int
-    framed: Framed
+    input_row: InputRow
     first: int
     end: int
 
@@ -91,7 +91,7 @@ class Embedder:
         self._encoder = encoder
         self._options = options
         self._choice = LayerChoice.parse(options.layer, encoder.n_layers)
-        self.room = encoder.framing.max_len - encoder.framing.overhead(1)
+        self.room = encoder.template.max_len - encoder.template.overhead(1)
         self._stride = options.stride or max(1, self.room // 2)
         if not 1 <= self._stride <= self.room:
             raise UsageError(
@@ -116,11 +116,11 @@ class Embedder:
             rows += windows
         done: dict[int, Embedded] = {}
         for batch in self._batches(rows):
-            hidden = self._run([rows[index].framed for index in batch])
+            hidden = self._run([rows[index].input_row for index in batch])
             for place, index in enumerate(batch):
                 row = rows[index]
                 job = jobs[row.text]
-                self._add(job, index, row, hidden[place, : len(row.framed.ids)])
+                self._add(job, index, row, hidden[place, : len(row.input_row.ids)])
                 if not job.waiting:
                     done[row.text] = self._finish(job)
                     jobs[row.text].rows.clear()
@@ -142,16 +142,16 @@ class Embedder:
     def _rows(self, number: int, ids: list[int]) -> Iterator[_Row]:
         windows = windows_of(len(ids), self.room, self._stride)
         for (first, end), (own, own_end) in zip(windows, owned_spans(windows), strict=True):
-            framed = self._encoder.framing.frame(ids[first:end])
-            shift = framed.starts[0] - first
-            yield _Row(number, framed, own + shift, own_end + shift)
+            input_row = self._encoder.template.fill(ids[first:end])
+            shift = input_row.starts[0] - first
+            yield _Row(number, input_row, own + shift, own_end + shift)
 
     def _batches(self, rows: Sequence[_Row]) -> Iterator[list[int]]:
         """Rows of similar length together, the longest first: they need the most memory."""
-        order = sorted(range(len(rows)), key=lambda index: -len(rows[index].framed.ids))
+        order = sorted(range(len(rows)), key=lambda index: -len(rows[index].input_row.ids))
         batch: list[int] = []
         for index in order:
-            width = len(rows[batch[0] if batch else index].framed.ids)
+            width = len(rows[batch[0] if batch else index].input_row.ids)
             if batch and (len(batch) + 1) * width > self._options.batch_tokens:
                 yield batch
                 batch = []
@@ -160,19 +160,19 @@ class Embedder:
             yield batch
 
     @torch.inference_mode()
-    def _run(self, framed: Sequence[Framed]) -> Tensor:
+    def _run(self, input_row: Sequence[InputRow]) -> Tensor:
         """The chosen vectors. Shape: (B, T, *W)."""
         encoder = self._encoder
-        ids, mask = pad([one.ids for one in framed], max(encoder.tokenizer.pad_id, 0))
-        segments, _ = pad([one.segments for one in framed], 0)
+        ids, mask = pad([one.ids for one in input_row], max(encoder.tokenizer.pad_id, 0))
+        segments, _ = pad([one.segments for one in input_row], 0)
         inputs = (ids.to(encoder.device), mask.to(encoder.device), segments.to(encoder.device))
         return self._choice.combine(encoder.layers(*inputs)).float().cpu()
 
     def _add(self, job: _Text, number: int, row: _Row, hidden: Tensor) -> None:
         """Pools a window. Shape: hidden (T, *W)."""
         job.waiting -= 1
-        start, tokens = row.framed.starts[0], hidden[row.first : row.end]
-        last = len(hidden) - self._encoder.framing.overhead(1) + start
+        start, tokens = row.input_row.starts[0], hidden[row.first : row.end]
+        last = len(hidden) - self._encoder.template.overhead(1) + start
         job.marks = job.marks + torch.cat((hidden[:start], hidden[last:]))
         pooling, count = self._options.pooling, len(tokens)
         if pooling == "cls" or not count:

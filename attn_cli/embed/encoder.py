@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from attn_cli.data.framing import FRAMINGS, Framed, Ids
+from attn_cli.data.templates import TEMPLATES, Ids, InputRow
 from attn_cli.errors import DataError
 from attn_cli.models.directory import load_model
 from attn_cli.models.text import TextModel
@@ -23,19 +23,19 @@ from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers
 _LONGEST = 512  # tokens of a window where the model itself sets no limit
 
 
-class Framing(Protocol):
-    """Marks around a text; see `data.framing`."""
+class Template(Protocol):
+    """Special tokens around a text; see `data.templates`."""
 
     max_len: int
 
     def overhead(self, n_texts: int) -> int:
-        """How many marks."""
+        """The number of special tokens."""
 
-    def frame(self, *texts: Ids) -> Framed:
-        """A text with its marks."""
+    def fill(self, *texts: Ids) -> InputRow:
+        """The sequence of a text with its special tokens."""
 
 
-class SourceFraming:
+class SourceTemplate:
     """S ⟨eos⟩: what the encoder of a sequence-to-sequence model reads."""
 
     def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
@@ -43,13 +43,13 @@ class SourceFraming:
         self._eos_id = tokenizer.eos_id
 
     def overhead(self, n_texts: int) -> int:
-        """One mark."""
+        """One special token."""
         return 1
 
-    def frame(self, *texts: Ids) -> Framed:
-        """The text and its end."""
+    def fill(self, *texts: Ids) -> InputRow:
+        """The sequence of the text and its end."""
         (ids,) = texts
-        return Framed([*ids, self._eos_id], [0] * (len(ids) + 1), (0,))
+        return InputRow([*ids, self._eos_id], [0] * (len(ids) + 1), (0,))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TokenEncoder:
 
     Attributes:
         tokenizer: cuts texts.
-        framing: puts marks around them.
+        template: puts special tokens around them.
         layers: ids, mask, segments (B, T) -> the embeddings and every layer's vectors (B, T, D).
         n_layers: how many layers there are, without the embeddings.
         d_model: D.
@@ -68,7 +68,7 @@ class TokenEncoder:
     """
 
     tokenizer: Tokenizer
-    framing: Framing
+    template: Template
     layers: Callable[[Tensor, Tensor, Tensor], list[Tensor]]
     n_layers: int
     d_model: int
@@ -95,14 +95,14 @@ class TokenEncoder:
             raise DataError(f"{path}: this model has no layers of token vectors")
         tokenizer = load_tokenizer(path)
         _check_size(path, tokenizer, trunk.config.vocab_size)
-        framing = FRAMINGS[trunk.framing](tokenizer, trunk.max_len or _LONGEST)
+        template = TEMPLATES[trunk.template](tokenizer, trunk.max_len or _LONGEST)
 
         def layers(ids: Tensor, mask: Tensor, segments: Tensor) -> list[Tensor]:
             known = bool(getattr(trunk.config, "n_segments", 0))
             return trunk.layers(ids, mask, segments if known else None)[0]
 
-        n_layers, whole = trunk.config.n_layers, trunk.framing == "bert"
-        return cls(tokenizer, framing, layers, n_layers, trunk.d_model, whole, device)
+        n_layers, whole = trunk.config.n_layers, trunk.template == "bert"
+        return cls(tokenizer, template, layers, n_layers, trunk.d_model, whole, device)
 
     @classmethod
     def _of_source(cls, path: str, model: Any, device: torch.device) -> TokenEncoder:
@@ -112,14 +112,14 @@ class TokenEncoder:
             raise DataError(f"{path}: this model reads images; embed gives vectors of texts")
         _check_size(path, tokenizer, config.src_vocab)
         learned = config.positions == "learned"
-        framing = SourceFraming(tokenizer, config.max_positions if learned else _LONGEST)
+        template = SourceTemplate(tokenizer, config.max_positions if learned else _LONGEST)
 
         def layers(ids: Tensor, mask: Tensor, segments: Tensor) -> list[Tensor]:
             x = model.src_embedding(ids)
             return model.encoder.each_layer(x, mask[:, None, None, :])[0]
 
         n_layers = config.n_encoder_layers
-        return cls(tokenizer, framing, layers, n_layers, config.d_model, False, device)
+        return cls(tokenizer, template, layers, n_layers, config.d_model, False, device)
 
 
 def _check_size(path: str, tokenizer: Tokenizer, vocab_size: int) -> None:

@@ -47,7 +47,7 @@ class Bilm(nn.Module):
     """
 
     Config: ClassVar[type] = BilmConfig
-    framing: ClassVar[str] = "bilm"
+    template: ClassVar[str] = "bilm"
     max_len: ClassVar[int | None] = None
 
     def __init__(self, config: BilmConfig) -> None:

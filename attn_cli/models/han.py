@@ -45,7 +45,7 @@ class Han(nn.Module):
     """
 
     Config: ClassVar[type] = HanConfig
-    framing: ClassVar[str] = "han"
+    template: ClassVar[str] = "han"
     max_len: ClassVar[int | None] = None
 
     def __init__(self, config: HanConfig) -> None:

@@ -48,7 +48,7 @@ class RecurrentEncoder(nn.Module):
     """
 
     Config: ClassVar[type] = RecurrentConfig
-    framing: ClassVar[str] = "bert"
+    template: ClassVar[str] = "bert"
     max_len: ClassVar[int | None] = None
 
     def __init__(self, config: RecurrentConfig) -> None:

@@ -148,7 +148,7 @@ class Bert(Stack):
     """BERT's encoder and pooler (Devlin et al. 2019): every token sees every other."""
 
     causal = False
-    framing = "bert"
+    template = "bert"
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__(config)
@@ -203,7 +203,7 @@ class Gpt(Stack):
     """A decoder-only language model (Radford et al. 2018): each token sees earlier ones."""
 
     causal = True
-    framing = "gpt"
+    template = "gpt"
 
     @property
     def output_layer(self) -> tuple[Tensor, None]:

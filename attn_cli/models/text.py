@@ -21,7 +21,7 @@ _POOLS = {"mean": mean_of, "max": max_of}
 class TextModel(nn.Module):
     """A trunk, and an output layer for each task that shares it.
 
-    A trunk has `d_model`, `max_len` (None: any), `framing` (a key of `data.framing.FRAMINGS`),
+    A trunk has `d_model`, `max_len` (None: any), `template` (a key of `data.templates.TEMPLATES`),
     `depths`, `forward(ids, mask, segments)`, `layers(...)` and `pool(hidden, mask)`, as `Stack`.
     One whose rows are parts of what a text head is asked about also has `join`, as `Han`.
     """

@@ -30,12 +30,16 @@ class _HuggingFaceTokenizer(Tokenizer):
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
         if self.vocab_size > ID_LIMIT:
             raise DataError(f"{name}: has a token {self.vocab_size - 1}; the largest is {ID_LIMIT}")
-        for special, spellings in specials.items():
-            known = [vocabulary[spelling] for spelling in spellings if spelling in vocabulary]
-            setattr(self, special, known[0] if known else -1)
-        if self.pad_id < 0 and 0 <= padding.get("pad_id", -1) < self.vocab_size:
-            self.pad_id = padding["pad_id"]  # a file may name another special token for it
-        self._skipped = {getattr(self, special) for special in specials if special != "unk_id"}
+        ids = {
+            special: next((vocabulary[s] for s in spellings if s in vocabulary), -1)
+            for special, spellings in specials.items()
+        }
+        if ids["pad"] < 0 and 0 <= padding.get("pad_id", -1) < self.vocab_size:
+            ids["pad"] = padding["pad_id"]  # a file may name another special token for it
+        self.pad_id, self.unk_id = ids["pad"], ids["unk"]
+        self.bos_id, self.eos_id = ids["bos"], ids["eos"]
+        self.mask_id, self.cls_id, self.sep_id = ids["mask"], ids["cls"], ids["sep"]
+        self._skipped = {index for special, index in ids.items() if special != "unk"}
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text's ids; see `Tokenizer.encode`."""
@@ -86,13 +90,13 @@ class WordPieceTokenizer(_HuggingFaceTokenizer):
 
     file_name = "vocab.txt"
     _SPECIALS = {
-        "pad_id": ("[PAD]",),
-        "unk_id": ("[UNK]",),
-        "bos_id": ("[CLS]",),
-        "eos_id": ("[SEP]",),
-        "mask_id": ("[MASK]",),
-        "cls_id": ("[CLS]",),
-        "sep_id": ("[SEP]",),
+        "pad": ("[PAD]",),
+        "unk": ("[UNK]",),
+        "bos": ("[CLS]",),
+        "eos": ("[SEP]",),
+        "mask": ("[MASK]",),
+        "cls": ("[CLS]",),
+        "sep": ("[SEP]",),
     }
 
     def __init__(self, raw: bytes, name: str = file_name) -> None:
@@ -115,13 +119,13 @@ class JsonTokenizer(_HuggingFaceTokenizer):
 
     file_name = "tokenizer.json"
     _SPECIALS = {
-        "pad_id": ("[PAD]", "<pad>", "<|pad|>"),
-        "unk_id": ("[UNK]", "<unk>"),
-        "bos_id": ("<s>", "<bos>", "[CLS]", "<|begin_of_text|>", "<|endoftext|>"),
-        "eos_id": ("</s>", "<eos>", "[SEP]", "<|end_of_text|>", "<|endoftext|>"),
-        "mask_id": ("[MASK]", "<mask>"),
-        "cls_id": ("[CLS]", "<cls>", "<s>"),
-        "sep_id": ("[SEP]", "<sep>", "</s>"),
+        "pad": ("[PAD]", "<pad>", "<|pad|>"),
+        "unk": ("[UNK]", "<unk>"),
+        "bos": ("<s>", "<bos>", "[CLS]", "<|begin_of_text|>", "<|endoftext|>"),
+        "eos": ("</s>", "<eos>", "[SEP]", "<|end_of_text|>", "<|endoftext|>"),
+        "mask": ("[MASK]", "<mask>"),
+        "cls": ("[CLS]", "<cls>", "<s>"),
+        "sep": ("[SEP]", "<sep>", "</s>"),
     }
 
     def __init__(self, raw: bytes, name: str = file_name) -> None:

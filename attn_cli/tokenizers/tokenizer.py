@@ -44,6 +44,19 @@ class Tokenizer(ABC):
     sep_id: int
     can_sample: bool = False
 
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """The id of each special token by its short name, such as `pad`; -1: there is none."""
+        return {
+            "pad": self.pad_id,
+            "unk": self.unk_id,
+            "bos": self.bos_id,
+            "eos": self.eos_id,
+            "mask": self.mask_id,
+            "cls": self.cls_id,
+            "sep": self.sep_id,
+        }
+
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without bos and eos. Text never becomes a special token."""
@@ -117,9 +130,8 @@ class Tokenizer(ABC):
     @cached_property
     def reserved_ids(self) -> frozenset[int]:
         """Ids that stand for no text: special tokens, the unknown one, and holes."""
-        named = (self.pad_id, self.unk_id, self.bos_id, self.eos_id, self.mask_id)
         holes = (index for index, piece in enumerate(self.vocabulary) if not piece)
-        return frozenset({*named, self.cls_id, self.sep_id, *holes} - {-1})
+        return frozenset({*self.special_ids.values(), *holes} - {-1})
 
     def word_starts(self, ids: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which tokens of a text begin a word, as far as the pieces tell; the first one does.

@@ -15,7 +15,7 @@ from program import COMMAND, ENVIRONMENT, attn, inside
 from tiny_models import save_bert, save_gpt
 
 from attn_cli.config.embedding import EmbedOptions
-from attn_cli.data.framing import owned_spans, widest_context, windows_of
+from attn_cli.data.templates import owned_spans, widest_context, windows_of
 from attn_cli.embed.embedder import Embedder
 from attn_cli.embed.encoder import TokenEncoder
 from attn_cli.embed.npy import NpyWriter
@@ -46,7 +46,7 @@ class Reference:
             states = self.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
         return torch.cat(states).numpy()
 
-    def framed(self, text: str) -> list[int]:
+    def input_ids(self, text: str) -> list[int]:
         begin, end = self.tokenizer.bos_id, self.tokenizer.eos_id
         return [begin, *self.tokenizer.encode([text])[0], end]
 
@@ -89,12 +89,12 @@ def test_one_vector_a_line_is_the_pooled_layer(bert, layer, pool):
     found = embed(bert.path, LINES, "--layer", layer, "--pool", pool)
     assert [answer["line"] for answer in found] == [1, 2, 3, 4]
     for answer, text in zip(found, LINES, strict=True):
-        close(answer["vector"], POOLS[pool](LAYERS[layer](bert.layers(bert.framed(text)))))
+        close(answer["vector"], POOLS[pool](LAYERS[layer](bert.layers(bert.input_ids(text)))))
 
 
 def test_a_vector_for_each_token_without_the_marks(bert):
     for answer, text in zip(embed(bert.path, LINES, "--pool", "none"), LINES, strict=True):
-        ids = bert.framed(text)
+        ids = bert.input_ids(text)
         assert answer["units"] == bert.tokenizer.pieces(ids)[1:-1]
         close(answer["vectors"], bert.layers(ids)[4, 1:-1])
 
@@ -102,7 +102,7 @@ def test_a_vector_for_each_token_without_the_marks(bert):
 def test_a_vector_for_each_word_is_the_mean_of_its_tokens(bert):
     (answer,) = embed(bert.path, ["he ran unknowning , and  sat"], "--words", "--layer", "all")
     assert answer["units"] == ["he", "ran", "unknowning", ",", "and", "sat"]
-    ids = bert.framed("he ran unknowning , and sat")
+    ids = bert.input_ids("he ran unknowning , and sat")
     assert bert.tokenizer.pieces(ids)[3:6] == ["un", "##known", "##ing"]
     states = bert.layers(ids)
     wanted = [states[:, 1], states[:, 2], states[:, 3:6].mean(1), *states[:, 6:9].swapaxes(0, 1)]
@@ -118,7 +118,7 @@ def test_a_language_model_reads_marks_and_pools_without_them(gpt):
     ]:
         for answer, text in zip(embed(gpt.path, LINES, "--pool", pool), LINES, strict=True):
             found = answer.get("vector", answer.get("vectors"))
-            close(found, pooled(gpt.layers(gpt.framed(text))[4]))
+            close(found, pooled(gpt.layers(gpt.input_ids(text))[4]))
 
 
 def test_words_have_the_tokens_that_they_have_in_the_text(bert, gpt):
@@ -195,7 +195,7 @@ def test_the_stream_contract(bert):
     assert "1 unusable line" in run.said
     skipped = inside("embed", "-m", bert.path, "--threads", 1, "--skip-bad", stdin=text)
     assert skipped.lines == run.lines
-    close(answers[0]["vector"], bert.layers(bert.framed("the cat"))[4].mean(0))
+    close(answers[0]["vector"], bert.layers(bert.input_ids("the cat"))[4].mean(0))
 
 
 def test_columns_are_picked_by_name(bert):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from attn_cli.config import shown
 from attn_cli.config.decoding import SearchOptions
-from attn_cli.data.framing import windows_of
 from attn_cli.data.padding import pad
+from attn_cli.data.templates import windows_of
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model
 from attn_cli.search.search import Hypothesis, Request
@@ -154,8 +154,8 @@ class Continuer(Generator):
         What is longer is read in windows that overlap by half; a token is scored in the first one
         that holds it, so that it sees at least half of the model's length.
         """
-        framed = [[self.tgt.bos_id, *ids, self.tgt.eos_id] for ids in tgt]
-        ids, _ = pad(framed, self.tgt.pad_id)
+        sequences = [[self.tgt.bos_id, *ids, self.tgt.eos_id] for ids in tgt]
+        ids, _ = pad(sequences, self.tgt.pad_id)
         ids = ids.to(self.device)
         length = ids.shape[1] - 1
         found = torch.zeros(len(ids), length, device=self.device)

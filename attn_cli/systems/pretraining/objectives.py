@@ -101,7 +101,7 @@ class Objective:
         module: maps a batch to its loss, given model and label smoothing; its `figures(batches)`
             validates.
         tokenizer_type: of a tokenizer trained for it.
-        specials: attributes of the tokenizer that must be there.
+        specials: the special tokens that the tokenizer must have.
         config: makes the trunk's configuration.
         idle: beginnings of names of parameters that it does not train.
         pairs: whether it needs two documents, one of them with two sentences.
@@ -181,7 +181,7 @@ _BERT = Objective(
     reader=partial(_masked_reader, pairs=True),
     module=MaskedObjective,
     tokenizer_type="wordpiece",
-    specials=("pad_id", "mask_id", "cls_id", "sep_id"),
+    specials=("pad", "mask", "cls", "sep"),
     config=partial(stack_config, usual={"norm": "pre", "positions": "rotary"}),
     pairs=True,
 )
@@ -201,7 +201,7 @@ OBJECTIVES: dict[str, Objective] = {
         reader=_language_reader,
         module=LanguageObjective,
         tokenizer_type="bpe",
-        specials=("pad_id", "bos_id", "eos_id"),
+        specials=("pad", "bos", "eos"),
         config=partial(stack_config, usual=_GPT),
         blocks=_running_text,
         lossless=True,
@@ -214,7 +214,7 @@ OBJECTIVES: dict[str, Objective] = {
         reader=partial(_language_reader, kind=SentenceReader),
         module=BidirectionalObjective,
         tokenizer_type="wordpiece",
-        specials=("pad_id", "bos_id", "eos_id"),
+        specials=("pad", "bos", "eos"),
         config=bilm_config,
         idle=("trunk.mix", "trunk.scale", "trunk.attention_pool."),
     ),

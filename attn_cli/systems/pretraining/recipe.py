@@ -204,9 +204,9 @@ class PretrainRecipe:
         )
 
     def _require_marks(self, tokenizer: Tokenizer, where: str) -> None:
-        lacking = [name for name in self._objective.specials if getattr(tokenizer, name) < 0]
+        lacking = [name for name in self._objective.specials if tokenizer.special_ids[name] < 0]
         if lacking:
-            names = " and no ".join(name.removesuffix("_id") for name in lacking)
+            names = " and no ".join(lacking)
             raise DataError(
                 f"{where}: has no {names} token, which --objective "
                 f"{self._options.objective.objective} needs; attn tokenize train makes one that has"

@@ -129,7 +129,7 @@ class LanguageReader:
 
 @dataclass(frozen=True)
 class SentenceReader(LanguageReader):
-    """Cuts text into sentences, one a line: ⟨bos⟩ S ⟨eos⟩, as a text is framed afterwards.
+    """Cuts text into sentences, one a line: ⟨bos⟩ S ⟨eos⟩, as the input template makes it.
 
     A window begins with the token that the one before it ends with, so that each token is predicted
     once from the left, and once from the right.

@@ -97,7 +97,7 @@ class LineAnswerer:
         task = self._predictor.task
         columns = Columns.parse(self._job.stream.columns, task.n_answered)
         # Where the task takes any number of texts, a list in a JSON line is several of them.
-        apart = task.setting.framing.by_sentence  # there such a list is a document's sentences
+        apart = task.setting.template.by_sentence  # there such a list is a document's sentences
         return dataclasses.replace(columns, spread=not task.n_texts, apart=apart)
 
     def _example(self, line: Line, columns: Columns, name: str) -> _Example:

@@ -1,4 +1,4 @@
-"""What a task about text is: how examples are read, framed, learnt, answered and measured.
+"""What a task about text is: how examples are read, encoded, learnt, answered and measured.
 
 A new task is one class here and one entry in `TASKS`; training, decoding and scoring take it as it
 is. Shapes: n examples, R rows of a batch (an example has one, or several: windows of a long text,
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.config.stack import HeadConfig
-from attn_cli.data.framing import BertFraming, Framed
 from attn_cli.data.padding import pad
+from attn_cli.data.templates import BertTemplate, InputRow
 from attn_cli.errors import DataError, UsageError
 from attn_cli.metrics.base import Segment
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ NOTHING = -100  # a target that is not to be learnt, as in F.cross_entropy
 
 
 @dataclass(frozen=True)
-class FramedExample:
+class EncodedExample:
     """An example as sequences.
 
     Attributes:
@@ -40,7 +40,7 @@ class FramedExample:
         notes: what the task needs to make an answer of the outputs.
     """
 
-    rows: tuple[Framed, ...]
+    rows: tuple[InputRow, ...]
     targets: NDArray[Any] | None = None
     n_targets: int = 1
     notes: Any = None
@@ -109,8 +109,8 @@ class TextBatch:
         return TextBatch(*moved)  # type: ignore[arg-type]
 
 
-def collate(examples: Sequence[FramedExample], pad_id: int) -> TextBatch:
-    """Framed examples as one padded batch."""
+def collate(examples: Sequence[EncodedExample], pad_id: int) -> TextBatch:
+    """Encoded examples as one padded batch."""
     rows = [row for example in examples for row in example.rows]
     ids, mask = pad([row.ids for row in rows], pad_id)
     segments, _ = pad([row.segments for row in rows], 0)
@@ -124,7 +124,7 @@ def collate(examples: Sequence[FramedExample], pad_id: int) -> TextBatch:
     )
 
 
-def _targets(examples: Sequence[FramedExample]) -> Tensor | None:
+def _targets(examples: Sequence[EncodedExample]) -> Tensor | None:
     """Targets of one width, the shorter ones padded."""
     arrays = [example.targets for example in examples if example.targets is not None]
     if len(arrays) < len(examples) or not arrays:
@@ -156,11 +156,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class TaskSetting:
-    """What a task needs to frame examples.
+    """What a task needs to encode examples.
 
     Attributes:
         tokenizer: cuts texts.
-        framing: puts marks around them, and knows the longest input.
+        template: puts special tokens around them, and knows the longest input.
         labels: the answers there are, in the order of the outputs.
         stride: by how many tokens the windows of a long text advance; None: half a window.
         class_weights: what the losses of each label are multiplied with; empty: 1 each.
@@ -172,7 +172,7 @@ class TaskSetting:
     """
 
     tokenizer: Tokenizer
-    framing: BertFraming
+    template: BertTemplate
     labels: Sequence[str] = ()
     stride: int | None = None
     class_weights: Sequence[float] = ()
@@ -188,10 +188,11 @@ class TaskSetting:
         Raises:
             DataError: the marks alone fill it.
         """
-        room = self.framing.max_len - self.framing.overhead(n_texts)
+        room = self.template.max_len - self.template.overhead(n_texts)
         if room < n_texts:
+            longest = plural(self.template.max_len, "token")
             raise DataError(
-                f"a model that reads {plural(self.framing.max_len, 'token')} at a time has no room "
+                f"a model that reads {longest} at a time has no room "
                 f"for {plural(n_texts, 'text')} and their marks"
             )
         return room
@@ -230,7 +231,7 @@ class Task(ABC):
     measures: ScoreOptions
 
     def __init__(self, setting: TaskSetting) -> None:
-        if setting.framing.by_sentence:
+        if setting.template.by_sentence:
             self._require_documents(setting)
         self.setting = setting
         self.n_answered = self.n_texts
@@ -298,8 +299,8 @@ class Task(ABC):
         return self.outputs(self.setting.labels)
 
     @abstractmethod
-    def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
-        """Frames the columns of some lines, with what is to be learnt where that is wanted."""
+    def encode(self, examples: Sequence[list[str]], *, targets: bool) -> list[EncodedExample]:
+        """Encodes the columns of some lines, with what is to be learnt where that is wanted."""
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: TextBatch) -> Tensor:
@@ -309,7 +310,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def answer(self, logits: Tensor, example: FramedExample) -> Answer:
+    def answer(self, logits: Tensor, example: EncodedExample) -> Answer:
         """The answer to one example, from the outputs of its rows.
 
         Shape: logits (rows, C) or (rows, T, C).

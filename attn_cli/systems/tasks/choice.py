@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.metrics.base import Segment
-from attn_cli.systems.tasks.base import Answer, FramedExample, TaskSetting, TextBatch
+from attn_cli.systems.tasks.base import Answer, EncodedExample, TaskSetting, TextBatch
 from attn_cli.systems.tasks.classify import WindowedTask, averaged
 
 
@@ -76,20 +76,20 @@ class Choice(WindowedTask):
         counts = {len(fields) - 1 for fields in examples}
         return {"n_texts": counts.pop() if len(counts) == 1 else 0}
 
-    def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
-        """See `Task.frame`."""
+    def encode(self, examples: Sequence[list[str]], *, targets: bool) -> list[EncodedExample]:
+        """See `Task.encode`."""
         questions = [fields[:-1] if targets else fields for fields in examples]
-        encoded = iter(self.setting.tokenizer.encode([t for texts in questions for t in texts]))
-        framed = []
+        token_ids = iter(self.setting.tokenizer.encode([t for texts in questions for t in texts]))
+        encoded = []
         for fields, texts in zip(examples, questions, strict=True):
-            context, *choices = [next(encoded) for _ in texts]
+            context, *choices = [next(token_ids) for _ in texts]
             groups = [self.rows([context, choice]) for choice in choices]
             groups = [self.thinned(rows) for rows in groups] if targets else groups
             places = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
             gold = np.stack((np.full(len(places), int(fields[-1])), places), 1) if targets else None
             rows = tuple(row for group in groups for row in group)
-            framed.append(FramedExample(rows, gold, notes=places))
-        return framed
+            encoded.append(EncodedExample(rows, gold, notes=places))
+        return encoded
 
     def loss(self, logits: Tensor, batch: TextBatch) -> Tensor:
         """-Σ ln p(the right choice)."""
@@ -109,7 +109,7 @@ class Choice(WindowedTask):
         first[1:] = example[1:] != example[:-1]
         return F.cross_entropy(table, gold[starts][first], reduction="sum")
 
-    def answer(self, logits: Tensor, example: FramedExample) -> Answer:
+    def answer(self, logits: Tensor, example: EncodedExample) -> Answer:
         """The best choice's number, and the probability of each."""
         places = torch.from_numpy(example.notes)
         probs = averaged(logits.float(), places).squeeze(-1).softmax(0).tolist()

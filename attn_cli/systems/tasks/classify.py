@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.data.framing import DocumentFraming, Framed, windows_of
 from attn_cli.data.sentences import sentences_of
-from attn_cli.systems.tasks.base import Answer, FramedExample, Task, TextBatch
+from attn_cli.data.templates import DocumentTemplate, InputRow, windows_of
+from attn_cli.systems.tasks.base import Answer, EncodedExample, Task, TextBatch
 
 MOST_WINDOWS = 16  # of an example that is learnt from; answers are made of all windows
 _MOST_TOKENS = 1 << 16  # likewise of a document's sentences, padded
@@ -31,7 +31,7 @@ class WindowedTask(Task):
     head: ClassVar[str] = "text"
     _told = False  # whether it was said that long texts are learnt from in part
 
-    def thinned(self, rows: list[Framed], most: int = MOST_WINDOWS) -> list[Framed]:
+    def thinned(self, rows: list[InputRow], most: int = MOST_WINDOWS) -> list[InputRow]:
         """At most so many of an example's rows, evenly spread, its ends among them; said once.
 
         An update must fit into memory with all rows of an example, however long its texts are.
@@ -47,7 +47,7 @@ class WindowedTask(Task):
         chosen = np.linspace(0, len(rows) - 1, most).round().astype(int)
         return [rows[i] for i in chosen]
 
-    def rows(self, texts: list[list[int]]) -> list[Framed]:
+    def rows(self, texts: list[list[int]]) -> list[InputRow]:
         """The windows of one or two texts.
 
         The longer of two is cut into windows, each beside the whole of the shorter one; where both
@@ -56,10 +56,10 @@ class WindowedTask(Task):
         setting = self.setting
         room = setting.room(len(texts))
         if sum(map(len, texts)) <= room:
-            return [setting.framing.frame(*texts)]
+            return [setting.template.fill(*texts)]
         if len(texts) == 1:
             spans = windows_of(len(texts[0]), room, setting.step(room))
-            return [setting.framing.frame(texts[0][first:end]) for first, end in spans]
+            return [setting.template.fill(texts[0][first:end]) for first, end in spans]
         longer = int(len(texts[1]) >= len(texts[0]))
         shorter_room = min(len(texts[1 - longer]), room // 2)
         wide = windows_of(
@@ -70,7 +70,7 @@ class WindowedTask(Task):
         for a, b in wide:
             for c, d in narrow:
                 parts = [texts[longer][a:b], texts[1 - longer][c:d]]
-                rows.append(setting.framing.frame(*(parts if not longer else parts[::-1])))
+                rows.append(setting.template.fill(*(parts if not longer else parts[::-1])))
         return rows
 
 
@@ -79,35 +79,35 @@ class TextTask(WindowedTask):
 
     reads_documents: ClassVar[bool] = True
 
-    def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
-        """See `Task.frame`."""
+    def encode(self, examples: Sequence[list[str]], *, targets: bool) -> list[EncodedExample]:
+        """See `Task.encode`."""
         texts = [fields[: self.n_texts] for fields in examples]
-        framed = []
-        for fields, rows in zip(examples, self._framed(texts), strict=True):
+        encoded = []
+        for fields, rows in zip(examples, self._encoded(texts), strict=True):
             if targets:
                 most = _MOST_TOKENS // max(len(row.ids) for row in rows)
-                by_sentence = self.setting.framing.by_sentence
+                by_sentence = self.setting.template.by_sentence
                 rows = self.thinned(rows, max(1, most) if by_sentence else MOST_WINDOWS)
             gold = np.stack([self.target(fields)] * len(rows)) if targets else None
-            framed.append(FramedExample(tuple(rows), gold))
-        return framed
+            encoded.append(EncodedExample(tuple(rows), gold))
+        return encoded
 
     @abstractmethod
     def target(self, fields: list[str]) -> NDArray[Any]:
         """What the outputs are to be for a line: a number, or a vector."""
 
-    def _framed(self, examples: Sequence[list[str]]) -> Iterator[list[Framed]]:
+    def _encoded(self, examples: Sequence[list[str]]) -> Iterator[list[InputRow]]:
         """The rows of each example."""
-        encode, framing = self.setting.tokenizer.encode, self.setting.framing
-        if isinstance(framing, DocumentFraming):
+        encode, template = self.setting.tokenizer.encode, self.setting.template
+        if isinstance(template, DocumentTemplate):
             cut = [[sentences_of(text) for text in texts] for texts in examples]
-            encoded = iter(encode([part for texts in cut for parts in texts for part in parts]))
+            token_ids = iter(encode([part for texts in cut for parts in texts for part in parts]))
             for texts in cut:
-                yield framing.document([[next(encoded) for _ in parts] for parts in texts])
+                yield template.document([[next(token_ids) for _ in parts] for parts in texts])
             return
-        encoded = iter(encode([text for texts in examples for text in texts]))
+        token_ids = iter(encode([text for texts in examples for text in texts]))
         for own in examples:
-            yield self.rows([next(encoded) for _ in own])
+            yield self.rows([next(token_ids) for _ in own])
 
     def loss(self, logits: Tensor, batch: TextBatch) -> Tensor:
         """The example's loss, of outputs averaged over its rows."""
@@ -159,7 +159,7 @@ class Classify(TextTask):
             outputs.float(), targets, weight, reduction="sum", label_smoothing=smoothing
         )
 
-    def answer(self, logits: Tensor, example: FramedExample) -> Answer:
+    def answer(self, logits: Tensor, example: EncodedExample) -> Answer:
         """The likeliest label."""
         probs = logits.float().mean(0).softmax(-1).tolist()
         best = max(range(len(probs)), key=probs.__getitem__)

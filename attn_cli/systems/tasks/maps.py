@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from attn_cli.config.decoding import MAX_INPUT
-from attn_cli.data.framing import FRAMINGS, Framed, windows_of
 from attn_cli.data.padding import pad
+from attn_cli.data.templates import TEMPLATES, InputRow, windows_of
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import SENTENCE_MARK
@@ -66,11 +66,11 @@ class RowSource(LineSource):
         self._tokenizer = tokenizer
         self._device = next(trunk.parameters()).device
         self._joins = hasattr(trunk, "join")
-        probe = self._weights([Framed([0], [0], (0,))]) if hasattr(trunk, "attentions") else {}
+        probe = self._weights([InputRow([0], [0], (0,))]) if hasattr(trunk, "attentions") else {}
         self.heads = {kind: [layer.shape[1] for layer in probe[kind]] for kind in probe}
 
     @abstractmethod
-    def rows(self, fields: list[str]) -> Sequence[Framed]:
+    def rows(self, fields: list[str]) -> Sequence[InputRow]:
         """The rows of a line."""
 
     def answers(
@@ -90,7 +90,7 @@ class RowSource(LineSource):
                 maps += self._maps(group, title)
             yield tuple(text.replace(SENTENCE_MARK, " ") for text in example.fields), maps
 
-    def _maps(self, rows: Sequence[Framed], title: str) -> list[AttentionMap]:
+    def _maps(self, rows: Sequence[InputRow], title: str) -> list[AttentionMap]:
         """The maps of rows that are read together."""
         axes = [token_axis(self._tokenizer, row.ids) for row in rows]
         whole = Axis(("text",))
@@ -112,7 +112,7 @@ class RowSource(LineSource):
         return maps
 
     @torch.inference_mode()
-    def _weights(self, rows: Sequence[Framed]) -> dict[str, list[Tensor]]:
+    def _weights(self, rows: Sequence[InputRow]) -> dict[str, list[Tensor]]:
         ids, mask = pad([row.ids for row in rows], max(self._tokenizer.pad_id, 0))
         segments, _ = pad([row.segments for row in rows], 0)
         tensors = (tensor.to(self._device) for tensor in (ids, mask, segments))
@@ -136,15 +136,15 @@ class TrunkSource(RowSource):
             )
         trunk = model.trunk
         limit = job.options.max_input or MAX_INPUT
-        self._framing = FRAMINGS[trunk.framing](tokenizer, min(limit, trunk.max_len or limit))
+        self._template = TEMPLATES[trunk.template](tokenizer, min(limit, trunk.max_len or limit))
         super().__init__(job, trunk, tokenizer)
 
-    def rows(self, fields: list[str]) -> Sequence[Framed]:
+    def rows(self, fields: list[str]) -> Sequence[InputRow]:
         """See `RowSource`."""
         (ids,) = self._tokenizer.encode(fields)
-        room = max(1, self._framing.max_len - self._framing.overhead(1))
+        room = max(1, self._template.max_len - self._template.overhead(1))
         spans = windows_of(len(ids), room, max(1, room // 2))
-        return [self._framing.frame(ids[first:end]) for first, end in spans]
+        return [self._template.fill(ids[first:end]) for first, end in spans]
 
 
 class TaskSource(RowSource):
@@ -155,14 +155,14 @@ class TaskSource(RowSource):
         self._predictor = load_predictor(Path(job.model), device, job.options.task)
         self._task = self._predictor.task
         self.n_fields = self._task.n_answered
-        self.by_sentence = self._task.setting.framing.by_sentence
+        self.by_sentence = self._task.setting.template.by_sentence
         super().__init__(job, self._predictor.model.trunk, self._task.setting.tokenizer)
 
     def problem(self, fields: list[str]) -> str | None:
         """See `LineSource`."""
         return self._task.question_problem(fields)
 
-    def rows(self, fields: list[str]) -> Sequence[Framed]:
+    def rows(self, fields: list[str]) -> Sequence[InputRow]:
         """See `RowSource`."""
         example = EXAMPLES[self._task.source](fields)
-        return self._task.frame([example], targets=False)[0].rows
+        return self._task.encode([example], targets=False)[0].rows

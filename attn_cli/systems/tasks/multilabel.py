@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.systems.tasks.base import Answer, FramedExample
+from attn_cli.systems.tasks.base import Answer, EncodedExample
 from attn_cli.systems.tasks.classify import TextTask
 
 
@@ -39,7 +39,7 @@ class Multilabel(TextTask):
         """-Σ ln p(y) over the labels, independent of each other."""
         return F.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="sum")
 
-    def answer(self, logits: Tensor, example: FramedExample) -> Answer:
+    def answer(self, logits: Tensor, example: EncodedExample) -> Answer:
         """The labels that are likelier than not, in their own order."""
         probs = logits.float().mean(0).sigmoid().tolist()
         labels = self.setting.labels

@@ -11,13 +11,20 @@ from torch import Tensor
 
 from attn_cli.config import choose, nearest
 from attn_cli.config.stack import HeadConfig
-from attn_cli.data.framing import FRAMINGS
 from attn_cli.data.labels import read_labels
+from attn_cli.data.templates import TEMPLATES
 from attn_cli.errors import AttnError, DataError, UsageError
 from attn_cli.memory import is_out_of_memory
 from attn_cli.models.directory import ModelConfig, load_model
 from attn_cli.systems.tasks import TASKS
-from attn_cli.systems.tasks.base import Answer, FramedExample, Task, TaskSetting, TextBatch, collate
+from attn_cli.systems.tasks.base import (
+    Answer,
+    EncodedExample,
+    Task,
+    TaskSetting,
+    TextBatch,
+    collate,
+)
 from attn_cli.systems.tasks.reader import group_by_length
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
@@ -39,8 +46,8 @@ def task_setting(
         more: further fields of `TaskSetting`.
     """
     longest = min(max_len, model.trunk.max_len or max_len)
-    framing = choose(FRAMINGS, model.trunk.framing, "framing")(tokenizer, longest)
-    return TaskSetting(tokenizer=tokenizer, framing=framing, labels=labels, **more)
+    template = TEMPLATES[model.trunk.template](tokenizer, longest)
+    return TaskSetting(tokenizer=tokenizer, template=template, labels=labels, **more)
 
 
 class Predictor:
@@ -49,7 +56,7 @@ class Predictor:
     Args:
         model: a `models.text.TextModel`.
         name: the task's, and its head's.
-        task: how examples are framed and answered.
+        task: how examples are encoded and answered.
         say: is told, once, that memory is short.
     """
 
@@ -67,23 +74,23 @@ class Predictor:
     @torch.inference_mode()
     def answer(self, examples: Sequence[list[str]], *, bf16: bool = False) -> list[Answer]:
         """The answer to each example, in order."""
-        framed = self.task.frame(examples, targets=False)
-        answers: list[Answer | None] = [None] * len(framed)
+        encoded = self.task.encode(examples, targets=False)
+        answers: list[Answer | None] = [None] * len(encoded)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            for numbers, batch, logits in self.outputs(framed):
+            for numbers, batch, logits in self.outputs(encoded):
                 logits = logits.float().cpu()
                 for place, number in enumerate(numbers):
                     own = logits[batch.owner == place]
-                    answers[number] = self.task.answer(own, framed[number])
+                    answers[number] = self.task.answer(own, encoded[number])
         return answers  # type: ignore[return-value]
 
     def outputs(
-        self, framed: Sequence[FramedExample]
+        self, encoded: Sequence[EncodedExample]
     ) -> Iterator[tuple[list[int], TextBatch, Tensor]]:
         """Numbers of examples, their batch, and the head's outputs, batch by batch."""
         pad_id = self.task.setting.tokenizer.pad_id
-        for group in group_by_length(framed, BATCH_TOKENS, 0):
-            batch = collate([framed[i] for i in group], pad_id)
+        for group in group_by_length(encoded, BATCH_TOKENS, 0):
+            batch = collate([encoded[i] for i in group], pad_id)
             yield group, batch, self._forward(batch)
 
     def _forward(self, batch: TextBatch) -> Tensor:

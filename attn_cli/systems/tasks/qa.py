@@ -25,10 +25,17 @@ from torch.nn import functional as F
 
 from attn_cli.config.decoding import AnswerOptions
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.data.framing import Framed, GptFraming, windows_of
+from attn_cli.data.templates import GptTemplate, InputRow, windows_of
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.squad import Squad
-from attn_cli.systems.tasks.base import NOTHING, Answer, FramedExample, Task, TaskSetting, TextBatch
+from attn_cli.systems.tasks.base import (
+    NOTHING,
+    Answer,
+    EncodedExample,
+    Task,
+    TaskSetting,
+    TextBatch,
+)
 from attn_cli.systems.tasks.squad import Question
 from attn_cli.wording import plural
 
@@ -48,7 +55,7 @@ class _Window:
         spans: the characters of the context that each of them stands for. Shape: (n, 2).
     """
 
-    row: Framed
+    row: InputRow
     start: int
     first: int
     summary: int
@@ -90,7 +97,7 @@ class Qa(Task):
     def __init__(self, setting: TaskSetting) -> None:
         super().__init__(setting)
         self._options: AnswerOptions = setting.options or AnswerOptions()
-        self._causal = isinstance(setting.framing, GptFraming)
+        self._causal = isinstance(setting.template, GptTemplate)
         self._head: nn.Module | None = None
         self._has_said = False
 
@@ -112,25 +119,25 @@ class Qa(Task):
 
     # --- questions to sequences ---
 
-    def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
+    def encode(self, examples: Sequence[list[str]], *, targets: bool) -> list[EncodedExample]:
         """Frames questions, rows of JSON as `Question.to_row` gives them.
 
         What is to be learnt comes window by window: they are examples of their own.
         """
         questions = [Question.from_row(fields[0]) for fields in examples]
-        encoded = self.setting.tokenizer.encode([question.question for question in questions])
+        token_ids = self.setting.tokenizer.encode([question.question for question in questions])
         contexts = list(dict.fromkeys(question.context for question in questions))
         read = self.setting.tokenizer.encode_with_offsets(contexts)
         found = dict(zip(contexts, read, strict=True))
-        framed = []
-        for question, ids in zip(questions, encoded, strict=True):
+        encoded = []
+        for question, ids in zip(questions, token_ids, strict=True):
             windows = self._windows(ids, *found[question.context])
             if targets:
-                framed += _taught(windows, question, found[question.context][1])
+                encoded += _taught(windows, question, found[question.context][1])
             else:
                 rows = tuple(window.row for window in windows)
-                framed.append(FramedExample(rows, notes=_Asked(question.context, windows)))
-        return framed
+                encoded.append(EncodedExample(rows, notes=_Asked(question.context, windows)))
+        return encoded
 
     def _windows(
         self, question: list[int], ids: list[int], spans: list[tuple[int, int]]
@@ -144,7 +151,7 @@ class Qa(Task):
         windows = []
         width = room - len(question)
         for first, end in windows_of(len(ids), width, setting.step(width)):
-            row = setting.framing.frame(question, ids[first:end])
+            row = setting.template.fill(question, ids[first:end])
             summary = len(row.ids) - 1 if self._causal else 0
             windows.append(_Window(row, row.starts[1], first, summary, places[first:end]))
         return windows
@@ -189,7 +196,7 @@ class Qa(Task):
             return self._options.no_answer_threshold
         return float(getattr(self._head, "no_answer_threshold", 0.0))
 
-    def answer(self, logits: Tensor, example: FramedExample) -> SpanAnswer:
+    def answer(self, logits: Tensor, example: EncodedExample) -> SpanAnswer:
         """The best span of all windows, or "".
 
         A span's score counts from its own window's score of no answer: the windows' scores have no
@@ -265,7 +272,7 @@ class Qa(Task):
 
 def _taught(
     windows: Sequence[_Window], question: Question, spans: Sequence[tuple[int, int]]
-) -> list[FramedExample]:
+) -> list[EncodedExample]:
     """Each window with the positions of the answer in it, or of the summary token.
 
     Of several gold answers the one that most people gave counts. An answer of which the tokenizer
@@ -278,14 +285,14 @@ def _taught(
         if not inside:
             return []
         gold = inside[0], inside[-1]
-    framed = []
+    encoded = []
     for window in windows:
         places = (window.summary, window.summary)
         if gold and window.first <= gold[0] and gold[1] < window.first + len(window.spans):
             offset = window.start - window.first
             places = (gold[0] + offset, gold[1] + offset)
-        framed.append(FramedExample((window.row,), np.array([places]), 1))
-    return framed
+        encoded.append(EncodedExample((window.row,), np.array([places]), 1))
+    return encoded
 
 
 def best_pairs(

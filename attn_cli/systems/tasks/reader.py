@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from attn_cli.data.batching import RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.split import RowNumbers
-from attn_cli.systems.tasks.base import FramedExample, Task, TextBatch, collate
+from attn_cli.systems.tasks.base import EncodedExample, Task, TextBatch, collate
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ class ExampleReader:
 
     def batches(self, numbers: NDArray[np.int64], seed: int) -> list[TextBatch]:
         """The examples with these numbers as shuffled batches."""
-        framed = self.task.frame(self.fields(numbers), targets=True)
+        encoded = self.task.encode(self.fields(numbers), targets=True)
         pad_id = self.task.setting.tokenizer.pad_id
-        groups = group_by_length(framed, self.batch_tokens, seed)
-        return [collate([framed[i] for i in group], pad_id) for group in groups]
+        groups = group_by_length(encoded, self.batch_tokens, seed)
+        return [collate([encoded[i] for i in group], pad_id) for group in groups]
 
 
-def group_by_length(examples: Sequence[FramedExample], budget: int, seed: int) -> list[list[int]]:
+def group_by_length(examples: Sequence[EncodedExample], budget: int, seed: int) -> list[list[int]]:
     """Groups examples of like lengths so that a group's tokens, padded, are within the budget."""
     widths = [(example.width, example.width) for example in examples]
     return cut_by_budget(widths, budget, seed, [len(example.rows) for example in examples])

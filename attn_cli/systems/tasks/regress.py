@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.data.framing import Framed
+from attn_cli.data.templates import InputRow
 from attn_cli.errors import DataError
 from attn_cli.metrics.correlation import parse_number
-from attn_cli.systems.tasks.base import Answer, FramedExample
+from attn_cli.systems.tasks.base import Answer, EncodedExample
 from attn_cli.systems.tasks.classify import TextTask
 
 
@@ -53,9 +53,9 @@ class Regress(TextTask):
         low, high = float(numbers.min()), float(numbers.max())
         return {"mean": float(numbers.mean()), "std": spread, "low": low, "high": high}
 
-    def rows(self, texts: list[list[int]]) -> list[Framed]:
+    def rows(self, texts: list[list[int]]) -> list[InputRow]:
         """See `WindowedTask.rows`."""
-        both = self.setting.framing.both_orders and len(texts) == 2
+        both = self.setting.template.both_orders and len(texts) == 2
         orders = [texts, texts[::-1]] if both else [texts]
         return [row for order in orders for row in super(Regress, self).rows(order)]
 
@@ -68,7 +68,7 @@ class Regress(TextTask):
         """Σ (o - y)²."""
         return (outputs.float().squeeze(-1) - targets).square().sum()
 
-    def answer(self, logits: Tensor, example: FramedExample) -> Answer:
+    def answer(self, logits: Tensor, example: EncodedExample) -> Answer:
         """The number, in its own unit."""
         head = self.setting.head
         number = head.mean + head.std * float(logits.float().mean())

@@ -11,7 +11,7 @@ import torch
 
 from attn_cli.config.finetuning import FinetuneOptions
 from attn_cli.config.stack import HeadConfig, StackConfig
-from attn_cli.data.framing import FRAMINGS
+from attn_cli.data.templates import TEMPLATES
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import TRUNKS, build_model
 from attn_cli.models.directory import load_model, read_config
@@ -100,7 +100,7 @@ def reads_documents(options: FinetuneOptions) -> bool:
     """
     arch = read_config(Path(options.init)).arch if options.init else options.arch
     trunk = TRUNKS.get(_ARCHS.get(arch or "", arch or ""))
-    return trunk is not None and FRAMINGS[trunk.framing].by_sentence
+    return trunk is not None and TEMPLATES[trunk.template].by_sentence
 
 
 def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:

@@ -22,10 +22,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.data.framing import Framed, widest_context, windows_of
+from attn_cli.data.templates import InputRow, widest_context, windows_of
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.spans import parse_tag
-from attn_cli.systems.tasks.base import NOTHING, Answer, FramedExample, Task, TaskSetting, TextBatch
+from attn_cli.systems.tasks.base import (
+    NOTHING,
+    Answer,
+    EncodedExample,
+    Task,
+    TaskSetting,
+    TextBatch,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class _Read:
         place: of each word, the position of its first token there. Shape: (words,).
     """
 
-    rows: tuple[Framed, ...]
+    rows: tuple[InputRow, ...]
     window: NDArray[np.int64]
     place: NDArray[np.int64]
 
@@ -82,26 +89,28 @@ class Tag(Task):
         """The sentence."""
         return [" ".join(json.loads(fields[0])[0])]
 
-    def frame(self, examples: Sequence[list[str]], *, targets: bool) -> list[FramedExample]:
+    def encode(self, examples: Sequence[list[str]], *, targets: bool) -> list[EncodedExample]:
         """Frames sentences, `[[word, …], [tag, …]]` as JSON; the tags are read for targets alone.
 
         What is to be learnt comes window by window: they are examples of their own.
         """
         sentences = [json.loads(fields[0]) for fields in examples]
-        encoded = iter(self._encode([word for words, *_ in sentences for word in words]))
-        framed = []
+        token_ids = iter(self._encode([word for words, *_ in sentences for word in words]))
+        encoded = []
         for words, *tags in sentences:
-            read = self._read([next(encoded) for _ in words])
+            read = self._read([next(token_ids) for _ in words])
             if targets:
-                framed += self._taught(read, tags[0])
+                encoded += self._taught(read, tags[0])
             else:
-                framed.append(FramedExample(read.rows, notes=read))
-        return framed
+                encoded.append(EncodedExample(read.rows, notes=read))
+        return encoded
 
     def _encode(self, words: Sequence[str]) -> list[list[int]]:
         """The tokens of each word, at least one."""
         tokenizer = self.setting.tokenizer
-        fallback = [tokenizer.unk_id if tokenizer.unk_id >= 0 else self.setting.framing.middle]
+        fallback = [
+            tokenizer.unk_id if tokenizer.unk_id >= 0 else self.setting.template.separator_id
+        ]
         texts = [f"{self._glue}{word}" for word in words]
         return [ids or fallback for ids in tokenizer.encode(texts)]
 
@@ -119,24 +128,24 @@ class Tag(Task):
         room = setting.room(1)
         tokens = [index for word in words for index in word]
         windows = windows_of(len(tokens), room, setting.step(room))
-        rows = tuple(setting.framing.frame(tokens[first:end]) for first, end in windows)
+        rows = tuple(setting.template.fill(tokens[first:end]) for first, end in windows)
         firsts = np.cumsum([0, *map(len, words)])[:-1]
         window = np.array([_best_window(windows, first) for first in firsts.tolist()], np.int64)
         begins = np.array([first for first, _ in windows])[window]
         starts = np.array([row.starts[0] for row in rows])[window]
         return _Read(rows, window, starts + firsts - begins)
 
-    def _taught(self, read: _Read, tags: Sequence[str]) -> list[FramedExample]:
+    def _taught(self, read: _Read, tags: Sequence[str]) -> list[EncodedExample]:
         """The windows that answer words whose tags are known."""
         gold = np.array([self._number.get(tag, NOTHING) for tag in tags])
-        framed = []
+        encoded = []
         for number, row in enumerate(read.rows):
             own = (read.window == number) & (gold != NOTHING)
             if own.any():
                 targets = np.full((1, len(row.ids)), NOTHING)
                 targets[0, read.place[own]] = gold[own]
-                framed.append(FramedExample((row,), targets, int(own.sum())))
-        return framed
+                encoded.append(EncodedExample((row,), targets, int(own.sum())))
+        return encoded
 
     def loss(self, logits: Tensor, batch: TextBatch) -> Tensor:
         """-Σ w_y ln p(y) over the tagged words."""
@@ -153,7 +162,7 @@ class Tag(Task):
             label_smoothing=self.setting.label_smoothing,
         )
 
-    def answer(self, logits: Tensor, example: FramedExample) -> Answer:
+    def answer(self, logits: Tensor, example: EncodedExample) -> Answer:
         """A tag for each word, joined by spaces; the details have tags and their probabilities."""
         read: _Read = example.notes
         log_probs = logits.float()[torch.from_numpy(read.window), torch.from_numpy(read.place)]

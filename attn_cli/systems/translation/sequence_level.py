@@ -240,8 +240,8 @@ class SequenceObjective(TranslationObjective):
     def _scored_at_once(self, batch: Seq2SeqBatch, outputs: Sequence[tuple[int, Output]]) -> Tensor:
         """Log P of outputs of rows of the batch, by one teacher-forced pass. Shape: (R,)."""
         tgt, device = self._translator.tgt, batch.tgt_ids.device
-        framed = [[tgt.bos_id, *output.tokens, tgt.eos_id] for _, output in outputs]
-        ids = pad(framed, tgt.pad_id)[0].to(device)
+        sequences = [[tgt.bos_id, *output.tokens, tgt.eos_id] for _, output in outputs]
+        ids = pad(sequences, tgt.pad_id)[0].to(device)
         # A sample that was cut has drawn no end: its ln P is that of its tokens.
         lengths = torch.tensor([len(one.tokens) + one.finished for _, one in outputs])
         real = torch.arange(ids.shape[1] - 1, device=device) < lengths.to(device)[:, None]

@@ -161,6 +161,6 @@ class Translator(Generator):
 
     def tensors(self, src: Sequence[Any], tgt: Sequence[Ids]) -> tuple[Tensor, Tensor, Tensor]:
         """Padded pairs: as `source_tensors`; bos, target and eos. Shape: …, (B, T + 1)."""
-        framed = [[self.tgt.bos_id, *ids, self.tgt.eos_id] for ids in tgt]
-        tgt_ids, _ = pad(framed, self.tgt.pad_id)
+        sequences = [[self.tgt.bos_id, *ids, self.tgt.eos_id] for ids in tgt]
+        tgt_ids, _ = pad(sequences, self.tgt.pad_id)
         return (*self.source_tensors(src), tgt_ids.to(self.device))

@@ -8,8 +8,8 @@ from builders import WORDS, tokenizer
 
 from attn_cli.config.stack import HeadConfig
 from attn_cli.data.batching import cut_by_budget
-from attn_cli.data.framing import DocumentFraming
 from attn_cli.data.sentences import sentences_of
+from attn_cli.data.templates import DocumentTemplate
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.picking import Keys
 from attn_cli.models import build_model
@@ -65,12 +65,12 @@ def test_sentences_are_the_lists_else_what_ends_with_a_mark_or_a_line():
 
 
 def test_nothing_of_a_long_sentence_is_lost():
-    framing = DocumentFraming(tokenizer(), 4)
-    rows = framing.document([[[5, 6, 7, 8, 9, 10, 11, 12, 13], [], [14]]])
+    template = DocumentTemplate(tokenizer(), 4)
+    rows = template.document([[[5, 6, 7, 8, 9, 10, 11, 12, 13], [], [14]]])
     assert [row.ids for row in rows] == [[5, 6, 7, 8], [9, 10, 11, 12], [13], [14]]
-    assert [row.ids for row in framing.document([[[]]])] == [[framing.middle]]
-    pair = framing.document([[[5], [6]], [[7]]])
-    assert [row.ids for row in pair] == [[5], [6], [framing.middle], [7]]
+    assert [row.ids for row in template.document([[[]]])] == [[template.separator_id]]
+    pair = template.document([[[5], [6]], [[7]]])
+    assert [row.ids for row in pair] == [[5], [6], [template.separator_id], [7]]
 
 
 def test_an_answer_does_not_depend_on_its_batch_nor_on_its_passes(monkeypatch):
@@ -106,21 +106,21 @@ def test_sentences_that_say_nothing_are_passed_over():
 def test_a_batch_gives_the_loss_of_its_documents_one_by_one():
     model = predictor()
     examples = [["\n".join(WORDS), "yes"], ["banu", "no"], ["kera linu\nmora", "yes"]]
-    framed = model.task.frame(examples, targets=True)
+    encoded = model.task.encode(examples, targets=True)
 
     def loss(chosen):
         batch = collate(chosen, 0)
         given = (batch.ids, batch.mask, batch.segments, "task", batch.owner)
         return float(model.task.loss(model.model(*given), batch).detach())
 
-    assert loss(framed) == pytest.approx(sum(loss([one]) for one in framed), rel=1e-5)
+    assert loss(encoded) == pytest.approx(sum(loss([one]) for one in encoded), rel=1e-5)
 
 
 def test_no_more_is_learnt_from_a_document_than_fits_and_all_of_it_is_answered():
     model = predictor(max_len=256)
     long = [" ".join(WORDS * 20) + "\n" + "\n".join(WORDS * 300), "yes"]
-    (learnt,) = model.task.frame([long], targets=True)
-    (asked,) = model.task.frame([long], targets=False)
+    (learnt,) = model.task.encode([long], targets=True)
+    (asked,) = model.task.encode([long], targets=False)
     assert len(asked.rows) == 3601
     assert 200 < len(learnt.rows) <= (1 << 16) // learnt.width
     assert learnt.rows[0].ids == asked.rows[0].ids and learnt.rows[-1].ids == asked.rows[-1].ids
@@ -130,9 +130,9 @@ def test_groups_hold_to_the_budget_with_all_rows_padded():
     model = predictor(max_len=64)
     texts = [["\n".join(WORDS[:n]), "no"] for n in range(1, 12)]
     texts += [[" ".join(WORDS[:n]), "no"] for n in range(1, 12)]
-    framed = model.task.frame(texts, targets=True)
-    for group in group_by_length(framed, 60, seed=1):
-        batch = collate([framed[i] for i in group], 0)
+    encoded = model.task.encode(texts, targets=True)
+    for group in group_by_length(encoded, 60, seed=1):
+        batch = collate([encoded[i] for i in group], 0)
         assert batch.ids.numel() <= 60 or len(group) == 1
     lengths = [(n, n) for n in (3, 1, 4, 1, 5, 9, 2, 6)]
     assert cut_by_budget(lengths, 12, 7) == cut_by_budget(lengths, 12, 7, [1] * len(lengths))

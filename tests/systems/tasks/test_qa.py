@@ -30,10 +30,10 @@ def reader(arch="bert", max_len=64, **options):
     return predictor("qa", arch, max_len=max_len, setting=setting)
 
 
-def outputs_that_point_at(framed, *targets):
+def outputs_that_point_at(encoded, *targets):
     """Outputs that are high at the given (row, start, end), and 0 elsewhere."""
-    length = max(len(row.ids) for row in framed.rows)
-    logits = torch.zeros(len(framed.rows), length, 2)
+    length = max(len(row.ids) for row in encoded.rows)
+    logits = torch.zeros(len(encoded.rows), length, 2)
     for row, start, end, score in targets:
         logits[row, start, 0] += score / 2
         logits[row, end, 1] += score / 2
@@ -50,17 +50,17 @@ def test_what_is_learnt_is_what_is_answered_wherever_it_stands(arch, place):
     text = " ".join(words)
     start = len(" ".join([*words[:place], ""]))
     gold = text[start : start + 14]
-    (framed,) = task.frame([asked(text)], targets=False)
-    taught = task.frame([asked(text, (gold, start))], targets=True)
-    assert [example.rows[0] for example in taught] == list(framed.rows)
-    summaries = [len(row.ids) - 1 if arch == "gpt" else 0 for row in framed.rows]
+    (encoded,) = task.encode([asked(text)], targets=False)
+    taught = task.encode([asked(text, (gold, start))], targets=True)
+    assert [example.rows[0] for example in taught] == list(encoded.rows)
+    summaries = [len(row.ids) - 1 if arch == "gpt" else 0 for row in encoded.rows]
     hits = [
         (number, *example.targets[0].tolist(), 9.0)
         for number, example in enumerate(taught)
         if example.targets[0, 0] != summaries[number]
     ]
     assert 1 <= len(hits) <= 3
-    answer = task.answer(outputs_that_point_at(framed, *hits), framed)
+    answer = task.answer(outputs_that_point_at(encoded, *hits), encoded)
     assert answer.text == gold
     assert (answer.details["start"], answer.details["end"]) == (start, start + 14)
     empty = [example for number, example in enumerate(taught) if number not in {h[0] for h in hits}]
@@ -70,10 +70,10 @@ def test_what_is_learnt_is_what_is_answered_wherever_it_stands(arch, place):
 def test_every_token_of_the_context_stands_in_a_window_and_the_question_in_all():
     task = reader(max_len=32).task
     text = context(600, 2)
-    (framed,) = task.frame([asked(text)], targets=False)
+    (encoded,) = task.encode([asked(text)], targets=False)
     question = task.setting.tokenizer.encode(["banu kera"])[0]
     seen = set()
-    for window in framed.notes.windows:
+    for window in encoded.notes.windows:
         assert len(window.row.ids) <= 32
         assert window.row.ids[1 : 1 + len(question)] == question
         seen |= {at for first, end in window.spans.tolist() for at in range(first, end)}
@@ -83,35 +83,35 @@ def test_every_token_of_the_context_stands_in_a_window_and_the_question_in_all()
 def test_a_question_of_more_than_half_the_room_is_cut_and_that_is_said_once():
     said: list[str] = []
     task = predictor("qa", max_len=31, setting={"say": said.append}).task
-    task.frame([asked("livo mora", question=context(90, 4))], targets=True)
-    (framed,) = task.frame([asked("livo mora", question=context(90, 3))], targets=False)
+    task.encode([asked("livo mora", question=context(90, 4))], targets=True)
+    (encoded,) = task.encode([asked("livo mora", question=context(90, 3))], targets=False)
     assert len(said) == 1 and "more than 14 tokens" in said[0]
-    assert [len(row.ids) for row in framed.rows] == [3 + 14 + 2]
+    assert [len(row.ids) for row in encoded.rows] == [3 + 14 + 2]
 
 
 def test_a_window_is_judged_by_its_own_score_of_no_answer():
     task = reader(max_len=31).task
     words = [*context(40, 4).split()]
-    (framed,) = task.frame([asked(" ".join(words))], targets=False)
-    first, last = framed.notes.windows[0], framed.notes.windows[-1]
-    raised = outputs_that_point_at(framed, (0, first.start, first.start, 9.0), (0, 0, 0, 8.0))
+    (encoded,) = task.encode([asked(" ".join(words))], targets=False)
+    first, last = encoded.notes.windows[0], encoded.notes.windows[-1]
+    raised = outputs_that_point_at(encoded, (0, first.start, first.start, 9.0), (0, 0, 0, 8.0))
     raised += outputs_that_point_at(
-        framed, (len(framed.rows) - 1, last.start + 1, last.start + 1, 3.0)
+        encoded, (len(encoded.rows) - 1, last.start + 1, last.start + 1, 3.0)
     )
     a, b = last.spans[1]
-    assert task.answer(raised, framed).text == framed.notes.context[a:b]
+    assert task.answer(raised, encoded).text == encoded.notes.context[a:b]
 
 
 def test_the_answer_is_the_best_of_all_spans_of_all_windows_by_brute_force():
     answerer = reader(max_len=31, max_answer_len=3, no_answer_threshold=0.5)
     task = answerer.task
     for seed in range(6):
-        (framed,) = task.frame([asked(context(50, seed))], targets=False)
+        (encoded,) = task.encode([asked(context(50, seed))], targets=False)
         generator = torch.Generator().manual_seed(seed)
-        width = max(len(row.ids) for row in framed.rows)
-        logits = torch.randn(len(framed.rows), width, 2, generator=generator)
+        width = max(len(row.ids) for row in encoded.rows)
+        logits = torch.randn(len(encoded.rows), width, 2, generator=generator)
         scores: dict[tuple[int, int], float] = {}
-        for own, window in zip(logits.tolist(), framed.notes.windows, strict=True):
+        for own, window in zip(logits.tolist(), encoded.notes.windows, strict=True):
             none = own[0][0] + own[0][1]
             for i, j in itertools.product(range(len(window.spans)), repeat=2):
                 if i <= j < i + 3:
@@ -120,10 +120,10 @@ def test_the_answer_is_the_best_of_all_spans_of_all_windows_by_brute_force():
                     scores[span] = max(score, scores.get(span, -1e9))
         ranked = sorted(scores, key=scores.__getitem__, reverse=True)[:20]
         exps = np.exp([*(scores[span] for span in ranked), -0.5])
-        answer = task.answer(logits, framed)
+        answer = task.answer(logits, encoded)
         best = scores[ranked[0]]
         assert answer.margin == pytest.approx(-best, abs=1e-5)
-        text = framed.notes.context[slice(*ranked[0])]
+        text = encoded.notes.context[slice(*ranked[0])]
         assert answer.span == text
         assert answer.text == (text if best >= -0.5 else "")
         assert answer.probability == pytest.approx(max(exps) / exps.sum(), abs=1e-5)
@@ -138,10 +138,10 @@ def test_no_answer_is_given_above_the_threshold_alone():
     text = "livo mora"
     for threshold, expected in ((1.9, ""), (2.1, "livo"), (ALWAYS, "livo")):
         task = reader(no_answer_threshold=threshold).task
-        (framed,) = task.frame([asked(text)], targets=False)
-        at = framed.notes.windows[0].start
-        logits = outputs_that_point_at(framed, (0, 0, 0, 7.0), (0, at, at, 5.0))
-        answer = task.answer(logits, framed)
+        (encoded,) = task.encode([asked(text)], targets=False)
+        at = encoded.notes.windows[0].start
+        logits = outputs_that_point_at(encoded, (0, 0, 0, 7.0), (0, at, at, 5.0))
+        answer = task.answer(logits, encoded)
         assert answer.text == expected
         assert answer.margin == pytest.approx(2.0)
     assert all(entry["text"] for entry in answer.details["n_best"])  # it always answers
@@ -149,8 +149,8 @@ def test_no_answer_is_given_above_the_threshold_alone():
 
 def test_a_text_of_which_no_token_is_left_has_no_answer():
     task = reader(no_answer_threshold=ALWAYS).task
-    (framed,) = task.frame([asked("\u3000")], targets=False)
-    answer = task.answer(outputs_that_point_at(framed), framed)
+    (encoded,) = task.encode([asked("\u3000")], targets=False)
+    answer = task.answer(outputs_that_point_at(encoded), encoded)
     assert answer.text == ""
 
 
@@ -216,14 +216,14 @@ def test_the_loss_is_that_of_start_and_end_over_context_and_summary(arch, smooth
         asked(text, (text.split()[30], len(" ".join([*text.split()[:30], ""])))),
         asked("livo mora"),
     ]
-    framed = task.frame(rows, targets=True)
-    batch = collate(framed, task.setting.tokenizer.pad_id)
-    assert batch.n_tokens == len(framed)
+    encoded = task.encode(rows, targets=True)
+    batch = collate(encoded, task.setting.tokenizer.pad_id)
+    assert batch.n_tokens == len(encoded)
     with torch.inference_mode():
         logits = answerer.model(batch.ids, batch.mask, batch.segments, "task")
         loss = float(task.loss(logits, batch))
     expected = 0.0
-    for own, example in zip(logits, framed, strict=True):
+    for own, example in zip(logits, encoded, strict=True):
         (row,) = example.rows
         end = len(row.ids) - 1
         summary = end if arch == "gpt" else 0
@@ -249,7 +249,7 @@ def test_the_gold_answer_that_most_people_gave_is_learnt():
     task = reader().task
     text = "livo mora banu"
     rows = [asked(text, ("livo", 0), ("mora", 5), ("mora", 5))]
-    (example,) = task.frame(rows, targets=True)
+    (example,) = task.encode(rows, targets=True)
     start = example.rows[0].starts[1]
     tokens = task.setting.tokenizer.encode(["livo"])[0]
     assert example.targets[0, 0] == start + len(tokens)

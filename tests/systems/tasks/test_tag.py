@@ -12,7 +12,7 @@ import torch
 from builders import WORDS, predictor
 from torch.nn import functional as F
 
-from attn_cli.data.framing import widest_context, windows_of
+from attn_cli.data.templates import widest_context, windows_of
 from attn_cli.metrics.spans import bio_spans, bioes_spans, lenient_spans
 from attn_cli.systems.tasks.base import collate
 from attn_cli.systems.tasks.tag import _best_window, viterbi, well_formed
@@ -46,9 +46,9 @@ def test_a_word_has_the_tag_of_its_first_token(arch):
     (answer,) = answerer.answer([row(words)])
     task = answerer.task
     tokens = [task.setting.tokenizer.encode([word])[0] for word in words]
-    framed = task.setting.framing.frame([index for word in tokens for index in word])
-    found = log_probs(answerer, framed.ids)
-    at, tags, probs = framed.starts[0], [], []
+    encoded = task.setting.template.fill([index for word in tokens for index in word])
+    found = log_probs(answerer, encoded.ids)
+    at, tags, probs = encoded.starts[0], [], []
     for word in tokens:
         tags.append(LABELS[int(found[at].argmax())])
         probs.append(float(found[at].max().exp()))
@@ -74,7 +74,7 @@ def test_twenty_times_the_length_every_word_is_answered_from_its_widest_context(
     flat = [index for word in tokens for index in word]
     windows = windows_of(len(flat), 14, stride or 7)
     outputs = [
-        log_probs(answerer, task.setting.framing.frame(flat[first:end]).ids)
+        log_probs(answerer, task.setting.template.fill(flat[first:end]).ids)
         for first, end in windows
     ]
     expected, at = [], 0
@@ -99,16 +99,16 @@ def test_each_word_is_learnt_once_and_the_loss_is_that_of_all_words():
     for seed, size in enumerate((3, 40, 11, 1)):
         words = sentence(size, seed)
         examples.append(row(words, random.Random(seed).choices(LABELS, k=size)))
-    framed = task.frame(examples, targets=True)
-    batch = collate(framed, task.setting.tokenizer.pad_id)
+    encoded = task.encode(examples, targets=True)
+    batch = collate(encoded, task.setting.tokenizer.pad_id)
     assert batch.n_tokens == 3 + 40 + 11 + 1
     with torch.inference_mode():
         logits = answerer.model(batch.ids, batch.mask, batch.segments, "task")
         loss = float(task.loss(logits, batch))
     expected = 0.0
-    for (framed_row,) in (example.rows for example in framed):
-        found = log_probs(answerer, framed_row.ids)
-        ((targets,),) = [e.targets for e in framed if e.rows[0] is framed_row]
+    for (encoded_row,) in (example.rows for example in encoded):
+        found = log_probs(answerer, encoded_row.ids)
+        ((targets,),) = [e.targets for e in encoded if e.rows[0] is encoded_row]
         for position, gold in enumerate(targets):
             if gold >= 0:
                 expected -= float(found[position, gold])
@@ -117,20 +117,20 @@ def test_each_word_is_learnt_once_and_the_loss_is_that_of_all_words():
 
 def test_unknown_tags_of_dev_data_are_not_learnt_and_count_as_wrong():
     task = predictor("tag", labels=LABELS).task
-    (framed,) = task.frame([row(["banu", "kera"], ["NOUN", "NEW"])], targets=True)
-    assert framed.n_targets == 1
-    assert task.frame([row(["banu"], ["NEW"])], targets=True) == []
+    (encoded,) = task.encode([row(["banu", "kera"], ["NOUN", "NEW"])], targets=True)
+    assert encoded.n_targets == 1
+    assert task.encode([row(["banu"], ["NEW"])], targets=True) == []
 
 
 def test_class_weights_and_label_smoothing_are_those_of_cross_entropy():
     setting = {"class_weights": (0.5, 1.0, 3.0), "label_smoothing": 0.2}
     answerer = predictor("tag", labels=LABELS, setting=setting)
     words, tags = sentence(6, 3), list(LABELS) * 2
-    framed = answerer.task.frame([row(words, tags)], targets=True)
-    batch = collate(framed, answerer.task.setting.tokenizer.pad_id)
+    encoded = answerer.task.encode([row(words, tags)], targets=True)
+    batch = collate(encoded, answerer.task.setting.tokenizer.pad_id)
     with torch.inference_mode():
         logits = answerer.model(batch.ids, batch.mask, batch.segments, "task")
-    places = np.nonzero(framed[0].targets[0] >= 0)[0]
+    places = np.nonzero(encoded[0].targets[0] >= 0)[0]
     expected = F.cross_entropy(
         logits[0, places],
         torch.tensor([LABELS.index(tag) for tag in tags]),

@@ -8,7 +8,7 @@ import torch
 from builders import WORDS, predictor
 from torch.nn import functional as F
 
-from attn_cli.data.framing import windows_of
+from attn_cli.data.templates import windows_of
 from attn_cli.errors import DataError
 from attn_cli.systems.tasks.base import collate
 from attn_cli.systems.tasks.classify import MOST_WINDOWS
@@ -21,7 +21,7 @@ def text(size, seed):
 
 
 def outputs(answerer, row):
-    """The head's outputs for one framed sequence, alone, without padding."""
+    """The head's outputs for one encoded sequence, alone, without padding."""
     ids, segments = torch.tensor([row.ids]), torch.tensor([row.segments])
     mask = torch.ones_like(ids, dtype=torch.bool)
     with torch.no_grad():
@@ -29,8 +29,8 @@ def outputs(answerer, row):
 
 
 def batch_of(answerer, examples):
-    framed = answerer.task.frame(examples, targets=True)
-    return collate(framed, answerer.task.setting.tokenizer.pad_id)
+    encoded = answerer.task.encode(examples, targets=True)
+    return collate(encoded, answerer.task.setting.tokenizer.pad_id)
 
 
 def loss_of(answerer, batch):
@@ -56,10 +56,10 @@ def test_a_text_of_twenty_times_the_length_is_the_mean_of_all_its_windows(arch):
     long = text(320, 1)
     (ids,) = answerer.task.setting.tokenizer.encode([long])
     assert len(ids) == 320
-    framing = answerer.task.setting.framing
+    template = answerer.task.setting.template
     spans = windows_of(len(ids), 14, 5)
     assert {place for first, end in spans for place in range(first, end)} == set(range(320))
-    by_hand = torch.stack([outputs(answerer, framing.frame(ids[a:b])) for a, b in spans]).mean(0)
+    by_hand = torch.stack([outputs(answerer, template.fill(ids[a:b])) for a, b in spans]).mean(0)
     (answer,) = answerer.answer([[long]])
     assert list(answer.details["probs"].values()) == pytest.approx(
         by_hand.softmax(0).tolist(), 1e-4
@@ -93,12 +93,12 @@ def test_what_is_learnt_from_a_very_long_text_fits_into_memory():
     answerer = predictor("classify", labels=["a", "b"], max_len=8)
     told: list[str] = []
     answerer.task.setting = dataclasses.replace(answerer.task.setting, say=told.append)
-    framed, _ = answerer.task.frame([[text(2000, 2), "a"]] * 2, targets=True)
-    assert len(framed.rows) == MOST_WINDOWS
+    encoded, _ = answerer.task.encode([[text(2000, 2), "a"]] * 2, targets=True)
+    assert len(encoded.rows) == MOST_WINDOWS
     assert [f"learnt from {MOST_WINDOWS} of them" in line for line in told] == [True]
-    (whole,) = answerer.task.frame([[text(2000, 2), "a"]], targets=False)
+    (whole,) = answerer.task.encode([[text(2000, 2), "a"]], targets=False)
     assert len(whole.rows) > 600
-    assert (framed.rows[0], framed.rows[-1]) == (whole.rows[0], whole.rows[-1])
+    assert (encoded.rows[0], encoded.rows[-1]) == (whole.rows[0], whole.rows[-1])
 
 
 EXAMPLES = {
@@ -182,7 +182,7 @@ def test_class_weights_and_label_smoothing_are_those_of_cross_entropy():
 
 def test_a_number_is_answered_in_its_own_unit_and_within_what_was_seen():
     answerer = predictor("regress", mean=3.0, std=2.0, low=1.0, high=5.0)
-    (example,) = answerer.task.frame([["banu", "kera"]], targets=False)
+    (example,) = answerer.task.encode([["banu", "kera"]], targets=False)
     said = [answerer.task.answer(torch.tensor([[value]]), example).text for value in (-9, 0.25, 9)]
     assert said == ["1", "3.5", "5"]
     assert answerer.task.target(["banu", "kera", "6"]) == 1.5
@@ -193,8 +193,8 @@ def test_gpt_reads_a_pair_to_be_compared_in_both_orders():
     pairs = [[text(4, 1), text(7, 2)], [text(7, 2), text(4, 1)]]
     numbers = [float(answer.text) for answer in answerer.answer(pairs)]
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-4)
-    begin, middle, end = (answerer.task.setting.framing.begin, answerer.task.setting.framing.middle,
-                          answerer.task.setting.framing.end)  # fmt: skip
+    template = answerer.task.setting.template
+    begin, middle, end = template.first_id, template.separator_id, template.last_id
     first, second = answerer.task.setting.tokenizer.encode(pairs[0])
     rows = answerer.task.rows([first, second])
     assert [row.ids for row in rows] == [
@@ -205,7 +205,7 @@ def test_gpt_reads_a_pair_to_be_compared_in_both_orders():
 
 def test_labels_hold_from_one_half_on_and_none_may_hold():
     answerer = predictor("multilabel", labels=["x", "y", "z"])
-    (example,) = answerer.task.frame([["banu"]], targets=False)
+    (example,) = answerer.task.encode([["banu"]], targets=False)
     answer = answerer.task.answer(torch.tensor([[2.0, -1.0, 0.0]]), example)
     assert answer.text == "x,z"
     sigmoids = torch.tensor([2.0, 1.0, 0.0]).sigmoid()

@@ -1,11 +1,11 @@
-"""Tokens of one or two texts -> the one sequence that a trunk reads.
+"""Input templates: tokens of one or two texts -> the one sequence that an encoder reads.
 
 BERT:  ⟨CLS⟩ S ⟨SEP⟩            ⟨CLS⟩ S ⟨SEP⟩ S′ ⟨SEP⟩          (Devlin et al. 2019, figure 2)
 GPT:   ⟨start⟩ S ⟨extract⟩      ⟨start⟩ S ⟨delim⟩ S′ ⟨extract⟩  (Radford et al. 2018, figure 1)
 ELMo:  ⟨bos⟩ S ⟨eos⟩            ⟨bos⟩ S ⟨eos⟩ S′ ⟨eos⟩          (Peters et al. 2018)
 HAN:   a sequence for each sentence of S, ⟨SEP⟩, for each of S′  (Yang et al. 2016, figure 2)
 
-What does not fit into the trunk's length is cut into overlapping windows: nothing is lost.
+What does not fit into the encoder's length is cut into overlapping windows: nothing is lost.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Ids = Sequence[int]
 
 
 @dataclass(frozen=True)
-class Framed:
-    """One sequence.
+class InputRow:
+    """One sequence, as a model reads it.
 
     Attributes:
         ids: its tokens.
-        segments: 0 for the first text and its marks, 1 for the second's. As long as `ids`.
+        segments: 0 for the first text and its special tokens, 1 for the second's. As long as `ids`.
         starts: where each text's tokens begin in it.
     """
 
@@ -35,57 +35,53 @@ class Framed:
     starts: tuple[int, ...]
 
 
-class BertFraming:
+class BertTemplate:
     """⟨CLS⟩ S ⟨SEP⟩ S′ ⟨SEP⟩.
 
     Raises:
-        DataError: the tokenizer lacks one of the marks.
+        DataError: the tokenizer lacks one of the special tokens.
     """
 
     both_orders: ClassVar[bool] = False  # whether a symmetric pair is read in both orders
     by_sentence: ClassVar[bool] = False  # whether a sequence is a sentence: `document` makes them
+    # The special tokens before, between and behind texts: a tokenizer's first known one counts.
+    special_tokens: ClassVar[tuple[tuple[str, ...], ...]] = (("cls",), ("sep",), ("sep",))
 
     def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
-        self.begin, self.middle, self.end = _marks(tokenizer, "cls_id", "sep_id", "sep_id")
-        self.max_len = max_len
-
-    def overhead(self, n_texts: int) -> int:
-        """How many marks stand around so many texts."""
-        return 1 + n_texts
-
-    def frame(self, *texts: Ids) -> Framed:
-        """Texts that fit, as one sequence."""
-        ids, segments, starts = [self.begin], [0], []
-        for number, text in enumerate(texts):
-            starts.append(len(ids))
-            mark = self.end if number + 1 == len(texts) else self.middle
-            ids += [*text, mark]
-            segments += [number] * (len(text) + 1)
-        return Framed(ids, segments, tuple(starts))
-
-
-class GptFraming(BertFraming):
-    """⟨start⟩ S ⟨delim⟩ S′ ⟨extract⟩; a tokenizer with an end mark alone uses it for all three."""
-
-    both_orders = True
-
-    def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
-        self.begin, self.middle, self.end = _marks(
-            tokenizer, ("bos_id", "eos_id"), ("sep_id", "eos_id"), ("cls_id", "eos_id")
+        self.first_id, self.separator_id, self.last_id = (
+            _special_id(tokenizer, names) for names in self.special_tokens
         )
         self.max_len = max_len
 
+    def overhead(self, n_texts: int) -> int:
+        """The number of special tokens around so many texts."""
+        return 1 + n_texts
 
-class BilmFraming(BertFraming):
+    def fill(self, *texts: Ids) -> InputRow:
+        """The sequence of texts that fit."""
+        ids, segments, starts = [self.first_id], [0], []
+        for number, text in enumerate(texts):
+            starts.append(len(ids))
+            ids += [*text, self.last_id if number + 1 == len(texts) else self.separator_id]
+            segments += [number] * (len(text) + 1)
+        return InputRow(ids, segments, tuple(starts))
+
+
+class GptTemplate(BertTemplate):
+    """⟨start⟩ S ⟨delim⟩ S′ ⟨extract⟩; a tokenizer with an end token alone uses it for all three."""
+
+    both_orders = True
+    special_tokens = (("bos", "eos"), ("sep", "eos"), ("cls", "eos"))
+
+
+class BilmTemplate(BertTemplate):
     """⟨bos⟩ S ⟨eos⟩, as a bidirectional language model reads a sentence; ⟨bos⟩ S ⟨eos⟩ S′ ⟨eos⟩."""
 
-    def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
-        self.begin, self.middle, self.end = _marks(tokenizer, "bos_id", "eos_id", "eos_id")
-        self.max_len = max_len
+    special_tokens = (("bos",), ("eos",), ("eos",))
 
 
-class DocumentFraming(BertFraming):
-    """A sequence for each sentence, without marks; ⟨SEP⟩ alone between two texts.
+class DocumentTemplate(BertTemplate):
+    """A sequence for each sentence, without special tokens; ⟨SEP⟩ alone between two texts.
 
     A longer sentence becomes several sequences that follow each other without overlap. A text of
     which no token is left is ⟨SEP⟩.
@@ -94,35 +90,35 @@ class DocumentFraming(BertFraming):
     by_sentence = True
 
     def __init__(self, tokenizer: Tokenizer, max_len: int) -> None:
-        (self.middle,) = _marks(tokenizer, ("sep_id", "eos_id"))
+        self.separator_id = _special_id(tokenizer, ("sep", "eos"))
         self.max_len = max_len
 
     def overhead(self, n_texts: int) -> int:
-        """None."""
+        """No special token."""
         return 0
 
-    def frame(self, *texts: Ids) -> Framed:
-        """Parts of a sentence that fit, as they are."""
+    def fill(self, *texts: Ids) -> InputRow:
+        """The sequence of parts of a sentence that fit, as they are."""
         ids = [index for text in texts for index in text]
-        return Framed(ids, [0] * len(ids), (0,) * len(texts))
+        return InputRow(ids, [0] * len(ids), (0,) * len(texts))
 
-    def document(self, texts: Sequence[Sequence[Ids]]) -> list[Framed]:
-        """One or two texts, each a list of sentences, as sequences."""
-        rows: list[Framed] = []
+    def document(self, texts: Sequence[Sequence[Ids]]) -> list[InputRow]:
+        """The sequences of one or two texts, each a list of sentences."""
+        rows: list[InputRow] = []
         for number, sentences in enumerate(texts):
             if number:
-                rows.append(self.frame([self.middle]))
+                rows.append(self.fill([self.separator_id]))
             for ids in sentences:
                 firsts = range(0, len(ids), self.max_len)
-                rows += [self.frame(ids[first : first + self.max_len]) for first in firsts]
-        return rows or [self.frame([self.middle])]
+                rows += [self.fill(ids[first : first + self.max_len]) for first in firsts]
+        return rows or [self.fill([self.separator_id])]
 
 
-FRAMINGS: dict[str, type[BertFraming]] = {
-    "bert": BertFraming,
-    "gpt": GptFraming,
-    "bilm": BilmFraming,
-    "han": DocumentFraming,
+TEMPLATES: dict[str, type[BertTemplate]] = {
+    "bert": BertTemplate,
+    "gpt": GptTemplate,
+    "bilm": BilmTemplate,
+    "han": DocumentTemplate,
 }
 
 
@@ -160,15 +156,12 @@ def owned_spans(windows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return list(zip([windows[0][0], *borders], [*borders, windows[-1][1]], strict=True))
 
 
-def _marks(tokenizer: Tokenizer, *wanted: str | tuple[str, ...]) -> list[int]:
-    marks = []
-    for names in wanted:
-        names = (names,) if isinstance(names, str) else names
-        known = [getattr(tokenizer, name) for name in names if getattr(tokenizer, name) >= 0]
-        if not known:
-            raise DataError(
-                f"{tokenizer.file_name}: this tokenizer has no token for {names[0][:-3]}; attn "
-                "tokenize train makes one that has"
-            )
-        marks.append(known[0])
-    return marks
+def _special_id(tokenizer: Tokenizer, names: tuple[str, ...]) -> int:
+    ids = tokenizer.special_ids
+    known = [ids[name] for name in names if ids[name] >= 0]
+    if not known:
+        raise DataError(
+            f"{tokenizer.file_name}: this tokenizer has no token for {names[0]}; attn tokenize "
+            "train makes one that has"
+        )
+    return known[0]
