@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from attn_cli.data.permutation import Permutation
@@ -23,6 +25,39 @@ T = TypeVar("T")
 
 POOL_ROWS = 1 << 15
 POOL_BYTES = 1 << 26
+
+
+class Batch(ABC):
+    """Examples that an objective takes at once."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many examples."""
+
+    @property
+    @abstractmethod
+    def n_tokens(self) -> int:
+        """Targets: the loss is a sum over so many."""
+
+    @property
+    def n_read(self) -> int:
+        """Tokens that the model reads; a masked language model predicts a few of them."""
+        return self.n_tokens
+
+    @abstractmethod
+    def rows(self, which: slice) -> Self:
+        """Some of the examples."""
+
+    @abstractmethod
+    def without_targets(self) -> Self:
+        """The same shapes with nothing to predict: what an idle rank computes to keep step."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Self:
+        """The batch on a device."""
+
+
+B = TypeVar("B", bound=Batch)
 
 
 @dataclass(frozen=True)
@@ -41,16 +76,16 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Placed(Generic[T]):
+class Placed(Generic[B]):
     """A batch, and the position after it."""
 
-    batch: T
+    batch: B
     after: Position
     epochs: float  # passes made after it, with the fraction of the running one
 
 
 @dataclass(frozen=True)
-class RowSource:
+class RowSource(Generic[B]):
     """The rows that are trained on.
 
     Attributes:
@@ -62,11 +97,11 @@ class RowSource:
 
     size: int
     n_bytes: Callable[[NDArray[np.int64]], NDArray[np.int64]]
-    batches: Callable[[NDArray[np.int64], int], Sequence]
+    batches: Callable[[NDArray[np.int64], int], Sequence[B]]
     pool_bytes: int | None = None
 
 
-def stream(source: RowSource, seed: int, position: Position) -> Generator[Placed, None, None]:
+def stream(source: RowSource[B], seed: int, position: Position) -> Generator[Placed[B], None, None]:
     """Endless batches from `position` on; the same seed gives the same stream.
 
     The next pool is prepared in a thread while the batches of this one are used; closing the
@@ -83,15 +118,15 @@ def stream(source: RowSource, seed: int, position: Position) -> Generator[Placed
 
 
 @dataclass(frozen=True)
-class _Pool:
+class _Pool(Generic[B]):
     epoch: int
     row: int
     rows: int
-    batches: Sequence
+    batches: Sequence[B]
     next: Position
 
 
-def _pools(source: RowSource, seed: int, position: Position) -> Iterator[_Pool]:
+def _pools(source: RowSource[B], seed: int, position: Position) -> Iterator[_Pool[B]]:
     epoch, row = position.epoch, position.row
     while True:
         order = Permutation(source.size, (seed, epoch))
@@ -172,11 +207,11 @@ def cut_by_budget(
     width = height = 0
     for item in order.tolist():
         wider = max(width, int(longest[item]))
-        own = rows[item] if rows else 1
-        if group and wider * (height + own) > budget:
+        n_rows = rows[item] if rows else 1
+        if group and wider * (height + n_rows) > budget:
             groups.append(group)
             group, wider, height = [], int(longest[item]), 0
         group.append(item)
-        width, height = wider, height + own
+        width, height = wider, height + n_rows
     groups += [group] if group else []
     return [groups[i] for i in rng.permutation(len(groups))]

@@ -74,7 +74,7 @@ class RecurrentSeq2Seq(Seq2SeqModel):
     """
 
     Config: ClassVar[type] = RecurrentSeq2SeqConfig
-    draws: ClassVar[str] = "step-by-step"
+    is_recurrent: ClassVar[bool] = True
 
     def __init__(self, config: RecurrentSeq2SeqConfig) -> None:
         super().__init__()

@@ -23,15 +23,15 @@ class Seq2SeqModel(nn.Module, HasTables):
     Attributes:
         task: what it does with a line, see `directory.ModelConfig`.
         config: with src_vocab, tgt_vocab, d_model, share_embeddings, tie_embeddings.
-        draws: how a training gets tokens of the model's own to read, a key of
-            `train.scheduled_sampling.DRAWS`.
+        is_recurrent: whether the decoder's states go from step to step, so that it can't read all
+            target tokens in parallel.
         has_attention: whether it gives attention over the source.
         hard_attention: whether that is drawn in training, so that `forward` takes `log_probs`.
     """
 
     task: ClassVar[str] = "translate"
     tables: ClassVar[tuple[str, ...]] = ("output_weight",)
-    draws: ClassVar[str] = "two-pass"
+    is_recurrent: ClassVar[bool] = False
     config: Any
     src_embedding: Any  # a `TokenEmbedding`, or what makes regions of images
     tgt_embedding: TokenEmbedding

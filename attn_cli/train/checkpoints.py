@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from attn_cli.errors import AttnError, DataError
 from attn_cli.files import inside, writing
 from attn_cli.models.storage import load_tensors, save_tensors
 
-StateProblem = Callable[[Mapping[str, Tensor], Mapping[str, Any]], str | None]
+StateProblem = Callable[[Mapping[str, Tensor], Mapping[str, object]], str | None]
 _STATES_KEPT = 2
 
 
@@ -30,18 +30,20 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save_state(self, step: int, tensors: Mapping[str, Tensor], meta: dict[str, Any]) -> None:
+    def save_state(
+        self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, object]
+    ) -> None:
         """Saves a training state; older ones, and refused ones, are removed once it is safe."""
-        own = self._state(step)
-        save_tensors(own, tensors, meta)
+        newest = self._state(step)
+        save_tensors(newest, tensors, meta)
         states = self._states()
-        refused = [path for path in states if path > own]
-        for path in (*states[: states.index(own) + 1][:-_STATES_KEPT], *refused):
+        refused = [path for path in states if path > newest]
+        for path in (*states[: states.index(newest) + 1][:-_STATES_KEPT], *refused):
             path.unlink(missing_ok=True)
 
     def load_state(
         self, warn: Callable[[str], None], problem: StateProblem
-    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    ) -> tuple[dict[str, Tensor], dict[str, object]] | None:
         """The newest state that is whole and fits; None if none was saved.
 
         Args:
@@ -64,7 +66,9 @@ class Checkpoints:
             raise DataError(f"{self.folder}: no saved state is usable; --overwrite starts afresh")
         return None
 
-    def save_best(self, step: int, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    def save_best(
+        self, step: int, weights: Mapping[str, Tensor], meta: Mapping[str, object]
+    ) -> None:
         """Saves the weights of a good validation."""
         save_tensors(self._best(step), weights, meta)
 
@@ -107,7 +111,7 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Any:
+def locked(folder: Path) -> Iterator[None]:
     """Holds the folder's lock; the system gives it back when the process ends, however it ends.
 
     Raises:

@@ -9,10 +9,15 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from attn_cli.errors import UsageError
 from attn_cli.files import writing
 from attn_cli.train.progress import Progress
+
+if TYPE_CHECKING:
+    import rich.progress
+    from torch.utils.tensorboard import SummaryWriter
 
 LOG = "train.jsonl"
 _PAUSE = 1.0  # seconds between two validations that are said, where they come often
@@ -27,7 +32,7 @@ class Speaker(Protocol):
     def say(self, text: str) -> None:
         """Says what a user likes to know."""
 
-    def progress(self) -> contextlib.AbstractContextManager[Any]:
+    def progress(self) -> contextlib.AbstractContextManager[rich.progress.Progress | None]:
         """A rich progress bar on a terminal, None elsewhere."""
 
 
@@ -48,8 +53,7 @@ class Monitor:
         self._log = log
         self._active = active
         self._board = _summary_writer(tensorboard) if tensorboard and active else None
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: rich.progress.Progress | None = None
         self._said: set[str] = set()
         self._tokens = 0
         self._since = time.monotonic()
@@ -73,7 +77,8 @@ class Monitor:
             return
         with self._speaker.progress() as bar:
             self._bar = bar
-            self._task = bar.add_task("training", total=1.0) if bar else None
+            if bar:
+                bar.add_task("training", total=1.0)
             self._since = time.monotonic()
             yield
         self._bar = None
@@ -86,7 +91,9 @@ class Monitor:
         if self._bar is not None:
             mean = progress.nll_sum / max(progress.token_sum, 1)
             words = f"step {progress.step:,}  epoch {progress.epochs:.1f}  loss {mean:.3f}"
-            self._bar.update(self._task, completed=min(share_done, 1.0), description=words)
+            self._bar.update(
+                self._bar.task_ids[0], completed=min(share_done, 1.0), description=words
+            )
 
     def resumed(self, progress: Progress) -> None:
         """Says where a training goes on, and cuts off what was logged after that point."""
@@ -181,9 +188,7 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def _summary_writer(folder: str) -> Any:
-    from attn_cli.errors import UsageError
-
+def _summary_writer(folder: str) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

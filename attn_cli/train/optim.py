@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
 from attn_cli.config.training import TrainingOptions
 from attn_cli.nn.tables import HasTables
@@ -29,7 +29,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        params: ParamsT,
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
@@ -135,7 +135,7 @@ def build_optimizers(
 
 def _groups(
     parameters: Mapping[float, list[Tensor]], lr: float, weight_decay: float
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Parameter groups, one for each factor of the peak rate."""
     return [
         {"params": weights, "lr": lr * factor, "weight_decay": weight_decay}

@@ -12,7 +12,6 @@ import datetime
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.data.batching import B
 from attn_cli.device import set_up
+from attn_cli.train.objective import Objective
 
 _PATIENCE = datetime.timedelta(hours=2)  # the other ranks wait while rank 0 validates
 
@@ -61,18 +62,15 @@ class Processes:
         """Whether this is the rank that speaks and writes."""
         return self.rank == 0
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over the ranks.
-
-        One whose `parts_rest` is true uses a part of its weights in each update, another task's
-        head in the next.
-        """
+    def wrap(self, objective: Objective[B]) -> nn.Module:
+        """The objective with its gradients averaged over the ranks."""
         if self.world == 1:
-            return module
-        rests = bool(getattr(module, "parts_rest", False))
-        return DistributedDataParallel(module, find_unused_parameters=rests)
+            return objective
+        return DistributedDataParallel(
+            objective, find_unused_parameters=objective.find_unused_parameters
+        )
 
-    def share(self, batch: Any) -> Any:
+    def share(self, batch: B) -> B:
         """This rank's rows of a batch; rows without targets if the batch has too few for it."""
         if self.world == 1:
             return batch
@@ -80,7 +78,7 @@ class Processes:
             return batch.rows(slice(0, 1)).without_targets()
         return batch.rows(slice(self.rank, None, self.world))
 
-    def holding_back(self, module: nn.Module) -> AbstractContextManager[Any]:
+    def no_sync(self, module: nn.Module) -> AbstractContextManager[object]:
         """A context in which backward passes do not exchange gradients yet."""
         if isinstance(module, DistributedDataParallel):
             return module.no_sync()
@@ -98,10 +96,10 @@ class Processes:
         """Every rank's tensor (of one shape), in the order of ranks."""
         if self.world == 1:
             return [tensor]
-        own = tensor.to(self.device)
-        gathered = [torch.empty_like(own) for _ in range(self.world)]
-        dist.all_gather(gathered, own)
-        return [one.cpu() for one in gathered]
+        tensor = tensor.to(self.device)
+        gathered = [torch.empty_like(tensor) for _ in range(self.world)]
+        dist.all_gather(gathered, tensor)
+        return [item.cpu() for item in gathered]
 
     def agree(self, *values: float) -> list[float]:
         """Rank 0's numbers, on every rank; also a barrier."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from attn_cli.data.batching import Position
 
@@ -45,19 +44,22 @@ class Progress:
     log_bytes: int = 0
     finished: str = ""  # why the run has ended
 
-    def to_meta(self) -> dict[str, Any]:
+    def to_meta(self) -> dict[str, object]:
         """As JSON."""
         position = [self.position.epoch, self.position.row, self.position.batch]
         return {**vars(self), "position": position}
 
     @classmethod
-    def from_meta(cls, meta: Mapping[str, Any]) -> Progress:
+    def from_meta(cls, meta: object) -> Progress:
         """From JSON.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not what `to_meta` gives.
+            TypeError, ValueError: it is not what `to_meta` gives.
         """
-        if set(meta) != {item.name for item in fields(cls)}:
+        if not isinstance(meta, dict) or set(meta) != {item.name for item in fields(cls)}:
             raise ValueError("other keys")
-        best = [Validated(float(one), float(two), int(step)) for one, two, step in meta["best"]]
+        best = [
+            Validated(float(figure), float(minus_loss), int(step))
+            for figure, minus_loss, step in meta["best"]
+        ]
         return cls(**{**meta, "position": Position(*meta["position"]), "best": best})

@@ -11,16 +11,18 @@ import dataclasses
 import os
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Generic
 
 import torch
-from torch import Tensor
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import OutputOptions, TrainingOptions
+from attn_cli.data.batching import B
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, remove_leftovers
 from attn_cli.models.directory import (
@@ -33,7 +35,7 @@ from attn_cli.models.directory import (
 )
 from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
 from attn_cli.train.checkpoints import Checkpoints, locked
-from attn_cli.train.loop import Task, Trainer
+from attn_cli.train.loop import Trainer, Training
 from attn_cli.train.monitor import LOG, Monitor, Speaker
 from attn_cli.train.processes import Processes
 from attn_cli.wording import plural
@@ -43,31 +45,33 @@ DATA = "data"  # beside the saved options in config.json: the fingerprint of the
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[B]):
     """A training that is ready to run.
 
     Attributes:
-        task: what is trained.
-        training: its options, every limit decided.
+        training: what is trained.
+        options: how, every limit decided.
         config: what config.json will say.
         summary: lines that tell the user what was chosen, and why.
         report: lines about the finished model, made after its last weights are written.
     """
 
-    task: Task
-    training: TrainingOptions
+    training: Training[B]
+    options: TrainingOptions
     config: ModelConfig
     summary: list[str]
     report: Callable[[], Iterable[str]] = tuple
 
 
-class Recipe(Protocol):
+class Recipe(ABC, Generic[B]):
     """What a training command adds to the common run."""
 
+    @abstractmethod
     def prepare(self, output: Path, work: Path) -> None:
         """On rank 0: checks and indexes the data into `work`, puts tokenizers into `output`."""
 
-    def open(self, output: Path, work: Path, processes: Processes) -> Plan:
+    @abstractmethod
+    def open(self, output: Path, work: Path, processes: Processes) -> Plan[B]:
         """On every rank: the model, its data and its validation."""
 
 
@@ -86,11 +90,11 @@ class RunOptions:
     output: OutputOptions
     training: TrainingOptions
     runtime: RuntimeOptions
-    saved: Mapping[str, Any]
+    saved: Mapping[str, object]
     init: str | None = None
 
 
-def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path | None:
+def run_training(recipe: Recipe[B], options: RunOptions, speaker: Speaker) -> Path | None:
     """Trains a recipe to its end; an unfinished run of the same options continues.
 
     Returns:
@@ -128,21 +132,28 @@ def run_training(recipe: Recipe, options: RunOptions, speaker: Speaker) -> Path 
 
 
 def _train(
-    plan: Plan, options: RunOptions, output: Path, processes: Processes, speaker: Speaker
+    plan: Plan[B], options: RunOptions, output: Path, processes: Processes, speaker: Speaker
 ) -> None:
     checkpoints = Checkpoints(output / _CHECKPOINTS)
     board = options.output.tensorboard
     monitor = Monitor(speaker, inside(output, LOG), board, active=processes.is_main)
-    training = plan.training
+    training_options = plan.options
     if options.output.dry_run:
-        training = dataclasses.replace(
-            training, max_steps=1, max_epochs=None, max_time=None, average=1, keep_best=1
+        training_options = dataclasses.replace(
+            training_options, max_steps=1, max_epochs=None, max_time=None, average=1, keep_best=1
         )
     if processes.is_main:
         write_config(output, plan.config)
         for line in plan.summary:
             speaker.say(line)
-    trainer = Trainer(plan.task, training, processes, checkpoints, monitor)
+    trainer = Trainer(
+        plan.training,
+        training_options,
+        processes,
+        checkpoints,
+        monitor,
+        save=partial(write_weights, output),
+    )
     progress = trainer.fit()
     if not processes.is_main:
         return
@@ -153,7 +164,7 @@ def _train(
         speaker.say(line)
     write_config(output, dataclasses.replace(plan.config, finished=True))
     checkpoints.clear_states()
-    metric = training.metric
+    metric = training_options.metric
     best = progress.best[0]
     figure = best.figure if metric != "loss" else -best.figure
     speaker.say(
@@ -164,26 +175,14 @@ def _train(
 
 def said_limits(training: TrainingOptions) -> str:
     """When a training ends, in words."""
-    limits: Mapping[str, Any] = {
-        "steps": training.max_steps,
-        "epochs": training.max_epochs,
-        "time": training.max_time,
-    }
-    said = [
-        f"{name} {value:,}" if name != "time" else f"time {value}"
-        for name, value in limits.items()
-        if value
-    ]
+    said = []
+    if training.max_steps:
+        said.append(f"steps {training.max_steps:,}")
+    if training.max_epochs:
+        said.append(f"epochs {training.max_epochs:,}")
+    if training.max_time:
+        said.append(f"time {training.max_time}")
     return "until " + " or ".join(said)
-
-
-def save_weights_to(output: Path) -> Any:
-    """What writes the weights to use into the model directory."""
-
-    def save(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        write_weights(output, weights, meta)
-
-    return save
 
 
 def _earlier(output: Path, options: RunOptions) -> ModelConfig | None:
@@ -217,7 +216,7 @@ def _earlier(output: Path, options: RunOptions) -> ModelConfig | None:
     return before
 
 
-def _is_finished(before: ModelConfig | None, plan: Plan, output: Path) -> bool:
+def _is_finished(before: ModelConfig | None, plan: Plan[B], output: Path) -> bool:
     """Whether the same training, on the same data, has ended there.
 
     Raises:
@@ -232,7 +231,7 @@ def _is_finished(before: ModelConfig | None, plan: Plan, output: Path) -> bool:
     return before.finished
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     changes = []
     for section in sorted({*before, *now}):
         old, new = before.get(section), now.get(section)

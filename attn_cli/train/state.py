@@ -31,9 +31,9 @@ class TensorState:
     def tensors(self, processes: Processes) -> dict[str, Tensor]:
         """All of it by name; every rank must call this, for each has its own generators."""
         tensors: dict[str, Tensor] = {}
-        for kind, own in _random_states(processes.device).items():
-            for rank, state in enumerate(processes.gather(own)):
-                tensors[f"random.{kind}.{rank}"] = state
+        for kind, state in _random_states(processes.device).items():
+            for rank, rank_state in enumerate(processes.gather(state)):
+                tensors[f"random.{kind}.{rank}"] = rank_state
         tensors |= self._weights() | self.average.tensors()
         for number, optimizer in enumerate(self.optimizers):
             for index, moments in optimizer.state_dict()["state"].items():
@@ -73,8 +73,8 @@ class TensorState:
             f"model.{name}": weight for name, weight in self.model.named_parameters()
         }
         if self.partner is not None:
-            own = self.partner.named_parameters()
-            weights |= {f"partner.{name}": weight for name, weight in own}
+            partner_weights = self.partner.named_parameters()
+            weights |= {f"partner.{name}": weight for name, weight in partner_weights}
         return weights
 
 

@@ -21,8 +21,9 @@ from attn_cli.models.storage import load_tensors
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
 from attn_cli.train.checkpoints import Checkpoints
-from attn_cli.train.loop import Task, Trainer
+from attn_cli.train.loop import Trainer, Training, parts_of
 from attn_cli.train.monitor import Monitor
+from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 
 PAD, BOS, EOS, VOCAB = 0, 1, 2, 12
@@ -55,19 +56,24 @@ class Recorder:
         return {"state": {}, "param_groups": []}
 
 
-class Faulty(nn.Module):
-    """An objective that fails as `fault(call, batch, loss)` says."""
+class Changed(Objective):
+    """An objective whose loss `change(call, batch, loss)` gives, or that fails as it says."""
 
-    def __init__(self, objective, fault):
-        super().__init__()
+    def __init__(self, objective, change, rows_per_sentence, partner):
+        super().__init__(objective.model, partner)
         self.objective = objective
-        self.fault = fault
+        self.change = change
+        self.rows = rows_per_sentence
         self.calls = 0
+
+    @property
+    def rows_per_sentence(self):
+        return self.rows
 
     def forward(self, batch):
         self.calls += 1
         loss, nll = self.objective(batch)
-        return self.fault(self.calls, batch, loss), nll
+        return self.change(self.calls, batch, loss), nll
 
 
 def as_figures(given):
@@ -81,8 +87,9 @@ class Setting:
 
     folder: object
     batches: list
-    fault: object = None
-    parts: int = 1
+    change: object = lambda call, batch, loss: loss
+    rows_per_sentence: int = 1
+    partner: object = None
     figures: object = field(default_factory=lambda: itertools.repeat(1.0))
     saved: list = field(default_factory=list)
     said: Said = field(default_factory=Said)
@@ -96,20 +103,24 @@ class Setting:
         model = build_model("transformer", config)
         objective = TranslationObjective(model, 0.1)
         figures = iter(self.figures)
-        task = Task(
-            objective=Faulty(objective, self.fault) if self.fault else objective,
-            model=model,
+        training = Training(
+            objective=Changed(objective, self.change, self.rows_per_sentence, self.partner),
             stream=self._stream,
             validate=lambda: as_figures(next(figures)),
-            parts=self.parts,
-            save=lambda weights, meta: self.saved.append(
-                ({name: weight.detach().clone() for name, weight in weights.items()}, meta)
-            ),
         )
         chosen = TrainingOptions(**{"metric": "loss", "warmup": 0, **options})
         monitor = Monitor(self.said, self.folder / "train.jsonl", None, active=True)
         processes = Processes(0, 1, torch.device("cpu"))
-        return Trainer(task, chosen, processes, Checkpoints(self.folder), monitor)
+        return Trainer(
+            training,
+            chosen,
+            processes,
+            Checkpoints(self.folder),
+            monitor,
+            save=lambda weights, meta: self.saved.append(
+                ({name: weight.detach().clone() for name, weight in weights.items()}, meta)
+            ),
+        )
 
     def _stream(self, position):
         for number in itertools.count(position.row):
@@ -119,7 +130,7 @@ class Setting:
     def gradients(self, **options):
         """The gradients of the first update."""
         trainer = self.trainer(max_steps=1, clip_norm=0.0, **options)
-        recorder = Recorder(trainer.task.model)
+        recorder = Recorder(trainer.objective.model)
         trainer.optimizers = [recorder]
         trainer.fit()
         return recorder.gradients[0]
@@ -176,13 +187,25 @@ def test_a_batch_is_cut_into_parts_where_an_objective_needs_the_memory_of_so_man
         sizes.append(len(part))
         return loss
 
+    def gradients(folder, batch):
+        setting = Setting(tmp_path / folder, [batch], noted, rows_per_sentence=3)
+        return setting.gradients(batch_tokens=1 << 14)
+
     expected = Setting(tmp_path / "whole", [batch]).gradients()
-    found = Setting(tmp_path / "parts", [batch], noted, parts=3).gradients()
+    found = gradients("parts", batch)
     assert sizes == [3, 3, 2]
     assert_alike(found, expected)
     sizes.clear()
-    Setting(tmp_path / "few", [batch.rows(slice(0, 2))], noted, parts=3).gradients()
+    gradients("few", batch.rows(slice(0, 2)))
     assert sizes == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_tokens", "parts"),
+    [(1, 100, 1), (1, 1 << 20, 1), (6, 2048, 1), (6, 8192, 3), (6, 32768, 6), (17, 2048, 3)],
+)
+def test_a_batch_has_as_many_parts_as_its_outputs_need(rows, batch_tokens, parts):
+    assert parts_of(rows, batch_tokens) == parts
 
 
 def test_a_single_pair_that_does_not_fit_ends_the_run_with_a_remedy(tmp_path):
@@ -256,19 +279,66 @@ def test_validated_and_saved_weights_are_the_averaged_ones(tmp_path):
     trainer.fit()
     weights, _ = setting.saved[-1]
     averages = trainer.average.tensors()
-    for name, _ in trainer.task.model.named_parameters():
+    current = dict(trainer.objective.model.named_parameters())
+    for name in current:
         assert torch.equal(weights[name], averages[f"average.{name}"])
-    assert any(not torch.equal(weights[n], w) for n, w in trainer.task.model.named_parameters())
+    assert any(not torch.equal(weights[name], weight) for name, weight in current.items())
 
 
 def test_the_gradient_norm_is_clipped_over_all_weights_together(tmp_path):
     setting = Setting(tmp_path, [batch_of(SIZES)])
     trainer = setting.trainer(max_steps=1, clip_norm=0.01)
-    recorder = Recorder(trainer.task.model)
+    recorder = Recorder(trainer.objective.model)
     trainer.optimizers = [recorder]
     trainer.fit()
     total = math.sqrt(sum(float(g.square().sum()) for g in recorder.gradients[0]))
     assert total == pytest.approx(0.01, rel=1e-3)
+
+
+def with_partner(folder, factor):
+    """A setting whose partner's gradient is `factor` for each of its weights."""
+    partner = nn.Linear(3, 1)
+
+    def change(call, batch, loss):
+        total = sum(weight.sum() for weight in partner.parameters())
+        return loss + factor * batch.n_tokens * total
+
+    return Setting(folder, [batch_of(SIZES)], change, partner=partner)
+
+
+def test_the_gradient_of_a_partner_is_clipped_by_itself(tmp_path):
+    expected = Setting(tmp_path / "alone", [batch_of(SIZES)])
+    trainers = []
+    for setting in (expected, with_partner(tmp_path / "both", 100.0)):
+        trainer = setting.trainer(max_steps=1, clip_norm=0.01)
+        recorders = [Recorder(module) for module in trainer.objective.trained]
+        trainer.optimizers = recorders
+        trainer.fit()
+        trainers.append(recorders)
+    (alone,), (model, partner) = trainers
+    assert_alike(model.gradients[0], alone.gradients[0])
+    for gradient in partner.gradients[0]:  # four weights of one size
+        torch.testing.assert_close(gradient, torch.full_like(gradient, 0.005), rtol=1e-3, atol=0)
+
+
+def test_an_update_is_skipped_if_the_gradient_of_a_partner_is_not_finite(tmp_path):
+    setting = with_partner(tmp_path, 1.0)
+    weight = setting.partner.weight
+    setting.change = lambda call, batch, loss: loss + (weight - weight.detach()).sum().sqrt()
+    progress = setting.trainer(max_steps=2).fit()
+    assert (progress.step, progress.skipped) == (2, 2)
+    assert any("gradient norm inf" in text for text in setting.said)
+
+
+def test_weights_of_a_partner_that_are_spoilt_are_not_saved(tmp_path):
+    setting = with_partner(tmp_path, 1.0)
+    trainer = setting.trainer(max_steps=1)
+    with torch.no_grad():
+        setting.partner.bias.fill_(math.inf)
+    trainer.objective.change = lambda call, batch, loss: loss
+    with pytest.raises(AttnError, match=r"step 1: bias is no finite number.*saved is intact"):
+        trainer.fit()
+    assert not list(tmp_path.glob("state-*"))
 
 
 @pytest.mark.parametrize("damaged", ["newest", "all"])

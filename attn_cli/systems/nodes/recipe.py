@@ -21,7 +21,7 @@ from attn_cli.config import to_dict
 from attn_cli.config.graph import GatConfig, GatOptions, GraphOptions
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import NodesTrainingOptions, TrainingOptions
-from attn_cli.data.batching import RowSource, stream
+from attn_cli.data.batching import Batch, RowSource, stream
 from attn_cli.data.labels import labels_problem, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.unusable import BadLines
@@ -36,10 +36,11 @@ from attn_cli.systems.nodes.graph_files import (
     read_graph,
     split_label,
 )
-from attn_cli.train.loop import Task
+from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
+from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import DATA, Plan, save_weights_to
+from attn_cli.train.run import DATA, Plan, Recipe
 from attn_cli.wording import plural
 
 TASK = "nodes"
@@ -65,7 +66,7 @@ class GraphSettings:
 
 
 @dataclass(frozen=True)
-class NodeBatch:
+class NodeBatch(Batch):
     """Some labelled nodes; the graph around them is the objective's.
 
     Attributes:
@@ -108,7 +109,7 @@ def node_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tens
     return F.binary_cross_entropy_with_logits(logits, smooth, reduction="sum")
 
 
-class NodeObjective(nn.Module):
+class NodeObjective(Objective[NodeBatch]):
     """The losses of a batch's nodes, given their whole graph."""
 
     def __init__(
@@ -118,8 +119,7 @@ class NodeObjective(nn.Module):
         edges: SparsePattern,
         label_smoothing: float,
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.features = features
         self.edges = edges
         self.label_smoothing = label_smoothing
@@ -137,7 +137,7 @@ class NodeObjective(nn.Module):
         return self.model(self.features, self.edges)[0].index_select(0, nodes).float()
 
 
-class Validation:
+class NodeValidation:
     """Figures of the nodes that validate.
 
     `loss` is nats per node; `accuracy` the share of right labels, or, where nodes can have several,
@@ -168,8 +168,8 @@ def _micro_f1(predicted: Tensor, gold: Tensor) -> float:
     return 2.0 * int((predicted & gold).sum()) / n_either if n_either else 0.0
 
 
-class GraphRecipe:
-    """Prepares and opens a training on a graph; a `train.run.Recipe`.
+class GraphRecipe(Recipe[NodeBatch]):
+    """Prepares and opens a training on a graph.
 
     Args:
         settings: what decides the model.
@@ -205,7 +205,7 @@ class GraphRecipe:
         if not (output / CONFIG).exists():
             write_labels(output, labels)
 
-    def open(self, output: Path, work: Path, processes: Processes) -> Plan:
+    def open(self, output: Path, work: Path, processes: Processes) -> Plan[NodeBatch]:
         """The model with fresh weights, the graph as one batch, its validation."""
         settings, device = self._settings, processes.device
         graph = read_graph(settings.folder, BadLines(lambda text: None, skip_bad=True))
@@ -230,14 +230,12 @@ class GraphRecipe:
         train, val = self._nodes(graph)
         targets = _targets(graph, labels, output, multi_label=config.multi_label)
         source = _source(NodeBatch(torch.from_numpy(train), targets[train]), training.batch_tokens)
-        task = Task(
+        nodes_training = Training(
             objective=objective,
-            model=model,
             stream=lambda position: stream(source, self._runtime.seed, position),
-            validate=Validation(
+            validate=NodeValidation(
                 objective, NodeBatch(torch.from_numpy(val), targets[val]).to(device)
             ),
-            save=save_weights_to(output),
             validates_often=True,
         )
         saved = settings.saved(self._runtime) | {DATA: graph.fingerprint}
@@ -248,7 +246,7 @@ class GraphRecipe:
             f"{' (several a node)' if config.multi_label else ''}",
             f"{len(train):,} nodes to train on, {len(val):,} to validate on; {n_weights:,} weights",
         ]
-        return Plan(task, training, ModelConfig("gat", TASK, config, saved), summary)
+        return Plan(nodes_training, training, ModelConfig("gat", TASK, config, saved), summary)
 
     def _multi_label(self, graph: Graph) -> bool:
         chosen = self._settings.graph.multi_label
@@ -282,7 +280,7 @@ def _targets(graph: Graph, labels: Sequence[str], output: Path, *, multi_label: 
     return torch.from_numpy(targets if multi_label else targets.astype(np.int64))
 
 
-def _source(nodes: NodeBatch, batch_size: int) -> RowSource:
+def _source(nodes: NodeBatch, batch_size: int) -> RowSource[NodeBatch]:
     """The labelled nodes as rows: an epoch is all of them, in one batch where they fit."""
 
     def batches(numbers: NDArray[np.int64], seed: int) -> list[NodeBatch]:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.text_reader import LanguageBatch
+from attn_cli.train.objective import Objective
 
 
-class BidirectionalObjective(nn.Module):
+class BidirectionalObjective(Objective[LanguageBatch]):
     """-½ Σₖ (ln p(tₖ | t₁ … tₖ₋₁) + ln p(tₖ | tₖ₊₁ … t_N)) (Peters et al. 2018, 3.1).
 
     The half makes it a mean over two models, to be compared with one of a single direction. Of a
     window the forward model predicts all tokens but the first, the backward one all but the last.
     """
 
-    def __init__(self, model: Any, label_smoothing: float) -> None:
-        super().__init__()
-        self.model = model
+    model: TextModel
+
+    def __init__(self, model: TextModel, label_smoothing: float) -> None:
+        super().__init__(model)
         self.label_smoothing = label_smoothing
 
     def forward(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:

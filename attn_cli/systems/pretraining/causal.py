@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.text_reader import LanguageBatch
+from attn_cli.train.objective import Objective
 
 
-class LanguageObjective(nn.Module):
+class LanguageObjective(Objective[LanguageBatch]):
     """-Σ ln p(wₜ | w₍<ₜ₎) (Radford et al. 2018, eq. 1)."""
 
-    def __init__(self, model: Any, label_smoothing: float) -> None:
-        super().__init__()
-        self.model = model
+    model: TextModel
+
+    def __init__(self, model: TextModel, label_smoothing: float) -> None:
+        super().__init__(model)
         self.label_smoothing = label_smoothing
 
     def forward(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:

@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.masked_reader import MaskedBatch
+from attn_cli.train.objective import Objective
 
 _SLICE = 1 << 20  # scores of a validation at a time
 
 
-class MaskedObjective(nn.Module):
+class MaskedObjective(Objective[MaskedBatch]):
     """-Σ ln p(wᵢ) over hidden tokens, and -ln p(B follows A) (Devlin et al. 2019, 3.1).
 
     The second term is there if the model has a head `nsp`. Only the vectors of hidden tokens (and
     of [CLS]) go through the last feed-forward network and the vocabulary, the expensive parts.
     """
 
-    def __init__(self, model: Any, label_smoothing: float) -> None:
-        super().__init__()
-        self.model = model
+    model: TextModel
+
+    def __init__(self, model: TextModel, label_smoothing: float) -> None:
+        super().__init__(model)
         self.label_smoothing = label_smoothing
 
     def forward(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:

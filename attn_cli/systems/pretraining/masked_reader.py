@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attn_cli.config.pretraining import MaskingOptions
-from attn_cli.data.batching import RowSource, cut_by_budget
+from attn_cli.data.batching import Batch, RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.masking import Masker
 from attn_cli.data.split import RowNumbers
@@ -34,7 +34,7 @@ _LENDERS = 16  # documents read for their segments where a pool has too few
 
 
 @dataclass(frozen=True)
-class MaskedBatch:
+class MaskedBatch(Batch):
     """Padded inputs.
 
     Attributes:
@@ -116,7 +116,7 @@ class MaskedReader:
     def __post_init__(self) -> None:
         self.masker = Masker(self.tokenizer, self.options)
 
-    def source(self) -> RowSource:
+    def source(self) -> RowSource[MaskedBatch]:
         """What `batching.stream` walks."""
         sizes = lambda n: self.corpus.sizes(self.rows[n])  # noqa: E731
         return RowSource(len(self.rows), sizes, self.batches, pool_bytes=_POOL_BYTES)

@@ -31,10 +31,10 @@ from attn_cli.systems.pretraining.objectives import OBJECTIVES, PretrainOptions
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
-from attn_cli.train.loop import Task
+from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import DATA, Plan, said_limits, save_weights_to
+from attn_cli.train.run import DATA, Plan, Recipe, said_limits
 from attn_cli.wording import plural
 
 _TRAIN, _DEV = "train", "dev"
@@ -45,8 +45,8 @@ _USUAL_BYTES = 100e6  # of text that is read in all, where no limit is given
 _CHUNK = 256  # documents
 
 
-class PretrainRecipe:
-    """Prepares and opens a pre-training; a `train.run.Recipe`.
+class PretrainRecipe(Recipe[Any]):
+    """Prepares and opens a pre-training.
 
     Args:
         files: documents; standard input if there are none.
@@ -113,7 +113,7 @@ class PretrainRecipe:
             tokenizer = self._tokenizer(corpus, Rows(len(corpus), held_out))
             write_tokenizers(output, tokenizer, tokenizer)
 
-    def open(self, output: Path, work: Path, processes: Processes) -> Plan:
+    def open(self, output: Path, work: Path, processes: Processes) -> Plan[Any]:
         """The model, its batches, its validation."""
         corpus = Corpus(work, _TRAIN)
         held_out = np.load(work / _HELD_OUT, allow_pickle=False)
@@ -130,12 +130,10 @@ class PretrainRecipe:
         dev_corpus, dev_rows = self._dev(work, corpus, held_out)
         dev_reader = read(dev_corpus, dev_rows)
         module = self._objective.module(model, training.label_smoothing)
-        task = Task(
+        pretraining = Training(
             objective=module,
-            model=model,
             stream=lambda position: stream(reader.source(), self._runtime.seed, position),
             validate=lambda: module.figures(dev_reader.batches(np.arange(len(dev_rows)), 0)),
-            save=save_weights_to(output),
         )
         data = {DATA: corpus.fingerprint + dev_corpus.fingerprint}
         n_weights = sum(weight.numel() for weight in model.parameters())
@@ -147,7 +145,7 @@ class PretrainRecipe:
         heads = tuple(model.head_configs.values())
         saved = self._options.saved(self._runtime) | data
         described = ModelConfig(self._objective.arch, self._objective.task, config, saved)
-        return Plan(task, training, dataclasses.replace(described, heads=heads), summary)
+        return Plan(pretraining, training, dataclasses.replace(described, heads=heads), summary)
 
     def _index(self, paths: tuple[str, ...], work: Path, name: str) -> Corpus:
         bad = BadLines(self._speaker.warn, skip_bad=self._stream.skip_bad)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.data.batching import RowSource, cut_by_budget
+from attn_cli.data.batching import Batch, RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.padding import pad
 from attn_cli.data.split import RowNumbers
@@ -27,7 +27,7 @@ _POOL_BYTES = 1 << 23  # of text: the first batch comes within seconds
 
 
 @dataclass(frozen=True)
-class LanguageBatch:
+class LanguageBatch(Batch):
     """Padded windows of running text.
 
     Attributes:
@@ -79,7 +79,7 @@ class LanguageReader:
     max_len: int
     batch_tokens: int
 
-    def source(self) -> RowSource:
+    def source(self) -> RowSource[LanguageBatch]:
         """What `batching.stream` walks."""
         sizes = lambda n: self.corpus.sizes(self.rows[n])  # noqa: E731
         return RowSource(len(self.rows), sizes, self.batches, pool_bytes=_POOL_BYTES)

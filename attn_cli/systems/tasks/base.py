@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.config.stack import HeadConfig
+from attn_cli.data.batching import Batch
 from attn_cli.data.padding import pad
 from attn_cli.data.templates import BertTemplate, InputRow
 from attn_cli.errors import DataError, UsageError
@@ -26,7 +27,7 @@ from attn_cli.metrics.base import Segment
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
 
-NOTHING = -100  # a target that is not to be learnt, as in F.cross_entropy
+IGNORE_INDEX = -100  # a target that is not to be learnt, as in F.cross_entropy
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class EncodedExample:
 
 
 @dataclass(frozen=True)
-class TextBatch:
+class TextBatch(Batch):
     """Padded rows of some examples.
 
     Attributes:
@@ -60,7 +61,7 @@ class TextBatch:
         mask: which of them are real. Shape: (R, T), boolean.
         segments: Shape: (R, T).
         owner: the example that each row belongs to, from 0, in order. Shape: (R,).
-        targets: Shape: (R, ...), padded with `NOTHING`; None where nothing is learnt.
+        targets: Shape: (R, ...), padded with `IGNORE_INDEX`; None where nothing is learnt.
         n_targets: losses that each row adds, all of an example's on its first row. Shape: (R,).
     """
 
@@ -96,7 +97,7 @@ class TextBatch:
 
     def without_targets(self) -> TextBatch:
         """The same rows with nothing to learn: what an idle rank computes to keep step."""
-        targets = None if self.targets is None else torch.full_like(self.targets, NOTHING)
+        targets = None if self.targets is None else torch.full_like(self.targets, IGNORE_INDEX)
         nothing = torch.zeros_like(self.n_targets)
         return TextBatch(self.ids, self.mask, self.segments, self.owner, targets, nothing)
 
@@ -134,7 +135,8 @@ def _targets(examples: Sequence[EncodedExample]) -> Tensor | None:
     width = max(array.shape[1] for array in arrays)
     gaps = [((0, 0), (0, width - array.shape[1])) for array in arrays]
     padded = [
-        np.pad(array, gap, constant_values=NOTHING) for array, gap in zip(arrays, gaps, strict=True)
+        np.pad(array, gap, constant_values=IGNORE_INDEX)
+        for array, gap in zip(arrays, gaps, strict=True)
     ]
     return torch.from_numpy(np.concatenate(padded))
 

@@ -29,7 +29,7 @@ from attn_cli.data.templates import GptTemplate, InputRow, windows_of
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.squad import Squad
 from attn_cli.systems.tasks.base import (
-    NOTHING,
+    IGNORE_INDEX,
     Answer,
     EncodedExample,
     Task,
@@ -176,11 +176,11 @@ class Qa(Task):
         scores = logits.float().masked_fill(~allowed[..., None], -torch.inf)
         log_probs = scores.log_softmax(1).transpose(1, 2).flatten(0, 1)  # (2 R, T)
         gold = batch.targets.flatten()
-        loss = F.nll_loss(log_probs, gold, ignore_index=NOTHING, reduction="sum")
+        loss = F.nll_loss(log_probs, gold, ignore_index=IGNORE_INDEX, reduction="sum")
         if smoothing := self.setting.label_smoothing:
             places = allowed.repeat_interleave(2, 0)
             uniform = log_probs.masked_fill(~places, 0.0).sum(1) / places.sum(1)
-            loss = (1 - smoothing) * loss - smoothing * uniform[gold != NOTHING].sum()
+            loss = (1 - smoothing) * loss - smoothing * uniform[gold != IGNORE_INDEX].sum()
         return loss / 2
 
     # --- answers ---

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attn_cli.data.batching import RowSource, cut_by_budget
+from attn_cli.data.batching import Batch, RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.split import RowNumbers
 from attn_cli.systems.tasks.base import EncodedExample, Task, TextBatch, collate
@@ -32,7 +32,7 @@ class TaskPart:
 
 
 @dataclass(frozen=True)
-class MixedBatch:
+class MixedBatch(Batch):
     """What one update learns from: a batch of each task that takes part in it."""
 
     parts: tuple[TaskPart, ...]
@@ -117,7 +117,7 @@ class MixedReader:
     readers: dict[str, ExampleReader]
     weights: dict[str, float]
 
-    def source(self) -> RowSource:
+    def source(self) -> RowSource[MixedBatch]:
         """What `batching.stream` walks: the tasks' rows one after the other."""
         sizes = [len(reader.rows) for reader in self.readers.values()]
         return RowSource(sum(sizes), self._n_bytes, self.batches)

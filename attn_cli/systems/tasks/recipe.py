@@ -28,16 +28,16 @@ from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import CONFIG, ModelConfig, read_config
 from attn_cli.models.sizes import STACK_PRESETS
 from attn_cli.systems.tasks import TASKS
-from attn_cli.systems.tasks.base import Task as TextTask
+from attn_cli.systems.tasks.base import Task
 from attn_cli.systems.tasks.flatten import FLATTEN
 from attn_cli.systems.tasks.predictor import Predictor, task_setting
-from attn_cli.systems.tasks.reader import ExampleReader, MixedReader
+from attn_cli.systems.tasks.reader import ExampleReader, MixedBatch, MixedReader
 from attn_cli.systems.tasks.start import reads_documents, starting_point, what_learns
 from attn_cli.systems.tasks.training import (
     FinetuneObjective,
     OpenTask,
     TaskFiles,
-    Validation,
+    TasksValidation,
     balanced_weights,
     class_report,
     each_row,
@@ -48,10 +48,10 @@ from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 from attn_cli.train.embeddings import start_embeddings
-from attn_cli.train.loop import Task
+from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import DATA, Plan, said_limits, save_weights_to
+from attn_cli.train.run import DATA, Plan, Recipe, said_limits
 from attn_cli.wording import plural
 
 _DEV_LIMIT = 5000  # examples that a validation answers
@@ -78,8 +78,8 @@ class FinetuneSettings:
         return {**sections, "size": self.size, "seed": runtime.seed}
 
 
-class FinetuneRecipe:
-    """Prepares and opens a fine-tuning; a `train.run.Recipe`.
+class FinetuneRecipe(Recipe[MixedBatch]):
+    """Prepares and opens a fine-tuning.
 
     Args:
         settings: what decides the model.
@@ -117,7 +117,7 @@ class FinetuneRecipe:
             tokenizer = self._tokenizer(corpora)
             write_tokenizers(output, tokenizer, tokenizer)
 
-    def open(self, output: Path, work: Path, processes: Processes) -> Plan:
+    def open(self, output: Path, work: Path, processes: Processes) -> Plan[MixedBatch]:
         """The model with the weights it starts from, its batches, its validation."""
         settings, options = self._settings, self._options
         tokenizer, _ = read_tokenizers(output)
@@ -146,19 +146,17 @@ class FinetuneRecipe:
         )
         training = _decided(settings.training, options, parts)
         objective = FinetuneObjective(model, {name: part.task for name, part in parts.items()})
-        task = Task(
+        tasks_training = Training(
             objective=objective,
-            model=model,
             stream=lambda position: stream(reader.source(), self._runtime.seed, position),
-            validate=Validation(objective, parts),
-            save=save_weights_to(output),
+            validate=TasksValidation(objective, parts),
             rates=rates,
         )
         fingerprint = "".join(part.fingerprint for part in parts.values())
         saved = settings.saved(self._runtime) | {DATA: fingerprint}
         done = ModelConfig(start.arch, "predict", start.config, saved, heads=tuple(heads))
         said += [*self._summary(parts, model), f"rate {training.lr:g}; {said_limits(training)}"]
-        return Plan(task, training, done, said, lambda: class_report(output, parts))
+        return Plan(tasks_training, training, done, said, lambda: class_report(output, parts))
 
     def _check_documents(self, specs: Sequence[TaskSpec]) -> None:
         """Raises UsageError if a model that reads documents is asked for what it can't do."""
@@ -220,7 +218,7 @@ class FinetuneRecipe:
             raise DataError(f"{', '.join(paths)}: no example to work with; lines are {shape}")
         return corpus
 
-    def _find_labels(self, kind: type[TextTask], corpus: Corpus, spec: TaskSpec) -> list[str]:
+    def _find_labels(self, kind: type[Task], corpus: Corpus, spec: TaskSpec) -> list[str]:
         found: set[str] = set()
         for fields in each_row(corpus, np.arange(len(corpus))):
             found.update(kind.labels_in(fields))

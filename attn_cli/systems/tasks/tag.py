@@ -26,7 +26,7 @@ from attn_cli.data.templates import InputRow, widest_context, windows_of
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.spans import parse_tag
 from attn_cli.systems.tasks.base import (
-    NOTHING,
+    IGNORE_INDEX,
     Answer,
     EncodedExample,
     Task,
@@ -137,12 +137,12 @@ class Tag(Task):
 
     def _taught(self, read: _Read, tags: Sequence[str]) -> list[EncodedExample]:
         """The windows that answer words whose tags are known."""
-        gold = np.array([self._number.get(tag, NOTHING) for tag in tags])
+        gold = np.array([self._number.get(tag, IGNORE_INDEX) for tag in tags])
         encoded = []
         for number, row in enumerate(read.rows):
-            own = (read.window == number) & (gold != NOTHING)
+            own = (read.window == number) & (gold != IGNORE_INDEX)
             if own.any():
-                targets = np.full((1, len(row.ids)), NOTHING)
+                targets = np.full((1, len(row.ids)), IGNORE_INDEX)
                 targets[0, read.place[own]] = gold[own]
                 encoded.append(EncodedExample((row,), targets, int(own.sum())))
         return encoded
@@ -157,7 +157,7 @@ class Tag(Task):
             logits.float().flatten(0, 1),
             targets.flatten(),
             weight,
-            ignore_index=NOTHING,
+            ignore_index=IGNORE_INDEX,
             reduction="sum",
             label_smoothing=self.setting.label_smoothing,
         )

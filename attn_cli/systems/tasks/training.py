@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from attn_cli.data.split import RowNumbers, Rows
 from attn_cli.errors import UsageError
 from attn_cli.metrics.base import Score
 from attn_cli.metrics.scoring import chosen_metrics, score_corpus
-from attn_cli.systems.tasks.base import Task as TextTask
+from attn_cli.systems.tasks.base import Task
 from attn_cli.systems.tasks.predictor import Predictor, load_predictor
 from attn_cli.systems.tasks.reader import ExampleReader, MixedBatch
+from attn_cli.train.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,21 @@ class TaskFiles:
 class OpenTask:
     """One task, ready to be trained and validated."""
 
-    task: TextTask
+    task: Task
     train: ExampleReader
     dev: ExampleReader
     predictor: Predictor
     fingerprint: str
 
 
-class FinetuneObjective(nn.Module):
+class FinetuneObjective(Objective[MixedBatch]):
     """Σₜ λₜ Lₜ over one trunk: the losses of all tasks' batches, added."""
 
-    parts_rest = True  # the heads of tasks that sit out, the pooler where only tokens are asked for
+    # The heads of tasks that sit out, the pooler where only tokens are asked for.
+    find_unused_parameters: ClassVar[bool] = True
 
-    def __init__(self, model: nn.Module, tasks: dict[str, TextTask]) -> None:
-        super().__init__()
-        self.model = model
+    def __init__(self, model: nn.Module, tasks: dict[str, Task]) -> None:
+        super().__init__(model)
         self.tasks = tasks
 
     def forward(self, batch: MixedBatch) -> tuple[Tensor, Tensor]:
@@ -82,7 +83,7 @@ class FinetuneObjective(nn.Module):
         return loss, loss.detach()
 
 
-class Validation:
+class TasksValidation:
     """Loss of the dev examples, and the figures of the answers to them.
 
     The answers are made and measured as `attn decode | attn score` makes and measures them. With
@@ -151,7 +152,7 @@ def class_report(output: Path, parts: Mapping[str, OpenTask]) -> Iterator[str]:
                 yield f"{name}: {label}: {figures}  of {row['support']:,}"
 
 
-def known_figures(tasks: Sequence[TextTask]) -> list[str]:
+def known_figures(tasks: Sequence[Task]) -> list[str]:
     """What a validation of these tasks measures; the first decides, unless a user says so."""
     if len(tasks) > 1:
         return ["score", "loss"]
@@ -168,7 +169,7 @@ def each_row(corpus: Corpus, rows: RowNumbers) -> Iterator[list[str]]:
 
 
 def balanced_weights(
-    kind: type[TextTask], examples: Iterable[list[str]], labels: Sequence[str]
+    kind: type[Task], examples: Iterable[list[str]], labels: Sequence[str]
 ) -> tuple[float, ...]:
     """The weight n / (C nᵧ) of each label y: every label's losses add up to the same.
 
@@ -185,7 +186,7 @@ def balanced_weights(
     return tuple(total / (len(labels) * max(1, count)) for count in counts.values())
 
 
-def known_labels_only(kind: type[TextTask], labels: Sequence[str]) -> RowCheck:
+def known_labels_only(kind: type[Task], labels: Sequence[str]) -> RowCheck:
     """What is wrong with a dev example: what is with a training one, or a label of its own."""
     known = set(labels)
 

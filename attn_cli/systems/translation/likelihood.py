@@ -1,4 +1,4 @@
-"""Objectives: modules that map a batch to a loss sum and a negative log-likelihood sum in nats.
+"""The likelihood of references, and what can be added to it.
 
 Shapes: B batch, T target length, D d_model.
 """
@@ -8,18 +8,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_cli.config.seq2seq import LearningOptions
 from attn_cli.errors import UsageError
+from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.nn.losses import hard_attention_loss, linear_cross_entropy
 from attn_cli.systems.generation.generator import gold_log_probs
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
 from attn_cli.systems.translation.professor import Discriminator, adversarial_losses
-from attn_cli.systems.translation.scheduled_sampling import own_inputs, own_share
+from attn_cli.systems.translation.scheduled_sampling import sampled_inputs, sampling_rate
+from attn_cli.train.objective import Objective
 
 
-class TranslationObjective(nn.Module):
+class TranslationObjective(Objective[Seq2SeqBatch]):
     """-Σ ln p(yₜ | y₍<ₜ₎, x) by teacher forcing or scheduled sampling, with label smoothing.
 
     In training, terms are added: `head_penalty` times the model's penalty of like heads, the
@@ -27,52 +29,55 @@ class TranslationObjective(nn.Module):
     sums over positions as the loss is one over tokens, so that batches of any size weigh alike.
 
     Args:
-        model: a `Seq2SeqModel`.
+        model: what is trained.
         label_smoothing: ε.
         head_penalty: its weight.
-        learning: scheduled sampling and professor forcing.
+        learning: scheduled sampling and professor forcing, whose discriminator is the partner.
 
     Attributes:
-        partner: the discriminator, which is trained along.
         done: the share of the run that is done: scheduled sampling depends on it.
 
     Raises:
         UsageError: the model has no part that a term is about.
     """
 
+    model: Any
+    partner: Discriminator | None
+
     def __init__(
         self,
-        model: Any,
+        model: Seq2SeqModel,
         label_smoothing: float,
         head_penalty: float = 0.0,
         learning: LearningOptions | None = None,
     ) -> None:
-        super().__init__()
-        self.model = model
+        learning = learning or LearningOptions()
+        forcing = learning.professor_forcing > 0
+        super().__init__(model, Discriminator(model.config.d_model) if forcing else None)
         self.label_smoothing = label_smoothing
         self.head_penalty = head_penalty
-        self.learning = learning or LearningOptions()
-        forcing = self.learning.professor_forcing > 0
-        self.partner = Discriminator(model.config.d_model) if forcing else None
+        self.learning = learning
         self.done = 0.0
-
-        if problem := _problem(model, head_penalty, forcing):
-            raise UsageError(problem)
-
-    @property
-    def rows_per_sentence(self) -> int:
-        """Target sequences that a sentence puts into memory."""
-        return 1
+        if head_penalty > 0 and not model.has_attention:
+            raise UsageError("--head-penalty: a model with --attention none has no heads")
+        if head_penalty > 0 and model.hard_attention:
+            raise UsageError(
+                "--head-penalty: no gradient flows through the weights of --normalize hard"
+            )
+        if forcing and not model.is_recurrent:
+            raise UsageError(
+                "--professor-forcing needs --arch rnn: it is about states that go from step to step"
+            )
 
     def begin_update(self, done: float) -> None:
-        """Is told before each update what share of the run is done."""
+        """Scheduled sampling follows the share of the run that is done."""
         self.done = done
 
     def forward(self, batch: Seq2SeqBatch) -> tuple[Tensor, Tensor]:
         """Sums over the batch's target tokens: the loss, and the unsmoothed one."""
         src, gold_in = (batch.src_ids, batch.src_mask), batch.tgt_ids[:, :-1]
-        share = own_share(self.learning, self.done) if self.training else 0.0
-        tgt_in = own_inputs(self.model, src, gold_in, share, self.learning.sampling_choice)
+        rate = sampling_rate(self.learning, self.done) if self.training else 0.0
+        tgt_in = sampled_inputs(self.model, src, gold_in, rate, self.learning.sampling_choice)
         if not self.training:
             hidden, terms = self.model(*src, tgt_in)[0], []
         elif self.head_penalty > 0:
@@ -83,7 +88,7 @@ class TranslationObjective(nn.Module):
         else:
             hidden, terms = self.model(*src, tgt_in)[0], []
         if self.training and self.partner is not None:
-            terms += self._professor(batch, hidden if share <= 0 else None)
+            terms += self._professor(batch, hidden if rate <= 0 else None)
         gold = batch.tgt_ids[:, 1:][batch.tgt_mask]
         weight, bias = self.model.output_layer
         loss, nll = linear_cross_entropy(
@@ -106,19 +111,8 @@ class TranslationObjective(nn.Module):
         src, gold_in = (batch.src_ids, batch.src_mask), batch.tgt_ids[:, :-1]
         if forced is None:
             forced, _ = self.model(*src, gold_in)
-        own_in = own_inputs(self.model, src, gold_in, 1.0, "sampled")
-        free, _ = self.model(*src, own_in)
+        free_in = sampled_inputs(self.model, src, gold_in, 1.0, "sampled")
+        free, _ = self.model(*src, free_in)
         assert self.partner is not None
-        verdicts = adversarial_losses(self.partner, forced, free, batch.tgt_mask)
-        return [verdicts[0], self.learning.professor_forcing * verdicts[1]]
-
-
-def _problem(model: Any, head_penalty: float, forcing: bool) -> str | None:
-    """Why a model can't be trained with these terms, if it can't."""
-    if head_penalty > 0 and not model.has_attention:
-        return "--head-penalty: a model with --attention none has no heads"
-    if head_penalty > 0 and model.hard_attention:
-        return "--head-penalty: no gradient flows through the weights of --normalize hard"
-    if forcing and model.draws != "step-by-step":
-        return "--professor-forcing needs --arch rnn: it is about states that go from step to step"
-    return None
+        of_discriminator, of_model = adversarial_losses(self.partner, forced, free, batch.tgt_mask)
+        return [of_discriminator, self.learning.professor_forcing * of_model]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.data.batching import RowSource, cut_by_budget
+from attn_cli.data.batching import Batch, RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.padding import cut_ids, pad
 from attn_cli.data.split import RowNumbers
@@ -23,7 +23,7 @@ from attn_cli.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class Seq2SeqBatch:
+class Seq2SeqBatch(Batch):
     """Padded pairs.
 
     Attributes:
@@ -111,7 +111,7 @@ class PairReader:
     say: Callable[[str], None] | None = None
     contents: Contents = texts_alone
 
-    def source(self) -> RowSource:
+    def source(self) -> RowSource[Seq2SeqBatch]:
         """What `batching.stream` walks."""
         each = self.src.n_bytes
         sizes: Callable = lambda n: self.corpus.sizes(self.rows[n]) + each  # noqa: E731

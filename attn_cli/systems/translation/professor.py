@@ -23,18 +23,18 @@ class Discriminator(nn.Module):
         super().__init__()
         width = d_model + d_model % 2  # two directions share it
         self.cells = Recurrent("gru", d_model, width, 1, bidirectional=True)
-        self.inner = nn.Linear(width, width)
-        self.verdict = nn.Linear(width, 1)
+        self.linear1 = nn.Linear(width, width)
+        self.linear2 = nn.Linear(width, 1)
 
-    def forward(self, hidden: Tensor, real: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """The logit of "read gold tokens". Shape: (B, T, D), (B, T) boolean -> (B,)."""
-        vectors, _ = self.cells(hidden, real)
-        each = self.verdict(self.inner(vectors).relu()).squeeze(-1)
-        return each.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp_min(1)
+        vectors, _ = self.cells(hidden, mask)
+        logits = self.linear2(self.linear1(vectors).relu()).squeeze(-1)
+        return logits.masked_fill(~mask, 0.0).sum(1) / mask.sum(1).clamp_min(1)
 
 
 def adversarial_losses(
-    discriminator: Discriminator, forced: Tensor, free: Tensor, real: Tensor
+    discriminator: Discriminator, forced: Tensor, free: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What the discriminator loses, and what the model does (Lamb et al. 2016, eq. 3-4).
 
@@ -46,16 +46,16 @@ def adversarial_losses(
     Args:
         discriminator: D.
         forced: the decoder's vectors after gold tokens. Shape: (B, T, D).
-        free: those after its own. Shape: (B, T, D).
-        real: the positions that count. Shape: (B, T).
+        free: those after sampled ones. Shape: (B, T, D).
+        mask: the positions that count. Shape: (B, T).
     """
-    tokens = real.sum(1).to(forced.dtype)
-    on_forced = discriminator(forced.detach(), real)
-    on_free = discriminator(free.detach(), real)
+    tokens = mask.sum(1).to(forced.dtype)
+    on_forced = discriminator(forced.detach(), mask)
+    on_free = discriminator(free.detach(), mask)
     right = ((on_forced > 0).to(tokens) + (on_free < 0).to(tokens)) / 2
     accuracy = (right * tokens).sum() / tokens.sum().clamp_min(1)
-    own = ((F.softplus(-on_forced) + F.softplus(on_free)) * tokens).sum()
+    of_discriminator = ((F.softplus(-on_forced) + F.softplus(on_free)) * tokens).sum()
     frozen = {name: weight.detach() for name, weight in discriminator.named_parameters()}
-    fooled = functional_call(discriminator, frozen, (free, real))
-    models = (F.softplus(-fooled) * tokens).sum()
-    return own * (accuracy < 0.99), models * (accuracy > 0.75)
+    fooled = functional_call(discriminator, frozen, (free, mask))
+    of_model = (F.softplus(-fooled) * tokens).sum()
+    return of_discriminator * (accuracy < 0.99), of_model * (accuracy > 0.75)

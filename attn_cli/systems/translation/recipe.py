@@ -28,30 +28,27 @@ from attn_cli.metrics.scoring import score_corpus
 from attn_cli.models.directory import CONFIG, ModelConfig, read_config
 from attn_cli.models.sizes import PRESETS, choose_size
 from attn_cli.systems.translation.corpus_sources import DEV, SOURCES, TRAIN, TrainingSources
-from attn_cli.systems.translation.likelihood import TranslationObjective
-from attn_cli.systems.translation.pairs import PairReader
+from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
 from attn_cli.systems.translation.start import TranslationOptions, check_start, starting_point
+from attn_cli.systems.translation.training_kinds import TRAINING_KINDS
 from attn_cli.systems.translation.translator import Source, Translator
-from attn_cli.systems.translation.ways import WAYS
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 from attn_cli.train.embeddings import start_embeddings
-from attn_cli.train.loop import Task
+from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
+from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import DATA, Plan, said_limits, save_weights_to
+from attn_cli.train.run import DATA, Plan, Recipe, said_limits
 from attn_cli.wording import plural
 
 _DEV_LIMIT = 2000  # pairs that a validation decodes
 _HELD_OUT = "held-out.npy"
-# Tokens that an objective of several target sequences for each sentence takes at once, at least:
-# more than a batch by default, as small parts leave a CPU idle between operations.
-_TOKENS_AT_ONCE = 1 << 14
 
 
-class TranslationRecipe:
-    """Prepares and opens a translation training; a `train.run.Recipe`.
+class TranslationRecipe(Recipe[Seq2SeqBatch]):
+    """Prepares and opens a translation training.
 
     Args:
         files: TSV files of pairs; standard input if there are none.
@@ -109,7 +106,7 @@ class TranslationRecipe:
             rows = Rows(len(corpus), held_out)
             write_tokenizers(output, *self._tokenizers(corpus, rows, sources.text_columns))
 
-    def open(self, output: Path, work: Path, processes: Processes) -> Plan:
+    def open(self, output: Path, work: Path, processes: Processes) -> Plan[Seq2SeqBatch]:
         """The model with fresh weights, its batches, its validation."""
         options = self._options
         sources = self._sources(work)
@@ -130,12 +127,12 @@ class TranslationRecipe:
             weight, skip = model.src_embedding.tokens.weight, self._stream.skip_bad
             given = (weight, options.corpus.embeddings, tokenizer, self._speaker)
             said.append(start_embeddings(*given, skip_bad=skip))
-        way = WAYS[model.task]
-        translator = way.translator([model], src, tgt)
-        objective = way.objective(model, options, translator).to(processes.device)
+        kind = TRAINING_KINDS[model.task]
+        translator = kind.translator([model], src, tgt)
+        objective = kind.objective(model, options, translator).to(processes.device)
         training = _with_limits(options, len(rows))
         read = partial(
-            way.reader,
+            kind.reader,
             src=src,
             tgt_tokenizer=tgt,
             batch_tokens=training.batch_tokens,
@@ -149,18 +146,13 @@ class TranslationRecipe:
         dev_corpus = Corpus(work, dev_name)
         dev_reader = read(dev_corpus, dev_rows, contents=sources.contents(dev_name))
         same_source = sources.groups(dev_name, dev_rows)
-        validation = Validation(
+        validation = TranslationValidation(
             objective, translator, dev_reader, training.metric, same_source=same_source
         )
-        task = Task(
+        translation_training = Training(
             objective=objective,
-            model=model,
             stream=lambda position: stream(reader.source(), self._runtime.seed, position),
             validate=validation,
-            save=save_weights_to(output),
-            partner=objective.partner,
-            begin_update=objective.begin_update,
-            parts=parts_of(objective.rows_per_sentence, training.batch_tokens),
             starts_trained=start.model is not None,
         )
         data = {DATA: corpus.fingerprint + dev_corpus.fingerprint}
@@ -174,7 +166,7 @@ class TranslationRecipe:
             f"{start.why}: {n_weights:,} weights; {said_limits(training)}",
         ]
         config = ModelConfig(start.arch, model.task, start.config, saved)
-        return Plan(task, training, config, summary)
+        return Plan(translation_training, training, config, summary)
 
     def _corpus_files(self) -> CorpusFiles:
         corpus = self._options.corpus
@@ -230,7 +222,7 @@ class TranslationRecipe:
         return TRAIN, held_out if len(held_out) else np.arange(min(n_pairs, _DEV_LIMIT))
 
 
-class Validation:
+class TranslationValidation:
     """Loss of the dev pairs, and BLEU and chrF of their greedy translations where these decide.
 
     Args:
@@ -244,7 +236,7 @@ class Validation:
 
     def __init__(
         self,
-        objective: TranslationObjective,
+        objective: Objective[Seq2SeqBatch],
         translator: Translator,
         reader: PairReader,
         metric: str,
@@ -289,11 +281,6 @@ class Validation:
         ]
         scores = score_corpus(ScoreOptions(bleu=True, chrf=True), segments)
         return {"bleu": scores[0].value, "chrf": scores[1].value}
-
-
-def parts_of(rows_per_sentence: int, batch_tokens: int) -> int:
-    """How many parts a batch is cut into before its objective multiplies its sentences."""
-    return -(-rows_per_sentence * batch_tokens // max(batch_tokens, _TOKENS_AT_ONCE))
 
 
 def _texts(corpus: Corpus, rows: Rows, fields: tuple[int, ...]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Scheduled sampling: while it learns, the decoder reads some tokens of its own.
+"""Scheduled sampling: while it learns, the decoder reads some tokens that it samples itself.
 
 Which tokens it reads is decided first, without gradients; the loss is then that of one pass over
 them. What a token would be is never differentiated, so that is the gradient of Bengio et al. 2015.
@@ -32,8 +32,8 @@ DECAYS: dict[str, Callable[[float], float]] = {
 }
 
 
-def own_share(options: LearningOptions, done: float) -> float:
-    """The share of own tokens after the share `done` of the run: rate · (1 - ε)."""
+def sampling_rate(options: LearningOptions, done: float) -> float:
+    """The share of sampled tokens after the share `done` of the run: rate · (1 - ε)."""
     decay = choose(DECAYS, options.scheduled_sampling, "schedule")
     return options.sampling_rate * (1.0 - decay(min(1.0, done)))
 
@@ -54,12 +54,12 @@ PICKS: dict[str, Pick] = {"sampled": sampled, "argmax": best}
 def step_by_step(
     model: Any, src: tuple[Tensor, Tensor], tgt_in: Tensor, replaced: Tensor, pick: Pick
 ) -> Tensor:
-    """Own tokens follow own tokens: each is the model's next one after all that it has read.
+    """Sampled tokens follow sampled ones: each is the model's next one after all that it has read.
 
     Bengio et al. 2015, section 2.4: a coin for each token.
 
     Args:
-        model: with `start` and `step`.
+        model: whose tokens are sampled.
         src: ids and mask of the sources.
         tgt_in: gold tokens, bos first. Shape: (B, T).
         replaced: which of them the model's own take the place of. Shape: (B, T), boolean.
@@ -71,16 +71,16 @@ def step_by_step(
     state, tokens = model.start(*src), tgt_in.clone()
     for at in range(tgt_in.shape[1] - 1):
         logits, state, _ = model.step(state, tokens[:, at : at + 1])
-        own = replaced[:, at + 1]
-        if bool(own.any()):
-            tokens[own, at + 1] = pick(logits[own, 0].float())
+        chosen = replaced[:, at + 1]
+        if bool(chosen.any()):
+            tokens[chosen, at + 1] = pick(logits[chosen, 0].float())
     return tokens
 
 
 def two_pass(
     model: Any, src: tuple[Tensor, Tensor], tgt_in: Tensor, replaced: Tensor, pick: Pick
 ) -> Tensor:
-    """Own tokens follow gold ones: all of them from one teacher-forced pass, in parallel.
+    """Sampled tokens follow gold ones: all of them from one teacher-forced pass, in parallel.
 
     Mihaylova & Martins 2019, section 3; Duckworth et al. 2019, with one pass. Arguments as
     `step_by_step`.
@@ -92,24 +92,22 @@ def two_pass(
     return tokens
 
 
-DRAWS = {"step-by-step": step_by_step, "two-pass": two_pass}
-
-
 @torch.no_grad()
-def own_inputs(
-    model: Any, src: tuple[Tensor, Tensor], tgt_in: Tensor, share: float, choice: str
+def sampled_inputs(
+    model: Any, src: tuple[Tensor, Tensor], tgt_in: Tensor, rate: float, choice: str
 ) -> Tensor:
-    """What the decoder reads where a share of the gold tokens give way to its own.
+    """What the decoder reads where a share of the gold tokens give way to sampled ones.
 
     Args:
-        model: its `draws` says how; the first token, bos, always stays.
+        model: a recurrent one samples step by step, others in two passes; the first token, bos,
+            always stays.
         src: ids and mask of the sources.
         tgt_in: gold tokens. Shape: (B, T).
-        share: of 0 draws no random number; of 1 leaves the model to itself.
+        rate: that share; 0 draws no random number, 1 leaves the model to itself.
         choice: a key of `PICKS`.
     """
-    if share <= 0.0:
+    if rate <= 0.0:
         return tgt_in
-    replaced = torch.rand(tgt_in.shape, device=tgt_in.device) < share
-    draw = choose(DRAWS, model.draws, "way to draw tokens")
-    return draw(model, src, tgt_in, replaced, choose(PICKS, choice, "choice of tokens"))
+    replaced = torch.rand(tgt_in.shape, device=tgt_in.device) < rate
+    sample = step_by_step if model.is_recurrent else two_pass
+    return sample(model, src, tgt_in, replaced, choose(PICKS, choice, "choice of tokens"))

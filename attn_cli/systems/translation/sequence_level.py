@@ -21,15 +21,16 @@ from torch import Tensor, nn
 from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.config.scoring import ScoreOptions
+from attn_cli.config.seq2seq import LearningOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import UsageError
 from attn_cli.metrics import METRICS
 from attn_cli.metrics.base import Segment
+from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.nn.sequence_losses import expected_risk, self_critical, sequence_log_probs
 from attn_cli.search.search import Request, search
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
-from attn_cli.systems.translation.start import TranslationOptions
 from attn_cli.systems.translation.translator import Seq2SeqStep, Translator
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
@@ -65,7 +66,7 @@ class Criterion(ABC):
         """The outputs of a sentence that count."""
 
     @abstractmethod
-    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:
         """The sum over sentences. Shape: (B, C), (B, C), (B,), (B, C)."""
 
 
@@ -85,9 +86,9 @@ class Risk(Criterion):
         gold = [reference] if self.options.with_reference else []
         return list(dict.fromkeys([*gold, *drawn]))
 
-    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:
         """See `expected_risk`."""
-        return expected_risk(log_probs, 1 - rewards, real, self.options.sharpness)
+        return expected_risk(log_probs, 1 - rewards, mask, self.options.sharpness)
 
 
 class Reinforce(Criterion):
@@ -102,9 +103,9 @@ class Reinforce(Criterion):
         """All that were drawn."""
         return list(drawn)
 
-    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+    def loss(self, log_probs: Tensor, rewards: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:
         """See `self_critical`."""
-        return self_critical(log_probs, rewards, baseline, real)
+        return self_critical(log_probs, rewards, baseline, mask)
 
 
 SEQUENCE_CRITERIA: dict[str, type[Criterion]] = {"risk": Risk, "reinforce": Reinforce}
@@ -125,8 +126,8 @@ class SentenceBleu:
         """The rewards of each sentence's outputs."""
         gold = self._tokenizer.decode([reference.tokens for reference in references])
         return [
-            [self._reward(text, reference) for text in self._texts(own)]
-            for own, reference in zip(outputs, gold, strict=True)
+            [self._reward(text, reference) for text in self._texts(samples)]
+            for samples, reference in zip(outputs, gold, strict=True)
         ]
 
     def _texts(self, outputs: Sequence[Output]) -> list[str]:
@@ -144,11 +145,12 @@ class SequenceObjective(TranslationObjective):
     the criterion's, would drown it. Not in training, the likelihood alone.
 
     Args:
-        model: a `Seq2SeqModel`.
+        model: what is trained.
         label_smoothing: ε of the likelihood.
         translator: of that model; it says what is never produced, and spells outputs.
         options: the criterion.
-        terms: other arguments of `TranslationObjective`.
+        head_penalty: see `TranslationObjective`.
+        learning: likewise.
 
     Raises:
         UsageError: the model has no ln P(y) that a gradient could be taken of.
@@ -156,13 +158,14 @@ class SequenceObjective(TranslationObjective):
 
     def __init__(
         self,
-        model: Any,
+        model: Seq2SeqModel,
         label_smoothing: float,
         translator: Translator,
         options: CriterionOptions,
-        **terms: Any,
+        head_penalty: float = 0.0,
+        learning: LearningOptions | None = None,
     ) -> None:
-        super().__init__(model, label_smoothing, **terms)
+        super().__init__(model, label_smoothing, head_penalty, learning)
         if model.hard_attention:
             raise UsageError(
                 f"--criterion {options.criterion}: with --normalize hard the probability of an "
@@ -199,12 +202,12 @@ class SequenceObjective(TranslationObjective):
             best = self._search(batch, references, SearchOptions(greedy=True))
             baseline = _matrix(self._reward(best, references), device)[0][:, 0]
         outputs = [
-            self.criterion.candidates(own, reference)
-            for own, reference in zip(drawn, references, strict=True)
+            self.criterion.candidates(samples, reference)
+            for samples, reference in zip(drawn, references, strict=True)
         ]
-        rewards, real = _matrix(self._reward(outputs, references), device)
-        log_probs = torch.zeros_like(rewards).masked_scatter(real, self._scored(batch, outputs))
-        return self.criterion.loss(log_probs, rewards, baseline, real)
+        rewards, mask = _matrix(self._reward(outputs, references), device)
+        log_probs = torch.zeros_like(rewards).masked_scatter(mask, self._scored(batch, outputs))
+        return self.criterion.loss(log_probs, rewards, baseline, mask)
 
     def _search(
         self, batch: Seq2SeqBatch, references: Sequence[Output], options: SearchOptions
@@ -217,7 +220,7 @@ class SequenceObjective(TranslationObjective):
         # Drawn from the generator that is saved with the training's state.
         seed = int(torch.randint(1 << 62, ())) if options.sample else 0
         with torch.no_grad(), _at_rest(self.model):
-            found = search(
+            hypotheses = search(
                 _BatchStep(self.model, batch, self._translator),
                 requests,
                 options,
@@ -226,16 +229,18 @@ class SequenceObjective(TranslationObjective):
                 forbidden_ids=self._translator.never_ids,
                 device=batch.tgt_ids.device,
             )
-        return [[Output(one.tokens, one.finished) for one in hypotheses] for hypotheses in found]
+        return [[Output(item.tokens, item.finished) for item in items] for items in hypotheses]
 
     def _scored(self, batch: Seq2SeqBatch, outputs: Sequence[Sequence[Output]]) -> Tensor:
         """Log P of all outputs, sentence by sentence. Shape: (R,)."""
-        flat = [(row, output) for row, own in enumerate(outputs) for output in own]
+        flat = [(row, output) for row, samples in enumerate(outputs) for output in samples]
         order = sorted(range(len(flat)), key=lambda number: len(flat[number][1].tokens))
         size = -(-len(flat) // _GROUPS)
         groups = [order[start : start + size] for start in range(0, len(order), size)]
-        found = torch.cat([self._scored_at_once(batch, [flat[i] for i in own]) for own in groups])
-        return found[torch.tensor(order, device=found.device).argsort()]
+        log_probs = torch.cat(
+            [self._scored_at_once(batch, [flat[i] for i in group]) for group in groups]
+        )
+        return log_probs[torch.tensor(order, device=log_probs.device).argsort()]
 
     def _scored_at_once(self, batch: Seq2SeqBatch, outputs: Sequence[tuple[int, Output]]) -> Tensor:
         """Log P of outputs of rows of the batch, by one teacher-forced pass. Shape: (R,)."""
@@ -243,11 +248,11 @@ class SequenceObjective(TranslationObjective):
         sequences = [[tgt.bos_id, *output.tokens, tgt.eos_id] for _, output in outputs]
         ids = pad(sequences, tgt.pad_id)[0].to(device)
         # A sample that was cut has drawn no end: its ln P is that of its tokens.
-        lengths = torch.tensor([len(one.tokens) + one.finished for _, one in outputs])
-        real = torch.arange(ids.shape[1] - 1, device=device) < lengths.to(device)[:, None]
+        lengths = torch.tensor([len(output.tokens) + output.finished for _, output in outputs])
+        mask = torch.arange(ids.shape[1] - 1, device=device) < lengths.to(device)[:, None]
         rows = torch.tensor([row for row, _ in outputs], device=device)
         hidden, _ = self.model(batch.src_ids[rows], batch.src_mask[rows], ids[:, :-1])
-        return sequence_log_probs(hidden, ids[:, 1:], real, *self.model.output_layer)
+        return sequence_log_probs(hidden, ids[:, 1:], mask, *self.model.output_layer)
 
 
 class _Row:
@@ -263,7 +268,7 @@ class _Row:
 class _BatchStep(Seq2SeqStep):
     """A model that is searched for outputs of a batch's rows, which are tensors already."""
 
-    def __init__(self, model: Any, batch: Seq2SeqBatch, translator: Translator) -> None:
+    def __init__(self, model: Seq2SeqModel, batch: Seq2SeqBatch, translator: Translator) -> None:
         super().__init__(model, translator.src, translator.tgt)
         self.batch = batch
 
@@ -290,31 +295,8 @@ def _references(batch: Seq2SeqBatch) -> list[Output]:
 
 
 def _matrix(rows: Sequence[Sequence[float]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows of different lengths, and which of their places are filled. Shape: (B, C) twice."""
+    """Padded rows of different lengths, and their mask. Shape: (B, C) twice."""
     lengths = torch.tensor([len(row) for row in rows])
-    real = torch.arange(int(lengths.max())) < lengths[:, None]
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
     values = torch.tensor([value for row in rows for value in row])
-    return torch.zeros(real.shape).masked_scatter(real, values).to(device), real.to(device)
-
-
-def translation_objective(
-    model: Any, options: TranslationOptions, translator: Translator
-) -> TranslationObjective:
-    """What a translation training minimizes.
-
-    Raises:
-        UsageError: the model, or another option, does not go with the criterion.
-    """
-    smoothing = options.training.label_smoothing
-    terms: dict[str, Any] = {
-        "head_penalty": options.objective.head_penalty,
-        "learning": options.learning,
-    }
-    if options.criterion.samples_outputs:
-        if options.training.compile:
-            raise UsageError(
-                f"--compile: the search that --criterion {options.criterion.criterion} samples by "
-                "can't be compiled; leave one of them out"
-            )
-        return SequenceObjective(model, smoothing, translator, options.criterion, **terms)
-    return TranslationObjective(model, smoothing, **terms)
+    return torch.zeros(mask.shape).masked_scatter(mask, values).to(device), mask.to(device)

@@ -16,7 +16,7 @@ from attn_cli.models import MODELS, build_model
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
 from attn_cli.systems.translation.professor import Discriminator, adversarial_losses
-from attn_cli.systems.translation.scheduled_sampling import DECAYS, own_inputs, own_share
+from attn_cli.systems.translation.scheduled_sampling import DECAYS, sampled_inputs, sampling_rate
 
 ARCHS = {
     "transformer": {"d_ff": 16, "n_heads": 2},
@@ -63,13 +63,13 @@ def test_the_decays_are_the_published_ones():
         assert DECAYS["inverse-sigmoid"](p) == pytest.approx(k / (k + math.exp(scaled / k)))
     for name in ("linear", "exponential", "inverse-sigmoid"):
         shares = [
-            own_share(LearningOptions(scheduled_sampling=name, sampling_rate=0.6), p / 10)
+            sampling_rate(LearningOptions(scheduled_sampling=name, sampling_rate=0.6), p / 10)
             for p in range(11)
         ]
         assert shares == sorted(shares)
         assert shares[0] < 0.01
         assert 0.59 < shares[-1] <= 0.6
-    assert own_share(LearningOptions(sampling_rate=1.0), 1.0) == 0.0
+    assert sampling_rate(LearningOptions(sampling_rate=1.0), 1.0) == 0.0
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -89,7 +89,7 @@ def test_a_rate_of_0_and_a_run_that_begins_are_teacher_forcing_exactly(arch):
 def test_two_passes_replace_tokens_by_what_follows_gold_ones(arch):
     seq2seq, pairs = model(arch).eval(), batch()
     gold = pairs.tgt_ids[:, :-1]
-    read = own_inputs(seq2seq, (pairs.src_ids, pairs.src_mask), gold, 1.0, "argmax")
+    read = sampled_inputs(seq2seq, (pairs.src_ids, pairs.src_mask), gold, 1.0, "argmax")
     hidden, _ = seq2seq(pairs.src_ids, pairs.src_mask, gold)
     wanted = F.linear(hidden, *seq2seq.output_layer).argmax(-1)
     assert torch.equal(read[:, 1:], wanted[:, :-1])
@@ -100,7 +100,7 @@ def test_two_passes_replace_tokens_by_what_follows_gold_ones(arch):
 def test_step_by_step_a_token_follows_the_models_own():
     seq2seq, pairs = model("recurrent").eval(), batch()
     gold = pairs.tgt_ids[:, :-1]
-    read = own_inputs(seq2seq, (pairs.src_ids, pairs.src_mask), gold, 1.0, "argmax")
+    read = sampled_inputs(seq2seq, (pairs.src_ids, pairs.src_mask), gold, 1.0, "argmax")
     for at in range(1, gold.shape[1]):  # greedy search, each prefix computed anew
         hidden, _ = seq2seq(pairs.src_ids, pairs.src_mask, read[:, :at])
         assert torch.equal(read[:, at], F.linear(hidden[:, -1], *seq2seq.output_layer).argmax(-1))
@@ -113,7 +113,7 @@ def test_the_share_and_the_distribution_of_drawn_tokens(arch):
     src = torch.tensor([SRC[0]]).expand(4000, -1)
     gold = torch.tensor([[1, 0]]).expand(4000, -1)  # the model gives 0 a small probability
     torch.manual_seed(5)
-    read = own_inputs(seq2seq, (src, src > 0), gold, 0.3, "sampled")
+    read = sampled_inputs(seq2seq, (src, src > 0), gold, 0.3, "sampled")
     hidden, _ = seq2seq(src[:1], src[:1] > 0, gold[:1])
     probs = F.linear(hidden[0, 0], *seq2seq.output_layer).softmax(-1)
     expected = 0.3 * probs

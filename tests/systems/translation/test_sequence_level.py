@@ -19,7 +19,6 @@ from attn_cli.errors import UsageError
 from attn_cli.nn.sequence_losses import self_critical
 from attn_cli.search.search import Request, search
 from attn_cli.systems.translation.likelihood import TranslationObjective
-from attn_cli.systems.translation.recipe import parts_of
 from attn_cli.systems.translation.sequence_level import (
     SEQUENCE_CRITERIA,
     Output,
@@ -236,14 +235,6 @@ def test_a_sample_that_was_cut_has_no_end(monkeypatch, seen):
     torch.testing.assert_close(log_probs[0], torch.stack(wanted), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("rows", "batch_tokens", "parts"),
-    [(1, 100, 1), (1, 1 << 20, 1), (6, 2048, 1), (6, 8192, 3), (6, 32768, 6), (17, 2048, 3)],
-)
-def test_a_batch_is_cut_where_its_outputs_would_be_many(rows, batch_tokens, parts):
-    assert parts_of(rows, batch_tokens) == parts
-
-
 def test_hard_attention_is_refused():
     with pytest.raises(UsageError, match="--normalize hard"):
         objective("recurrent", changes={"attention": "dot", "normalize": "hard"})
@@ -379,9 +370,6 @@ def test_from_random_weights_the_program_says_that_it_learns_little(corpus, tmp_
     limits = (*LITTLE, "--max-steps", 1, "--samples", 2)
     run = inside("train-mt", corpus, "-o", tmp_path, *sizes, *limits)
     assert "from random weights" in run.said
-    both = ("--criterion", "risk", "--compile")
-    run = inside("train-mt", corpus, "-o", tmp_path / "c", *sizes[:-2], *both, status=2)
-    assert "leave one of them out" in run.said
     run = run_inside("train-mt", corpus, "-o", tmp_path / "b", "--samples", 2)
     assert run.status == 2
     assert "criterion likelihood does not read --samples" in run.said

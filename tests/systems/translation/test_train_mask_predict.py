@@ -16,8 +16,11 @@ from attn_cli.config.mask_predict import MaskPredictConfig
 from attn_cli.data.masking import any_number
 from attn_cli.data.padding import pad
 from attn_cli.models import build_model
-from attn_cli.systems.translation.masked_objective import MaskPredictObjective
-from attn_cli.systems.translation.masked_pairs import MaskedPairReader, MaskedPairs
+from attn_cli.systems.translation.mask_predict_training import (
+    MaskedPairReader,
+    MaskedPairs,
+    MaskPredictObjective,
+)
 from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
 from attn_cli.train.monitor import Monitor
 
@@ -72,15 +75,15 @@ def test_batches_hide_tokens_of_the_target_alone_and_follow_the_seed(monkeypatch
     assert all(torch.equal(a.tgt_mask, b.tgt_mask) for a, b in zip(batches, again, strict=True))
     other = masked_batches(monkeypatch, 6, count=50)
     assert any(not torch.equal(a.tgt_mask, b.tgt_mask) for a, b in zip(batches, other, strict=True))
-    assert len({tuple(batch.hidden.flatten().tolist()) for batch in batches}) > 5
+    assert len({tuple(batch.masked.flatten().tolist()) for batch in batches}) > 5
     for batch in batches:
         assert isinstance(batch, MaskedPairs)
         assert batch.lengths.tolist() == [3, 2, 0]
-        assert batch.real.sum(1).tolist() == [3, 2, 0]
-        assert not (batch.hidden & ~batch.real).any()
-        assert batch.hidden.any(1).tolist() == [True, True, False]
-        assert batch.inner[batch.real].tolist() == [5, 4, 3, 7, 6]
-        assert batch.n_tokens == int(batch.hidden.sum()) + 3
+        assert batch.valid.sum(1).tolist() == [3, 2, 0]
+        assert not (batch.masked & ~batch.valid).any()
+        assert batch.masked.any(1).tolist() == [True, True, False]
+        assert batch.tokens[batch.valid].tolist() == [5, 4, 3, 7, 6]
+        assert batch.n_tokens == int(batch.masked.sum()) + 3
         assert batch.n_read == 5
         assert batch.rows(slice(1, 3)).lengths.tolist() == [2, 0]
         assert batch.to(torch.device("cpu")).n_tokens == batch.n_tokens
@@ -113,8 +116,8 @@ def test_the_loss_is_the_cross_entropy_of_hidden_tokens_and_of_lengths(monkeypat
     expected, plain = torch.zeros(()), torch.zeros(())
     for row, length in enumerate((3, 2, 0)):
         source = batch.src_ids[row : row + 1], batch.src_mask[row : row + 1]
-        inner = batch.inner[row : row + 1, :length]
-        hidden = batch.hidden[row : row + 1, :length]
+        inner = batch.tokens[row : row + 1, :length]
+        hidden = batch.masked[row : row + 1, :length]
         vectors, lengths = model(*source, inner, hidden, torch.ones_like(hidden))
         logits, gold = (vectors[hidden] @ weight.t() + bias), inner[hidden]
         expected += F.cross_entropy(logits, gold, reduction="sum", label_smoothing=0.1)

@@ -174,6 +174,19 @@ def test_a_dry_run_trains_one_step_and_leaves_nothing(tmp_path, corpus, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_tensorboard_shows_what_the_log_says(tmp_path, corpus):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    limits = ("--max-steps", 4, "--validate-every", 2)
+    board, folder = tmp_path / "board", tmp_path / "model"
+    inside("train-mt", corpus, "-o", folder, *SMALL, *limits, "--tensorboard", board)
+    events = EventAccumulator(str(board))
+    events.Reload()
+    for name in ("train_loss", "dev_loss", "epoch"):
+        shown = [(event.step, event.value) for event in events.Scalars(name)]
+        assert shown == [(entry["step"], pytest.approx(entry[name])) for entry in log(folder)]
+
+
 def test_unusable_lines_are_refused_before_the_first_step_or_skipped(tmp_path, corpus):
     bad = tmp_path / "bad.tsv"
     lines = corpus.read_bytes().split(b"\n")[:60]
