@@ -24,8 +24,7 @@ from attn_cli.config.training import PretrainTrainingOptions
 from attn_cli.data.batching import cut_by_budget
 from attn_cli.memory import keep_freed_memory
 from attn_cli.models import build_model
-from attn_cli.systems.pretraining.masked import MaskedObjective
-from attn_cli.systems.pretraining.masked_reader import MaskedBatch
+from attn_cli.systems.pretraining.masked import MaskedBatch, MaskedObjective
 from attn_cli.train.optim import build_optimizers
 
 SIZES = {"mini": (256, 4, 4), "MiniLM": (384, 12, 6), "base": (768, 12, 12)}

@@ -15,7 +15,7 @@ from attn_cli.models import build_model
 from attn_cli.models.bilm import Bilm, BilmConfig
 from attn_cli.models.sizes import bilm_config
 from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective
-from attn_cli.systems.pretraining.text_reader import LanguageBatch
+from attn_cli.systems.pretraining.causal import LanguageBatch
 
 CONFIG = BilmConfig(vocab_size=13, d_model=8, n_layers=2, dropout=0.0)
 TEXTS = [[2, 5, 6, 7, 8, 3], [2, 9, 3], [2, 10, 11, 3]]

@@ -1,17 +1,44 @@
-"""The objective of two language models that read in opposite directions."""
+"""Two language models that read in opposite directions: sentences, and their objective.
+
+Shapes: B batch, T length.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
-from attn_cli.systems.pretraining.text_reader import LanguageBatch
+from attn_cli.systems.pretraining.causal import LanguageBatch, LanguageReader
 from attn_cli.train.objective import Objective
+
+
+@dataclass(frozen=True)
+class SentenceReader(LanguageReader):
+    """Cuts text into sentences, one a line: ⟨bos⟩ S ⟨eos⟩, as the input template makes it.
+
+    A window begins with the token that the one before it ends with, so that each token is predicted
+    once from the left, and once from the right.
+    """
+
+    def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The tokens of each line that is not blank."""
+        begin, end = self.tokenizer.bos_id, self.tokenizer.eos_id
+        encoded = self.tokenizer.encode([line for line in lines if line.strip()])
+        return [np.array([begin, *ids, end], np.int64) for ids in encoded]
+
+    def _cut(
+        self, stream: NDArray[np.int64], length: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """As ever; what fits is one window."""
+        return [stream] if len(stream) <= length + 1 else super()._cut(stream, length, rng)
 
 
 class BidirectionalObjective(Objective[LanguageBatch]):

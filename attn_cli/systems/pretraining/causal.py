@@ -1,17 +1,134 @@
-"""The objective of a language model that reads from left to right."""
+"""Language models that read from left to right: windows of running text, and their objective.
+
+A text is one stream of tokens: each line's tokens and eos, and bos for a blank line, so that every
+character of it is predicted once, line ends included. The stream is cut into windows as long as
+the model's inputs; nothing but the last window of a row is ever padded.
+
+Shapes: B batch, T length.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from attn_cli.data.batching import Batch, RowSource, cut_by_budget
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.padding import pad
+from attn_cli.data.split import RowNumbers
 from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
-from attn_cli.systems.pretraining.text_reader import LanguageBatch
+from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.train.objective import Objective
+
+_POOL_BYTES = 1 << 23  # of text: the first batch comes within seconds
+
+
+@dataclass(frozen=True)
+class LanguageBatch(Batch):
+    """Padded windows of running text.
+
+    Attributes:
+        ids: a token to begin with, and the tokens to be predicted. Shape: (B, T + 1).
+        mask: which of `ids[:, 1:]` are to be predicted. Shape: (B, T), boolean.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens to be predicted."""
+        return int(self.mask.sum())
+
+    def rows(self, which: slice) -> LanguageBatch:
+        """Some of the windows."""
+        return LanguageBatch(self.ids[which], self.mask[which])
+
+    def without_targets(self) -> LanguageBatch:
+        """The same shapes with nothing to predict: what an idle rank computes to keep step."""
+        return LanguageBatch(self.ids, torch.zeros_like(self.mask))
+
+    def to(self, device: torch.device) -> LanguageBatch:
+        """The batch on a device."""
+        return LanguageBatch(
+            self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True)
+        )
+
+
+@dataclass(frozen=True)
+class LanguageReader:
+    """Cuts running text into windows.
+
+    Attributes:
+        corpus: rows that are runs of lines, blank ones included.
+        rows: which of them are used.
+        tokenizer: of the text.
+        max_len: tokens of a window.
+        batch_tokens: the budget of a batch.
+    """
+
+    corpus: Corpus
+    rows: RowNumbers
+    tokenizer: Tokenizer
+    max_len: int
+    batch_tokens: int
+
+    def source(self) -> RowSource[LanguageBatch]:
+        """What `batching.stream` walks."""
+        sizes = lambda n: self.corpus.sizes(self.rows[n])  # noqa: E731
+        return RowSource(len(self.rows), sizes, self.batches, pool_bytes=_POOL_BYTES)
+
+    def batches(self, numbers: NDArray[np.int64], seed: int) -> list[LanguageBatch]:
+        """The rows with these numbers as shuffled batches.
+
+        Where the first window of a row ends is drawn anew for each seed, so that tokens stand in
+        other places of a window in every epoch.
+        """
+        rng = np.random.default_rng(seed)
+        length = max(1, min(self.max_len, self.batch_tokens))
+        windows: list[NDArray[np.int64]] = []
+        for lines in self.corpus.read(self.rows[numbers]):
+            for stream in self._streams(lines):
+                windows += self._cut(stream, length, rng)
+        sizes = [(len(window) - 1, len(window) - 1) for window in windows]
+        groups = cut_by_budget(sizes, max(self.batch_tokens, length), seed)
+        return [self._batch([windows[i] for i in group]) for group in groups]
+
+    def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The tokens of a run of lines, bos in front: one stream."""
+        tokenizer = self.tokenizer
+        filled = [line for line in lines if line.strip()]
+        encoded = iter(tokenizer.encode(filled))
+        stream = [tokenizer.bos_id]
+        for line in lines:
+            if line.strip():
+                stream += [*next(encoded), tokenizer.eos_id]
+            else:
+                stream.append(tokenizer.bos_id)
+        return [np.array(stream, np.int64)]
+
+    def _cut(
+        self, stream: NDArray[np.int64], length: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """Windows of at most `length` tokens and the one before them; the first may be shorter."""
+        last = len(stream) - 1
+        first = int(rng.integers(1, length + 1))
+        cuts = [0, *range(first, last, length), last]
+        return [stream[a : b + 1] for a, b in zip(cuts, cuts[1:], strict=False)]
+
+    def _batch(self, windows: Sequence[NDArray[np.int64]]) -> LanguageBatch:
+        ids, mask = pad(windows, self.tokenizer.pad_id)  # type: ignore[arg-type]
+        return LanguageBatch(ids, mask[:, 1:])
 
 
 class LanguageObjective(Objective[LanguageBatch]):

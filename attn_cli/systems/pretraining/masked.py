@@ -1,23 +1,229 @@
-"""The objective of masked language models, with or without next-sentence prediction.
+"""Masked language models, with or without next-sentence prediction: batches and objective.
 
-Shapes: B batch, n hidden tokens, D d_model.
+Shapes: B batch, T length, E examples, n masked tokens, D d_model.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from attn_cli.config.pretraining import MaskingOptions
+from attn_cli.data.batching import Batch, RowSource, cut_by_budget
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.masking import Masker
+from attn_cli.data.split import RowNumbers
 from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
-from attn_cli.systems.pretraining.masked_reader import MaskedBatch
+from attn_cli.systems.pretraining.segments import (
+    Document,
+    TokenizedDocuments,
+    full_sentences,
+    segment_pairs,
+    tokenized,
+)
+from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.train.objective import Objective
 
+_POOL_BYTES = 1 << 23  # of text: the first batch comes within seconds
 _SLICE = 1 << 20  # scores of a validation at a time
+_LENDERS = 16  # documents read for their segments where a pool has too few
+
+
+@dataclass(frozen=True)
+class MaskedBatch(Batch):
+    """Padded inputs.
+
+    Attributes:
+        ids: [CLS] A [SEP], or [CLS] A [SEP] B [SEP], tokens hidden. Shape: (B, T).
+        mask: which of them are real. Shape: (B, T), boolean.
+        segments: 0 for A, 1 for B. Shape: (B, T).
+        gold: the tokens before some were hidden. Shape: (B, T).
+        masked: which of them are to be predicted. Shape: (B, T), boolean.
+        labels: whether B follows A (0) or not (1); -1 where nothing is asked. Shape: (B,).
+        pair_weight: of a pair's loss; it makes the sum over the whole batch, divided by the masked
+            tokens, `nsp_weight` times the mean over pairs. Parts of a batch keep it.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    segments: Tensor
+    gold: Tensor
+    masked: Tensor
+    labels: Tensor
+    pair_weight: float = field(kw_only=True)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens to be predicted."""
+        return int(self.masked.sum())
+
+    @property
+    def n_read(self) -> int:
+        """Tokens that the model reads."""
+        return int(self.mask.sum())
+
+    def rows(self, which: slice) -> MaskedBatch:
+        """Some of the inputs."""
+        return MaskedBatch(
+            *(tensor[which] for tensor in self._tensors()), pair_weight=self.pair_weight
+        )
+
+    def without_targets(self) -> MaskedBatch:
+        """The same shapes with nothing to predict: what an idle rank computes to keep step."""
+        masked, labels = torch.zeros_like(self.masked), torch.full_like(self.labels, -1)
+        return dataclasses.replace(self, masked=masked, labels=labels)
+
+    def to(self, device: torch.device) -> MaskedBatch:
+        """The batch on a device."""
+        moved = (tensor.to(device, non_blocking=True) for tensor in self._tensors())
+        return MaskedBatch(*moved, pair_weight=self.pair_weight)
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.ids, self.mask, self.segments, self.gold, self.masked, self.labels
+
+
+@dataclass
+class MaskedReader:
+    """Reads documents and cuts them into batches of hidden tokens.
+
+    Attributes:
+        corpus: rows that are documents, as lines.
+        rows: which of them are used.
+        tokenizer: of their text; it has [MASK], [CLS] and [SEP].
+        options: what is hidden.
+        max_len: tokens of an input, special ones included.
+        batch_tokens: the budget of a batch.
+        pairs: whether inputs are segment pairs, or packed full sentences.
+        seed: of what is the same in every epoch (`options.static_masking`).
+    """
+
+    corpus: Corpus
+    rows: RowNumbers
+    tokenizer: Tokenizer
+    options: MaskingOptions
+    max_len: int
+    batch_tokens: int
+    pairs: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.masker = Masker(self.tokenizer, self.options)
+
+    def source(self) -> RowSource[MaskedBatch]:
+        """What `batching.stream` walks."""
+        sizes = lambda n: self.corpus.sizes(self.rows[n])  # noqa: E731
+        return RowSource(len(self.rows), sizes, self.batches, pool_bytes=_POOL_BYTES)
+
+    def batches(self, numbers: NDArray[np.int64], seed: int) -> Sequence[MaskedBatch]:
+        """The documents with these numbers as shuffled batches, each made when it is asked for."""
+        own_seed = self.seed if self.options.static_masking else seed
+        rows = self.rows[numbers]
+        documents, spans = self._paired(rows, own_seed) if self.pairs else self._packed(rows)
+        # What has nothing to hide (unknown tokens alone) teaches nothing.
+        hideable = np.concatenate(([0], np.cumsum(self.masker.maskable[documents.ids])))
+        counts = hideable[spans[:, 1]] - hideable[spans[:, 0]]
+        counts += hideable[spans[:, 3]] - hideable[spans[:, 2]]
+        spans = spans[counts > 0]
+        sizes = self._sizes(spans)
+        groups = cut_by_budget(np.stack((sizes, sizes), 1), self.batch_tokens, seed)
+        return _Batches(self, documents, spans, groups, own_seed)
+
+    def _packed(self, rows: NDArray[np.int64]) -> tuple[TokenizedDocuments, NDArray[np.int64]]:
+        room = min(self.max_len, self.batch_tokens) - 2
+        sep_id = self.tokenizer.sep_id
+        documents = tokenized(self._read(rows), self.tokenizer, room - 1, sep_id)
+        return documents, _array(full_sentences(documents, room, sep_id))
+
+    def _paired(
+        self, rows: NDArray[np.int64], seed: int
+    ) -> tuple[TokenizedDocuments, NDArray[np.int64]]:
+        room = min(self.max_len, self.batch_tokens) - 3
+        lines = [*self._read(rows), *self._lenders(rows, seed)]
+        documents = tokenized(lines, self.tokenizer, room // 2)
+        seeds = [(seed << 64) + row for row in rows.tolist()]
+        pairs = segment_pairs(documents, room, self.options.short_seq, seeds)
+        return documents, _array(pairs)
+
+    def _read(self, rows: NDArray[np.int64]) -> list[Document]:
+        numbers = self.corpus.documents(rows).tolist()
+        return list(zip(self.corpus.read(rows), rows.tolist(), numbers, strict=True))
+
+    def _lenders(self, rows: NDArray[np.int64], seed: int) -> list[Document]:
+        """Other documents, where all of these rows are parts of one."""
+        if len(np.unique(self.corpus.documents(rows))) > 1:
+            return []
+        draw = np.random.default_rng(seed).integers(0, len(self.rows), _LENDERS)
+        return self._read(np.unique(self.rows[draw]))
+
+    def _sizes(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Lengths of the inputs in tokens. Shape: (E, 5) -> (E,)."""
+        return spans[:, 1] - spans[:, 0] + spans[:, 3] - spans[:, 2] + 2 + self.pairs
+
+    def batch(
+        self, documents: TokenizedDocuments, spans: NDArray[np.int64], seed: int
+    ) -> MaskedBatch:
+        """The inputs with these spans. Shape: spans (B, 5)."""
+        a, a_end, b, b_end, labels = (column[:, None] for column in spans.T)
+        place = np.arange(self._sizes(spans).max(initial=0))
+        a_size, b_size = a_end - a, b_end - b
+        in_a = (place >= 1) & (place <= a_size)
+        in_b = (place >= a_size + 2) & (place < a_size + 2 + b_size)
+        text = in_a | in_b
+        at = np.where(in_a, a + place - 1, b + place - a_size - 2)[text]
+        is_sep = (place == a_size + 1) | (self.pairs & (place == a_size + b_size + 2))
+        gold = np.full(text.shape, self.tokenizer.pad_id, np.int64)
+        gold[:, 0] = self.tokenizer.cls_id
+        gold[is_sep] = self.tokenizer.sep_id
+        gold[text] = documents.ids[at]
+        starts, keys = np.zeros(text.shape, bool), np.zeros(text.shape, np.uint64)
+        starts[text], keys[text] = documents.starts[at], documents.keys[at]
+        ids, masked = self.masker(gold, starts, keys, seed)
+        real = text | is_sep | (place == 0)
+        segments = (real & (place >= a_size + 2)).astype(np.int64)
+        asked = spans[:, 4] if self.pairs else np.full(len(spans), -1)
+        arrays = (ids, real, segments, gold, masked, asked)
+        weight = self.options.nsp_weight * int(masked.sum()) / max(1, len(spans))
+        return MaskedBatch(*map(torch.from_numpy, arrays), pair_weight=weight)
+
+
+@dataclass(frozen=True)
+class _Batches(Sequence[MaskedBatch]):
+    """Batches that take memory only while they are used."""
+
+    reader: MaskedReader
+    documents: TokenizedDocuments
+    spans: NDArray[np.int64]
+    groups: list[list[int]]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @overload
+    def __getitem__(self, number: int) -> MaskedBatch: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[MaskedBatch]: ...
+    def __getitem__(self, number: int | slice) -> MaskedBatch | Sequence[MaskedBatch]:
+        if isinstance(number, slice):
+            return dataclasses.replace(self, groups=self.groups[number])
+        return self.reader.batch(self.documents, self.spans[self.groups[number]], self.seed)
+
+
+def _array(spans: list[tuple[int, int, int, int, int]]) -> NDArray[np.int64]:
+    return np.array(spans, np.int64).reshape(-1, 5)
 
 
 class MaskedObjective(Objective[MaskedBatch]):

@@ -26,11 +26,9 @@ from attn_cli.data.corpus import Blocks, Corpus
 from attn_cli.data.split import RowNumbers
 from attn_cli.models.sizes import bilm_config, stack_config
 from attn_cli.models.text import TextModel
-from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective
-from attn_cli.systems.pretraining.causal import LanguageObjective
-from attn_cli.systems.pretraining.masked import MaskedObjective
-from attn_cli.systems.pretraining.masked_reader import MaskedReader
-from attn_cli.systems.pretraining.text_reader import LanguageReader, SentenceReader
+from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective, SentenceReader
+from attn_cli.systems.pretraining.causal import LanguageObjective, LanguageReader
+from attn_cli.systems.pretraining.masked import MaskedObjective, MaskedReader
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 

@@ -10,7 +10,7 @@ import pytest
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.pretraining.text_reader import LanguageReader
+from attn_cli.systems.pretraining.causal import LanguageReader
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
 TEXT = "To be, or not to be.\nThat is it.\n\nWhether 'tis nobler\n\n\nin the mind to suffer\n" * 7

@@ -18,8 +18,7 @@ from attn_cli.config.pretraining import MaskingOptions
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import load_model, read_config
-from attn_cli.systems.pretraining.masked import MaskedObjective
-from attn_cli.systems.pretraining.masked_reader import MaskedReader
+from attn_cli.systems.pretraining.masked import MaskedObjective, MaskedReader
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
 SMALL = (

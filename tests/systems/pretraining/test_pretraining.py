@@ -12,7 +12,7 @@ from attn_cli.data.batching import Position, stream
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.data.split import Rows
 from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.pretraining.masked_reader import MaskedReader
+from attn_cli.systems.pretraining.masked import MaskedReader
 from attn_cli.systems.pretraining.segments import line_parts
 from attn_cli.tokenizers.huggingface_tokenizer import WordPieceTokenizer
 
