@@ -71,7 +71,6 @@ class TrainingOptions:
         "Arithmetic; auto: bf16 on a GPU that has it, float32 elsewhere.",
         choices=("auto", "float32", "bf16"),
     )
-    compile: bool = option(False, "Compile the model (pays on GPUs, not on CPUs).")
 
     def __post_init__(self) -> None:
         if self.average > self.keep_best:

@@ -93,8 +93,6 @@ class Trainer(Generic[B]):
         self._save_weights = save
         self.progress = Progress()
         self.module = processes.wrap(self.objective)
-        if options.compile:
-            self.module = torch.compile(self.module)  # type: ignore[assignment]
         self.optimizers = build_optimizers(self.objective.model, options, training.rates)
         if self.objective.partner is not None:
             self.optimizers += build_optimizers(self.objective.partner, options)
