@@ -15,8 +15,8 @@ from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, T
 from attn_cli.config.tokenizing import SamplingOptions, TokenizerOptions, UnitOptions
 from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.picking import begin
 from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Rows
 from attn_cli.lines.unusable import BadLines
 
 app = typer.Typer(
@@ -138,23 +138,10 @@ def _output_path(output: str | None, kind: str) -> Path:
 
 def _texts(files: list[str], stream: StreamOptions, bad: BadLines) -> Iterator[str]:
     """The text columns of all lines; ends with a refusal if some lines were unusable."""
+    columns = Columns.parse(stream.columns, 1) if stream.columns else None
     for path in files:
         reader = LineReader(path)
-        columns = Columns.parse(stream.columns, 1) if stream.columns else None
-        for line in reader:
-            if columns and line.number == 1:
-                columns, is_header = begin(columns, line, reader.name)
-                if is_header:
-                    continue
-            if line.error:
-                bad.add(reader.name, line.number, line.error)
-            elif columns is None:
-                yield from line.text.split("\t")
-            else:
-                picked = columns.pick(line.text)
-                if not isinstance(picked, str):
-                    yield from picked[0]
-                elif line.text:
-                    bad.add(reader.name, line.number, picked)
+        for row in Rows(reader, columns, bad):
+            yield from row.fields if columns else row.line.text.split("\t")
         reader.close()
     bad.finish("left out of the training text")

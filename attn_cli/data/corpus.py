@@ -23,14 +23,13 @@ from attn_cli.files import inside, write_atomically, writing
 from attn_cli.lines import picking
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import (
-    Line,
     LineReader,
     copy_stream,
     display_name,
     folder_of,
     open_binary,
-    zip_lines,
 )
+from attn_cli.lines.rows import Row, Rows, zip_rows
 from attn_cli.lines.unusable import BadLines
 
 RowCheck = Callable[[list[str]], str | None]
@@ -176,23 +175,23 @@ def build_corpus(
     columns: dict[int, Columns] = {}
     index = inside(folder, f"{name}.index")
     with writing(index), index.open("wb") as out:
-        for row in _rows_of(readers, files, bad):
-            file, _, _ = row.places[0]
-            problem = check(row.fields)
+        for entry in _entries(readers, files, bad):
+            file, _, _ = entry.places[0]
+            problem = check(entry.fields)
             if take and not problem:
-                problem = take(row.fields, folders[file])
+                problem = take(entry.fields, folders[file])
             if problem:
-                bad.add(readers[file].name, row.number, problem)
+                entry.row.refuse(problem)
                 continue
-            raw = ("\n" if files.blocks else "\t").join(row.fields).encode("utf-8")
-            numbers = [_row_hash(raw), *itertools.chain(*row.places)]
-            if row.document is None:
+            raw = ("\n" if files.blocks else "\t").join(entry.fields).encode("utf-8")
+            numbers = [_row_hash(raw), *itertools.chain(*entry.places)]
+            if entry.document is None:
                 digest.update(raw + b"\n")
             else:
-                digest.update(raw + b"\n\n%d\n" % row.document)
-                numbers.append(row.document)
+                digest.update(raw + b"\n\n%d\n" % entry.document)
+                numbers.append(entry.document)
             out.write(np.array(numbers, np.uint64).tobytes())
-            columns[row.places[0][0]] = row.columns
+            columns[file] = entry.row.stream.columns or Columns(())
             count += 1
     bad.finish("left out", "nothing is trained")
     meta = {
@@ -208,89 +207,71 @@ def build_corpus(
     return Corpus(folder, name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    number: int  # of its line, for messages
+@dataclass(slots=True)
+class _Entry:
+    """A row of the corpus.
+
+    Attributes:
+        row: the line that messages name.
+        fields: the row's texts.
+        places: file number, first byte and bytes; one for each file that it is of.
+        document: which block of all files it is (a part) of, if rows are blocks.
+    """
+
+    row: Row
     fields: list[str]
-    places: list[tuple[int, int, int]]  # file number, first byte, bytes: one per line of the row
-    columns: Columns = Columns(())
-    document: int | None = None  # which block of all files it is (a part) of
+    places: list[tuple[int, int, int]]
+    document: int | None = None
 
 
-def _rows_of(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -> Iterator[_Row]:
+def _entries(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -> Iterator[_Entry]:
     if files.parallel:
-        return _parallel_rows(readers, bad)
-    if files.blocks:
-        return _block_rows(readers, files.blocks, bad)
-    return _tsv_rows(readers, files, bad)
+        for rows in zip_rows(readers, [None] * len(readers), bad):
+            if not rows[-1].error:
+                places = [(i, row.line.start, row.line.size) for i, row in enumerate(rows)]
+                yield _Entry(rows[0], [row.line.text for row in rows], places)
+    elif files.blocks:
+        yield from _block_entries(readers, files.blocks, bad)
+    else:
+        for file, reader in enumerate(readers):
+            for row in Rows(reader, files.columns, bad, blank=lambda text: False):
+                if not row.error:
+                    yield _Entry(row, row.fields, [(file, row.line.start, row.line.size)])
 
 
-def _tsv_rows(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -> Iterator[_Row]:
-    for file, reader in enumerate(readers):
-        columns = files.columns
-        for line in reader:
-            if line.number == 1:
-                columns, is_header = picking.begin(files.columns, line, reader.name)
-                if is_header:
-                    continue
-            picked = line.error or columns.pick(line.text)
-            if isinstance(picked, str):
-                bad.add(reader.name, line.number, picked)
-            else:
-                place = (file, line.start, line.size)
-                yield _Row(line.number, picked[0], [place], columns)
-
-
-def _parallel_rows(readers: Sequence[LineReader], bad: BadLines) -> Iterator[_Row]:
-    for lines in zip_lines(readers):
-        for reader, line in zip(readers, lines, strict=True):
-            if line.error:
-                bad.add(reader.name, line.number, line.error)
-                break
-        else:
-            places = [(file, line.start, line.size) for file, line in enumerate(lines)]
-            yield _Row(lines[0].number, [line.text for line in lines], places)
-
-
-def _block_rows(readers: Sequence[LineReader], blocks: Blocks, bad: BadLines) -> Iterator[_Row]:
+def _block_entries(
+    readers: Sequence[LineReader], blocks: Blocks, bad: BadLines
+) -> Iterator[_Entry]:
     document = 0
     for file, reader in enumerate(readers):
-        is_text = lambda line: blocks.across or not _is_blank(line)  # noqa: E731
-        for found, lines in itertools.groupby(reader, is_text):
-            if found:
-                for part in _usable_parts(lines, blocks, reader.name, bad):
-                    first, last = part[0], part[-1]
+        rows = Rows(reader, None, bad, blank=lambda text: not blocks.across and not text.strip())
+        for is_text, block in itertools.groupby(rows, lambda row: bool(row.error or row.fields)):
+            if is_text:
+                for part in _usable_parts(block, blocks):
+                    first, last = part[0].line, part[-1].line
                     place = (file, first.start, last.start + last.size - first.start)
-                    fields = [line.text for line in part]
-                    yield _Row(first.number, fields, [place], document=document)
+                    yield _Entry(part[0], [row.line.text for row in part], [place], document)
                     document += blocks.across
                 document += 1
 
 
-def _is_blank(line: Line) -> bool:
-    return not line.error and (not line.text or line.text.isspace())
-
-
-def _usable_parts(
-    lines: Iterator[Line], blocks: Blocks, name: str, bad: BadLines
-) -> Iterator[list[Line]]:
+def _usable_parts(block: Iterator[Row], blocks: Blocks) -> Iterator[list[Row]]:
     """A block as one part; or the parts that its limit and its unusable lines leave."""
-    part: list[Line] = []
+    part: list[Row] = []
     refused = False
-    for line in lines:
-        too_long = bool(part) and line.start + line.size - part[0].start > blocks.limit
-        if line.error:
-            bad.add(name, line.number, line.error)
-        elif too_long and not blocks.split and not refused:
-            bad.add(name, part[0].number, f"more than {blocks.limit:,} bytes without a blank line")
+    for row in block:
+        line = row.line
+        too_long = bool(part) and line.start + line.size - part[0].line.start > blocks.limit
+        if too_long and not (row.error or blocks.split or refused):
+            part[0].refuse(f"more than {blocks.limit:,} bytes without a blank line")
         if blocks.split:
-            if part and (line.error or too_long):
+            if part and (row.error or too_long):
                 yield part
                 part = []
-        elif line.error or too_long:
+        elif row.error or too_long:
             refused, part = True, []
-        if not (line.error or refused):
-            part.append(line)
+        if not (row.error or refused):
+            part.append(row)
     if part:
         yield part
 

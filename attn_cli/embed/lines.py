@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from attn_cli.embed.embedder import Embedded, Embedder
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.picking import begin
-from attn_cli.lines.reading import Line, LineReader, windows
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Rows
 from attn_cli.lines.unusable import BadLines
 
 _MAX_CHARS = 1 << 18  # of a window: what pooling keeps of a token is many times its text
@@ -56,28 +56,12 @@ def embed_lines(
         bad: is told of unusable lines.
         buffer: most lines of a window.
     """
-    for window in windows(reader, buffer, _MAX_CHARS):
-        if window[0].number == 1:
-            columns, is_header = begin(columns, window[0], reader.name)
-            window = window[1:] if is_header else window
-        texts = [_text(line, columns, reader.name, bad) for line in window]
-        found = iter(embedder.embed([fields[0] for fields in texts if fields]))
+    for window in Rows(reader, columns, bad, count=1).windows(buffer, _MAX_CHARS):
+        found = iter(embedder.embed([row.fields[0] for row in window if any(row.fields)]))
         yield [
-            LineVectors(line.number, next(found) if fields else None, fields[1:])
-            for line, fields in zip(window, texts, strict=True)
+            LineVectors(row.number, next(found) if any(row.fields) else None, row.rest)
+            for row in window
         ]
-
-
-def _text(line: Line, columns: Columns, name: str, bad: BadLines) -> list[str]:
-    """The text to embed and the columns behind it; nothing if there is none."""
-    if not line.text and not line.error:
-        return []
-    picked = line.error or columns.pick(line.text)
-    if isinstance(picked, str):
-        bad.add(name, line.number, picked)
-        return []
-    fields, rest = picked
-    return [*fields, *rest] if fields[0] else []
 
 
 def _numbers(vectors: NDArray[np.float32]) -> str:

@@ -70,6 +70,8 @@ class Columns:
 
     def pick(self, text: str) -> tuple[list[str], list[str]] | str:
         """Splits a line into the picked columns and the others; or says why it can't."""
+        if self.indices == (0,) and "\t" not in text:
+            return [text], []
         fields = text.split("\t")
         if not self.indices:
             return fields, []

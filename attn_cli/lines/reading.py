@@ -221,24 +221,6 @@ def parse_line(raw: bytes, number: int, start: int = 0) -> Line:
         return Line(number, "", f"not UTF-8 at byte {error.start + 1}", start, size)
 
 
-def windows(reader: LineReader, size: int, max_chars: int = 4 << 20) -> Iterator[list[Line]]:
-    """Groups of up to `size` lines, cut early where the producer pauses.
-
-    A big file comes in full windows, of at most `max_chars` characters and a line; each line of a
-    slow producer comes at once.
-    """
-    window: list[Line] = []
-    chars = 0
-    for line in reader:
-        window.append(line)
-        chars += len(line.text)
-        if len(window) >= size or chars > max_chars or not reader.ready():
-            yield window
-            window, chars = [], 0
-    if window:
-        yield window
-
-
 def zip_lines(readers: Sequence[LineReader]) -> Iterator[tuple[Line, ...]]:
     """Lines of parallel files, side by side.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.picking import begin
-from attn_cli.lines.reading import Line, LineReader, zip_lines
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Row, zip_rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.labels import NO_TAG
@@ -76,24 +76,19 @@ class SegmentReader:
         return self._readers[0].ready()
 
     def __iter__(self) -> Iterator[Segment | None]:
-        columns = self._columns
-        for row in zip_lines(self._readers):
-            if row[0].number == 1:
-                columns, is_header = self._begin(row)
-                if is_header:
-                    continue
-            if self._blank_ends and self._ends_sentence(row):
-                yield None
-            else:
-                yield self._checked(row, columns)
+        for rows in zip_rows(self._readers, self._columns, self._bad, self._ends_sentence):
+            usable = rows[0].fields and not rows[-1].error
+            segment = self._segment(rows) if usable else None
+            cause = self._problem(segment) if segment else None
+            if cause:
+                rows[0].refuse(cause)
+            yield None if cause else segment
 
-    def _ends_sentence(self, row: Sequence[Line]) -> bool:
-        if any(line.error for line in row):
+    def _ends_sentence(self, texts: Sequence[str]) -> bool:
+        if not self._blank_ends:
             return False
-        if not any(line.text for line in row):
-            return True
-        comment = row[0].text.startswith("#") and "\t" not in row[0].text
-        return comment and not self._files.references
+        comment = texts[0].startswith("#") and "\t" not in texts[0]
+        return not any(texts) or (comment and not self._files.references)
 
     def _plan(self, n_files: int) -> list[Columns | None]:
         """The columns of each file; None where a whole line is the text."""
@@ -109,58 +104,12 @@ class SegmentReader:
         plan: list[Columns | None] = [both, Columns(both.indices[:1], both.names[:1])]
         return plan[:n_files]
 
-    def _begin(self, row: Sequence[Line]) -> tuple[list[Columns | None], bool]:
-        """What is picked of each file, given the first lines; whether these are headers.
-
-        Raises:
-            DataError: some of the files have a header, and others JSON lines.
-        """
-        columns: list[Columns | None] = []
-        headers: set[bool] = set()
-        for picked, line, reader in zip(self._columns, row, self._readers, strict=True):
-            if picked:
-                picked, is_header = begin(picked, line, reader.name)
-                headers.add(is_header)
-            columns.append(picked)
-        if len(headers) > 1:
-            names = ", ".join(reader.name for reader in self._readers)
-            raise DataError(f"{names}: some have a header, others are JSON lines; take one kind")
-        return columns, True in headers
-
-    def _checked(self, row: Sequence[Line], columns: list[Columns | None]) -> Segment | None:
-        segment = self._segment(row, columns)
-        cause = self._problem(segment) if segment else None
-        if cause:
-            self._bad.add(self._readers[0].name, row[0].number, cause)
-        return None if cause else segment
-
-    def _segment(self, row: Sequence[Line], columns: list[Columns | None]) -> Segment | None:
-        """The lines of one row as a segment; None, and a word on stderr, if one is unusable."""
-        texts: list[list[str]] = []
-        for line, reader, picked in zip(row, self._readers, columns, strict=True):
-            fields = self._fields(line, picked, first=not texts)
-            if isinstance(fields, str):
-                self._bad.add(reader.name, line.number, fields)
-                return None
-            texts.append(fields)
-        has_baseline = self._files.baseline is not None
-        baseline = texts.pop()[0] if has_baseline else ""
-        hypothesis, *references = [field for fields in texts for field in fields]
+    def _segment(self, rows: list[Row]) -> Segment:
+        baseline = rows.pop().fields[0] if self._files.baseline is not None else ""
+        hypothesis, *references = [field for row in rows for field in row.fields]
+        if not self._files.columns and not self._files.references:
+            references += rows[0].rest  # all further columns of the TSV
         return Segment(hypothesis, tuple(references), baseline)
-
-    def _fields(self, line: Line, columns: Columns | None, *, first: bool) -> list[str] | str:
-        """The wanted texts of one file's line, or what is wrong with it."""
-        if line.error:
-            return line.error
-        if columns is None:
-            return [line.text]
-        fields = columns.pick(line.text)
-        if isinstance(fields, str):
-            return fields
-        picked, others = fields
-        # Without --columns all further columns of the TSV are references.
-        every = first and not self._files.columns and not self._files.references
-        return picked + others if every else picked
 
 
 def sentences(words: Iterable[Segment | None]) -> list[Segment]:

@@ -11,8 +11,8 @@ from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.picking import begin
-from attn_cli.lines.reading import Line, LineReader, windows
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import one_field, passed_through
 from attn_cli.systems.base import DecodeJob, load_generator
@@ -104,13 +104,11 @@ class LineDecoder:
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """The output lines of each window of input lines."""
-        columns = self._columns
-        folder = self._options.image_root or reader.folder
-        for window in windows(reader, min(self._options.buffer, self._generator.most_lines)):
-            if window[0].number == 1:
-                columns, is_header = begin(columns, window[0], reader.name)
-                window = window[1:] if is_header else window
-            inputs = [self._input(line, columns, reader.name, folder) for line in window]
+        options, generator = self._options, self._generator
+        count = 1 + options.prefix + options.constraints
+        rows = Rows(reader, self._columns, self._bad, count=count, check=self._problem)
+        for window in rows.windows(min(options.buffer, generator.most_lines)):
+            inputs = [self._input(row) for row in window]
             outputs = self._decode(inputs)
             yield [
                 text
@@ -118,34 +116,31 @@ class LineDecoder:
                 for text in self._format(item, found)
             ]
 
-    def _input(self, line: Line, columns: Columns, name: str, folder: str) -> _Input:
-        if not line.text and not line.error:
-            return _Input(line.number, [], [])  # a blank line gives a blank line
-        picked = line.error or columns.pick(line.text)
-        if isinstance(picked, str):
-            self._bad.add(name, line.number, picked)
-            return _Input(line.number, [], [])
-        fields, rest = picked
-        text = fields.pop(0)
-        wanted = fields[: self._options.prefix + self._options.constraints]
-        if any(len(field) > 32 * self._max_input for field in wanted):
-            self._bad.add(name, line.number, "its prefix or constraints are longer than any input")
-            return _Input(line.number, [], [])
-        prefix = fields.pop(0) if self._options.prefix else ""
-        phrases = fields.pop(0) if self._options.constraints else ""
+    def _problem(self, fields: list[str]) -> str | None:
+        if any(len(field) > 32 * self._max_input for field in fields[1:]):
+            return "its prefix or constraints are longer than any input"
+        return None
+
+    def _input(self, row: Row) -> _Input:
+        if not row.fields:
+            return _Input(row.number, [], [])
+        text, *steering = row.fields
+        prefix = steering.pop(0) if self._options.prefix else ""
+        phrases = steering.pop(0) if self._options.constraints else ""
         constraints = tuple(phrase for phrase in phrases.split(" ||| ") if phrase.strip())
         try:
             parts = [Source(text)]
             if text.strip():
+                folder = self._options.image_root or row.stream.folder
                 parts = self._generator.sources(text, self._max_input, folder)
         except DataError as error:
-            self._bad.add(name, line.number, str(error))
-            return _Input(line.number, [], [])
+            row.refuse(str(error))
+            return _Input(row.number, [], [])
         if len(parts) > 1:
-            self._say(f"{name}:{line.number}: long line, decoded in {len(parts)} parts")
-        parts = [dataclasses.replace(part, key=line.number) for part in parts]
+            self._say(f"{row.where}: long line, decoded in {len(parts)} parts")
+        parts = [dataclasses.replace(part, key=row.number) for part in parts]
         parts[0] = dataclasses.replace(parts[0], prefix=prefix, phrases=constraints)
-        return _Input(line.number, parts, [*fields, *rest])
+        return _Input(row.number, parts, row.rest)
 
     def _decode(self, inputs: Sequence[_Input]) -> list[list[Output]]:
         """The outputs of each input, best first."""

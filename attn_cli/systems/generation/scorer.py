@@ -18,8 +18,8 @@ from attn_cli.data.batching import cut_by_budget
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.picking import begin
-from attn_cli.lines.reading import LineReader, windows
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.base import load_generator
 from attn_cli.systems.generation.generator import Generator, Source
@@ -71,38 +71,30 @@ def score_stream(
             f"{path}: a mask-predict model has no P(target | source): it gives each token's "
             "probability in view of others, in an order of its own; use an autoregressive model"
         )
-    columns = Columns.parse(spec, generator.n_scored)
-    folder = reader.folder
-    for window in windows(reader, min(_WINDOW, generator.most_lines)):
-        pairs: list[tuple[Source, str] | None] = []
-        for line in window:
-            if line.number == 1:
-                columns, is_header = begin(columns, line, reader.name)
-                if is_header:
-                    continue
-            if not line.text and not line.error:
-                pairs.append(None)  # a blank line gives a blank line
-                continue
-            picked = line.error or columns.pick(line.text)
-            pair = picked if isinstance(picked, str) else _pair(generator, picked[0], folder)
-            if isinstance(pair, str):
-                bad.add(reader.name, line.number, pair)
-                pairs.append(None)
-            else:
-                pairs.append(pair)
+    columns, count = Columns.parse(spec, generator.n_scored), generator.n_scored
+    rows = Rows(reader, columns, bad, count=count, check=_too_long)
+    for window in rows.windows(min(_WINDOW, generator.most_lines)):
+        pairs = [_pair(generator, row) for row in window]
         scores = iter(score_pairs(generator, [pair for pair in pairs if pair is not None]))
         yield from (next(scores) if pair is not None else None for pair in pairs)
 
 
-def _pair(generator: Generator, fields: list[str], folder: str) -> tuple[Source, str] | str:
-    """Input and output of a line's columns; or why they can't be used."""
-    if max(map(len, fields)) > _LONGEST:
-        return f"longer than {_LONGEST:,} characters: a model can't score that at once"
-    source, target = generator.scored(fields)
+def _too_long(fields: list[str]) -> str | None:
+    if max(map(len, fields)) <= _LONGEST:
+        return None
+    return f"longer than {_LONGEST:,} characters: a model can't score that at once"
+
+
+def _pair(generator: Generator, row: Row) -> tuple[Source, str] | None:
+    """Input and output of a line; None of a blank line, and of one that can't be used."""
+    if not row.fields:
+        return None
+    source, target = generator.scored(row.fields)
     try:
-        return generator.sources(source, _WHOLE, folder)[0], target
+        return generator.sources(source, _WHOLE, row.stream.folder)[0], target
     except DataError as error:
-        return str(error)
+        row.refuse(str(error))
+        return None
 
 
 def score_pairs(generator: Generator, pairs: Sequence[tuple[Source, str]]) -> list[ScoredLine]:

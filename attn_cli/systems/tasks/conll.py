@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from attn_cli.data.corpus import on_disk
 from attn_cli.files import inside, writing
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.reading import Line, LineReader, display_name
+from attn_cli.lines.reading import LineReader, display_name
+from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
 
 # A longer run of lines is read in parts of so many: a file whose blank lines were lost must not
@@ -27,88 +27,72 @@ _COMMENT = re.compile(r"#\s+(\S.*? = .*|newdoc|newpar)")
 _SPACES = re.compile(" +")
 
 
-@dataclass(frozen=True, slots=True)
-class ConllLine:
-    """One line of a sentence.
-
-    Attributes:
-        line: as it was read.
-        fields: its picked columns, the word first; empty where it is no word.
-        rest: the other columns.
-        problem: why it can't be used, if it can't. With neither fields nor a problem it is a
-            comment.
-    """
-
-    line: Line
-    fields: Sequence[str] = ()
-    rest: Sequence[str] = ()
-    problem: str | None = None
+def conll_rows(reader: LineReader, columns: Columns, bad: BadLines) -> Rows:
+    """The lines of a CoNLL file, whole."""
+    return Rows(reader, columns, bad, blank=lambda text: not text.strip(), whole=True)
 
 
 class ConllParser:
-    """Parses the lines of one file, sentence by sentence.
+    """Parses the lines of one file, sentence by sentence."""
 
-    Args:
-        columns: which columns are read, the word's first.
-    """
-
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
+    def __init__(self) -> None:
         self._has_tabs = False
 
-    def parse(self, lines: Sequence[Line], *, begins: bool = True) -> list[ConllLine]:
-        """What the lines of a sentence are.
+    def parse(self, rows: Sequence[Row], *, begins: bool = True) -> Iterator[Row]:
+        """What the lines of a sentence are, by columns, the word first.
+
+        A line without columns is a comment, or can't be used.
 
         Args:
-            lines: none of them blank.
+            rows: the lines, whole; none of them blank.
             begins: whether the sentence's first line is among them.
         """
-        self._has_tabs = self._has_tabs or any("\t" in line.text for line in lines)
-        parsed = []
-        for line in lines:
-            comment = begins and not line.error and self._is_comment(line.text)
-            parsed.append(ConllLine(line) if comment else self._word(line))
+        self._has_tabs = self._has_tabs or any("\t" in row.line.text for row in rows)
+        for row in rows:
+            comment = begins and not row.error and self._is_comment(row.line.text)
             begins = comment
-        return parsed
+            if comment:
+                yield Row(row.line, row.stream, [], [])
+            else:
+                yield row if row.error else self._word(row)
 
     def _is_comment(self, text: str) -> bool:
         if self._has_tabs:
             return text.startswith("#") and "\t" not in text
         return bool(_COMMENT.fullmatch(text))
 
-    def _word(self, line: Line) -> ConllLine:
-        if line.error:
-            return ConllLine(line, problem=line.error)
-        text = line.text if self._has_tabs else _SPACES.sub("\t", line.text.strip(" "))
-        picked = self._columns.pick(text)
+    def _word(self, row: Row) -> Row:
+        text = row.line.text
+        columns = row.stream.columns or Columns(())
+        picked = columns.pick(text if self._has_tabs else _SPACES.sub("\t", text.strip(" ")))
         if isinstance(picked, str):
-            return ConllLine(line, problem=picked)
+            return row.refuse(picked)
         if not picked[0][0].strip():
-            return ConllLine(line, problem="an empty word")
-        return ConllLine(line, *picked)
+            return row.refuse("an empty word")
+        return Row(row.line, row.stream, *picked)
 
 
-def is_blank(line: Line) -> bool:
+def is_blank(row: Row) -> bool:
     """Whether a line ends a sentence."""
-    return not line.error and (not line.text or line.text.isspace())
+    return not (row.error or row.fields)
 
 
-def sentence_parts(lines: Iterable[Line]) -> Iterator[tuple[list[Line], bool]]:
+def sentence_parts(rows: Iterable[Row]) -> Iterator[tuple[list[Row], bool]]:
     """The lines of each sentence, and whether they are its beginning.
 
     That is so but for the further parts of a sentence of more than `SENTENCE_LINES`.
     """
-    part: list[Line] = []
+    part: list[Row] = []
     begins = True
-    for line in lines:
-        ends = is_blank(line)
+    for row in rows:
+        ends = is_blank(row)
         if part and (ends or len(part) == SENTENCE_LINES):
             yield part, begins
             part, begins = [], ends
         if ends:
             begins = True
         else:
-            part.append(line)
+            part.append(row)
     if part:
         yield part, begins
 
@@ -125,17 +109,14 @@ def flatten_conll(paths: Sequence[str], spec: str | None, out: Path, bad: BadLin
     Raises:
         DataError: a file can't be read, or a header lacks a column.
     """
-    chosen = Columns.parse(spec, 2)
+    columns = Columns.parse(spec, 2)
     with writing(out), inside(out.parent, out.name).open("wb") as file:
         for path in paths:
             spool = out.with_suffix(".source.txt")
             reader = LineReader(str(on_disk(path, spool)), display_name(path))
-            lines, columns = iter(reader), chosen
-            if columns.has_header and (header := next(lines, None)):
-                columns = columns.read_header(header, reader.name)
-            parser = ConllParser(columns)
-            for part, begins in sentence_parts(lines):
-                words = _tagged(parser.parse(part, begins=begins), reader.name, bad)
+            parser = ConllParser()
+            for part, begins in sentence_parts(conll_rows(reader, columns, bad)):
+                words = _tagged(parser.parse(part, begins=begins))
                 if words:
                     row = [[word for word, _ in words], [tag for _, tag in words]]
                     file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
@@ -143,19 +124,16 @@ def flatten_conll(paths: Sequence[str], spec: str | None, out: Path, bad: BadLin
             spool.unlink(missing_ok=True)
 
 
-def _tagged(lines: Sequence[ConllLine], name: str, bad: BadLines) -> list[tuple[str, str]]:
+def _tagged(rows: Iterable[Row]) -> list[tuple[str, str]]:
     """Words and tags of a sentence; none if one of its lines can't be used."""
     words, usable = [], True
-    for line in lines:
-        problem = line.problem
-        if line.fields:
-            word, tag = line.fields[:2]
-            words.append((word, tag.strip()))
-            if not tag.strip():
-                problem = "an empty tag"
-            elif any(char.isspace() for char in tag.strip()):
-                problem = f"the tag {tag.strip()[:80]!r} holds white space"
-        if problem:
-            bad.add(name, line.line.number, problem)
-            usable = False
+    for row in rows:
+        if row.fields:
+            word, tag = row.fields[0], row.fields[1].strip()
+            words.append((word, tag))
+            if not tag:
+                row = row.refuse("an empty tag")
+            elif any(char.isspace() for char in tag):
+                row = row.refuse(f"the tag {tag[:80]!r} holds white space")
+        usable = usable and not row.error
     return words if usable else []

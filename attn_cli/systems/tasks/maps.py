@@ -20,13 +20,14 @@ from attn_cli.data.templates import TEMPLATES, InputRow, windows_of
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import SENTENCE_MARK
+from attn_cli.lines.rows import Row
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.systems.tasks.predictor import load_predictor
 from attn_cli.systems.tasks.squad import Question
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.viz.job import AttendJob
-from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
+from attn_cli.viz.lines import MOST_PARTS, LineSource
 from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
 
 OVER_ROWS = frozenset({"sentence"})  # kinds whose columns are rows of a document
@@ -70,25 +71,23 @@ class RowSource(LineSource):
         self.heads = {kind: [layer.shape[1] for layer in probe[kind]] for kind in probe}
 
     @abstractmethod
-    def rows(self, fields: list[str]) -> Sequence[InputRow]:
+    def parts(self, fields: list[str]) -> Sequence[InputRow]:
         """The rows of a line."""
 
-    def answers(
-        self, examples: Sequence[Example]
-    ) -> Iterator[tuple[tuple[str, ...], list[AttentionMap]]]:
+    def answers(self, rows: Sequence[Row]) -> Iterator[tuple[tuple[str, ...], list[AttentionMap]]]:
         """See `LineSource`."""
-        for example in examples:
-            rows = self.rows(example.fields)
+        for row in rows:
+            parts = self.parts(row.fields)
             if self._joins:
-                groups = [rows]
+                groups = [parts]
             else:
-                self.say_parts(example, len(rows))
-                groups = [[row] for row in rows[:MOST_PARTS]]
+                self.say_parts(row, len(parts))
+                groups = [[part] for part in parts[:MOST_PARTS]]
             maps = []
             for number, group in enumerate(groups, 1):
-                title = f"part {number} of {len(rows)}" if len(rows) > 1 else ""
+                title = f"part {number} of {len(parts)}" if len(parts) > 1 else ""
                 maps += self._maps(group, title)
-            yield tuple(text.replace(SENTENCE_MARK, " ") for text in example.fields), maps
+            yield tuple(text.replace(SENTENCE_MARK, " ") for text in row.fields), maps
 
     def _maps(self, rows: Sequence[InputRow], title: str) -> list[AttentionMap]:
         """The maps of rows that are read together."""
@@ -139,7 +138,7 @@ class TrunkSource(RowSource):
         self._template = TEMPLATES[trunk.template](tokenizer, min(limit, trunk.max_len or limit))
         super().__init__(job, trunk, tokenizer)
 
-    def rows(self, fields: list[str]) -> Sequence[InputRow]:
+    def parts(self, fields: list[str]) -> Sequence[InputRow]:
         """See `RowSource`."""
         (ids,) = self._tokenizer.encode(fields)
         room = max(1, self._template.max_len - self._template.overhead(1))
@@ -162,7 +161,7 @@ class TaskSource(RowSource):
         """See `LineSource`."""
         return self._task.question_problem(fields)
 
-    def rows(self, fields: list[str]) -> Sequence[InputRow]:
+    def parts(self, fields: list[str]) -> Sequence[InputRow]:
         """See `RowSource`."""
         example = EXAMPLES[self._task.source](fields)
         return self._task.encode([example], targets=False)[0].rows

@@ -17,11 +17,12 @@ from attn_cli.config.attending import MOST_INPUT
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.device import set_up
 from attn_cli.errors import DataError
+from attn_cli.lines.rows import Row
 from attn_cli.systems.base import load_generator
 from attn_cli.systems.translation.sources import ImageSide, SourceSide, TextSide
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.viz.job import AttendJob
-from attn_cli.viz.lines import MOST_PARTS, Example, LineSource
+from attn_cli.viz.lines import MOST_PARTS, LineSource
 from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
 from attn_cli.wording import plural
 
@@ -56,12 +57,12 @@ class PairSource(LineSource):
         probe = self._weights(self._translator.src.blank, [])
         self.heads = {kind: [len(layer[0]) for layer in probe[kind]] for kind in probe}
 
-    def answers(self, examples: Sequence[Example]) -> Iterator[Answer]:
+    def answers(self, rows: Sequence[Row]) -> Iterator[Answer]:
         """See `LineSource`."""
         if self.job.options.pairs:
-            yield from map(self._forced, examples)
+            yield from map(self._forced, rows)
             return
-        parts = [self._parts(example) for example in examples]
+        parts = [self._parts(row) for row in rows]
         outputs = iter(self._decoded([part for own in parts for part in own]))
         for own in parts:
             found, maps = [next(outputs) for _ in own], []
@@ -75,18 +76,18 @@ class PairSource(LineSource):
             texts = (" ".join(part.text for part in own), " ".join(text for text, _ in found))
             yield texts, maps
 
-    def _parts(self, example: Example) -> list[Source]:
+    def _parts(self, row: Row) -> list[Source]:
         """The parts in which a line is translated, at most `MOST_PARTS`; none if it is unusable."""
-        parts = self._read(example, self._max_input)
-        self.say_parts(example, len(parts))
-        return [dataclasses.replace(part, key=example.number) for part in parts[:MOST_PARTS]]
+        parts = self._read(row, self._max_input)
+        self.say_parts(row, len(parts))
+        return [dataclasses.replace(part, key=row.number) for part in parts[:MOST_PARTS]]
 
-    def _read(self, example: Example, limit: int) -> list[Source]:
-        folder = self.job.options.image_root or example.folder
+    def _read(self, row: Row, limit: int) -> list[Source]:
+        folder = self.job.options.image_root or row.stream.folder
         try:
-            return self._translator.sources(example.fields[0], limit, folder)
+            return self._translator.sources(row.fields[0], limit, folder)
         except DataError as error:
-            self.refuse(example, str(error))
+            row.refuse(str(error))
             return []
 
     def _decoded(self, sources: Sequence[Source]) -> list[tuple[str, Ids]]:
@@ -97,21 +98,19 @@ class PairSource(LineSource):
         )
         return [(best[0].text, best[0].tokens) if best else ("", ()) for best in found]
 
-    def _forced(self, example: Example) -> Answer:
+    def _forced(self, row: Row) -> Answer:
         """The maps of a line that has its target."""
-        sources = self._read(example, _WHOLE)
+        sources = self._read(row, _WHOLE)
         if not sources:
             return (), []
         src = self._translator.encoded(sources)[0]
-        tgt = self._translator.tgt.encode([example.fields[1]])[0]
+        tgt = self._translator.tgt.encode([row.fields[1]])[0]
         n_tokens = 0 if self._translator.reads_files else len(src) - 1
         longest, limit = max(n_tokens, len(tgt)), self._max_input
         if longest > limit:
-            self.refuse(
-                example, f"{plural(longest, 'token')}, more than {limit}; --max-input allows more"
-            )
+            row.refuse(f"{plural(longest, 'token')}, more than {limit}; --max-input allows more")
             return (), []
-        return (example.fields[0], example.fields[1]), self._maps(src, tgt, "")
+        return (row.fields[0], row.fields[1]), self._maps(src, tgt, "")
 
     def _maps(self, src: Any, tgt: Ids, title: str) -> list[AttentionMap]:
         """All kinds. `tgt` has neither bos nor eos."""

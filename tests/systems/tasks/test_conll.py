@@ -8,13 +8,22 @@ import pytest
 
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.reading import Line
+from attn_cli.lines.reading import LineReader
 from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.tasks.conll import SENTENCE_LINES, ConllParser, flatten_conll, sentence_parts
+from attn_cli.systems.tasks.conll import (
+    SENTENCE_LINES,
+    ConllParser,
+    conll_rows,
+    flatten_conll,
+    sentence_parts,
+)
 
 
-def lines(text: str) -> list[Line]:
-    return [Line(number, line) for number, line in enumerate(text.split("\n"), 1)]
+def rows_of(tmp_path, text: str):
+    file = tmp_path / "words.conll"
+    file.write_text(text, "utf-8")
+    columns = Columns.parse(None, 1)
+    return conll_rows(LineReader(str(file)), columns, BadLines(print, skip_bad=False))
 
 
 def flatten(tmp_path, text: bytes | str, spec=None, *, skip_bad=False):
@@ -85,9 +94,8 @@ def test_a_bad_line_is_named_and_its_sentence_left_out(tmp_path, text, said):
     assert rows == [[["c"], ["X"]]]
 
 
-def test_a_file_without_blank_lines_is_read_in_parts():
-    many = [Line(number, "w") for number in range(1, 2 * SENTENCE_LINES + 3)]
-    parts = list(sentence_parts([*many, Line(0, ""), Line(1, "v")]))
+def test_a_file_without_blank_lines_is_read_in_parts(tmp_path):
+    parts = list(sentence_parts(rows_of(tmp_path, "w\n" * (2 * SENTENCE_LINES + 2) + "\nv\n")))
     assert [(len(part), begins) for part, begins in parts] == [
         (SENTENCE_LINES, True),
         (SENTENCE_LINES, False),
@@ -96,8 +104,7 @@ def test_a_file_without_blank_lines_is_read_in_parts():
     ]
 
 
-def test_a_word_is_all_that_a_line_to_be_answered_needs():
-    parser = ConllParser(Columns.parse(None, 1))
-    parsed = parser.parse(lines("#hashtag\nof\n# = x"))
+def test_a_word_is_all_that_a_line_to_be_answered_needs(tmp_path):
+    parsed = list(ConllParser().parse(list(rows_of(tmp_path, "#hashtag\nof\n# = x"))))
     assert [line.fields for line in parsed] == [["#hashtag"], ["of"], ["#"]]
     assert parsed[2].rest == ["=", "x"]

@@ -1,0 +1,193 @@
+"""The loop of the stream contract: the lines of a stream as rows of columns, window by window.
+
+Every command that reads lines reads them here, so that all of them agree on what is a header, a
+blank line and a line that can't be used, on which columns are read and which pass through, and on
+when a window ends. Standard library only.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from attn_cli.errors import DataError
+from attn_cli.lines.columns import Columns
+from attn_cli.lines.picking import begin
+from attn_cli.lines.reading import Line, LineReader, zip_lines
+from attn_cli.lines.unusable import BadLines
+from attn_cli.wording import plural
+
+MAX_CHARS = 4 << 20  # of a window
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of a stream, by columns.
+
+    Attributes:
+        line: the line as it was read.
+        stream: the stream that it is a line of.
+        fields: the columns that are read; none of a blank line, nor of one that can't be used.
+        rest: the columns behind them, which pass through.
+        error: why the line can't be used, if it can't.
+    """
+
+    line: Line
+    stream: Rows
+    fields: list[str]
+    rest: list[str]
+    error: str | None = None
+
+    @property
+    def number(self) -> int:
+        """The line's number, from 1."""
+        return self.line.number
+
+    @property
+    def where(self) -> str:
+        """What messages call the line."""
+        return f"{self.stream.name}:{self.number}"
+
+    def refuse(self, cause: str) -> Row:
+        """Names the line as one that can't be used; returns it without its columns."""
+        self.stream.bad.add_at(self.where, cause)
+        return Row(self.line, self.stream, [], [], cause)
+
+
+class Rows:
+    """The rows of one file; iterating yields them one by one.
+
+    Args:
+        reader: the file.
+        columns: which columns of a line are picked; None: the whole line is one column.
+        bad: is told of each line that can't be used.
+        count: how many of the picked columns are read, from the first; 0: all of them.
+        check: says what is wrong with the fields that are read, or None.
+        blank: whether a line's text is a blank line.
+        whole: leaves lines whole, as their one field, though a header settles the columns: for
+            formats that part them in their own way.
+
+    Attributes:
+        name: what messages call the file.
+        folder: where relative names of files in it start.
+        columns: what is picked, settled by the first line.
+        bad: is told of each line that can't be used.
+
+    Raises:
+        DataError: while iterating: the file is damaged, or its header lacks a column.
+        UsageError: while iterating: JSON lines without a word about keys.
+    """
+
+    def __init__(
+        self,
+        reader: LineReader,
+        columns: Columns | None,
+        bad: BadLines,
+        *,
+        count: int = 0,
+        check: Callable[[list[str]], str | None] | None = None,
+        blank: Callable[[str], bool] = operator.not_,
+        whole: bool = False,
+    ) -> None:
+        self.name = reader.name
+        self.folder = reader.folder
+        self.columns = columns
+        self.bad = bad
+        self._reader = reader
+        self._count = count
+        self._check = check
+        self._blank = blank
+        self._whole = whole
+
+    def __iter__(self) -> Iterator[Row]:
+        for line in self._reader:
+            if line.number > 1 or not self.begin(line):
+                yield self.row(line)
+
+    def windows(self, size: int, max_chars: int = MAX_CHARS) -> Iterator[list[Row]]:
+        """Groups of up to `size` rows, cut early where the producer pauses.
+
+        A big file comes in full windows, of at most `max_chars` characters and a line; each line of
+        a slow producer comes at once.
+        """
+        window: list[Row] = []
+        chars = 0
+        for row in self:
+            window.append(row)
+            chars += len(row.line.text)
+            if len(window) >= size or chars > max_chars or not self._reader.ready():
+                yield window
+                window, chars = [], 0
+        if window:
+            yield window
+
+    def begin(self, line: Line) -> bool:
+        """Settles by the first line what is picked; returns whether that line is a header."""
+        if self.columns is None:
+            return False
+        self.columns, is_header = begin(self.columns, line, self.name)
+        return is_header
+
+    def row(self, line: Line) -> Row:
+        """The row of a line; what can't be used is named."""
+        if line.error:
+            return Row(line, self, [], []).refuse(line.error)
+        if self._blank(line.text):
+            return Row(line, self, [], [])
+        if self._whole or self.columns is None:
+            return Row(line, self, [line.text], [])
+        picked = self.columns.pick(line.text)
+        if isinstance(picked, str):
+            return Row(line, self, [], []).refuse(picked)
+        fields, rest = picked
+        if self._count:
+            fields, rest = fields[: self._count], [*fields[self._count :], *rest]
+        row = Row(line, self, fields, rest)
+        if len(fields) < self._count:
+            return row.refuse(f"{plural(len(fields), 'text')}, but {self._count} are needed")
+        cause = self._check(fields) if self._check else None
+        return row.refuse(cause) if cause else row
+
+
+def zip_rows(
+    readers: Sequence[LineReader],
+    columns: Sequence[Columns | None],
+    bad: BadLines,
+    blank: Callable[[Sequence[str]], bool] = lambda texts: False,
+) -> Iterator[list[Row]]:
+    """Rows of parallel files, side by side, up to the first that can't be used.
+
+    Args:
+        readers: the files.
+        columns: which columns of each are picked; None: the whole line is one column.
+        bad: is told of the first line of those side by side that can't be used.
+        blank: whether lines of these texts, side by side, are blank lines.
+
+    Raises:
+        DataError: the files have different numbers of lines, a header lacks a column, or some of
+            the files have a header and others JSON lines.
+    """
+    streams = [
+        Rows(reader, picked, bad, blank=lambda text: False)
+        for reader, picked in zip(readers, columns, strict=True)
+    ]
+    for lines in zip_lines(readers):
+        pairs = list(zip(streams, lines, strict=True))
+        if lines[0].number == 1:
+            headers = {stream.begin(line) for stream, line in pairs if stream.columns}
+            if len(headers) > 1:
+                names = ", ".join(reader.name for reader in readers)
+                raise DataError(
+                    f"{names}: some have a header, others are JSON lines; take one kind"
+                )
+            if True in headers:
+                continue
+        if not any(line.error for line in lines) and blank([line.text for line in lines]):
+            yield [Row(line, stream, [], []) for stream, line in pairs]
+            continue
+        rows: list[Row] = []
+        while len(rows) < len(pairs) and not (rows and rows[-1].error):
+            stream, line = pairs[len(rows)]
+            rows.append(stream.row(line))
+        yield rows
