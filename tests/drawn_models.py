@@ -12,7 +12,7 @@ from attn_cli.config.graph import GatConfig
 from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.data.labels import write_labels
-from attn_cli.models import MODELS, TRUNKS, build_model
+from attn_cli.models import BACKBONES, MODELS, build_model
 from attn_cli.models.directory import ModelConfig, write_config, write_weights
 from attn_cli.tokenizers.tokenizer_files import write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
@@ -32,9 +32,9 @@ def write_translator(place: Path, arch: str = "transformer", **changes: Any) -> 
 
 
 def write_reader(place: Path, arch: str, **sizes: int) -> Path:
-    """A trunk with a head that tells two labels apart."""
+    """A backbone with a head that tells two labels apart."""
     tokenizer = _tokenizer(place)
-    config = TRUNKS[arch].Config(vocab_size=tokenizer.vocab_size, d_model=12, **sizes)
+    config = BACKBONES[arch].Config(vocab_size=tokenizer.vocab_size, d_model=12, **sizes)
     head = HeadConfig(name="mood", kind="text", n_outputs=2, task="classify")
     write_labels(place, ["bad", "good"])
     return _write(place, ModelConfig(arch, "predict", config, finished=True, heads=(head,)))

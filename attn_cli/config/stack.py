@@ -40,7 +40,7 @@ class StackConfig(AttentionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """An output layer on top of a trunk.
+    """An output layer on top of a backbone.
 
     `name` is the task's, `kind` a key of `nn.heads.HEADS`, `task` a key of `tasks.TASKS` ("" where
     the head belongs to a pre-training objective).

@@ -169,7 +169,7 @@ def _our_tensors(
     for name in missing:
         tensors[name] = torch.zeros(shapes[name])
         if len(shapes[name]) == 2:
-            tensors[name].normal_(std=0.02, generator=generator)  # as a new trunk's
+            tensors[name].normal_(std=0.02, generator=generator)  # as a new backbone's
     return tensors
 
 

@@ -25,8 +25,8 @@ ACTIVATIONS = {
 }
 _OUR_ACTIVATIONS = {"gelu": "gelu", "gelu-tanh": "gelu_new", "relu": "relu"}
 
-# Their class -> our trunk, the heads its weights must hold, and those they may: pre-trained files
-# often hold more than the class that they name.
+# Their class -> our backbone, the heads its weights must hold, and those they may: pre-trained
+# files often hold more than the class that they name.
 ARCHITECTURES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "BertModel": ("bert", (), ("mlm", "nsp")),
     "BertForPreTraining": ("bert", ("mlm", "nsp"), ()),
@@ -100,7 +100,7 @@ class Foreign:
     Attributes:
         name: their class.
         arch: ours.
-        model: the trunk's configuration.
+        model: the backbone's configuration.
         needed: heads that its weights must hold.
         possible: heads that they may hold.
         labels: of its classifier; empty where it has none.
@@ -199,7 +199,7 @@ def _labels(values: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def foreign_name(arch: str, heads: Sequence[HeadConfig], where: str) -> str:
-    """Their class for a trunk with these heads.
+    """Their class for a backbone with these heads.
 
     Raises:
         DataError: they have none.
@@ -241,7 +241,7 @@ def write_foreign(
 
     Args:
         name: their class.
-        model: our trunk's configuration.
+        model: our backbone's configuration.
         labels: of its classifier.
         task: what its classifier does.
         where: the model, for messages.

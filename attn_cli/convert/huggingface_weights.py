@@ -32,7 +32,7 @@ _COPIES = {
     "cls.predictions.decoder.bias": "cls.predictions.bias",
     "lm_head.weight": "wte.weight",
 }
-_POOLER = "trunk.pooler."
+_POOLER = "backbone.pooler."
 
 Shape = tuple[int, ...]
 
@@ -89,7 +89,7 @@ class Part:
 
 
 def parts_of(arch: str, n_layers: int, heads: Mapping[str, str]) -> list[Part]:
-    """All parts of a trunk with heads.
+    """All parts of a backbone with heads.
 
     Args:
         arch: "bert" or "gpt".
@@ -130,15 +130,15 @@ def _masked_head(name: str) -> list[Part]:
 
 
 _LAYER = {
-    "bert": ("trunk.encoder.layers.{}.", "encoder.layer.{}."),
-    "gpt": ("trunk.encoder.layers.{}.", "h.{}."),
+    "bert": ("backbone.encoder.layers.{}.", "encoder.layer.{}."),
+    "gpt": ("backbone.encoder.layers.{}.", "h.{}."),
 }
 _PROJECTIONS = ("query", "key", "value")
 _BERT = [
-    Part("trunk.embedding.tokens.weight", ("embeddings.word_embeddings.weight",)),
-    Part("trunk.embedding.positions.weight", ("embeddings.position_embeddings.weight",)),
-    Part("trunk.embedding.segments.weight", ("embeddings.token_type_embeddings.weight",)),
-    *_linear("trunk.embedding.norm", "embeddings.LayerNorm"),
+    Part("backbone.embedding.tokens.weight", ("embeddings.word_embeddings.weight",)),
+    Part("backbone.embedding.positions.weight", ("embeddings.position_embeddings.weight",)),
+    Part("backbone.embedding.segments.weight", ("embeddings.token_type_embeddings.weight",)),
+    *_linear("backbone.embedding.norm", "embeddings.LayerNorm"),
     *_linear(_POOLER[:-1], "pooler.dense"),
 ]
 _BERT_LAYER = [
@@ -159,9 +159,9 @@ _BERT_LAYER = [
     *_linear("residuals.1.norm", "output.LayerNorm"),
 ]
 _GPT = [
-    Part("trunk.embedding.tokens.weight", ("wte.weight",)),
-    Part("trunk.embedding.positions.weight", ("wpe.weight",)),
-    *_linear("trunk.encoder.norm", "ln_f"),
+    Part("backbone.embedding.tokens.weight", ("wte.weight",)),
+    Part("backbone.embedding.positions.weight", ("wpe.weight",)),
+    *_linear("backbone.encoder.norm", "ln_f"),
 ]
 _GPT_LAYER = [
     Part("self_attention.in_weight", ("attn.c_attn.weight",), "fused"),

@@ -1,4 +1,4 @@
-"""What gives a vector for each token: a trunk, or the encoder of a sequence-to-sequence model.
+"""What gives a vector for each token: a backbone, or the encoder of a sequence-to-sequence model.
 
 Shapes: B batch, T length, D d_model.
 """
@@ -84,25 +84,25 @@ class TokenEncoder:
         """
         config, model = load_model(Path(path), device)
         if isinstance(model, TextModel):
-            return cls._of_trunk(path, model.trunk, device)
+            return cls._of_backbone(path, model.backbone, device)
         if hasattr(model, "src_embedding") and hasattr(model.encoder, "each_layer"):
             return cls._of_source(path, model, device)
         raise DataError(f"{path}: architecture {config.arch!r} has no layers of token vectors")
 
     @classmethod
-    def _of_trunk(cls, path: str, trunk: Any, device: torch.device) -> TokenEncoder:
-        if not hasattr(trunk, "layers"):
+    def _of_backbone(cls, path: str, backbone: Any, device: torch.device) -> TokenEncoder:
+        if not hasattr(backbone, "layers"):
             raise DataError(f"{path}: this model has no layers of token vectors")
         tokenizer = load_tokenizer(path)
-        _check_size(path, tokenizer, trunk.config.vocab_size)
-        template = TEMPLATES[trunk.template](tokenizer, trunk.max_len or _LONGEST)
+        _check_size(path, tokenizer, backbone.config.vocab_size)
+        template = TEMPLATES[backbone.template](tokenizer, backbone.max_len or _LONGEST)
 
         def layers(ids: Tensor, mask: Tensor, segments: Tensor) -> list[Tensor]:
-            known = bool(getattr(trunk.config, "n_segments", 0))
-            return trunk.layers(ids, mask, segments if known else None)[0]
+            known = bool(getattr(backbone.config, "n_segments", 0))
+            return backbone.layers(ids, mask, segments if known else None)[0]
 
-        n_layers, whole = trunk.config.n_layers, trunk.template == "bert"
-        return cls(tokenizer, template, layers, n_layers, trunk.d_model, whole, device)
+        n_layers, whole = backbone.config.n_layers, backbone.template == "bert"
+        return cls(tokenizer, template, layers, n_layers, backbone.d_model, whole, device)
 
     @classmethod
     def _of_source(cls, path: str, model: Any, device: torch.device) -> TokenEncoder:

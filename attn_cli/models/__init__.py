@@ -19,8 +19,8 @@ from attn_cli.models.seq2seq import Transformer
 from attn_cli.models.stack import Bert, Gpt
 from attn_cli.models.text import TextModel
 
-# Trunks of a `TextModel`: what heads for any task about text can be put on.
-TRUNKS: dict[str, type[Any]] = {
+# Backbones of a `TextModel`: what heads for any task about text can be put on.
+BACKBONES: dict[str, type[Any]] = {
     "bert": Bert,
     "gpt": Gpt,
     "rnn": RecurrentEncoder,
@@ -42,7 +42,7 @@ MODELS: dict[str, type[Any]] = {
     "convolutional": ConvolutionalSeq2Seq,
     "mask-predict": MaskPredict,
     "gat": Gat,
-    **TRUNKS,
+    **BACKBONES,
 }
 
 
@@ -58,13 +58,13 @@ def read_model_config(arch: str, values: Mapping[str, Any], where: str) -> Any:
 
 
 def build_model(arch: str, config: Any, heads: Sequence[HeadConfig] = ()) -> Any:
-    """A model with fresh weights; a trunk in a `TextModel` with these heads.
+    """A model with fresh weights; a backbone in a `TextModel` with these heads.
 
     Raises:
         DataError: heads for an architecture that takes none.
     """
-    if arch in TRUNKS:
-        return TextModel(TRUNKS[arch](config), heads)
+    if arch in BACKBONES:
+        return TextModel(BACKBONES[arch](config), heads)
     if heads:
         raise DataError(f"architecture {arch!r} takes no output heads")
     return MODELS[arch](config)

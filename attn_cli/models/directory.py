@@ -22,11 +22,11 @@ from attn_cli.config import from_dict, load_json, nearest, shown, to_dict
 from attn_cli.config.stack import HeadConfig
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically
-from attn_cli.models import TRUNKS, build_model, read_model_config
+from attn_cli.models import BACKBONES, build_model, read_model_config
 from attn_cli.models.skeleton import give_values, shapes_of, without_values
 from attn_cli.models.storage import check_finite, load_tensors, read_header, save_tensors
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 _HEAD_LIMIT = 100
@@ -44,7 +44,7 @@ class ModelConfig:
             at once), "continue" (a language model), "fill" (a masked one) or "predict" (the tasks
             of its heads).
         model: the architecture's own configuration, an instance of its `Config`.
-        heads: its output layers, where the architecture is a trunk.
+        heads: its output layers, where the architecture is a backbone.
         options: the training's options, section by section, as plain values.
         finished: whether the training came to its end.
     """
@@ -90,10 +90,12 @@ def read_config(path: Path) -> ModelConfig:
             "a training)"
         )
     values = load_json(inside(path, CONFIG))
-    if values.get("format") != FORMAT or isinstance(values["format"], bool):
+    number = values.get("format")
+    if number != FORMAT or isinstance(number, bool):
+        remedy = "train or convert the model again" if number == 1 else "use that version"
         raise DataError(
-            f"{file}: format {shown(values.get('format'))}, but this attn reads format {FORMAT}; "
-            f"it was written by attn {shown(values.get('attn', 'unknown'))}"
+            f"{file}: format {shown(number)}, but this attn reads format {FORMAT}; it was written "
+            f"by attn {shown(values.get('attn', 'unknown'))}: {remedy}"
         )
     kinds = {"arch": str, "task": str, "model": dict, "options": dict, "finished": bool}
     for key in values:
@@ -119,7 +121,7 @@ def _heads(values: Any, arch: str, where: str) -> tuple[HeadConfig, ...]:
     for name in names:
         if not _HEAD_NAME.fullmatch(name):
             raise DataError(f"{where}: {shown(name)} is no name of a head")
-    if heads and arch not in TRUNKS:
+    if heads and arch not in BACKBONES:
         raise DataError(f"{where}: architecture {arch!r} takes no heads")
     return heads
 

@@ -1,4 +1,4 @@
-"""A trunk that reads a text word by word in both directions: an encoder without self-attention.
+"""A backbone that reads a text word by word in both directions: an encoder without self-attention.
 
 Shapes: B batch, T length, D d_model, L layers.
 """

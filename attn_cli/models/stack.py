@@ -1,6 +1,6 @@
-"""Trunks that are one stack of self-attention layers: BERT and GPT.
+"""Backbones that are one stack of self-attention layers: BERT and GPT.
 
-A trunk turns tokens into a vector each, and a text into one vector; heads (`models.text`) make
+A backbone turns tokens into a vector each, and a text into one vector; heads (`models.text`) make
 outputs of these. Shapes: B batch, T length, D d_model, H heads, L layers, V vocabulary, R rows.
 """
 

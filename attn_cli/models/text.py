@@ -1,4 +1,4 @@
-"""A trunk with heads: one model for every task about text.
+"""A backbone with heads: one model for every task about text.
 
 Shapes: B batch, T length, D d_model, C outputs.
 """
@@ -19,23 +19,24 @@ _POOLS = {"mean": mean_of, "max": max_of}
 
 
 class TextModel(nn.Module):
-    """A trunk, and an output layer for each task that shares it.
+    """A backbone, and an output layer for each task that shares it.
 
-    A trunk has `d_model`, `max_len` (None: any), `template` (a key of `data.templates.TEMPLATES`),
-    `depths`, `forward(ids, mask, segments)`, `layers(...)` and `pool(hidden, mask)`, as `Stack`.
+    A backbone has `d_model`, `max_len` (None: any), `template` (a key of
+    `data.templates.TEMPLATES`), `depths`, `forward(ids, mask, segments)`, `layers(...)` and
+    `pool(hidden, mask)`, as `Stack`.
     One whose rows are parts of what a text head is asked about also has `join`, as `Han`.
     """
 
-    def __init__(self, trunk: Any, heads: Sequence[HeadConfig]) -> None:
+    def __init__(self, backbone: Any, heads: Sequence[HeadConfig]) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
         self.head_configs = {head.name: head for head in heads}
-        self.heads = nn.ModuleDict({head.name: _head(trunk, head) for head in heads})
+        self.heads = nn.ModuleDict({head.name: _head(backbone, head) for head in heads})
 
     @property
     def config(self) -> Any:
-        """The trunk's configuration."""
-        return self.trunk.config
+        """The backbone's configuration."""
+        return self.backbone.config
 
     def forward(
         self,
@@ -55,42 +56,42 @@ class TextModel(nn.Module):
             owner: the example that each row belongs to, from 0, in order; None: its own. (B,).
 
         Returns:
-            Shape: (B, C) of a text head, where the trunk joins rows those of a row's example; (B,
-            T, C) of others.
+            Shape: (B, C) of a text head, where the backbone joins rows those of a row's example;
+            (B, T, C) of others.
         """
         return self.outputs(self.vectors(ids, mask, segments, name), name, owner)
 
     def joins(self, name: str) -> bool:
         """Whether the outputs of a head for a row depend on other rows of its example."""
-        return self.head_configs[name].kind == "text" and hasattr(self.trunk, "join")
+        return self.head_configs[name].kind == "text" and hasattr(self.backbone, "join")
 
     def vectors(self, ids: Tensor, mask: Tensor, segments: Tensor | None, name: str) -> Tensor:
         """What a head, or `join`, is put on: a vector of each row, or of each of its tokens."""
-        hidden = self.trunk(ids, mask, segments)
+        hidden = self.backbone(ids, mask, segments)
         head = self.head_configs[name]
         if head.kind != "text":
             return hidden
-        return _POOLS.get(head.pool, self.trunk.pool)(hidden, mask)
+        return _POOLS.get(head.pool, self.backbone.pool)(hidden, mask)
 
     def outputs(self, vectors: Tensor, name: str, owner: Tensor | None) -> Tensor:
         """The outputs of one head for `vectors`; see `forward`."""
         if self.joins(name):
             rows = torch.arange(len(vectors), device=vectors.device) if owner is None else owner
             attend = self.head_configs[name].pool == "own"
-            vectors = self.trunk.join(vectors, rows, attend=attend)
+            vectors = self.backbone.join(vectors, rows, attend=attend)
         return self.heads[name](vectors)
 
     @property
     def vocabulary_layer(self) -> tuple[Tensor, Tensor]:
         """W (V, D) and b (V,) behind the masked-language head `mlm`."""
-        return self.trunk.embedding.tokens.weight, self.heads["mlm"].output_bias  # type: ignore[return-value]
+        return self.backbone.embedding.tokens.weight, self.heads["mlm"].output_bias  # type: ignore[return-value]
 
 
-def _head(trunk: Any, head: HeadConfig) -> nn.Module:
+def _head(backbone: Any, head: HeadConfig) -> nn.Module:
     if head.kind == "mlm":
-        config = trunk.config
+        config = backbone.config
         return MaskedLanguageHead(
-            trunk.d_model, config.vocab_size, config.activation, config.norm_eps
+            backbone.d_model, config.vocab_size, config.activation, config.norm_eps
         )
     kinds = {"text": TextHead, "tokens": TokenHead, "span": SpanHead}
-    return kinds[head.kind](trunk.d_model, head.n_outputs, trunk.config.dropout)
+    return kinds[head.kind](backbone.d_model, head.n_outputs, backbone.config.dropout)

@@ -1,4 +1,4 @@
-"""Output layers: from the vectors of a trunk to what a task asks for.
+"""Output layers: from the vectors of a backbone to what a task asks for.
 
 Shapes: B texts, T positions, N chosen positions, D d_model, C outputs, V vocabulary.
 """

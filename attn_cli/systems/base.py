@@ -71,9 +71,9 @@ SYSTEMS: dict[str, System] = {
         decoder="generation.lines:open_line_decoder",
         options=_OF_TEXTS,
         generator="pretraining.continuer:Continuer",
-        maps="tasks.maps:TrunkSource",
+        maps="tasks.maps:BackboneSource",
     ),
-    "fill": System(does="encodes texts", maps="tasks.maps:TrunkSource"),
+    "fill": System(does="encodes texts", maps="tasks.maps:BackboneSource"),
     "predict": System(
         does="gives answers",
         decoder="tasks.answers:open_answerer",

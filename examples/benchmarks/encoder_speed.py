@@ -115,7 +115,7 @@ def inference(size: str, rounds: int, lengths: Sequence[int], what: str) -> None
     transformers' feature-extraction users pad batches of 32 in the order of the input; attn sorts
     by length inside a window. The padding that this saves is part of the comparison.
     """
-    trunk = ours(size).eval().trunk
+    backbone = ours(size).eval().backbone
     peer = theirs(size, transformers.BertModel).eval()
     rng = np.random.default_rng(0)
     rows = [torch.from_numpy(rng.integers(5, VOCAB, n)) for n in lengths]
@@ -130,7 +130,7 @@ def inference(size: str, rounds: int, lengths: Sequence[int], what: str) -> None
 
     def run_ours() -> None:
         for group in groups:
-            trunk(*padded(group))
+            backbone(*padded(group))
 
     def run_theirs() -> None:
         for group in in_order:

@@ -106,8 +106,8 @@ def test_a_bare_encoder_gives_the_same_vectors_in_every_layer(tmp_path, activati
     mask = batch["attention_mask"].bool()
     with torch.no_grad():
         expected = theirs(**batch, output_hidden_states=True)
-        layers, _ = ours.trunk.layers(batch["input_ids"], mask, batch["token_type_ids"])
-        pooled = ours.trunk.pool(layers[-1], mask)
+        layers, _ = ours.backbone.layers(batch["input_ids"], mask, batch["token_type_ids"])
+        pooled = ours.backbone.pool(layers[-1], mask)
     assert len(layers) == len(expected.hidden_states) == 3
     for found, wanted in zip(layers, expected.hidden_states, strict=True):
         close(found, wanted, mask)
@@ -124,8 +124,8 @@ def test_gpt_gives_the_same_logits_there_and_back(tmp_path, name, inner):
     batch.pop("token_type_ids")
     mask = batch["attention_mask"]
     with torch.no_grad():
-        hidden = ours.trunk(batch["input_ids"], mask.bool())
-        logits = F.linear(hidden, *ours.trunk.output_layer)
+        hidden = ours.backbone(batch["input_ids"], mask.bool())
+        logits = F.linear(hidden, *ours.backbone.output_layer)
         if name == "GPT2Model":
             close(hidden, theirs(**batch).last_hidden_state, mask)
         else:
@@ -225,7 +225,7 @@ def test_half_precision_becomes_float32(tmp_path, dtype):
     theirs = save_bert(tmp_path / "hf")
     theirs.to(dtype).save_pretrained(tmp_path / "hf")
     _, ours = converted(tmp_path / "hf")
-    weight = ours.trunk.encoder.layers[1].feed_forward.outer.weight
+    weight = ours.backbone.encoder.layers[1].feed_forward.outer.weight
     assert weight.dtype == torch.float32
     assert torch.equal(weight, theirs.encoder.layer[1].output.dense.weight.float())
 
@@ -260,14 +260,14 @@ def test_sharded_weights_and_old_names_give_the_same_model(tmp_path):
 def test_a_missing_pooler_is_said_and_made_the_same_each_time(tmp_path):
     save_bert(tmp_path / "hf", "BertForTokenClassification")
     said = attn("convert", tmp_path / "hf", "-o", tmp_path / "one")
-    assert "trunk.pooler.weight" in said.said and "random" in said.said
+    assert "backbone.pooler.weight" in said.said and "random" in said.said
     assert said.out.decode() == f"{tmp_path / 'one'}\n"
     inside("convert", tmp_path / "hf", "-o", tmp_path / "two")
     assert (tmp_path / "one/model.safetensors").read_bytes() == (
         tmp_path / "two/model.safetensors"
     ).read_bytes()
     _, model = load_model(tmp_path / "one", CPU)
-    assert 0.01 < float(model.trunk.pooler.weight.detach().std()) < 0.03
+    assert 0.01 < float(model.backbone.pooler.weight.detach().std()) < 0.03
 
 
 def test_heads_beyond_the_named_class_come_along(tmp_path):
@@ -295,7 +295,7 @@ def test_a_model_of_our_own_is_written_for_transformers(tmp_path):
     ids = load_tokenizer(str(tmp_path / "ours")).encode(["The Cat sat", "unknown dogs"])
     assert batch["input_ids"][0].tolist() == [2, *ids[0], 3, *ids[1], 3]
     with torch.no_grad():
-        hidden = ours.trunk(
+        hidden = ours.backbone(
             batch["input_ids"], batch["attention_mask"].bool(), batch["token_type_ids"]
         )
         close(hidden, back(**batch).last_hidden_state)

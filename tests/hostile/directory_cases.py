@@ -101,7 +101,8 @@ config("positions of 500 kB", "is not one of", "model", "positions", value="x" *
 config("model a list", "'model' is missing or no dict", "model", value=[1])
 config("unknown architecture", "unknown architecture", "arch", value="transformers")
 config("architecture of 500 kB", "unknown architecture", "arch", value="x" * 500_000)
-config("later format", "format 2", "format", value=2)
+config("later format", "format 3", "format", value=3)
+config("earlier format", "format 1", "format", value=1)
 config("format true", "format True", "format", value=True)
 config("format a text", "format '1'", "format", value="1")
 config("10,000 unknown keys", "9,99. more", "model", value={f"d_modl{i}": 1 for i in range(10_000)})
@@ -111,7 +112,7 @@ raw_config("nested deeply", "not JSON", b'{"a":' * 100_000)
 raw_config("2 MiB", "larger than", b'{"format":1}' + b" " * (2 << 20))
 raw_config("not UTF-8", "not UTF-8", b'{"format": "\xff"}')
 raw_config("NULs", "not JSON", bytes(99))
-raw_config("cut", "not JSON", b'{"format": 1, "att')
+raw_config("cut", "not JSON", b'{"format": 2, "att')
 
 
 @case("config: another task", "model", "task is 'steal'")

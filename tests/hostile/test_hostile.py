@@ -28,7 +28,7 @@ SECONDS = 10  # of processor time for one case
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     command = [sys.executable, str(WORKER), str(tmp_path_factory.mktemp("hostile"))]
     limit = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    paths = [str(WORKER.parent), str(WORKER.parents[1])]
+    paths = [str(WORKER.parent), str(WORKER.parents[1]), *sys.path]
     with subprocess.Popen(
         command,
         env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},

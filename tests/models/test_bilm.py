@@ -45,11 +45,11 @@ def batch_of(texts):
 class Hand:
     """The same weights in torch.nn's own layers, one text at a time and one direction at a time."""
 
-    def __init__(self, trunk):
-        self.tokens = trunk.tokens.weight.detach().clone().requires_grad_()
-        self.bias = trunk.output_bias.detach().clone().requires_grad_()
-        self.ahead = [self.own(recurrent) for recurrent in trunk.forwards]
-        self.back = [self.own(recurrent) for recurrent in trunk.backwards]
+    def __init__(self, backbone):
+        self.tokens = backbone.tokens.weight.detach().clone().requires_grad_()
+        self.bias = backbone.output_bias.detach().clone().requires_grad_()
+        self.ahead = [self.own(recurrent) for recurrent in backbone.forwards]
+        self.back = [self.own(recurrent) for recurrent in backbone.backwards]
 
     @staticmethod
     def own(recurrent):
@@ -75,8 +75,8 @@ class Hand:
 
 @torch.no_grad()
 def test_layers_are_two_chains_of_lstms(model):
-    hand = Hand(model.trunk)
-    layers, weights = model.trunk.layers(*padded(TEXTS))
+    hand = Hand(model.backbone)
+    layers, weights = model.backbone.layers(*padded(TEXTS))
     assert weights == [] and len(layers) == 3
     for row, text in enumerate(TEXTS):
         ahead = hand.layers(text, hand.ahead)
@@ -87,16 +87,18 @@ def test_layers_are_two_chains_of_lstms(model):
 
 @torch.no_grad()
 def test_the_mix_is_equation_one(model):
-    trunk = model.trunk
+    backbone = model.backbone
     ids, mask = padded(TEXTS)
-    layers = trunk.layers(ids, mask)[0]
-    total = sum(math.exp(w) for w in trunk.mix.tolist())
-    expected = sum(math.exp(w) / total * x for w, x in zip(trunk.mix.tolist(), layers, strict=True))
-    torch.testing.assert_close(trunk(ids, mask), trunk.scale * expected)
+    layers = backbone.layers(ids, mask)[0]
+    total = sum(math.exp(w) for w in backbone.mix.tolist())
+    expected = sum(
+        math.exp(w) / total * x for w, x in zip(backbone.mix.tolist(), layers, strict=True)
+    )
+    torch.testing.assert_close(backbone(ids, mask), backbone.scale * expected)
 
 
 def test_the_loss_is_the_mean_of_both_directions_and_so_is_its_gradient(model):
-    hand = Hand(model.trunk)
+    hand = Hand(model.backbone)
     ahead = sum(hand.loss(text, hand.ahead) for text in TEXTS)
     back = sum(hand.loss(text[::-1], hand.back) for text in TEXTS)
     expected = (ahead + back) / 2
@@ -107,14 +109,14 @@ def test_the_loss_is_the_mean_of_both_directions_and_so_is_its_gradient(model):
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert float(nll) == pytest.approx(float(loss.detach()))
 
-    trunk = model.trunk
-    pairs = [(trunk.tokens.weight, hand.tokens), (trunk.output_bias, hand.bias)]
-    for chain, layers in ((trunk.forwards, hand.ahead), (trunk.backwards, hand.back)):
+    backbone = model.backbone
+    pairs = [(backbone.tokens.weight, hand.tokens), (backbone.output_bias, hand.bias)]
+    for chain, layers in ((backbone.forwards, hand.ahead), (backbone.backwards, hand.back)):
         for recurrent, layer in zip(chain, layers, strict=True):
             pairs += zip(recurrent.parameters(), layer.parameters(), strict=True)
     for own, other in pairs:
         torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-5)
-    resting = [trunk.mix, trunk.scale, *trunk.attention_pool.parameters()]
+    resting = [backbone.mix, backbone.scale, *backbone.attention_pool.parameters()]
     assert len(pairs) + len(resting) == len(list(model.parameters()))
     assert all(weight.grad is None for weight in resting)
 
@@ -137,8 +139,8 @@ def test_no_token_sees_itself_or_what_is_behind_it(model):
     other[place] = 12
     mask = torch.ones(1, len(text), dtype=torch.bool)
     for one, another in zip(
-        model.trunk.directions(torch.tensor([text]), mask),
-        model.trunk.directions(torch.tensor([other]), mask),
+        model.backbone.directions(torch.tensor([text]), mask),
+        model.backbone.directions(torch.tensor([other]), mask),
         strict=True,
     ):
         # h→ at place - 1 predicts it, h← at place + 1 does.
@@ -169,6 +171,6 @@ def test_a_size_decides_it_and_foreign_options_are_refused():
 
 
 def test_it_has_no_attention_to_give():
-    trunk = Bilm(CONFIG)
+    backbone = Bilm(CONFIG)
     with pytest.raises(UsageError, match="no attention weights"):
-        trunk.layers(*padded(TEXTS), weights=True)
+        backbone.layers(*padded(TEXTS), weights=True)

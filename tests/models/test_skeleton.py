@@ -23,7 +23,7 @@ from attn_cli.config.mask_predict import MaskPredictConfig
 from attn_cli.config.recurrent import RecurrentSeq2SeqConfig
 from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS, TransformerConfig
-from attn_cli.models import TRUNKS, build_model
+from attn_cli.models import BACKBONES, build_model
 from attn_cli.models.bilm import BilmConfig
 from attn_cli.models.han import HanConfig
 from attn_cli.models.recurrent import RecurrentConfig
@@ -79,7 +79,7 @@ MODELS = [
 
 @pytest.mark.parametrize(("arch", "config"), MODELS)
 def test_a_model_of_shapes_becomes_the_model_of_the_weights_that_it_is_given(arch, config):
-    kinds = ("text", "span") if arch in TRUNKS else ()
+    kinds = ("text", "span") if arch in BACKBONES else ()
     heads = [HeadConfig(name=kind, kind=kind, n_outputs=2) for kind in kinds]
     model = build_model(arch, config, heads)
     state = torch.get_rng_state()

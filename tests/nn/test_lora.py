@@ -24,7 +24,7 @@ def run(own):
 
 def adapted():
     own = model()
-    assert adapt(own.trunk, 2) == 2 * 4  # in, out, inner, outer of each layer
+    assert adapt(own.backbone, 2) == 2 * 4  # in, out, inner, outer of each layer
     return own
 
 
@@ -50,20 +50,20 @@ def test_merged_weights_are_those_of_the_plain_model_and_answer_as_the_adapted_o
 
 def test_a_merged_matrix_is_w_plus_two_b_a():
     own = adapted()
-    part = own.trunk.encoder.layers[0].self_attention
+    part = own.backbone.encoder.layers[0].self_attention
     update = part.parametrizations.in_weight[0]
     with torch.no_grad():
         update.up.normal_()
     original = part.parametrizations.in_weight.original
     assert update.down.shape == (3, 2, 16) and update.up.shape == (3, 16, 2)
     expected = torch.stack([original[i] + 2 * update.up[i] @ update.down[i] for i in range(3)])
-    name = "trunk.encoder.layers.0.self_attention.in_weight"
+    name = "backbone.encoder.layers.0.self_attention.in_weight"
     torch.testing.assert_close(plain_weights(own)[name], expected.detach())
 
 
 def test_the_matrices_themselves_learn_no_more():
     own = adapted()
     own(IDS, MASK, None, "task").sum().backward()
-    part = own.trunk.encoder.layers[1].feed_forward.inner
+    part = own.backbone.encoder.layers[1].feed_forward.inner
     assert part.parametrizations.weight.original.grad is None
     assert part.parametrizations.weight[0].up.grad.abs().sum() > 0

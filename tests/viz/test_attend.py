@@ -215,14 +215,14 @@ def test_a_document_has_weights_of_its_words_and_of_its_sentences(tmp_path):
     assert tokens(sentences, "1", 6) == cut
     ((_, weights),) = table(sentences).items()
     assert sum(weights.values()) == pytest.approx(1, abs=1e-4)
-    trunk = load_model(model, CPU)[1].trunk
+    backbone = load_model(model, CPU)[1].backbone
     vectors = []
     with torch.no_grad():
         for ids in tokenizer.encode(cut):  # a sentence alone, without padding
-            hidden = trunk(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
-            vectors.append(trunk.pool(hidden, torch.ones(1, len(ids), dtype=torch.bool)))
-        hidden = trunk.sentences(torch.stack(vectors, 1), torch.ones(1, 3, dtype=torch.bool))[0]
-        scores = torch.tanh(trunk.sentence_pool.project(hidden)) @ trunk.sentence_pool.query
+            hidden = backbone(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
+            vectors.append(backbone.pool(hidden, torch.ones(1, len(ids), dtype=torch.bool)))
+        hidden = backbone.sentences(torch.stack(vectors, 1), torch.ones(1, 3, dtype=torch.bool))[0]
+        scores = torch.tanh(backbone.sentence_pool.project(hidden)) @ backbone.sentence_pool.query
     np.testing.assert_allclose([*weights.values()], scores.softmax(-1)[0].numpy(), atol=1e-5)
 
 
@@ -230,14 +230,14 @@ def test_a_recurrent_classifier_shows_the_words_of_its_text_vector(tmp_path):
     model = write_reader(tmp_path / "model", "rnn", n_layers=1)
     run = attend(model, "the cat ran", "--kind", "word")
     own = matrix(table(run.lines)["1", "1", "mean"])
-    trunk = load_model(model, CPU)[1].trunk
+    backbone = load_model(model, CPU)[1].backbone
     tokenizer = load_tokenizer(str(model))
     ids = torch.tensor(
         [[tokenizer.cls_id, *tokenizer.encode(["the cat ran"])[0], tokenizer.sep_id]]
     )
     with torch.no_grad():
-        hidden = trunk(ids, ids >= 0)
-        scores = torch.tanh(trunk.pooler(hidden)) @ trunk.query
+        hidden = backbone(ids, ids >= 0)
+        scores = torch.tanh(backbone.pooler(hidden)) @ backbone.query
     np.testing.assert_allclose(own, scores.softmax(-1).numpy(), atol=1e-6)
     assert tokens(run.lines, "1", 4) == ["text"]
     assert "no target" in attend(model, "a\tb", "--pairs", status=2).said

@@ -61,11 +61,11 @@ class BidirectionalObjective(Objective[LanguageBatch]):
 
     def _each(self, batch: LanguageBatch) -> list[tuple[Tensor, Tensor]]:
         """The sums of the forward model, then of the backward one."""
-        trunk, wanted = self.model.trunk, batch.mask
+        backbone, wanted = self.model.backbone, batch.mask
         real = torch.cat((torch.ones_like(wanted[:, :1]), wanted), 1)
-        ahead, back = trunk.directions(batch.ids, real)[-1]
+        ahead, back = backbone.directions(batch.ids, real)[-1]
         pairs = ((ahead[:, :-1], batch.ids[:, 1:]), (back[:, 1:], batch.ids[:, :-1]))
-        weight, bias = trunk.output_layer
+        weight, bias = backbone.output_layer
         return [
             linear_cross_entropy(hidden[wanted], weight, bias, gold[wanted], self.label_smoothing)
             for hidden, gold in pairs

@@ -142,11 +142,11 @@ class LanguageObjective(Objective[LanguageBatch]):
 
     def forward(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:
         """Sums over the batch's tokens: the loss, and the unsmoothed one."""
-        trunk = self.model.trunk
+        backbone = self.model.backbone
         inputs = batch.ids[:, :-1]
-        hidden = trunk(inputs, torch.ones_like(inputs, dtype=torch.bool))
+        hidden = backbone(inputs, torch.ones_like(inputs, dtype=torch.bool))
         gold = batch.ids[:, 1:]
-        weight, bias = trunk.output_layer
+        weight, bias = backbone.output_layer
         return linear_cross_entropy(
             hidden[batch.mask], weight, bias, gold[batch.mask], self.label_smoothing
         )

@@ -28,7 +28,7 @@ class LanguageModelStep:
     """A language model as the search sees it; a `decode.step.StepModel`."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
-        self.trunk = model.trunk
+        self.backbone = model.backbone
         self.bos_id, self.eos_id, self.pad_id = (
             tokenizer.bos_id,
             tokenizer.eos_id,
@@ -41,18 +41,18 @@ class LanguageModelStep:
 
     def begin(self, sources: Sequence[Any], prefixes: Sequence[Ids]) -> Begun:
         """See `decode.step.PrefixReader`; there is no source."""
-        device = self.trunk.token_vectors.weight.device
+        device = self.backbone.token_vectors.weight.device
         # What is read at each place, and what follows it; the last of a prefix is read by a step.
         read = [[self.bos_id, *prefix[:-1]] if prefix else [] for prefix in prefixes]
         ids, real = (x.flip(1).to(device) for x in pad([row[::-1] for row in read], self.pad_id))
-        hidden, state = self.trunk.read(ids, real.sum(1))
+        hidden, state = self.backbone.read(ids, real.sum(1))
         gold = pad([prefix[::-1] for prefix in prefixes], self.pad_id)[0].flip(1).to(device)
-        found = gold_log_probs(hidden, gold, *self.trunk.output_layer).masked_fill(~real, 0.0)
+        found = gold_log_probs(hidden, gold, *self.backbone.output_layer).masked_fill(~real, 0.0)
         return Begun(state, found)
 
     def step(self, state: object, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
         """One step of every beam."""
-        logits, after = self.trunk.step(state, tokens)
+        logits, after = self.backbone.step(state, tokens)
         return StepOutput(logits.float().log_softmax(-1), after)
 
 
@@ -69,7 +69,7 @@ class Continuer(Generator):
     def __init__(self, models: Sequence[Any], tokenizer: Tokenizer) -> None:
         steps = [LanguageModelStep(model, tokenizer) for model in models]
         super().__init__(models, steps, tokenizer)
-        self._max_len = min(model.trunk.max_len for model in models)
+        self._max_len = min(model.backbone.max_len for model in models)
 
     @classmethod
     def load(cls, paths: str, device: torch.device) -> Continuer:
@@ -162,9 +162,9 @@ class Continuer(Generator):
         done = 0
         for first, end in windows_of(length, self._max_len, max(1, self._max_len // 2)):
             inputs, gold = ids[:, first:end], ids[:, first + 1 : end + 1]
-            hidden = model.trunk(inputs, torch.ones_like(inputs, dtype=torch.bool))
+            hidden = model.backbone(inputs, torch.ones_like(inputs, dtype=torch.bool))
             fresh = slice(done - first, end - first)
-            layer = model.trunk.output_layer
+            layer = model.backbone.output_layer
             found[:, done:end] = gold_log_probs(hidden[:, fresh], gold[:, fresh], *layer)
             done = end
         return found

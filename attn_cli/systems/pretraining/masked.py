@@ -261,13 +261,13 @@ class MaskedObjective(Objective[MaskedBatch]):
         """
         model, masked = self.model, batch.masked
         if "nsp" not in model.heads:
-            vectors = model.trunk.at(batch.ids, batch.mask, batch.segments, masked)
+            vectors = model.backbone.at(batch.ids, batch.mask, batch.segments, masked)
             return model.heads["mlm"](vectors), None
         first = torch.zeros_like(masked)
         first[:, 0] = True
         chosen = masked | first
-        vectors = model.trunk.at(batch.ids, batch.mask, batch.segments, chosen)
-        pooled = model.trunk.pool(vectors[first[chosen]][:, None], batch.mask)
+        vectors = model.backbone.at(batch.ids, batch.mask, batch.segments, chosen)
+        pooled = model.backbone.pool(vectors[first[chosen]][:, None], batch.mask)
         return model.heads["mlm"](vectors[masked[chosen]]), model.heads["nsp"](pooled).float()
 
     @torch.inference_mode()

@@ -75,7 +75,7 @@ class ReaderMaker(Protocol):
 
 
 class ConfigMaker(Protocol):
-    """Makes a trunk's configuration."""
+    """Makes a backbone's configuration."""
 
     def __call__(
         self,
@@ -92,7 +92,7 @@ class Objective:
     """What `--objective` stands for.
 
     Attributes:
-        arch: a key of `models.TRUNKS`.
+        arch: a key of `models.BACKBONES`.
         task: what the model is for afterwards, see `ModelConfig.task`.
         heads: the output layers, given the size of the vocabulary.
         reader: makes what reads documents.
@@ -100,7 +100,7 @@ class Objective:
             validates.
         tokenizer_type: of a tokenizer trained for it.
         specials: the special tokens that the tokenizer must have.
-        config: makes the trunk's configuration.
+        config: makes the backbone's configuration.
         idle: beginnings of names of parameters that it does not train.
         pairs: whether it needs two documents, one of them with two sentences.
         blocks: what a row of its corpus is, given the tokens of an input.
@@ -189,7 +189,7 @@ OBJECTIVES: dict[str, Objective] = {
         _BERT,
         heads=_mlm,
         reader=partial(_masked_reader, pairs=False),
-        idle=("trunk.pooler.",),
+        idle=("backbone.pooler.",),
         pairs=False,
     ),
     "clm": Objective(
@@ -214,6 +214,6 @@ OBJECTIVES: dict[str, Objective] = {
         tokenizer_type="wordpiece",
         specials=("pad", "bos", "eos"),
         config=bilm_config,
-        idle=("trunk.mix", "trunk.scale", "trunk.attention_pool."),
+        idle=("backbone.mix", "backbone.scale", "backbone.attention_pool."),
     ),
 }

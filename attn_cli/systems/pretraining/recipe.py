@@ -213,7 +213,7 @@ class PretrainRecipe(Recipe[Any]):
     def _config(
         self, tokenizer: Tokenizer, corpus: Corpus, processes: Processes
     ) -> tuple[Any, str]:
-        """The trunk's configuration, and where it comes from.
+        """The backbone's configuration, and where it comes from.
 
         Raises:
             UsageError: its parts, or the length of the inputs, do not fit.

@@ -1,7 +1,7 @@
 """Tasks that ask for something about a whole text, or about two of them.
 
 A long text is read in overlapping windows whose outputs are averaged, or sentence by sentence by a
-trunk that makes documents of them: nothing of it is cut off.
+backbone that makes documents of them: nothing of it is cut off.
 """
 
 from __future__ import annotations

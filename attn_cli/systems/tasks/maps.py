@@ -1,4 +1,4 @@
-"""Maps of trunks: encoders and language models as they were pre-trained, and tasks on them.
+"""Maps of backbones: encoders and language models as they were pre-trained, and tasks on them.
 
 Shapes: R rows (windows of a text, or sentences of a document), T positions, H heads.
 """
@@ -44,30 +44,30 @@ def open_texts(job: AttendJob) -> RowSource:
     """The source of a model that answers; a converted one may have no head for any task."""
     heads = read_config(Path(job.model)).heads
     answers = job.options.task is not None or any(head.task for head in heads)
-    return TaskSource(job) if answers else TrunkSource(job)
+    return TaskSource(job) if answers else BackboneSource(job)
 
 
 class RowSource(LineSource):
-    """Reads lines as rows of a trunk, and draws each row, or all of them as one document.
+    """Reads lines as rows of a backbone, and draws each row, or all of them as one document.
 
     Args:
         job: what was asked for.
-        trunk: see `maps`.
+        backbone: see `maps`.
         tokenizer: its tokenizer.
 
     Raises:
         UsageError: `--pairs`.
     """
 
-    def __init__(self, job: AttendJob, trunk: Any, tokenizer: Tokenizer) -> None:
+    def __init__(self, job: AttendJob, backbone: Any, tokenizer: Tokenizer) -> None:
         super().__init__(job)
         if job.options.pairs:
             raise UsageError("--pairs: this model has no target; leave it out")
-        self._trunk = trunk
+        self._backbone = backbone
         self._tokenizer = tokenizer
-        self._device = next(trunk.parameters()).device
-        self._joins = hasattr(trunk, "join")
-        probe = self._weights([InputRow([0], [0], (0,))]) if hasattr(trunk, "attentions") else {}
+        self._device = next(backbone.parameters()).device
+        self._joins = hasattr(backbone, "join")
+        probe = self._weights([InputRow([0], [0], (0,))]) if hasattr(backbone, "attentions") else {}
         self.heads = {kind: [layer.shape[1] for layer in probe[kind]] for kind in probe}
 
     @abstractmethod
@@ -115,12 +115,12 @@ class RowSource(LineSource):
         ids, mask = pad([row.ids for row in rows], max(self._tokenizer.pad_id, 0))
         segments, _ = pad([row.segments for row in rows], 0)
         tensors = (tensor.to(self._device) for tensor in (ids, mask, segments))
-        found: dict[str, list[Tensor]] = self._trunk.attentions(*tensors)
+        found: dict[str, list[Tensor]] = self._backbone.attentions(*tensors)
         return {kind: layers for kind, layers in found.items() if layers}
 
 
-class TrunkSource(RowSource):
-    """A trunk as it was pre-trained: a text, in overlapping windows where it is long."""
+class BackboneSource(RowSource):
+    """A backbone as it was pre-trained: a text, in overlapping windows where it is long."""
 
     n_fields = 1
 
@@ -133,10 +133,12 @@ class TrunkSource(RowSource):
                 f"{job.model}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
                 f"{model.config.vocab_size:,}; the directory mixes files of two models"
             )
-        trunk = model.trunk
+        backbone = model.backbone
         limit = job.options.max_input or MAX_INPUT
-        self._template = TEMPLATES[trunk.template](tokenizer, min(limit, trunk.max_len or limit))
-        super().__init__(job, trunk, tokenizer)
+        self._template = TEMPLATES[backbone.template](
+            tokenizer, min(limit, backbone.max_len or limit)
+        )
+        super().__init__(job, backbone, tokenizer)
 
     def parts(self, fields: list[str]) -> Sequence[InputRow]:
         """See `RowSource`."""
@@ -155,7 +157,7 @@ class TaskSource(RowSource):
         self._task = self._predictor.task
         self.n_fields = self._task.n_answered
         self.by_sentence = self._task.setting.template.by_sentence
-        super().__init__(job, self._predictor.model.trunk, self._task.setting.tokenizer)
+        super().__init__(job, self._predictor.model.backbone, self._task.setting.tokenizer)
 
     def problem(self, fields: list[str]) -> str | None:
         """See `LineSource`."""

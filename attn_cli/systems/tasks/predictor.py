@@ -42,11 +42,11 @@ def task_setting(
         model: a `models.text.TextModel`.
         tokenizer: its tokenizer.
         labels: the task's answers.
-        max_len: the longest input where the trunk itself sets no bound.
+        max_len: the longest input where the backbone itself sets no bound.
         more: further fields of `TaskSetting`.
     """
-    longest = min(max_len, model.trunk.max_len or max_len)
-    template = TEMPLATES[model.trunk.template](tokenizer, longest)
+    longest = min(max_len, model.backbone.max_len or max_len)
+    template = TEMPLATES[model.backbone.template](tokenizer, longest)
     return TaskSetting(tokenizer=tokenizer, template=template, labels=labels, **more)
 
 

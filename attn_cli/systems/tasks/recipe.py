@@ -131,7 +131,7 @@ class FinetuneRecipe(Recipe[MixedBatch]):
         model = start.build(heads, self._runtime.seed, options.dropout)
         said: list[str] = []
         if options.embeddings:
-            weight, skip = model.trunk.token_vectors.weight, self._stream.skip_bad
+            weight, skip = model.backbone.token_vectors.weight, self._stream.skip_bad
             given = (weight, options.embeddings, tokenizer, self._speaker)
             said.append(start_embeddings(*given, skip_bad=skip))
         rates = what_learns(model, options)
@@ -331,7 +331,7 @@ def _decided(
     """
     changes: dict[str, Any] = {}
     if not training.lr:
-        depths = next(iter(parts.values())).predictor.model.trunk.depths
+        depths = next(iter(parts.values())).predictor.model.backbone.depths
         full = options.init and not options.lora and options.freeze < len(depths)
         changes["lr"] = _RATE if full else _RATE_OF_NEW_WEIGHTS
     figures = known_figures([part.task for part in parts.values()])

@@ -20,9 +20,9 @@ from attn_cli.systems.tasks.classify import TextTask
 class Regress(TextTask):
     """A number y for two texts: the least squares of (y - mean) / std over the training examples.
 
-    Answers stay between the least and the greatest number that was trained on. A trunk that reads
-    one way (GPT) is given both orders of the pair, and its outputs for them are averaged: up to a
-    factor of W the sum of the two representations (Radford et al. 2018, 3.3).
+    Answers stay between the least and the greatest number that was trained on. A backbone that
+    reads one way (GPT) is given both orders of the pair, and its outputs for them are averaged: up
+    to a factor of W the sum of the two representations (Radford et al. 2018, 3.3).
     """
 
     columns: ClassVar[tuple[str, ...]] = ("text", "text", "number")

@@ -13,7 +13,7 @@ from attn_cli.config.finetuning import FinetuneOptions
 from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.data.templates import TEMPLATES
 from attn_cli.errors import DataError, UsageError
-from attn_cli.models import TRUNKS, build_model
+from attn_cli.models import BACKBONES, build_model
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.models.han import HanConfig
 from attn_cli.models.recurrent import RecurrentConfig
@@ -23,7 +23,7 @@ from attn_cli.nn.lora import adapt, is_update
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 _DROPOUT = 0.1  # of a model from random weights: it sees each of few examples many times
-_ARCHS = {"transformer": "bert"}  # names of --arch that are not keys of TRUNKS
+_ARCHS = {"transformer": "bert"}  # names of --arch that are not keys of BACKBONES
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Start:
     """What a model is built from.
 
     Attributes:
-        arch: a key of `TRUNKS`.
-        config: the trunk's configuration.
-        trunk: whose weights it takes; None: random ones.
+        arch: a key of `BACKBONES`.
+        config: the backbone's configuration.
+        backbone: whose weights it takes; None: random ones.
     """
 
     arch: str
     config: Any
-    trunk: Any = None
+    backbone: Any = None
 
     def pool(self, wanted: str) -> str:
         """How a text's vectors become one: as `--pool` says."""
@@ -53,13 +53,13 @@ class Start:
         for module in model.modules():
             if isinstance(module, Dropout) and dropout is not None:
                 module.p = dropout
-        if self.trunk is not None:
-            model.trunk.load_state_dict(self.trunk.state_dict())
+        if self.backbone is not None:
+            model.backbone.load_state_dict(self.backbone.state_dict())
         return model
 
 
 def starting_point(options: FinetuneOptions, size: str, tokenizer: Tokenizer) -> Start:
-    """What to train: the trunk of `--init`, or a new one of `--arch` and `--size`.
+    """What to train: the backbone of `--init`, or a new one of `--arch` and `--size`.
 
     Raises:
         DataError: the directory is damaged, or its tokenizer is of another model.
@@ -99,13 +99,13 @@ def reads_documents(options: FinetuneOptions) -> bool:
         DataError: the directory to start from is damaged.
     """
     arch = read_config(Path(options.init)).arch if options.init else options.arch
-    trunk = TRUNKS.get(_ARCHS.get(arch or "", arch or ""))
-    return trunk is not None and TEMPLATES[trunk.template].by_sentence
+    backbone = BACKBONES.get(_ARCHS.get(arch or "", arch or ""))
+    return backbone is not None and TEMPLATES[backbone.template].by_sentence
 
 
 def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:
     config, model = load_model(path, torch.device("cpu"))
-    if config.arch not in TRUNKS:
+    if config.arch not in BACKBONES:
         raise UsageError(
             f"--init {path}: architecture {config.arch} is no encoder of texts; attn pretrain and "
             "attn convert make some"
@@ -115,7 +115,7 @@ def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:
             f"{path}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
             f"{config.model.vocab_size:,}; the directory mixes files of two models"
         )
-    return Start(config.arch, config.model, model.trunk)
+    return Start(config.arch, config.model, model.backbone)
 
 
 def what_learns(model: Any, options: FinetuneOptions) -> dict[str, float]:
@@ -132,13 +132,13 @@ def what_learns(model: Any, options: FinetuneOptions) -> dict[str, float]:
     Raises:
         UsageError: there are fewer layers than are to be frozen, or no matrices to be updated.
     """
-    depths = model.trunk.depths
+    depths = model.backbone.depths
     if options.freeze > len(depths):
         raise UsageError(
             f"--freeze {options.freeze}: this model has {len(depths)} layers, the embeddings "
             "counted"
         )
-    if options.lora and not adapt(model.trunk, options.lora):
+    if options.lora and not adapt(model.backbone, options.lora):
         raise UsageError("--lora updates attention and feed-forward matrices; this model has none")
     names = {id(weight): name for name, weight in model.named_parameters()}
     rates: dict[str, float] = {}

@@ -3,7 +3,7 @@
 Each word is tokenized by itself, and the vector of its first token gives its tag; a word of which
 the tokenizer leaves nothing is read as an unknown token. A long sentence is read in overlapping
 windows, and every word is answered once, from the window in which it has most context. A causal
-trunk (GPT) tags a word by what stands before it alone.
+backbone (GPT) tags a word by what stands before it alone.
 """
 
 from __future__ import annotations

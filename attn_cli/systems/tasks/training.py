@@ -62,7 +62,7 @@ class OpenTask:
 
 
 class FinetuneObjective(Objective[MixedBatch]):
-    """Σₜ λₜ Lₜ over one trunk: the losses of all tasks' batches, added."""
+    """Σₜ λₜ Lₜ over one backbone: the losses of all tasks' batches, added."""
 
     # The heads of tasks that sit out, the pooler where only tokens are asked for.
     find_unused_parameters: ClassVar[bool] = True

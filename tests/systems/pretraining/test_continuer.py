@@ -43,11 +43,11 @@ def continuer(model: Path) -> Continuer:
 
 def log_prob(continuer: Continuer, ids: list[int]) -> float:
     """Log P of tokens and eos by one whole forward pass."""
-    tokenizer, trunk = continuer.tgt, continuer.models[0].trunk
+    tokenizer, backbone = continuer.tgt, continuer.models[0].backbone
     row = torch.tensor([[tokenizer.bos_id, *ids, tokenizer.eos_id]])
     with torch.inference_mode():
-        hidden = trunk(row[:, :-1], torch.ones(1, row.shape[1] - 1, dtype=torch.bool))
-        logits = F.linear(hidden, *trunk.output_layer)
+        hidden = backbone(row[:, :-1], torch.ones(1, row.shape[1] - 1, dtype=torch.bool))
+        logits = F.linear(hidden, *backbone.output_layer)
     return float(-F.cross_entropy(logits[0], row[0, 1:], reduction="sum"))
 
 
@@ -133,14 +133,14 @@ def test_greedy_is_the_likeliest_token_again_and_again(continuer: Continuer) -> 
     (found,) = continuer.generate(
         [Source("b c")], SearchOptions(greedy=True, max_len=9), batch_tokens=64
     )
-    tokenizer, trunk = continuer.tgt, continuer.models[0].trunk
+    tokenizer, backbone = continuer.tgt, continuer.models[0].backbone
     ids = [tokenizer.bos_id, *tokenizer.encode(["b c"])[0]]
     prompt = len(ids)
     with torch.inference_mode():
         while ids[-1] != tokenizer.eos_id and len(ids) < prompt + 9:
             row = torch.tensor([ids])
-            hidden = trunk(row, torch.ones_like(row, dtype=torch.bool))[0, -1]
-            logits = F.linear(hidden, *trunk.output_layer)
+            hidden = backbone(row, torch.ones_like(row, dtype=torch.bool))[0, -1]
+            logits = F.linear(hidden, *backbone.output_layer)
             logits[list(continuer.never_ids)] = -torch.inf
             ids.append(int(logits.argmax()))
     assert list(found[0].tokens) == [i for i in ids[1:] if i != tokenizer.eos_id]
@@ -163,14 +163,14 @@ def test_texts_longer_than_the_model_sees(model: Path, continuer: Continuer) -> 
     assert scored.tokens == len(ids) + 1
     direct = 0.0  # each token is scored in the first of the half-overlapping windows that has it
     row = [continuer.tgt.bos_id, *ids, continuer.tgt.eos_id]
-    trunk, done = continuer.models[0].trunk, 0
+    backbone, done = continuer.models[0].backbone, 0
     firsts = [*range(0, len(row) - 1 - 48, 24), len(row) - 1 - 48]
     with torch.inference_mode():
         for first in firsts:
             part = torch.tensor([row[first : first + 49]])
-            hidden = trunk(part[:, :-1], torch.ones(1, 48, dtype=torch.bool))
+            hidden = backbone(part[:, :-1], torch.ones(1, 48, dtype=torch.bool))
             losses = F.cross_entropy(
-                F.linear(hidden, *trunk.output_layer)[0], part[0, 1:], reduction="none"
+                F.linear(hidden, *backbone.output_layer)[0], part[0, 1:], reduction="none"
             )
             direct -= float(losses[done - first :].double().sum())
             done = first + 48

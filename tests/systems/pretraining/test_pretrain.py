@@ -148,7 +148,7 @@ def test_training_continues_from_a_model(tmp_path, corpus):
     for name, weight in after.named_parameters():
         if name in weights:
             assert torch.allclose(weight, weights[name], atol=1e-6), name
-    assert not torch.equal(before.trunk.embedding.tokens.weight[:9], torch.zeros(9, 32))
+    assert not torch.equal(before.backbone.embedding.tokens.weight[:9], torch.zeros(9, 32))
     run = inside(
         "pretrain", other, "--init", first, "--d-model", 64, "-o", tmp_path / "x", status=2
     )
@@ -240,12 +240,12 @@ def test_the_loss_is_the_mean_over_hidden_tokens_and_the_mean_over_pairs(tmp_pat
     batch = reader.batches(np.arange(50), 1)[0]
     objective = MaskedObjective(model, 0.0)
     loss, nll = objective(batch)
-    hidden = model.trunk(batch.ids, batch.mask, batch.segments)
+    hidden = model.backbone(batch.ids, batch.mask, batch.segments)
     weight, bias = model.vocabulary_layer
     logits = nn.functional.linear(model.heads["mlm"](hidden), weight, bias)
     gold = batch.gold.masked_fill(~batch.masked, -100)
     tokens = nn.functional.cross_entropy(logits.flatten(0, 1), gold.flatten())
-    scores = model.heads["nsp"](torch.tanh(model.trunk.pooler(hidden[:, 0])))
+    scores = model.heads["nsp"](torch.tanh(model.backbone.pooler(hidden[:, 0])))
     pairs = nn.functional.cross_entropy(scores, batch.labels)
     assert float(loss / batch.n_tokens) == pytest.approx(float(tokens + pairs), abs=1e-5)
     assert float(nll / batch.n_tokens) == pytest.approx(float(tokens), abs=1e-5)

@@ -60,7 +60,7 @@ def test_it_learns_in_both_directions(elmo):
     assert best < last["dev_forward_perplexity"] < 1.35 * best
     assert best < last["dev_backward_perplexity"] < 1.35 * best
     _, model = load_model(elmo, torch.device("cpu"))
-    assert not model.trunk.mix.any() and model.trunk.scale == 1
+    assert not model.backbone.mix.any() and model.backbone.scale == 1
 
 
 def test_embed_gives_each_layer(elmo):
@@ -96,8 +96,8 @@ def test_a_task_learns_the_mix_and_leaves_the_language_model_alone(elmo, tmp_pat
     _, after = load_model(tmp_path / "model", torch.device("cpu"))
     moved = {
         name
-        for name, weight in after.trunk.named_parameters()
-        if not torch.equal(weight, dict(before.trunk.named_parameters())[name])
+        for name, weight in after.backbone.named_parameters()
+        if not torch.equal(weight, dict(before.backbone.named_parameters())[name])
     }
     pool = {f"attention_pool.{name}" for name in ("project.weight", "project.bias", "query")}
     assert moved == {"mix", "scale", *pool}

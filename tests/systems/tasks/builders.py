@@ -20,7 +20,7 @@ def tokenizer():
     return train_tokenizer([" ".join(WORDS)] * 3, options, seed=1, threads=1, say=lambda text: None)
 
 
-def trunk_config(arch, vocab_size, **options):
+def backbone_config(arch, vocab_size, **options):
     sizes = {"vocab_size": vocab_size, "d_model": 16, "n_layers": 2, "dropout": 0.0}
     if arch == "rnn":
         return RecurrentConfig(**sizes)
@@ -41,7 +41,7 @@ def predictor(kind, arch="bert", *, labels=(), max_len=256, pool="mean", setting
         pool=pool,
         **head,
     )
-    model = build_model(arch, trunk_config(arch, own.vocab_size), [config]).eval()
+    model = build_model(arch, backbone_config(arch, own.vocab_size), [config]).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight) * 0.3)

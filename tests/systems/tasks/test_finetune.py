@@ -212,7 +212,9 @@ def test_low_rank_updates_learn_from_a_model_and_leave_a_plain_one(classifier, c
     ):
         assert name == other
         updated = "self_attention" in name or "feed_forward" in name
-        learns = (updated and not name.endswith("bias")) or name.startswith(("heads", "trunk.pool"))
+        learns = (updated and not name.endswith("bias")) or name.startswith(
+            ("heads", "backbone.pool")
+        )
         if not learns:
             assert torch.equal(old, new), name
         elif "layers" in name:

@@ -62,7 +62,7 @@ def test_it_learns_the_one_word_and_attends_to_its_sentence(model, tmp_path):
         ids = predictor.task.setting.tokenizer.encode(entry["parts"])
         rows, mask = pad(ids, 0)
         with torch.no_grad():
-            words, sentences = predictor.model.trunk.attention(
+            words, sentences = predictor.model.backbone.attention(
                 rows, mask, torch.zeros(len(rows), dtype=torch.long)
             )
         seen += int(sentences.argmax()) == place

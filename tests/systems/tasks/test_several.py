@@ -1,11 +1,11 @@
-"""Several tasks at once: Σₜ λₜ Lₜ over one trunk, Lₜ the mean loss of the task's batch."""
+"""Several tasks at once: Σₜ λₜ Lₜ over one backbone, Lₜ the mean loss of the task's batch."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from builders import WORDS, tokenizer, trunk_config
+from builders import WORDS, backbone_config, tokenizer
 
 from attn_cli.config.stack import HeadConfig
 from attn_cli.data.corpus import CorpusFiles, build_corpus
@@ -27,7 +27,7 @@ def tasks(tmp_path):
     own = tokenizer()
     heads = [HeadConfig(name=name, kind="text", n_outputs=2, task="classify") for name in WEIGHTS]
     torch.manual_seed(1)
-    model = build_model("bert", trunk_config("bert", own.vocab_size), heads)
+    model = build_model("bert", backbone_config("bert", own.vocab_size), heads)
     setting = task_setting(model, own, ["x", "y"], 64)
     kinds = {name: TASKS["classify"](setting) for name in WEIGHTS}
     readers = {}
