@@ -23,6 +23,7 @@ from attn_cli.nn.convolution import (
     ConvolvedMemory,
 )
 from attn_cli.nn.dropout import Dropout
+from attn_cli.nn.positions import Positions
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class ConvolutionalState:
         windows: the last k - 1 inputs of each layer's convolution, zeros before the first; as long
             however long the target is. Shape: (R, L, k - 1, D).
         positions: the next target position of each sentence. Shape: (N,).
+        longest: no position is above it.
         beam_size: K.
     """
 
     memory: tuple[ConvolvedMemory, ...]
     windows: Tensor
     positions: Tensor
+    longest: int
     beam_size: int
 
     def expand(self, beam_size: int) -> ConvolutionalState:
@@ -71,6 +74,7 @@ class ConvolutionalState:
             memory=memory,
             windows=torch.cat((self.windows, other.windows)),
             positions=torch.cat((self.positions, other.positions)),
+            longest=max(self.longest, other.longest),
             beam_size=self.beam_size,
         )
 
@@ -138,6 +142,7 @@ class ConvolutionalSeq2Seq(Seq2SeqModel):
             memory=tuple(layer.project(memory) for layer in self._layers),
             windows=memory.key.new_zeros(size),
             positions=torch.zeros(len(src_ids), dtype=torch.long, device=src_ids.device),
+            longest=0,
             beam_size=1,
         )
 
@@ -146,8 +151,9 @@ class ConvolutionalSeq2Seq(Seq2SeqModel):
     ) -> tuple[Tensor, ConvolutionalState, Tensor | None]:
         """Reads one token per beam. Shape: tokens (N, K) -> logits (N, K, V), state, (N, K, S)."""
         shape = tokens.shape
-        places = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
-        embedded = self.tgt_embedding(tokens.reshape(-1, 1), places).view(*shape, -1)
+        rows = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
+        positions = Positions(rows, state.longest + 1)
+        embedded = self.tgt_embedding(tokens.reshape(-1, 1), positions).view(*shape, -1)
         x, windows, weights = self.enter(embedded), [], None
         for index, layer in enumerate(self._layers):
             window = torch.cat((state.windows[:, index], x.view(-1, 1, x.shape[-1])), dim=1)
@@ -161,7 +167,10 @@ class ConvolutionalSeq2Seq(Seq2SeqModel):
             )
         logits = F.linear(self.leave(x), *self.output_layer)
         after = dataclasses.replace(
-            state, windows=torch.stack(windows, 1), positions=state.positions + 1
+            state,
+            windows=torch.stack(windows, 1),
+            positions=state.positions + 1,
+            longest=state.longest + 1,
         )
         return logits, after, weights
 

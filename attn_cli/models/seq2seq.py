@@ -18,6 +18,7 @@ from attn_cli.models.seq2seq_base import Seq2SeqModel, beam_rows, joined, reorde
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.losses import head_penalty
+from attn_cli.nn.positions import Positions
 from attn_cli.nn.transformer import (
     Decoder,
     DecoderLayer,
@@ -191,15 +192,16 @@ class Transformer(EncoderDecoder):
     ) -> tuple[Tensor, TransformerState, Tensor | None]:
         """Reads one token per beam. Shape: tokens (N, K) -> logits (N, K, V), state, (N, K, S)."""
         cache = state.cache.advance()
-        places = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
-        x = self.tgt_embedding(tokens.reshape(-1, 1), places).view(*tokens.shape, -1)
+        rows = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
+        positions = Positions(rows, cache.length)
+        x = self.tgt_embedding(tokens.reshape(-1, 1), positions).view(*tokens.shape, -1)
         weights = None
         for index, layer in enumerate(self.decoder.layers):
             x, weights = layer.step(
                 x,
                 cache.appender(index),
                 cache.mask,
-                places,
+                positions,
                 state.memory[index],
                 state.memory_mask,
                 need_weights=need_attention,

@@ -18,7 +18,7 @@ from attn_cli.config import choose
 from attn_cli.config.stack import StackConfig
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
-from attn_cli.nn.positions import POSITIONS
+from attn_cli.nn.positions import POSITIONS, Positions
 from attn_cli.nn.transformer import Encoder, EncoderLayer
 
 _STD = 0.02  # of all weights at first (Devlin et al. 2019, Radford et al. 2018)
@@ -37,14 +37,16 @@ class TextEmbedding(nn.Module):
         self.norm = nn.LayerNorm(d_model, config.norm_eps) if config.embedding_norm else None
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, ids: Tensor, segments: Tensor | None, places: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, segments: Tensor | None, positions: Positions | None = None
+    ) -> Tensor:
         """Embeds tokens that stand at these positions, or at 0, 1, ….
 
-        Shape: ids, segments and places (B, T) -> (B, T, D).
+        Shape: ids and segments (B, T) -> (B, T, D).
         """
-        if places is None:
-            places = torch.arange(ids.shape[1], device=ids.device)[None]
-        x = self.tokens(ids) + self.positions(places)
+        if positions is None:
+            positions = Positions.first(ids.shape[1], ids.device)
+        x = self.tokens(ids) + self.positions(positions)
         if self.segments is not None:
             x = x + (self.segments(segments) if segments is not None else self.segments.weight[0])
         return self.dropout(x if self.norm is None else self.norm(x))
@@ -204,10 +206,9 @@ class Gpt(Stack):
     template = "gpt"
 
     @property
-    def output_layer(self) -> tuple[Tensor, Tensor]:
-        """W (V, D) and b (V,) of p(token) = softmax(W h + b): the embeddings, and no bias."""
-        weight = self.embedding.tokens.weight
-        return weight, weight.new_zeros(len(weight))
+    def output_layer(self) -> tuple[Tensor, None]:
+        """W (V, D) of p(token) = softmax(W h): the embeddings; there is no bias."""
+        return self.embedding.tokens.weight, None
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """The last real token's vector: it alone saw all. Shape: (B, T, D), (B, T) -> (B, D)."""
@@ -217,8 +218,9 @@ class Gpt(Stack):
     def step(self, state: GptState, tokens: Tensor) -> tuple[Tensor, GptState]:
         """Reads one token per beam. Shape: tokens (N, K) -> logits (N, K, V), state."""
         cache = state.cache.advance()
-        places = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
-        hidden = self._next(tokens.reshape(-1, 1), places, cache, cache.mask)
+        rows = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
+        positions = Positions(rows, cache.length)
+        hidden = self._next(tokens.reshape(-1, 1), positions, cache, cache.mask)
         logits = F.linear(hidden, *self.output_layer).view(*tokens.shape, -1)
         return logits, dataclasses.replace(state, cache=cache, positions=state.positions + 1)
 
@@ -236,14 +238,14 @@ class Gpt(Stack):
         earlier = columns <= columns[:, None]
         # Padding, which nobody reads, sees itself: a softmax over nothing is no number.
         visible = (earlier & (columns >= starts[:, None, None])) | (columns == columns[:, None])
-        places = (columns - starts[:, None]).clamp(min=0)
-        return self._next(ids, places, cache, visible[:, None]), GptState(cache, lengths, 1)
+        positions = Positions((columns - starts[:, None]).clamp(min=0), width)
+        return self._next(ids, positions, cache, visible[:, None]), GptState(cache, lengths, 1)
 
     def _next(
-        self, ids: Tensor, places: Tensor, cache: KeyValueCache, mask: Tensor | None
+        self, ids: Tensor, positions: Positions, cache: KeyValueCache, mask: Tensor | None
     ) -> Tensor:
         """Vectors of the positions that the cache was advanced by. Shape: (R, n) -> (R, n, D)."""
-        x = self.embedding(ids, None, places)
+        x = self.embedding(ids, None, positions)
         for index, layer in enumerate(self.encoder.layers):
-            x = layer.step(x, cache.appender(index), mask, places)
+            x = layer.step(x, cache.appender(index), mask, positions)
         return self.encoder.norm(x)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from attn_cli.config import choose
 from attn_cli.config.transformer import AttentionOptions
 from attn_cli.nn.normalizers import NORMALIZERS, Normalizer, SoftmaxNormalizer
-from attn_cli.nn.positions import ATTENTION_POSITIONS, AttentionPositions
+from attn_cli.nn.positions import ATTENTION_POSITIONS, AttentionPositions, Positions
 from attn_cli.nn.scores import SCORES, Score
 
 
@@ -48,6 +48,7 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         *,
         causal: bool = False,
+        positions: Positions | None = None,
         need_weights: bool = False,
         log_probs: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
@@ -59,6 +60,7 @@ class Attention(nn.Module):
             value: of any width V. Shape: (..., S, V).
             mask: broadcastable to (..., T, S).
             causal: whether query t may attend to keys up to t alone.
+            positions: where the queries stand, the last one at the last key, in self-attention.
             need_weights: whether the weights are returned, or None in their place.
             log_probs: receives what `Normalizer.forward` says, of hard attention in training.
 
@@ -71,6 +73,7 @@ class Attention(nn.Module):
             value,
             mask,
             causal=causal,
+            positions=positions,
             need_weights=need_weights,
             log_probs=log_probs,
         )
@@ -83,13 +86,11 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         *,
         causal: bool = False,
+        positions: Positions | None = None,
         need_weights: bool = False,
         log_probs: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """The same, of keys that went through `score.map_key` once, for many queries to come.
-
-        Positions inside attention count from the end: the last query stands at the last key.
-        """
+        """The same, of keys that went through `score.map_key` once, for many queries to come."""
         query = self.score.map_query(query)
         scale = self.score.scale(query.shape[-1])
         if self.fused and not need_weights:
@@ -99,14 +100,17 @@ class Attention(nn.Module):
             return context, None
         scores = self.score.compare(query, key)
         if self.positions.has_terms:
-            scores = scores + scale * self.positions.score_terms(query, key.shape[-2])
+            assert positions is not None, "distances need positions"
+            terms = self.positions.score_terms(query, positions, key.shape[-2])
+            scores = scores + scale * terms
         if causal:
             allowed = causal_mask(scores.shape[-2], scores.device)
             mask = allowed if mask is None else mask & allowed
         weights = self.normalizer(scores, mask, log_probs)
         context = weights @ value
         if self.positions.has_terms:
-            context = context + self.positions.value_terms(weights)
+            assert positions is not None
+            context = context + self.positions.value_terms(weights, positions)
         return context, weights if need_weights else None
 
 
@@ -146,11 +150,11 @@ class MultiHeadAttention(nn.Module):
             for weight in self.in_weight:
                 nn.init.xavier_uniform_(weight)
         self.out = _output(d_model) if options.combine == "concat-linear" else nn.Identity()
-        scheme = ATTENTION_POSITIONS.get(options.positions if to_self else "", AttentionPositions)
+        scheme = choose(ATTENTION_POSITIONS, options.positions, "position encoding")
         self.attention = Attention(
             choose(SCORES, options.attention, "score function")(d_head, n_heads=n_heads),
             choose(NORMALIZERS, options.normalize, "normalization")(),
-            scheme(d_head, options.max_distance),
+            scheme(d_head, options.max_distance) if to_self else None,
         )
 
     def forward(
@@ -160,6 +164,7 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None = None,
         *,
         causal: bool = False,
+        positions: Positions | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Attends from `x` to `memory`, or to itself where there is no memory.
@@ -169,17 +174,20 @@ class MultiHeadAttention(nn.Module):
             -> (B, T, D), weights (B, H, T, S) if `need_weights`, else None.
         """
         if memory is None:
-            query, key, value = self.project(x)
+            positions = positions or Positions.first(x.shape[1], x.device)
+            query, key, value = self.project(x, positions)
         else:
             query, (key, value) = self.project_query(x), self.project_memory(memory)
-        return self.attend(query, key, value, mask, causal=causal, need_weights=need_weights)
+        return self.attend(
+            query, key, value, mask, causal=causal, positions=positions, need_weights=need_weights
+        )
 
-    def project(self, x: Tensor, places: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of `x` in one product; the keys as `attend` takes them.
 
         Args:
             x: Shape: (B, T, D).
-            places: where each vector stands, from 0 if it is not said. Shape: (B, T).
+            positions: where each vector stands.
 
         Returns:
             Three of shape (B, H, T, K).
@@ -191,8 +199,8 @@ class MultiHeadAttention(nn.Module):
             fused = F.linear(x, weight.flatten(0, 1), self.in_bias.flatten())
             parts = self._split(fused, len(weight))
             query, key, value = parts[0], parts[1], parts[-1]
-        positions = self.attention.positions
-        query, key = positions.rotate(query, places), positions.rotate(key, places)
+        scheme = self.attention.positions
+        query, key = scheme.rotate(query, positions), scheme.rotate(key, positions)
         return query, self.attention.score.map_key(key), value
 
     def project_query(self, x: Tensor) -> Tensor:
@@ -220,6 +228,7 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None = None,
         *,
         causal: bool = False,
+        positions: Positions | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """The attention itself, on projected heads: what a step with a cache calls.
@@ -227,7 +236,7 @@ class MultiHeadAttention(nn.Module):
         Shape: query (B, H, T, K), key and value (B, H, S, K) -> as `forward`.
         """
         context, weights = self.attention.attend(
-            query, key, value, mask, causal=causal, need_weights=need_weights
+            query, key, value, mask, causal=causal, positions=positions, need_weights=need_weights
         )
         joined = context.mean(1) if self.averages else context.transpose(1, 2).flatten(2)
         return self.out(joined), weights

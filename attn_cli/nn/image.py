@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config import choose
-from attn_cli.nn.positions import SinusoidalPositions
+from attn_cli.nn.positions import Positions, SinusoidalPositions
 
 _CHANNELS = 3
 _NARROWEST = 16  # channels of the first convolution
@@ -120,11 +120,10 @@ class GridPositions(nn.Module):
         self.rows = SinusoidalPositions(d_model // 2, 64)
         self.columns = SinusoidalPositions(d_model - d_model // 2, 64)
 
-    def forward(self, height: int, width: int) -> Tensor:
+    def forward(self, height: int, width: int, device: torch.device) -> Tensor:
         """Codes of a grid of regions. Shape: (R, C, D)."""
-        device = self.rows.table.device
-        rows = self.rows(torch.arange(height, device=device))
-        columns = self.columns(torch.arange(width, device=device))
+        rows = self.rows(Positions.first(height, device))[0]
+        columns = self.columns(Positions.first(width, device))[0]
         parts = rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)
         return torch.cat(parts, dim=-1)
 
@@ -151,5 +150,5 @@ class RegionEmbedding(nn.Module):
         weight = self.norm.weight
         scaled = pixels.movedim(-1, 1).to(weight.dtype) / 127.5 - 1.0
         found = self.norm(self.regions(scaled))  # (B, R, C, D)
-        places = self.positions(found.shape[1], found.shape[2]).to(found.dtype)
+        places = self.positions(found.shape[1], found.shape[2], found.device).to(found.dtype)
         return self.dropout(found + places).flatten(1, 2)

@@ -99,7 +99,7 @@ def _sums(
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float = 0.0
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Σ over tokens of -(1-ε) log p(y) - ε/V Σ_v log p(v), with p = softmax(W h + b).
 
@@ -108,13 +108,14 @@ def linear_cross_entropy(
     Args:
         hidden: the model's output vectors. Shape: (N, D).
         weight: the output matrix W, possibly tied to the embeddings. Shape: (V, D).
-        bias: b. Shape: (V,).
+        bias: b; None for 0. Shape: (V,).
         targets: the gold tokens y, without padding. Shape: (N,).
         smoothing: ε.
 
     Returns:
         The loss, and the negative log-likelihood without smoothing (no gradient): sums in nats.
     """
+    bias = weight.new_zeros(len(weight)) if bias is None else bias
     loss, nll = _LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
     return loss, nll
 

@@ -7,6 +7,7 @@ Shapes: B batch, T length (of queries), S keys, D d_model, H heads, K d_head, R 
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import ClassVar
 
@@ -16,43 +17,77 @@ from torch import Tensor, nn
 from attn_cli.config import choose
 from attn_cli.nn.tables import HasTables
 
+_SHORTEST = 512  # rows of the smallest table of sinusoids
+
+
+class Positions:
+    """Where the vectors of one forward pass stand, and what all layers make of that, made once.
+
+    Attributes:
+        index: the position of each vector; one row where all sequences agree. Shape: (B or 1, T).
+        end: a number above all of them, known without waiting for the device.
+    """
+
+    def __init__(self, index: Tensor, end: int) -> None:
+        self.index = index
+        self.end = end
+        self._sinusoids: dict[int, Tensor] = {}
+        self._distances: dict[tuple[int, int], Tensor] = {}
+
+    @classmethod
+    def first(cls, length: int, device: torch.device) -> Positions:
+        """0, 1, … of a sequence of `length`."""
+        return cls(torch.arange(length, device=device)[None], length)
+
+    def sinusoids(self, width: int) -> Tensor:
+        """p_{2i} = sin(pos/10000^{2i/W}), p_{2i+1} = cos. Shape: (B or 1, T, W)."""
+        if width not in self._sinusoids:
+            rows = max(_SHORTEST, 1 << (self.end - 1).bit_length())
+            self._sinusoids[width] = _sinusoid_table(rows, width, self.index.device)[self.index]
+        return self._sinusoids[width]
+
+    def distances(self, n_keys: int, limit: int) -> Tensor:
+        """clip(j - i, -δ, δ) + δ of query i and key j; the last query stands at the last key.
+
+        Shape: (T, S).
+        """
+        if (n_keys, limit) not in self._distances:
+            keys = torch.arange(n_keys, device=self.index.device)
+            distance = keys - keys[n_keys - self.index.shape[1] :, None]
+            self._distances[n_keys, limit] = distance.clamp(-limit, limit) + limit
+        return self._distances[n_keys, limit]
+
+
+@functools.lru_cache(maxsize=16)
+def _sinusoid_table(rows: int, width: int, device: torch.device) -> Tensor:
+    """No buffer of a module: processes that train together would exchange it. Shape: (rows, W)."""
+    with torch.inference_mode(False):
+        position = torch.arange(rows, dtype=torch.float64, device="cpu")[:, None]
+        pair = torch.arange(0, width, 2, dtype=torch.float64, device="cpu")
+        angle = position * torch.exp(pair * (-math.log(10000.0) / width))
+        table = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
+        return table[:, :width].float().to(device)  # an odd width leaves the last cosine out
+
 
 class SinusoidalPositions(nn.Module):
     """p_{2i} = sin(pos/10000^{2i/d}), p_{2i+1} = cos (Vaswani et al. 2017, 3.5): any length."""
 
-    table: Tensor
-
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
         self.d_model = d_model
-        self.register_buffer("table", self._rows(min(max_positions, 512)), persistent=False)
 
-    def forward(self, positions: Tensor) -> Tensor:
-        """Encodes positions. Shape: (B, T) integer -> (B, T, D)."""
-        longest = int(positions.max()) + 1 if positions.numel() else 0
-        if longest > len(self.table):
-            # Grows by doubling: a rare long line does not recompute the table at every step.
-            self.table = self._rows(max(longest, 2 * len(self.table))).to(self.table)
-        return self.table[positions]
-
-    def _rows(self, count: int) -> Tensor:
-        # On the CPU by name: a model that is built without values has its tables all the same.
-        position = torch.arange(count, dtype=torch.float64, device="cpu")[:, None]
-        pair = torch.arange(0, self.d_model, 2, dtype=torch.float64, device="cpu")
-        angle = position * torch.exp(pair * (-math.log(10000.0) / self.d_model))
-        return self._laid_out(angle.sin(), angle.cos())[:, : self.d_model].float()
-
-    def _laid_out(self, sines: Tensor, cosines: Tensor) -> Tensor:
-        """Sine and cosine of a frequency stand side by side. Shape: 2 x (n, D/2) -> (n, D)."""
-        return torch.stack((sines, cosines), dim=-1).flatten(1)
+    def forward(self, positions: Positions) -> Tensor:
+        """Shape: (B, T) -> (B, T, D)."""
+        return positions.sinusoids(self.d_model)
 
 
 class SinusoidalHalvesPositions(SinusoidalPositions):
     """The same numbers in another order, all sines before all cosines (as tensor2tensor's code)."""
 
-    def _laid_out(self, sines: Tensor, cosines: Tensor) -> Tensor:
-        # An odd width leaves the last cosine out, in both layouts.
-        return torch.cat((sines, cosines), dim=-1)
+    def forward(self, positions: Positions) -> Tensor:
+        """Shape: (B, T) -> (B, T, D)."""
+        pairs = positions.sinusoids(self.d_model)
+        return torch.cat((pairs[..., 0::2], pairs[..., 1::2]), dim=-1)
 
 
 class LearnedPositions(nn.Module, HasTables):
@@ -66,9 +101,9 @@ class LearnedPositions(nn.Module, HasTables):
             torch.empty(max_positions, d_model).normal_().mul_(d_model**-0.5)
         )
 
-    def forward(self, positions: Tensor) -> Tensor:
-        """Encodes positions. Shape: (B, T) integer -> (B, T, D)."""
-        return self.weight[positions.clamp(max=len(self.weight) - 1)]
+    def forward(self, positions: Positions) -> Tensor:
+        """Shape: (B, T) -> (B, T, D)."""
+        return self.weight[positions.index.clamp(max=len(self.weight) - 1)]
 
 
 class NoPositions(nn.Module):
@@ -77,7 +112,7 @@ class NoPositions(nn.Module):
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
 
-    def forward(self, positions: Tensor) -> float:
+    def forward(self, positions: Positions) -> float:
         """Adds nothing."""
         return 0.0
 
@@ -107,18 +142,15 @@ class AttentionPositions(nn.Module):
     def __init__(self, d_head: int = 0, max_distance: int = 1) -> None:
         super().__init__()
 
-    def rotate(self, heads: Tensor, places: Tensor | None) -> Tensor:
-        """Queries or keys turned by where they stand, from 0 if `places` does not say it.
-
-        Shape: heads (B, H, T, K), places (B, T) -> (B, H, T, K).
-        """
+    def rotate(self, heads: Tensor, positions: Positions) -> Tensor:
+        """Queries or keys turned by where they stand. Shape: (B, H, T, K) -> the same."""
         return heads
 
-    def score_terms(self, query: Tensor, n_keys: int) -> Tensor:
+    def score_terms(self, query: Tensor, positions: Positions, n_keys: int) -> Tensor:
         """What the distance adds to a score. Shape: (..., T, K) -> (..., T, S)."""
         raise NotImplementedError
 
-    def value_terms(self, weights: Tensor) -> Tensor:
+    def value_terms(self, weights: Tensor, positions: Positions) -> Tensor:
         """What the distance adds to a context. Shape: (..., T, S) -> (..., T, K)."""
         raise NotImplementedError
 
@@ -130,15 +162,10 @@ class RotaryPositions(AttentionPositions):
     functions see the turned vectors all the same.
     """
 
-    def __init__(self, d_head: int, max_distance: int) -> None:
-        super().__init__()
-        self.angles = SinusoidalPositions(d_head, 512)  # sines and cosines of the very angles
-
-    def rotate(self, heads: Tensor, places: Tensor | None) -> Tensor:
-        """Shape: heads (B, H, T, K), places (B, T) -> (B, H, T, K)."""
-        if places is None:
-            places = torch.arange(heads.shape[2], device=heads.device)[None]
-        sine, cosine = self.angles(places)[:, None].unflatten(-1, (-1, 2)).unbind(-1)
+    def rotate(self, heads: Tensor, positions: Positions) -> Tensor:
+        """Shape: (B, H, T, K) -> the same."""
+        pairs = positions.sinusoids(heads.shape[-1])[:, None].unflatten(-1, (-1, 2))
+        sine, cosine = pairs.unbind(-1)  # (B, 1, T, K/2)
         even, odd = heads.unflatten(-1, (-1, 2)).unbind(-1)  # (B, H, T, K/2)
         turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
         return turned.flatten(-2).to(heads.dtype)
@@ -150,7 +177,7 @@ class RelativePositions(AttentionPositions, HasTables):
     One pair of tables for each layer, shared by its heads. Since a query sees only R = 2δ+1
     different w, its products with them are computed once and picked by distance, and weights of
     one distance are summed before they meet w^V: no vector is stored for a pair of positions.
-    Score functions other than inner products gain the term qᵀw^K/√K, too.
+    Score functions other than inner products gain the term s·qᵀw^K, too, s the score's scale.
     """
 
     has_terms = True
@@ -163,29 +190,28 @@ class RelativePositions(AttentionPositions, HasTables):
         self.keys = nn.Parameter(torch.empty(size).normal_().div_(math.sqrt(d_head)))
         self.values = nn.Parameter(torch.empty(size).normal_().div_(math.sqrt(d_head)))
 
-    def score_terms(self, query: Tensor, n_keys: int) -> Tensor:
+    def score_terms(self, query: Tensor, positions: Positions, n_keys: int) -> Tensor:
         """qᵀ w^K of every pair. Shape: (..., T, K) -> (..., T, S)."""
         products = query @ self.keys.t()  # (..., T, R)
-        index = self._index(query.shape[-2], n_keys, query.device)
+        index = positions.distances(n_keys, self.max_distance)
         return products.gather(-1, index.expand(*products.shape[:-1], -1))
 
-    def value_terms(self, weights: Tensor) -> Tensor:
+    def value_terms(self, weights: Tensor, positions: Positions) -> Tensor:
         """Σⱼ αⱼ w^V. Shape: (..., T, S) -> (..., T, K)."""
-        index = self._index(weights.shape[-2], weights.shape[-1], weights.device)
+        index = positions.distances(weights.shape[-1], self.max_distance)
         by_distance = weights.new_zeros(*weights.shape[:-1], len(self.values))  # (..., T, R)
         by_distance = by_distance.scatter_add(-1, index.expand_as(weights), weights)
         return by_distance @ self.values
 
-    def _index(self, n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-        """Rows of the tables; the last query stands at the last key. Shape: (T, S)."""
-        keys = torch.arange(n_keys, device=device)
-        distance = keys - keys[n_keys - n_queries :, None]
-        return distance.clamp(-self.max_distance, self.max_distance) + self.max_distance
 
-
+# As `POSITIONS`, name by name: the schemes that add vectors to tokens' do nothing here.
 ATTENTION_POSITIONS: dict[str, type[AttentionPositions]] = {
+    "sinusoidal": AttentionPositions,
+    "sinusoidal-halves": AttentionPositions,
+    "learned": AttentionPositions,
     "relative": RelativePositions,
     "rotary": RotaryPositions,
+    "none": AttentionPositions,
 }
 
 
@@ -202,15 +228,12 @@ class TokenEmbedding(nn.Module):
         self.dropout = dropout
         self.scale = math.sqrt(d_model)
 
-    def forward(self, ids: Tensor, first: Tensor | int = 0) -> Tensor:
-        """Embeds tokens of which the first stands at position `first`.
+    def forward(self, ids: Tensor, positions: Positions | None = None) -> Tensor:
+        """Embeds tokens that stand there, or at 0, 1, …. Shape: (B, T) -> (B, T, D)."""
+        return self.place(self.tokens(ids), positions)
 
-        Shape: ids (B, T), first (B, 1) or a number -> (B, T, D).
-        """
-        return self.place(self.tokens(ids), first)
-
-    def place(self, vectors: Tensor, first: Tensor | int = 0) -> Tensor:
+    def place(self, vectors: Tensor, positions: Positions | None = None) -> Tensor:
         """The same of vectors in the place of tokens'. Shape: (B, T, D) -> (B, T, D)."""
-        places = first + torch.arange(vectors.shape[1], device=vectors.device)
-        places = places.expand(vectors.shape[0], -1) if places.dim() == 2 else places[None]
-        return self.dropout(vectors * self.scale + self.positions(places))
+        if positions is None:
+            positions = Positions.first(vectors.shape[1], vectors.device)
+        return self.dropout(vectors * self.scale + self.positions(positions))

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from attn_cli.config import choose
 from attn_cli.config.transformer import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
+from attn_cli.nn.positions import Positions
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -103,6 +104,7 @@ class EncoderLayer(nn.Module):
         self,
         x: Tensor,
         mask: Tensor | None,
+        positions: Positions,
         *,
         need_weights: bool = False,
         chosen: Tensor | None = None,
@@ -117,7 +119,11 @@ class EncoderLayer(nn.Module):
 
         def attend(y: Tensor) -> Tensor:
             context, kept[0] = self.self_attention(
-                y, mask=mask, causal=self.causal, need_weights=need_weights
+                y,
+                mask=mask,
+                causal=self.causal,
+                positions=positions,
+                need_weights=need_weights,
             )
             return context
 
@@ -131,7 +137,7 @@ class EncoderLayer(nn.Module):
         x: Tensor,
         append: Callable[[Tensor, Tensor], KeyValue],
         mask: Tensor | None,
-        places: Tensor,
+        positions: Positions,
     ) -> Tensor:
         """The next position of R rows, or the next n, from cached keys and values.
 
@@ -140,12 +146,13 @@ class EncoderLayer(nn.Module):
             append: puts the positions' keys and values (R, H, n, d_head) into the cache and
                 returns all so far, each (R, H, t, d_head).
             mask: which cached positions may be seen. Shape: (R, 1, 1 or n, t).
-            places: where the positions stand in each row. Shape: (R, n).
+            positions: where the vectors stand in each row.
         """
 
         def attend(y: Tensor) -> Tensor:
-            query, key, value = self.self_attention.project(y, places)
-            return self.self_attention.attend(query, *append(key, value), mask)[0]
+            query, key, value = self.self_attention.project(y, positions)
+            key, value = append(key, value)
+            return self.self_attention.attend(query, key, value, mask, positions=positions)[0]
 
         return self.residuals[1](self.residuals[0](x, attend), self.feed_forward)
 
@@ -180,7 +187,8 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         memory: Tensor | KeyValue,
         memory_mask: Tensor | None,
-        mask: Tensor | None = None,
+        mask: Tensor | None,
+        positions: Positions,
         *,
         need_weights: bool = False,
     ) -> tuple[Tensor, DecoderWeights | None]:
@@ -201,7 +209,11 @@ class DecoderLayer(nn.Module):
 
         def attend_self(y: Tensor) -> Tensor:
             context, weights = self.self_attention(
-                y, mask=mask, causal=self.causal, need_weights=need_weights
+                y,
+                mask=mask,
+                causal=self.causal,
+                positions=positions,
+                need_weights=need_weights,
             )
             kept.extend(() if weights is None else (weights,))
             return context
@@ -224,7 +236,7 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         append: Callable[[Tensor, Tensor], KeyValue],
         mask: Tensor | None,
-        places: Tensor,
+        positions: Positions,
         memory: KeyValue,
         memory_mask: Tensor | None,
         *,
@@ -239,7 +251,7 @@ class DecoderLayer(nn.Module):
             append: puts the position's keys and values (N*K, H, 1, d_head) into the cache and
                 returns all so far, each (N*K, H, t, d_head).
             mask: which cached positions are real. Shape: (N*K, 1, 1, t).
-            places: where the position stands in each row. Shape: (N*K, 1).
+            positions: where the position stands in each row, N*K of them.
             memory: projected keys and values of the source. Shape: (N, H, S, d_head).
             memory_mask: Shape: (N, 1, 1, S).
             need_weights: whether the cross-attention weights (N, H, K, S) are returned.
@@ -249,9 +261,10 @@ class DecoderLayer(nn.Module):
 
         def attend_self(y: Tensor) -> Tensor:
             rows = y.reshape(-1, 1, shape[-1])
-            query, key, value = self.self_attention.project(rows, places)
+            query, key, value = self.self_attention.project(rows, positions)
             key, value = append(key, value)
-            return self.self_attention.attend(query, key, value, mask)[0].view(shape)
+            context, _ = self.self_attention.attend(query, key, value, mask, positions=positions)
+            return context.view(shape)
 
         def attend_memory(y: Tensor) -> Tensor:
             query = self.cross_attention.project_query(y)
@@ -282,8 +295,10 @@ class Encoder(nn.Module):
 
         Shape: x (B, S, D), mask (B, 1, 1, S), chosen (B, S) boolean -> (B, S, D) or (N, D).
         """
+        positions = Positions.first(x.shape[1], x.device)
         for number, layer in enumerate(self.layers, 1):
-            x, _ = layer(x, mask, chosen=chosen if number == len(self.layers) else None)
+            last = number == len(self.layers)
+            x, _ = layer(x, mask, positions, chosen=chosen if last else None)
         return self.norm(x)
 
     def each_layer(
@@ -294,8 +309,9 @@ class Encoder(nn.Module):
         Shape: as `forward`; n_layers + 1 of (B, S, D), and n_layers of (B, H, S, S) if wanted.
         """
         outputs, weights = [x], []
+        positions = Positions.first(x.shape[1], x.device)
         for layer in self.layers:
-            x, layer_weights = layer(x, mask, need_weights=need_weights)
+            x, layer_weights = layer(x, mask, positions, need_weights=need_weights)
             outputs.append(x)
             weights += [] if layer_weights is None else [layer_weights]
         outputs[-1] = self.norm(x)
@@ -323,8 +339,11 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, list[DecoderWeights]]:
         """Shape: as `DecoderLayer.forward`, projected memories and weights layer by layer."""
         weights: list[DecoderWeights] = []
+        positions = Positions.first(x.shape[1], x.device)
         memories = [memory] * len(self.layers) if isinstance(memory, Tensor) else memory
         for layer, own in zip(self.layers, memories, strict=True):
-            x, layer_weights = layer(x, own, memory_mask, mask, need_weights=need_weights)
+            x, layer_weights = layer(
+                x, own, memory_mask, mask, positions, need_weights=need_weights
+            )
             weights += [] if layer_weights is None else [layer_weights]
         return self.norm(x), weights

@@ -62,6 +62,19 @@ def test_two_processes_train_as_one(tmp_path, corpus):
     assert names[0] == names[1]
 
 
+def test_two_processes_validate_on_a_longer_line_than_they_trained_on(tmp_path, corpus):
+    """What rank 0 computes while it validates is nothing that the ranks exchange."""
+    with (tmp_path / "dev.tsv").open("a") as file:
+        file.write("banu " * 700 + "\t" + "kevo " * 700 + "\n")
+    done = torchrun(
+        *("train-mt", corpus, "-o", tmp_path / "two", *TINY, "--type", "word"),
+        *("--dev", tmp_path / "dev.tsv", "--metric", "loss", "--max-len", 1000),
+        *("--max-steps", 4, "--validate-every", 2, "--batch-tokens", 1000),
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert [entry["step"] for entry in losses(tmp_path / "two")] == [2, 4]
+
+
 @pytest.mark.slow
 def test_refused_data_ends_all_processes(tmp_path):
     bad = tmp_path / "bad.tsv"

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from attn_cli.config.transformer import POSITION_ENCODINGS, AttentionOptions
+from attn_cli.config.transformer import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.positions import (
-    POSITIONS,
+    Positions,
     RelativePositions,
     RotaryPositions,
     SinusoidalHalvesPositions,
@@ -25,13 +25,11 @@ def _seeded():
     torch.manual_seed(17)
 
 
-def test_the_options_name_what_there_is():
-    assert tuple(POSITIONS) == POSITION_ENCODINGS
-
-
 def test_halves_are_the_pairs_in_another_order():
-    places = torch.arange(40)[None]
-    pairs, halves = SinusoidalPositions(8, 16)(places), SinusoidalHalvesPositions(8, 16)(places)
+    positions = Positions.first(40, torch.device("cpu"))
+    pairs, halves = (
+        kind(8, 16)(positions) for kind in (SinusoidalPositions, SinusoidalHalvesPositions)
+    )
     assert torch.equal(halves, torch.cat((pairs[..., 0::2], pairs[..., 1::2]), -1))
 
 
@@ -60,7 +58,7 @@ def test_relative_positions_are_the_direct_double_loop(max_distance, causal):
     x = torch.randn(B, T, H * K)
     found, weights = module(x, causal=causal)
     assert weights is None
-    query, key, value = module.project(x)
+    query, key, value = module.project(x, Positions.first(T, x.device))
     for b in range(B):
         heads = [
             heads_by_hand(module, query[b, h], key[b, h], value[b, h], causal) for h in range(H)
@@ -71,11 +69,13 @@ def test_relative_positions_are_the_direct_double_loop(max_distance, causal):
 def test_a_relative_step_sees_the_distances_of_the_whole():
     scheme = RelativePositions(K, 2)
     query, weights = torch.randn(B, H, T, K), torch.rand(B, H, T, T)
-    whole, values = scheme.score_terms(query, T), scheme.value_terms(weights)
+    positions = Positions.first(T, query.device)
+    whole, values = scheme.score_terms(query, positions, T), scheme.value_terms(weights, positions)
     for t in range(T):
-        one = scheme.score_terms(query[:, :, t : t + 1], t + 1)
+        step = Positions(torch.tensor([[t]]), t + 1)
+        one = scheme.score_terms(query[:, :, t : t + 1], step, t + 1)
         torch.testing.assert_close(one[:, :, 0], whole[:, :, t, : t + 1])
-    last = scheme.value_terms(weights[:, :, -1:])
+    last = scheme.value_terms(weights[:, :, -1:], step)
     torch.testing.assert_close(last, values[:, :, -1:])
 
 
@@ -83,7 +83,7 @@ def test_a_relative_step_sees_the_distances_of_the_whole():
 def test_rotary_positions_multiply_by_complex_numbers():
     places = torch.tensor([[0, 1, 5, 700, 2, 3, 4], [9, 8, 7, 6, 5, 4, 3]])
     heads = torch.randn(B, H, T, K)
-    found = RotaryPositions(K, 1).rotate(heads, places)
+    found = RotaryPositions(K, 1).rotate(heads, Positions(places, 701))
     pairs = torch.view_as_complex(heads.double().unflatten(-1, (-1, 2)).contiguous())
     speed = 10000.0 ** (-torch.arange(0, K, 2, dtype=torch.float64) / K)
     angle = places[:, None, :, None] * speed
@@ -96,13 +96,14 @@ def test_rotary_scores_depend_on_distance_alone():
     query, key = torch.randn(1, 1, 1, K), torch.randn(1, 1, 1, K)
 
     def score(i, j):
-        turned = (scheme.rotate(x, torch.tensor([[at]])) for x, at in ((query, i), (key, j)))
-        one, two = turned
+        one = scheme.rotate(query, Positions(torch.tensor([[i]]), i + 1))
+        two = scheme.rotate(key, Positions(torch.tensor([[j]]), j + 1))
         return float((one * two).sum())
 
     assert score(3, 1) == pytest.approx(score(90, 88), abs=1e-4)
     assert score(3, 1) != pytest.approx(score(1, 3), abs=1e-3)
-    assert torch.equal(scheme.rotate(query, None), query)  # the first position is not turned
+    first = Positions.first(1, query.device)
+    assert torch.equal(scheme.rotate(query, first), query)  # the first position is not turned
 
 
 @pytest.mark.parametrize("positions", ["relative", "rotary"])

@@ -53,7 +53,7 @@ def test_convolutions_leave_one_vector_a_region(size):
 
 
 def test_places_say_row_and_column():
-    codes = GridPositions(8)(3, 5)
+    codes = GridPositions(8)(3, 5, torch.device("cpu"))
     assert codes.shape == (3, 5, 8)
     # Frequencies of a half of width 4: 1 and 1/100.
     row = [math.sin(2), math.cos(2), math.sin(0.02), math.cos(0.02)]
@@ -68,7 +68,7 @@ def test_regions_are_normalized_vectors_and_their_places():
         embedding.regions.project.weight.copy_(torch.eye(12))
     pixels = torch.zeros(1, 2, 4, 3, dtype=torch.uint8)
     pixels[0, :, 2:, 0] = 255  # the right half is red: 4 of 12 numbers are 1, the others -1
-    left, right = embedding(pixels)[0] - GridPositions(12)(1, 2)[0]
+    left, right = embedding(pixels)[0] - GridPositions(12)(1, 2, pixels.device)[0]
     assert left.abs().max() < 1e-5  # all pixels alike: nothing is left of them
     mean, spread = -1 / 3, math.sqrt(1 - 1 / 9)
     expected = [((1 if i < 4 else -1) - mean) / spread for i in range(12)]

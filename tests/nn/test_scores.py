@@ -10,6 +10,7 @@ import torch
 from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS, AttentionOptions
 from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
 from attn_cli.nn.normalizers import NORMALIZERS
+from attn_cli.nn.positions import Positions
 from attn_cli.nn.scores import SCORES
 
 B, H, T, S, K = 2, 3, 4, 5, 6
@@ -169,6 +170,7 @@ def test_hard_attention_draws_by_the_softmax_in_training():
 
 def test_tied_keys_and_values_share_their_projection():
     tied = MultiHeadAttention(12, 3, AttentionOptions(tie_key_value=True))
-    _, key, value = tied.project(torch.randn(2, 4, 12))
+    positions = Positions.first(4, torch.device("cpu"))
+    _, key, value = tied.project(torch.randn(2, 4, 12), positions)
     assert torch.equal(key, value)
     assert tied.in_weight.shape == (2, 12, 12)

@@ -6,6 +6,7 @@ from torch import nn
 
 from attn_cli.config.transformer import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention, causal_mask
+from attn_cli.nn.positions import Positions
 from attn_cli.nn.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
 
 B, S, T, D, H, F = 3, 6, 5, 16, 4, 24
@@ -52,7 +53,7 @@ def test_encoder_layer_equals_torch(norm):
     ours = layer(EncoderLayer, norm)
     x, real = torch.randn(B, S, D), torch.arange(S) < torch.tensor([[6], [3], [1]])
     with torch.no_grad():
-        found, _ = ours(x, real[:, None, None, :])
+        found, _ = ours(x, real[:, None, None, :], Positions.first(S, x.device))
     # With gradients on, so that PyTorch does not take its own padding-dropping fast path.
     expected = as_torch(ours)(x, src_key_padding_mask=~real)
     torch.testing.assert_close(found[real], expected[real], atol=1e-5, rtol=1e-4)
@@ -64,7 +65,8 @@ def test_decoder_layer_equals_torch(norm, need_weights):
     ours = layer(DecoderLayer, norm)
     x, memory = torch.randn(B, T, D), torch.randn(B, S, D)
     real = torch.arange(S) < torch.tensor([[6], [3], [1]])
-    found, weights = ours(x, memory, real[:, None, None, :], need_weights=need_weights)
+    visible, positions = real[:, None, None, :], Positions.first(T, x.device)
+    found, weights = ours(x, memory, visible, None, positions, need_weights=need_weights)
     expected = as_torch(ours)(x, memory, tgt_mask=~causal_mask(T), memory_key_padding_mask=~real)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert (weights is not None) == need_weights

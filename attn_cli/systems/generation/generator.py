@@ -234,10 +234,10 @@ def _alike(order: Sequence[int], requests: Sequence[Request]) -> list[list[int]]
     return groups
 
 
-def gold_log_probs(hidden: Tensor, gold: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def gold_log_probs(hidden: Tensor, gold: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Log-probabilities of given tokens, slice by slice over the vocabulary's logits.
 
-    Shape: hidden (B, T, D), gold (B, T), weight (V, D), bias (V,) -> (B, T).
+    Shape: hidden (B, T, D), gold (B, T), weight (V, D), bias (V,) or None -> (B, T).
     """
     size = max(1, LOGITS_AT_ONCE // len(weight))
     parts = [
