@@ -17,7 +17,7 @@ from test_pretrain import STOPPED, log
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import load_model
-from attn_cli.systems.pretraining.causal import SentenceReader
+from attn_cli.systems.pretraining.bidirectional import SentenceReader
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
 NAMES = ("anna", "bert", "carl", "dora", "emil", "fritz")
