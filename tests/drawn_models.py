@@ -11,7 +11,7 @@ import torch
 from attn_cli.config.graph import GatConfig
 from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.data.labels import write_labels
+from attn_cli.data.label_files import write_labels
 from attn_cli.models import BACKBONES, MODELS, build_model
 from attn_cli.models.directory import ModelConfig, write_config, write_weights
 from attn_cli.tokenizers.tokenizer_files import write_tokenizers

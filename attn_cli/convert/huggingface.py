@@ -33,7 +33,7 @@ from attn_cli.convert.huggingface_weights import (
     parts_of,
 )
 from attn_cli.convert.output import replace_directory
-from attn_cli.data.labels import labels_name, read_labels, write_labels
+from attn_cli.data.label_files import labels_name, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, write_atomically
 from attn_cli.models import build_model

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attn_cli.data.labels import labels_name
+from attn_cli.data.label_files import labels_name
 from attn_cli.errors import UsageError
 from attn_cli.files import writing
 from attn_cli.models.directory import CONFIG, WEIGHTS

@@ -7,9 +7,9 @@ name in `attn_cli.config.scoring`. Importing this room imports no library: the c
 from __future__ import annotations
 
 from attn_cli.metrics.base import Metric
+from attn_cli.metrics.classification import F1, Accuracy, Mcc, MultilabelF1
 from attn_cli.metrics.correlation import Pearson, Spearman
 from attn_cli.metrics.exact import ExactMatch
-from attn_cli.metrics.labels import F1, Accuracy, Mcc, MultilabelF1
 from attn_cli.metrics.rouge import Rouge
 from attn_cli.metrics.sacre import Bleu, Chrf, ChrfPlusPlus, Ter
 from attn_cli.metrics.spans import SpanF1

@@ -11,7 +11,7 @@ from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, zip_rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.metrics.base import Segment
-from attn_cli.metrics.labels import NO_TAG
+from attn_cli.metrics.classification import NO_TAG
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.base import Segment
-from attn_cli.metrics.labels import ClassCounts, ClassMetric, Item, share, tag_pair
+from attn_cli.metrics.classification import ClassCounts, ClassMetric, Item, share, tag_pair
 
 # BILOU's last and unit are BIOES's end and single.
 _PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S"}

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from attn_cli.systems.generation.generator import Generator
-    from attn_cli.viz.job import AttendJob
-    from attn_cli.viz.maps import MapSource
+    from attn_cli.viz.job import AttendJob, MapSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class System:
             None: its models answer nothing by themselves.
         options: flags of the options that the decoder reads.
         generator: where the `Generator` is whose `load` reads its models, if they write texts.
-        maps: where its `viz.maps.MapSource` is; called with an `AttendJob`.
+        maps: where its `viz.job.MapSource` is; called with an `AttendJob`.
     """
 
     does: str

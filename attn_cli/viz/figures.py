@@ -7,9 +7,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from attn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
 # Fonts that together draw most scripts: those that are installed are tried in this order, character
@@ -32,7 +35,7 @@ _FONTS = (
 
 
 def picture_kind(path: str) -> str:
-    """What kind of picture a name asks for: png, svg or pdf.
+    """The kind of picture that a name asks for: png, svg or pdf.
 
     Raises:
         UsageError: it has another ending.
@@ -43,8 +46,10 @@ def picture_kind(path: str) -> str:
     return kind[1:]
 
 
-def new_figure(width: float, height: float, *, layout: str | None = None) -> Any:
-    """An empty figure of so many inches.
+def new_figure(
+    width: float, height: float, *, layout: Literal["constrained"] | None = None
+) -> Figure:
+    """The empty figure of so many inches.
 
     Args:
         width: of the figure.
@@ -58,8 +63,7 @@ def new_figure(width: float, height: float, *, layout: str | None = None) -> Any
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("a picture needs: pip install 'attn-cli[plot]'") from error
-    engine: Any = layout  # matplotlib's own names, which its stubs list one by one
-    return Figure(figsize=(width, height), layout=engine)
+    return Figure(figsize=(width, height), layout=layout)
 
 
 @contextmanager
@@ -73,22 +77,21 @@ def drawing(say: Callable[[str], None] | None = None) -> Iterator[None]:
     from matplotlib import font_manager
 
     there = {font.name for font in font_manager.fontManager.ttflist}
-    settings: Any = {
+    fonts = [name for name in _FONTS if name in there] or ["DejaVu Sans"]
+    settings = mpl.rc_context(
         # With fixed names inside, the same model gives the same bytes.
-        "svg.hashsalt": "attn",
-        "text.parse_math": False,
-        "font.family": [name for name in _FONTS if name in there] or ["DejaVu Sans"],
-    }
-    with mpl.rc_context(settings), warnings.catch_warnings(record=True) as caught:
+        {"svg.hashsalt": "attn", "text.parse_math": False, "font.family": fonts}
+    )
+    with settings, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
     if say and any("missing from" in str(warning.message) for warning in caught):
         say("no font here has some of the characters; they are boxes (a page, .html, has them)")
 
 
-def saved(figure: Any, kind: str) -> bytes:
-    """A figure as a file of kind png, svg or pdf, without a date. To be called in `drawing`."""
+def saved(figure: Figure, kind: str) -> bytes:
+    """The file of a figure, of kind png, svg or pdf, without a date. To be called in `drawing`."""
     out = io.BytesIO()
-    dateless: Any = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    figure.savefig(out, format=kind, dpi=150, metadata=dateless)
+    dateless = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(out, format=kind, dpi=150, metadata=dateless[kind])
     return out.getvalue()

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.data.images import Picture
-from attn_cli.viz.choice import Choice
-from attn_cli.viz.job import AttendJob
-from attn_cli.viz.labels import shortened, visible
-from attn_cli.viz.maps import AttentionMap, LineMaps
+from attn_cli.viz.job import AttendJob, Sink
+from attn_cli.viz.maps import AttentionMap, LineMaps, Weights
 from attn_cli.viz.regions import grids
+from attn_cli.viz.selection import HeadSelection
+from attn_cli.viz.token_labels import shortened, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,13 +30,13 @@ _LONGEST_ROW, _LONGEST_COLUMN = 20, 12  # characters of a label
 RAMP = ((68, 1, 84), (65, 68, 135), (42, 120, 142), (34, 168, 132), (122, 209, 81), (253, 231, 37))
 
 
-class HeatSink:
-    """Draws on standard output; a `job.Sink`."""
+class HeatSink(Sink):
+    """Draws on standard output."""
 
-    def __init__(self, job: AttendJob, choice: Choice) -> None:
+    def __init__(self, job: AttendJob, selection: HeadSelection) -> None:
         from rich.console import Console
 
-        self._choice = choice
+        super().__init__(job, selection)
         # rich knows the terminal's width and colours, and NO_COLOR; it writes into a capture, so
         # that standard output has one writer.
         self._console = Console(
@@ -49,43 +49,47 @@ class HeatSink:
         )
 
     def add(self, line: LineMaps) -> list[str]:
-        """See `job.Sink`."""
-        found: list[str] = []
-        for one in line.maps:
-            for view in self._choice.views(one):
-                for head, matrix in zip(view.heads, view.weights, strict=True):
-                    name = f"line {line.number}  {one.kind}  layer {view.layer}  head {head}"
-                    found += self._drawn(f"{name}  {one.title}".rstrip(), one, matrix)
-        return found or [""]
+        """See `Sink`."""
+        texts: list[Text] = []
+        for drawn in line.maps:
+            for view in self._selection.views(drawn):
+                for head, weights in zip(view.heads, view.weights, strict=True):
+                    name = f"line {line.number}  {drawn.kind}  layer {view.layer}  head {head}"
+                    name = f"{name}  {drawn.title}".rstrip()
+                    if drawn.picture is None:
+                        texts += self._matrix(name, drawn, weights)
+                    else:
+                        texts += self._regions(name, drawn.rows.labels, drawn.picture, weights)
+        answers = []
+        for text in texts:
+            with self._console.capture() as capture:
+                self._console.print(text, soft_wrap=True, end="")
+            answers.append(capture.get())
+        return answers or [""]
 
-    def close(self) -> list[str]:
-        """Nothing is left."""
-        return []
-
-    def _drawn(self, name: str, one: AttentionMap, matrix: NDArray[np.float32]) -> list[str]:
+    def _matrix(self, name: str, drawn: AttentionMap, weights: Weights) -> list[Text]:
+        """A row of shades for each row of a map, in panels as wide as the terminal."""
         from rich.text import Text
 
-        if one.picture is not None:
-            return list(self._printed(self._regions(name, one, one.picture, matrix)))
-        peak = float(matrix.max(initial=0.0))
-        rows = [shortened(visible(label), _LONGEST_ROW) for label in one.rows.labels]
-        columns = [shortened(visible(label), _LONGEST_COLUMN) for label in one.columns.labels]
+        peak = float(weights.max(initial=0.0))
+        rows = [shortened(visible(label), _LONGEST_ROW) for label in drawn.rows.labels]
+        columns = [shortened(visible(label), _LONGEST_COLUMN) for label in drawn.columns.labels]
         left = max(map(_cells, rows), default=0) + 1
         lines = [Text(f"{name}  (0 to {peak:.2f})", style="bold")]
-        wide = max(1, (self._console.width - left) // 2)
-        for first in range(0, len(columns), wide):
-            some = slice(first, first + wide)
-            lines += self._header(columns[some], left)
-            for label, weights in zip(rows, matrix[:, some] / (peak or 1.0), strict=True):
+        width = max(1, (self._console.width - left) // 2)
+        for first in range(0, len(columns), width):
+            panel = slice(first, first + width)
+            lines += _header(columns[panel], left)
+            for label, shares in zip(rows, weights[:, panel] / (peak or 1.0), strict=True):
                 start = Text(" " * (left - 1 - _cells(label)) + label + " ")
-                lines.append(start.append_text(self._shades(weights)))
+                lines.append(start.append_text(self._shades(shares)))
             lines.append(Text(""))
-        return list(self._printed(lines))
+        return lines
 
     def _regions(
-        self, name: str, one: AttentionMap, picture: Picture, matrix: NDArray[np.float32]
+        self, name: str, words: Sequence[str], picture: Picture, weights: Weights
     ) -> list[Text]:
-        """A grid of regions for each row, as many side by side as the terminal is wide.
+        """A grid of regions for each word, as many side by side as the terminal is wide.
 
         Each is drawn by its own largest weight, which stands behind its label.
         """
@@ -93,61 +97,40 @@ class HeatSink:
 
         width = max(2 * picture.grid[1], _LONGEST_COLUMN + 5) + 2
         labels = [
-            f"{shortened(visible(label), _LONGEST_COLUMN)} {peak:.2f}"
-            for label, peak in zip(one.rows.labels, matrix.max(1).tolist(), strict=True)
+            f"{shortened(visible(word), _LONGEST_COLUMN)} {peak:.2f}"
+            for word, peak in zip(words, weights.max(1).tolist(), strict=True)
         ]
-        shades = grids(matrix, picture)
+        shares = grids(weights, picture)
         lines = [Text(name, style="bold")]
         abreast = max(1, self._console.width // width)
         for first in range(0, len(labels), abreast):
             some = slice(first, first + abreast)
-            lines.append(Text("".join(one + " " * (width - _cells(one)) for one in labels[some])))
-            for row in shades[some].swapaxes(0, 1):
+            heads = (label + " " * (width - _cells(label)) for label in labels[some])
+            lines.append(Text("".join(heads)))
+            for row in shares[some].swapaxes(0, 1):
                 gap = Text(" " * (width - 2 * picture.grid[1]))
-                parts = [part for weights in row for part in (self._shades(weights), gap)]
+                parts = [part for grid_row in row for part in (self._shades(grid_row), gap)]
                 lines.append(Text.assemble(*parts))
             lines.append(Text(""))
         return lines
 
-    @staticmethod
-    def _header(labels: Sequence[str], left: int) -> list[Text]:
-        """The labels, downwards, ending just above their columns."""
-        from rich.text import Text
-
-        stacks = [_stacked(label) for label in labels]
-        height = max(map(len, stacks), default=0)
-        lines = []
-        for level in range(height):
-            chars = [
-                stack[level - height + len(stack)] if level >= height - len(stack) else ""
-                for stack in stacks
-            ]
-            lines.append(Text(" " * left + "".join(c + " " * (2 - _cells(c)) for c in chars)))
-        return lines
-
-    def _shades(self, weights: NDArray[np.float32]) -> Text:
-        """A row of cells. Shape: weights (S,), from 0 to 1."""
+    def _shades(self, shares: Weights) -> Text:
+        """A row of cells. Shape: shares (S,), from 0 to 1."""
         from rich.text import Text
 
         if not self._coloured:
-            places = (weights * (len(SHADES) - 1)).round()
-            return Text("".join(SHADES[int(place)] * 2 for place in places))
+            levels = (shares * (len(SHADES) - 1)).round()
+            return Text("".join(SHADES[int(level)] * 2 for level in levels))
         row = Text()
-        for red, green, blue in colours(weights).tolist():
+        for red, green, blue in colours(shares).tolist():
             row.append("  ", style=f"on #{red:02x}{green:02x}{blue:02x}")
         return row
 
-    def _printed(self, lines: Sequence[Text]) -> Iterator[str]:
-        for line in lines:
-            with self._console.capture() as capture:
-                self._console.print(line, soft_wrap=True, end="")
-            yield capture.get()
 
-
-def colours(weights: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Red, green and blue, 0 to 255, of weights from 0 to 1. Shape: (S,) -> (S, 3)."""
+def colours(shares: Weights) -> NDArray[np.int64]:
+    """Red, green and blue, 0 to 255, of shares from 0 to 1. Shape: (S,) -> (S, 3)."""
     points = np.linspace(0.0, 1.0, len(RAMP))
-    parts = [np.interp(weights, points, channel) for channel in np.transpose(RAMP)]
+    parts = [np.interp(shares, points, channel) for channel in np.transpose(RAMP)]
     return np.stack(parts, -1).round().astype(np.int64)
 
 
@@ -157,12 +140,22 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
-def _stacked(label: str) -> list[str]:
-    """The characters of a label, those without a width joined to the one before."""
-    found: list[str] = []
-    for char in label:
-        if found and not _cells(char):
-            found[-1] += char
-        else:
-            found.append(char)
-    return found
+def _header(labels: Sequence[str], left: int) -> list[Text]:
+    """The labels, downwards, ending just above their columns."""
+    from rich.text import Text
+
+    stacks: list[list[str]] = []  # the characters, those without a width joined to the one before
+    for label in labels:
+        stack: list[str] = []
+        for char in label:
+            if stack and not _cells(char):
+                stack[-1] += char
+            else:
+                stack.append(char)
+        stacks.append(stack)
+    height = max(map(len, stacks), default=0)
+    columns = [[""] * (height - len(stack)) + stack for stack in stacks]
+    return [
+        Text(" " * left + "".join(char + " " * (2 - _cells(char)) for char in level))
+        for level in zip(*columns, strict=True)
+    ]

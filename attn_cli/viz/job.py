@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from attn_cli.config.attending import AttendOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import AttnError, UsageError
 from attn_cli.lines.unusable import BadLines
-from attn_cli.viz.choice import Choice
-from attn_cli.viz.maps import LineMaps, MapSource
+from attn_cli.viz.maps import LineMaps
+from attn_cli.viz.selection import HeadSelection
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,55 @@ class AttendJob:
     on_terminal: bool = False
 
 
-class Sink(Protocol):
-    """Makes something of maps."""
+class MapSource(ABC):
+    """Turns an input into maps: what a system's model attends to.
 
+    Attributes:
+        heads: for each kind of attention of the model, the best known first, the number of heads in
+            every layer.
+    """
+
+    heads: Mapping[str, Sequence[int]]
+
+    @abstractmethod
+    def lines(self, path: str) -> Iterator[list[LineMaps]]:
+        """The maps of every line of an input, in order, as soon as they are there, some at a time.
+
+        Raises:
+            DataError: the input can't be read.
+        """
+
+    def draw(self, path: str, selection: HeadSelection) -> list[str] | None:
+        """Draws an input that is one picture, as a graph is, into `--output`.
+
+        Returns:
+            The lines for standard output; None where each line is a picture of its own.
+        """
+        return None
+
+
+class Sink(ABC):
+    """Makes something of maps.
+
+    Args:
+        job: what was asked for.
+        selection: what is drawn.
+    """
+
+    def __init__(self, job: AttendJob, selection: HeadSelection) -> None:
+        self._job = job
+        self._selection = selection
+
+    @abstractmethod
     def add(self, line: LineMaps) -> list[str]:
         """Takes a line's maps; the lines that standard output gets for it now."""
 
     def close(self) -> list[str]:
         """Ends the last file; the lines that standard output gets now."""
+        return []
 
 
-# What is made of maps -> where that is: called with an `AttendJob` and a `Choice`.
+# What is made of maps -> the `Sink` for it.
 SINKS = {
     "heat": "heat:HeatSink",
     "tsv": "table:TableSink",
@@ -75,26 +113,29 @@ def attend(
         UsageError: what the model does not have, or an unknown kind of file.
         AttnError: a file can't be written.
     """
-    made = _made(job)
+    kind = _output_kind(job)
     source = open_source(job)
-    choice = Choice.parse(job.options, source.heads, everything=made == ".html")
-    draw_whole = getattr(source, "draw", None)  # a graph is one picture, not one a line
-    if draw_whole and made in (".png", ".svg", ".pdf"):
-        yield draw_whole(path, choice)
+    selection = HeadSelection.parse(job.options, source.heads, everything=kind == ".html")
+    drawn_whole = source.draw(path, selection) if kind in (".png", ".svg", ".pdf") else None
+    if drawn_whole is not None:
+        yield drawn_whole
         return
-    module, name = SINKS[made].split(":")
-    sink: Sink = getattr(importlib.import_module(f"attn_cli.viz.{module}"), name)(job, choice)
+    module, name = SINKS[kind].split(":")
+    sink: Sink = getattr(importlib.import_module(f"attn_cli.viz.{module}"), name)(job, selection)
     for lines in source.lines(path):
         for line in lines:
-            yield sink.add(_chosen(line, choice, job.options.words))
+            maps = [m for kind in selection.kinds for m in line.maps if m.kind == kind]
+            maps = [m.by_word() for m in maps] if job.options.words else maps
+            yield sink.add(LineMaps(line.number, line.texts, tuple(maps)))
     yield sink.close()
 
 
-def _made(job: AttendJob) -> str:
+def _output_kind(job: AttendJob) -> str:
     """A key of `SINKS`; that a file can be written is asked before anything is computed."""
     options = job.options
     if options.output is None:
-        return options.format if options.format != "auto" else _shown_as(job.on_terminal)
+        by_terminal = "heat" if job.on_terminal else "tsv"
+        return by_terminal if options.format == "auto" else options.format
     ending = Path(options.output).suffix.lower()
     endings = [key for key in SINKS if key.startswith(".")]
     if ending not in endings:
@@ -103,14 +144,3 @@ def _made(job: AttendJob) -> str:
     if not folder.is_dir():
         raise AttnError(f"{folder}: no such directory; make it first")
     return ending
-
-
-def _shown_as(on_terminal: bool) -> str:
-    return "heat" if on_terminal else "tsv"
-
-
-def _chosen(line: LineMaps, choice: Choice, words: bool) -> LineMaps:
-    """The maps of the chosen kinds, kind by kind; between words where that is wanted."""
-    kept = [m for kind in choice.kinds for m in line.maps if m.kind == kind]
-    maps = tuple(one.by_word() if words else one for one in kept)
-    return LineMaps(line.number, line.texts, maps)

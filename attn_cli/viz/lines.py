@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows
-from attn_cli.viz.job import AttendJob
+from attn_cli.viz.job import AttendJob, MapSource
 from attn_cli.viz.maps import AttentionMap, LineMaps
 
 MOST_PARTS = 16  # of a long line that are drawn
@@ -17,11 +17,11 @@ _LONGEST = 50_000  # characters
 _WINDOW = 256  # lines
 
 
-class LineSource(ABC):
-    """Answers each line by itself; a `maps.MapSource`.
+class LineSource(MapSource):
+    """Answers each line by itself.
 
     Attributes:
-        heads: see `maps.MapSource`.
+        heads: see `MapSource`.
         n_fields: columns that are read; 0: all of them.
         by_sentence: whether a list in a JSON line is the sentences of a document.
     """
@@ -48,7 +48,7 @@ class LineSource(ABC):
             self.job.say(f"{row.where}: long line, drawn {drawn}")
 
     def lines(self, path: str) -> Iterator[list[LineMaps]]:
-        """See `maps.MapSource`."""
+        """See `MapSource`."""
         reader = LineReader(path)
         columns = Columns.parse(self.job.stream.columns, self.n_fields)
         columns = dataclasses.replace(columns, spread=not self.n_fields, apart=self.by_sentence)

@@ -20,15 +20,18 @@ Shapes: L layers, H heads, T rows, S columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.data.images import Picture
 from attn_cli.tokenizers.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Weights = NDArray[np.float32]
 
@@ -50,7 +53,7 @@ class Axis:
 
     @property
     def by_word(self) -> Axis:
-        """An axis of words."""
+        """The axis of the words."""
         return self if self.words is None else Axis(tuple(word for word, _ in self.words))
 
     @property
@@ -114,37 +117,20 @@ class LineMaps:
     maps: tuple[AttentionMap, ...] = ()
 
 
-class MapSource(Protocol):
-    """Turns an input into maps.
-
-    Attributes:
-        heads: for each kind of attention of the model, the best known first, the number of heads in
-            every layer.
-    """
-
-    heads: Mapping[str, Sequence[int]]
-
-    def lines(self, path: str) -> Iterator[list[LineMaps]]:
-        """The maps of every line of an input, in order, as soon as they are there, some at a time.
-
-        Raises:
-            DataError: the input can't be read.
-        """
-
-
-def to_array(weights: Any) -> Weights:
-    """A tensor of weights as an array."""
-    return weights.detach().float().cpu().numpy()
+def to_array(weights: Tensor) -> Weights:
+    """The array of a tensor of weights."""
+    array: Weights = weights.detach().float().cpu().numpy()
+    return array
 
 
 def token_axis(tokenizer: Tokenizer, ids: Sequence[int]) -> Axis:
-    """An axis of tokens that know their words; marks, such as ⟨CLS⟩, are words of their own."""
+    """The axis of tokens that know their words; a special token is a word of its own."""
     labels = tokenizer.pieces(ids)
     if not ids:
         return Axis((), ())
-    marks = np.isin(np.array(ids), list(tokenizer.reserved_ids - {tokenizer.unk_id}))
-    starts = tokenizer.word_starts(np.array(ids)) | marks
-    starts[1:] |= marks[:-1]
+    is_special = np.isin(np.array(ids), list(tokenizer.reserved_ids - {tokenizer.unk_id}))
+    starts = tokenizer.word_starts(np.array(ids)) | is_special
+    starts[1:] |= is_special[:-1]
     firsts = np.flatnonzero(starts).tolist()
     groups = [ids[first:end] for first, end in zip(firsts, [*firsts[1:], len(ids)], strict=True)]
     words = []

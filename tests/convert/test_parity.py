@@ -14,7 +14,7 @@ from tiny_models import SMALL, edit_config, save_bert, save_gpt, shake, transfor
 from torch import Tensor
 from torch.nn import functional as F
 
-from attn_cli.data.labels import read_labels
+from attn_cli.data.label_files import read_labels
 from attn_cli.lines.writing import one_field
 from attn_cli.models.directory import load_model, write_config, write_weights
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer

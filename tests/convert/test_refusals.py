@@ -12,7 +12,7 @@ import torch
 from program import inside
 from tiny_models import edit_config, save_bert, save_gpt
 
-from attn_cli.data.labels import read_labels
+from attn_cli.data.label_files import read_labels
 
 
 @pytest.fixture(scope="module")

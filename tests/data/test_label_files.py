@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn_cli.data.labels import SIZE_LIMIT, read_labels, write_labels
+from attn_cli.data.label_files import SIZE_LIMIT, read_labels, write_labels
 from attn_cli.errors import DataError
 
 LABEL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\t\n\r")).filter(

@@ -8,7 +8,7 @@ import torch
 
 from attn_cli.errors import UsageError
 from attn_cli.nn.graph import neighbourhood
-from attn_cli.viz.graph import draw_nodes, pair_weights, place_nodes
+from attn_cli.viz.graph_picture import draw_nodes, pair_weights, place_nodes
 
 
 def clusters(n_each: int = 15) -> tuple[np.ndarray, list[str]]:
@@ -21,7 +21,8 @@ def clusters(n_each: int = 15) -> tuple[np.ndarray, list[str]]:
 def test_pair_weights_are_sums_over_heads_and_both_directions() -> None:
     edges = neighbourhood(torch.tensor([(0, 1), (1, 2), (3, 0)]), 4)
     weights = torch.rand(3, len(edges))
-    pairs, sums = pair_weights(edges, weights)
+    ends = np.stack([edges.rows.numpy(), edges.cols.numpy()], 1)
+    pairs, sums = pair_weights(ends, weights.numpy())
     expected: dict[tuple[int, int], float] = {}
     for i, j, own in zip(edges.rows.tolist(), edges.cols.tolist(), weights.t(), strict=True):
         if i != j:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from attn_cli.data.labels import read_labels
+from attn_cli.data.label_files import read_labels
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.reading import LineReader

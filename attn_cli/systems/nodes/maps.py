@@ -13,23 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attn_cli.data.labels import read_labels
+from attn_cli.data.label_files import read_labels
 from attn_cli.device import set_up
 from attn_cli.errors import UsageError
 from attn_cli.models.directory import load_model
 from attn_cli.nn.sparse import SparsePattern
 from attn_cli.systems.nodes.graph_files import Graph, graph_tensors, read_graph
-from attn_cli.viz.choice import Choice
-from attn_cli.viz.graph import draw_nodes, pair_weights
-from attn_cli.viz.job import AttendJob
+from attn_cli.viz.graph_picture import draw_nodes, pair_weights
+from attn_cli.viz.job import AttendJob, MapSource
 from attn_cli.viz.maps import AttentionMap, Axis, LineMaps, to_array
+from attn_cli.viz.selection import HeadSelection
 
 KIND = "neighbour"
 _WINDOW = 1024  # nodes
 
 
-class NodeSource:
-    """A line of nodes.tsv is a node, whose neighbours are the columns; a `maps.MapSource`.
+class NodeSource(MapSource):
+    """A line of nodes.tsv is a node, whose neighbours are the columns.
 
     Args:
         job: what was asked for.
@@ -51,7 +51,7 @@ class NodeSource:
         self.heads = {KIND: [*inner, self._config.n_output_heads]}
 
     def lines(self, path: str) -> Iterator[list[LineMaps]]:
-        """See `maps.MapSource`; the input is a graph's directory."""
+        """See `MapSource`; the input is a graph's directory."""
         graph = self._read(path)
         edges, _, _, weights = self._run(graph)
         layers = [to_array(layer) for layer in weights]
@@ -73,7 +73,7 @@ class NodeSource:
                 found = []
         yield found
 
-    def draw(self, path: str, choice: Choice) -> list[str]:
+    def draw(self, path: str, selection: HeadSelection) -> list[str]:
         """Draws the whole graph into `--output`; the lines for standard output.
 
         Nodes lie where t-SNE puts the vectors before the last layer, and are coloured by the
@@ -81,10 +81,13 @@ class NodeSource:
         """
         graph = self._read(path)
         edges, logits, vectors, weights = self._run(graph)
-        chosen = [weights[index] for index in choice.layers[KIND]]
-        if choice.head.isdigit():
-            chosen = [layer[int(choice.head) - 1 : int(choice.head)] for layer in chosen]
-        pairs, sums = pair_weights(edges, torch.cat(chosen))
+        chosen = [weights[index] for index in selection.layers[KIND]]
+        if selection.head.isdigit():
+            chosen = [layer[int(selection.head) - 1 : int(selection.head)] for layer in chosen]
+        pairs, sums = pair_weights(
+            np.stack([edges.rows.cpu().numpy(), edges.cols.cpu().numpy()], 1),
+            torch.cat(chosen).detach().double().cpu().numpy(),
+        )
         labels = read_labels(Path(self._job.model))
         answers = [labels[best] for best in logits.argmax(-1).tolist()]
         out = str(self._job.options.output)

@@ -22,7 +22,7 @@ from attn_cli.config.graph import GatConfig, GatOptions, GraphOptions
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import NodesTrainingOptions, TrainingOptions
 from attn_cli.data.batching import Batch, RowSource, stream
-from attn_cli.data.labels import labels_problem, read_labels, write_labels
+from attn_cli.data.label_files import labels_problem, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models import build_model

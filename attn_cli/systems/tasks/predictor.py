@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attn_cli.config import choose, nearest
 from attn_cli.config.stack import HeadConfig
-from attn_cli.data.labels import read_labels
+from attn_cli.data.label_files import read_labels
 from attn_cli.data.templates import TEMPLATES
 from attn_cli.errors import AttnError, DataError, UsageError
 from attn_cli.memory import is_out_of_memory

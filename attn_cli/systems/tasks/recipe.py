@@ -19,7 +19,7 @@ from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import FinetuneTrainingOptions, TrainingOptions
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
-from attn_cli.data.labels import labels_problem, read_labels, write_labels
+from attn_cli.data.label_files import labels_problem, read_labels, write_labels
 from attn_cli.data.split import Rows, count_shared, hold_out
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, writing

@@ -31,8 +31,8 @@ class View:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What was chosen of a model's attention.
+class HeadSelection:
+    """The kinds, layers and heads of a model's attention that were asked for.
 
     Attributes:
         kinds: which kinds, in order.
@@ -47,7 +47,7 @@ class Choice:
     @classmethod
     def parse(
         cls, options: AttendOptions, heads: Mapping[str, Sequence[int]], *, everything: bool
-    ) -> Choice:
+    ) -> HeadSelection:
         """Reads `--kind`, `--layer` and `--head`.
 
         Args:
@@ -83,8 +83,8 @@ class Choice:
             elif self.head == "all":
                 yield View(index + 1, tuple(str(i + 1) for i in range(len(weights))), weights)
             else:
-                place = int(self.head) - 1
-                yield View(index + 1, (self.head,), weights[place : place + 1])
+                number = int(self.head)
+                yield View(index + 1, (self.head,), weights[number - 1 : number])
 
 
 def _layers(spec: str, n_layers: int, kind: str) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,6 @@ from attn_cli.errors import UsageError
 from attn_cli.files import write_atomically
 from attn_cli.viz.figures import drawing, new_figure, picture_kind, saved
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from attn_cli.nn.sparse import SparsePattern
-
 _PERPLEXITY = 30.0  # of t-SNE (van der Maaten & Hinton 2008): about the neighbours that count
 _EDGES_DRAWN = 20_000  # the strongest ones; more lines are a blot, and take minutes
 _LABELS_NAMED = 20
@@ -28,25 +22,23 @@ _WIDTH = 1.5  # of the strongest edge, in points
 
 
 def pair_weights(
-    edges: SparsePattern, weights: Tensor
+    edges: NDArray[np.int64], weights: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """How much two nodes attend to each other: Σ over heads of α_ij + α_ji, without self-loops.
 
     As in figure 2 of Velickovic et al. 2018.
 
-    Shape: edges N x N with E entries, weights (H, E) -> (P, 2), the smaller node first, and (P,).
+    Shape: edges (E, 2), weights (H, E) -> (P, 2), the smaller node first, and (P,).
     """
-    ends = np.stack([edges.rows.cpu().numpy(), edges.cols.cpu().numpy()], 1)
-    sums = weights.detach().sum(0).double().cpu().numpy()
-    apart = ends[:, 0] != ends[:, 1]
-    pairs, place = np.unique(np.sort(ends[apart], axis=1), axis=0, return_inverse=True)
+    apart = edges[:, 0] != edges[:, 1]
+    pairs, numbers = np.unique(np.sort(edges[apart], axis=1), axis=0, return_inverse=True)
     totals = np.zeros(len(pairs))
-    np.add.at(totals, place.reshape(-1), sums[apart])
+    np.add.at(totals, numbers.reshape(-1), weights.sum(0)[apart])
     return pairs, totals
 
 
-def place_nodes(vectors: NDArray[Any], seed: int) -> NDArray[np.float64]:
-    """Points in the plane for vectors, by t-SNE (van der Maaten & Hinton 2008).
+def place_nodes(vectors: NDArray[np.floating], seed: int) -> NDArray[np.float64]:
+    """The points in the plane for vectors, by t-SNE (van der Maaten & Hinton 2008).
 
     Shape: (N, D) -> (N, 2).
 
@@ -67,10 +59,10 @@ def place_nodes(vectors: NDArray[Any], seed: int) -> NDArray[np.float64]:
 
 def draw_nodes(
     path: str,
-    vectors: NDArray[Any],
+    vectors: NDArray[np.floating],
     labels: Sequence[str],
     pairs: NDArray[np.int64],
-    weights: NDArray[Any],
+    weights: NDArray[np.floating],
     *,
     seed: int = 1,
 ) -> None:
@@ -90,37 +82,26 @@ def draw_nodes(
     """
     kind = picture_kind(path)
     figure = new_figure(8, 8, layout="constrained")
-    places = place_nodes(np.asarray(vectors), seed)
+    points = place_nodes(vectors, seed)
     with drawing():
+        from matplotlib import colormaps
+        from matplotlib.collections import LineCollection
+
         axes = figure.add_subplot()
         axes.set_axis_off()
-        _draw_lines(axes, places, np.asarray(pairs).reshape(-1, 2), np.asarray(weights))
-        _draw_points(axes, places, labels)
+        strongest = np.sort(np.argsort(-weights, kind="stable")[:_EDGES_DRAWN])
+        widths = _WIDTH * weights[strongest] / (weights.max(initial=0.0) or 1.0)
+        lines = list(points[pairs[strongest]])
+        axes.add_collection(LineCollection(lines, linewidths=widths, colors="0.4", alpha=0.5))
+        names = sorted(set(labels))
+        colours = colormaps["tab20" if len(names) > 10 else "tab10"]
+        size = float(np.clip(20_000 / max(len(points), 1), 2, 60))
+        for number, name in enumerate(names):
+            group = points[np.asarray(labels) == name]
+            shown = name if number < _LABELS_NAMED else None
+            colour = colours(number % colours.N)
+            axes.scatter(group[:, 0], group[:, 1], s=size, color=colour, label=shown, zorder=2)
+        if labels:
+            axes.legend(frameon=False, markerscale=2)
         picture = saved(figure, kind)
     write_atomically(Path(path), picture)
-
-
-def _draw_lines(
-    axes: Any, places: NDArray[Any], pairs: NDArray[np.int64], weights: NDArray[Any]
-) -> None:
-    from matplotlib.collections import LineCollection
-
-    drawn = np.sort(np.argsort(-weights, kind="stable")[:_EDGES_DRAWN])
-    largest = weights.max(initial=0.0) or 1.0
-    widths = _WIDTH * weights[drawn] / largest
-    lines = LineCollection(list(places[pairs[drawn]]), linewidths=widths, colors="0.4", alpha=0.5)
-    axes.add_collection(lines)
-
-
-def _draw_points(axes: Any, places: NDArray[Any], labels: Sequence[str]) -> None:
-    from matplotlib import colormaps
-
-    colours = colormaps["tab20" if len(set(labels)) > 10 else "tab10"]
-    size = float(np.clip(20_000 / max(len(places), 1), 2, 60))
-    own = np.asarray(labels)
-    for number, label in enumerate(sorted(set(labels))):
-        at = places[own == label]
-        name = label if number < _LABELS_NAMED else None
-        axes.scatter(*at.T, s=size, color=colours(number % colours.N), label=name, zorder=2)
-    if labels:
-        axes.legend(frameon=False, markerscale=2)
