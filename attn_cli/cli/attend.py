@@ -9,17 +9,16 @@ import typer
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
-from attn_cli.config.attending import AttendOptions
-from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
+from attn_cli.config.attending import AttendCommand
 from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import LineWriter
 
 
-@with_options(ModelOptions, AttendOptions, StreamOptions, RuntimeOptions, SpeechOptions)
+@with_options(AttendCommand)
 def attend_command(
     file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
     *,
-    options: list,
+    options: AttendCommand,
 ) -> None:
     """attn attend -o page.html < new.txt
 
@@ -37,18 +36,17 @@ def attend_command(
     decoder attention are the target's tokens as they are about to be said. With --output, each
     line is answered by where its picture is.
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    model, attending, stream, runtime, speech = options
-    console = Console(speech)
-    bad = BadLines(console.warn, skip_bad=stream.skip_bad)
+    console = Console(options.speech)
+    bad = BadLines(console.warn, skip_bad=options.stream.skip_bad)
 
     from attn_cli.systems.base import open_map_source
     from attn_cli.viz.job import AttendJob, attend
 
     job = AttendJob(
-        model=model.path,
-        options=attending,
-        stream=stream,
-        runtime=runtime,
+        model=options.model.path,
+        options=options.attending,
+        stream=options.stream,
+        runtime=options.runtime,
         bad=bad,
         say=console.warn,
         on_terminal=sys.stdout.isatty(),

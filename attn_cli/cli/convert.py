@@ -10,16 +10,15 @@ import typer
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
-from attn_cli.config.converting import ConvertOptions
-from attn_cli.config.runtime import SpeechOptions
+from attn_cli.config.converting import ConvertCommand
 from attn_cli.errors import UsageError
 
 
-@with_options(ConvertOptions, SpeechOptions)
+@with_options(ConvertCommand)
 def convert_command(
     directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)],
     *,
-    options: list,
+    options: ConvertCommand,
 ) -> None:
     """attn convert bert-base-uncased -o bert && attn embed -m bert < lines.txt
 
@@ -32,7 +31,7 @@ def convert_command(
     attn convert nli-model --task pair -o nli
     attn convert attn-model --to huggingface -o for-transformers
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    converting, speech = options
+    converting = options.converting
     folder = Path(directory)
     if not folder.is_dir():
         raise UsageError(f"{directory}: no such directory")
@@ -40,7 +39,7 @@ def convert_command(
     if back and (converting.output is None or converting.task):
         raise UsageError("--to huggingface needs -o DIR, and takes no --task")
     output = Path(converting.output or os.environ.get("ATTN_MODEL") or "attn-model")
-    say = Console(speech).warn
+    say = Console(options.speech).warn
 
     from attn_cli.convert.huggingface import from_huggingface, to_huggingface
 

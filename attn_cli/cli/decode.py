@@ -9,20 +9,17 @@ import typer
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
-from attn_cli.config.decoding import DecodeOptions, SearchOptions
-from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
+from attn_cli.config.decoding import DecodeCommand
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import LineWriter
 
 
-@with_options(
-    ModelOptions, SearchOptions, DecodeOptions, StreamOptions, RuntimeOptions, SpeechOptions
-)
+@with_options(DecodeCommand)
 def decode_command(
     file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
     *,
-    options: list,
+    options: DecodeCommand,
 ) -> None:
     """attn decode --beam 5 < test.tsv | attn score --bleu
 
@@ -39,14 +36,22 @@ def decode_command(
     attn decode -m reader dev-v2.0.json > predictions.json
     attn decode --scores graph -m topics
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    model, search, decoding, stream, runtime, speech = options
-    console = Console(speech)
-    bad = BadLines(console.warn, skip_bad=stream.skip_bad)
-    reader = LineReader(_nodes_of(file))
+    console = Console(options.speech)
+    bad = BadLines(console.warn, skip_bad=options.stream.skip_bad)
+    inside = (Path(file) / name for name in ("nodes.tsv", "nodes.tsv.gz"))  # of a graph directory
+    reader = LineReader(next((str(path) for path in inside if path.is_file()), file))
 
     from attn_cli.systems.base import DecodeJob, open_decoder
 
-    job = DecodeJob(model.path, search, decoding, stream, runtime, bad, console.warn)
+    job = DecodeJob(
+        model=options.model.path,
+        search=options.search,
+        decoding=options.decoding,
+        stream=options.stream,
+        runtime=options.runtime,
+        bad=bad,
+        say=console.warn,
+    )
     decoder = open_decoder(job)
     out = LineWriter()
     for lines in decoder.results(reader):
@@ -54,9 +59,3 @@ def decode_command(
             out.write(line)
         out.flush()
     bad.finish("left out" if bad.noun == "question" else "answered with an empty line")
-
-
-def _nodes_of(file: str) -> str:
-    """The nodes.tsv of a graph directory; any other file itself."""
-    inside = (Path(file) / name for name in ("nodes.tsv", "nodes.tsv.gz"))
-    return next((str(path) for path in inside if path.is_file()), file)

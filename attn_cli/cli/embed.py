@@ -10,25 +10,19 @@ import typer
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
-from attn_cli.config.embedding import EmbedOptions
-from attn_cli.config.runtime import (
-    DeviceOptions,
-    ModelOptions,
-    RuntimeOptions,
-    SpeechOptions,
-    StreamOptions,
-)
+from attn_cli.config.embedding import EmbedCommand
+from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import LineWriter
 
 
-@with_options(ModelOptions, EmbedOptions, StreamOptions, DeviceOptions, SpeechOptions)
+@with_options(EmbedCommand)
 def embed_command(
     file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
     *,
-    options: list,
+    options: EmbedCommand,
 ) -> None:
     """attn embed -m bert --normalize < lines.txt > vectors.jsonl
 
@@ -40,9 +34,9 @@ def embed_command(
     attn embed -m bert --words --layer sum4 < lines.txt
     attn embed -m bert --pool cls --layer all < lines.txt
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    model, embedding, stream, device, speech = options
-    bad = BadLines(Console(speech).warn, skip_bad=stream.skip_bad)
-    columns = Columns.parse(stream.columns, 1)
+    embedding, device = options.embedding, options.device
+    bad = BadLines(Console(options.speech).warn, skip_bad=options.stream.skip_bad)
+    columns = Columns.parse(options.stream.columns, 1)
     reader = LineReader(file)
 
     from attn_cli.device import set_up
@@ -52,7 +46,7 @@ def embed_command(
     from attn_cli.embed.npy import NpyWriter
 
     place = set_up(RuntimeOptions(threads=device.threads, device=device.device))
-    embedder = Embedder(TokenEncoder.load(model.path, place), embedding)
+    embedder = Embedder(TokenEncoder.load(options.model.path, place), embedding)
     out = LineWriter()
     with ExitStack() as stack:
         if embedding.output:

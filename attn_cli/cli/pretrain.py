@@ -8,35 +8,16 @@ import typer
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
-from attn_cli.config.pretraining import (
-    MaskingOptions,
-    ObjectiveOptions,
-    PretrainTokenizerOptions,
-    StackSizeOptions,
-    StackVariantOptions,
-)
-from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
-from attn_cli.config.training import OutputOptions, PretrainTrainingOptions
+from attn_cli.config.pretraining import PretrainCommand
 
 
-@with_options(
-    ObjectiveOptions,
-    OutputOptions,
-    StackSizeOptions,
-    StackVariantOptions,
-    MaskingOptions,
-    PretrainTokenizerOptions,
-    PretrainTrainingOptions,
-    StreamOptions,
-    RuntimeOptions,
-    SpeechOptions,
-)
+@with_options(PretrainCommand)
 def pretrain_command(
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", show_default=False)] = (
         None
     ),
     *,
-    options: list,
+    options: PretrainCommand,
 ) -> None:
     """zcat novels.txt.gz | attn pretrain --max-time 20m
 
@@ -50,18 +31,10 @@ def pretrain_command(
     attn pretrain --init mini more.txt -o mini-2
     torchrun --nproc-per-node 2 -m attn_cli pretrain novels.txt
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    objective, output, size, variant, masking, tokenizer, training, stream, runtime, speech = (
-        options
-    )
-    console = Console(speech)
-
-    from attn_cli.systems.pretraining.objectives import PretrainOptions
     from attn_cli.systems.pretraining.recipe import PretrainRecipe
-    from attn_cli.train.run import RunOptions, run_training
+    from attn_cli.train.run import run_training
 
-    decided = PretrainOptions(objective, masking, tokenizer, size, variant, training)
-    recipe = PretrainRecipe(files or [], decided, stream, runtime, console)
-    common = RunOptions(output, training, runtime, decided.saved(runtime), objective.init)
-    written = run_training(recipe, common, console)
-    if written:
-        print(written)
+    console = Console(options.speech)
+    output = run_training(PretrainRecipe(files or [], options, console), options, console)
+    if output:
+        print(output)

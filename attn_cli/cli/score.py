@@ -18,14 +18,8 @@ from attn_cli.cli.score_report import (
     print_report,
     print_table,
 )
-from attn_cli.config.runtime import (
-    DeviceOptions,
-    ModelOptions,
-    RuntimeOptions,
-    SpeechOptions,
-    StreamOptions,
-)
-from attn_cli.config.scoring import ScoreOptions
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.config.scoring import ScoreCommand, ScoreOptions
 from attn_cli.errors import UsageError
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.unusable import BadLines
@@ -38,11 +32,11 @@ from attn_cli.metrics.squad import is_squad, read_squad
 from attn_cli.wording import plural
 
 
-@with_options(ScoreOptions, ModelOptions, StreamOptions, DeviceOptions, SpeechOptions)
+@with_options(ScoreCommand)
 def score_command(
     hyp: Annotated[str, typer.Argument(metavar="[HYP]", show_default=False)] = "-",
     *,
-    options: list,
+    options: ScoreCommand,
 ) -> None:
     """attn decode --beam 5 < test.tsv | attn score --bleu
 
@@ -61,12 +55,14 @@ def score_command(
     attn decode dev-v2.0.json | attn score --squad --ref dev-v2.0.json
     attn score --log-prob -m attn-model < pairs.tsv
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    scoring, model, stream, device, speech = options
-    console = Console(speech)
+    scoring, stream, device = options.scoring, options.stream, options.device
+    console = Console(options.speech)
     bad = BadLines(console.warn, skip_bad=stream.skip_bad)
     if scoring.log_prob or scoring.ppl:
         runtime = RuntimeOptions(seed=scoring.seed, threads=device.threads, device=device.device)
-        _model_scores(scoring, model.path, LineReader(hyp), stream.columns, runtime, bad, console)
+        _model_scores(
+            scoring, options.model.path, LineReader(hyp), stream.columns, runtime, bad, console
+        )
         return
     files = SegmentFiles(hyp, scoring.ref, scoring.baseline, stream.columns)
     if scoring.squad and is_squad(files):

@@ -11,8 +11,12 @@ import typer
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
 from attn_cli.cli.stream import answer_lines
-from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, ThreadOptions
-from attn_cli.config.tokenizing import SamplingOptions, TokenizerOptions, UnitOptions
+from attn_cli.config.runtime import StreamOptions
+from attn_cli.config.tokenizing import (
+    TokenizeDecodeCommand,
+    TokenizeEncodeCommand,
+    TokenizeTrainCommand,
+)
 from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
@@ -29,38 +33,11 @@ app = typer.Typer(
 )
 
 Files = Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", show_default=False)]
-TokenizerPath = Annotated[
-    str,
-    typer.Option(
-        "-t",
-        "--tokenizer",
-        metavar="TOKENIZER",
-        help="A SentencePiece .model, a WordPiece vocab.txt, a tokenizer.json, or a model "
-        "directory.",
-    ),
-]
-OutputPath = Annotated[
-    str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="Where to write it.",
-        show_default="tokenizer.model, or vocab.txt for wordpiece",
-    ),
-]
 
 
 @app.command("train", short_help="Train a tokenizer on text.")
-@with_options(
-    TokenizerOptions,
-    SeedOptions,
-    ThreadOptions,
-    StreamOptions,
-    SpeechOptions,
-    name="tokenize train",
-)
-def train_command(files: Files = None, *, output: OutputPath = None, options: list) -> None:
+@with_options(TokenizeTrainCommand)
+def train_command(files: Files = None, *, options: TokenizeTrainCommand) -> None:
     """attn tokenize train train.en train.de -o tokenizer.model
 
     Train a tokenizer on text; every column of a TSV file is text unless --columns picks. A big
@@ -74,22 +51,23 @@ def train_command(files: Files = None, *, output: OutputPath = None, options: li
     from attn_cli.files import write_atomically
     from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
-    tokenizing, seed, cpu, stream, speech = options
-    console = Console(speech)
-    path = _output_path(output, tokenizing.type)
+    console, stream = Console(options.speech), options.stream
+    path = _output_path(options.output.output, options.tokenizer.type)
     texts = _texts(files or ["-"], stream, BadLines(console.warn, skip_bad=stream.skip_bad))
     tokenizer = train_tokenizer(
-        texts, tokenizing, seed=seed.seed, threads=cpu.threads, say=console.say
+        texts,
+        options.tokenizer,
+        seed=options.seed.seed,
+        threads=options.cpu.threads,
+        say=console.say,
     )
     write_atomically(path, tokenizer.to_bytes())
     print(path)
 
 
 @app.command("encode", short_help="Text to pieces or ids.")
-@with_options(
-    UnitOptions, SamplingOptions, SeedOptions, StreamOptions, SpeechOptions, name="tokenize encode"
-)
-def encode_command(files: Files = None, *, tokenizer: TokenizerPath, options: list) -> None:
+@with_options(TokenizeEncodeCommand)
+def encode_command(files: Files = None, *, options: TokenizeEncodeCommand) -> None:
     """attn tokenize encode -t tokenizer.model < new.txt > new.pieces
 
     Write each line's pieces or ids, separated by spaces. Further columns pass through.
@@ -101,14 +79,14 @@ def encode_command(files: Files = None, *, tokenizer: TokenizerPath, options: li
     from attn_cli.tokenizers.token_lines import line_encoder
     from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
-    unit, sampling, seed, stream, speech = options
-    encode = line_encoder(load_tokenizer(tokenizer), unit.unit, sampling.sample, seed.seed)
-    answer_lines(files or [], encode, stream, Console(speech))
+    tokenizer = load_tokenizer(options.tokenizer.tokenizer)
+    encode = line_encoder(tokenizer, options.unit.unit, options.sampling.sample, options.seed.seed)
+    answer_lines(files or [], encode, options.stream, Console(options.speech))
 
 
 @app.command("decode", short_help="Pieces or ids to text.")
-@with_options(UnitOptions, StreamOptions, SpeechOptions, name="tokenize decode")
-def decode_command(files: Files = None, *, tokenizer: TokenizerPath, options: list) -> None:
+@with_options(TokenizeDecodeCommand)
+def decode_command(files: Files = None, *, options: TokenizeDecodeCommand) -> None:
     """attn tokenize decode -t tokenizer.model < new.pieces > new.txt
 
     Turn each line's pieces or ids back into text. Further columns pass through.
@@ -119,9 +97,8 @@ def decode_command(files: Files = None, *, tokenizer: TokenizerPath, options: li
     from attn_cli.tokenizers.token_lines import line_decoder
     from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
-    unit, stream, speech = options
-    decode = line_decoder(load_tokenizer(tokenizer), unit.unit)
-    answer_lines(files or [], decode, stream, Console(speech))
+    decode = line_decoder(load_tokenizer(options.tokenizer.tokenizer), options.unit.unit)
+    answer_lines(files or [], decode, options.stream, Console(options.speech))
 
 
 def _output_path(output: str | None, kind: str) -> Path:

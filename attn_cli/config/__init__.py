@@ -1,9 +1,10 @@
 """Options as frozen dataclasses: one field, one default, one check, for flags, TOML and JSON.
 
-A field made by `option()` carries its help, choices and bounds. `cli.options` turns the fields into
-flags, `resolve` merges defaults < TOML < command line, and `from_dict` rebuilds a saved section
-strictly: an unknown key, a wrong type or a value out of bounds is an error that says what to do.
-Standard library only.
+A field made by `option()` carries its help, choices and bounds; a `Command` bundles groups of them
+by `group()`. `cli.options` turns the fields into flags, `resolve` merges defaults < defaults of a
+mode < TOML < command line into the bundle, `saved` gives what of it a model keeps, and `from_dict`
+rebuilds a saved section strictly: an unknown key, a wrong type or a value out of bounds is an error
+that says what to do. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from attn_cli.errors import DataError, UsageError
 
 T = TypeVar("T")
+CommandT = TypeVar("CommandT", bound="Command")
 
 
 def option(
@@ -57,11 +60,99 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def with_default(cls: type, name: str, default: Any, **changes: Any) -> Any:
+    """An option of `cls` with another default, and what else `changes` says of it."""
+    (field,) = (field for field in dataclasses.fields(cls) if field.name == name)
+    return dataclasses.field(default=default, metadata={**field.metadata, **changes})
+
+
 def said_default(default: Any) -> str:
-    """A default as `--help` says it; nothing for an option that must be given."""
+    """A default as `--help` says it; nothing for an option that must be given, or has none."""
     if isinstance(default, bool):
         return "on" if default else "off"
-    return "" if default is dataclasses.MISSING else str(default)
+    if default is dataclasses.MISSING or default in (None, ()):
+        return ""
+    return str(default)
+
+
+def long_flags(field: Field[Any]) -> list[str]:
+    """The long flags of an option, those that switch it off left out: `--mask`, `--mask-rate`."""
+    spelt = field.metadata["flag"] or f"--{field.name.replace('_', '-')}"
+    return [part for part in spelt.split("/")[0].split(",") if part.startswith("--")]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What suits a command where it is asked for one thing rather than another.
+
+    Attributes:
+        suits: whether these options ask for it.
+        defaults: option -> the default that suits it.
+        said: when that is, as `--help` says it; "" for the usual case.
+    """
+
+    suits: Callable[[Mapping[str, Any]], bool]
+    defaults: Mapping[str, Any]
+    said: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """The options of a command; its fields are groups of options, made by `group()`.
+
+    Attributes:
+        name: of the command.
+        modes: the one table of defaults that are not those of the option's declaration; where
+            several modes suit, later ones win.
+    """
+
+    name: ClassVar[str]
+    modes: ClassVar[tuple[Mode, ...]] = ()
+
+
+def group(kind: type[T], panel: str, *, saved: bool | Sequence[str] = True) -> T:
+    """Declares a group of a command's options.
+
+    Args:
+        kind: a dataclass whose fields were declared by `option()`.
+        panel: the heading under which `--help` shows it.
+        saved: whether a trained model keeps these options, or which of them it keeps.
+    """
+    metadata = {"kind": kind, "panel": panel, "saved": saved}
+    return dataclasses.field(default_factory=kind, metadata=metadata)
+
+
+def groups(command: type[Command]) -> dict[str, type]:
+    """Field -> the dataclass of the group."""
+    return {field.name: field.metadata["kind"] for field in dataclasses.fields(command)}
+
+
+def options_of(command: type[Command]) -> dict[str, Field[Any]]:
+    """Name -> option, of all groups."""
+    kinds = groups(command).values()
+    return {field.name: field for kind in kinds for field in dataclasses.fields(kind)}
+
+
+def defaults_for(command: type[Command], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults that suit the given options, where they are not those of the declaration."""
+    defaults: dict[str, Any] = {}
+    for mode in command.modes:
+        if mode.suits(given):
+            defaults |= mode.defaults
+    return defaults
+
+
+def saved(options: Command) -> dict[str, Any]:
+    """The options that decide a model as config.json keeps them: plain values, group by group."""
+    sections = {}
+    for field in dataclasses.fields(options):
+        names = field.metadata["saved"]
+        section = to_dict(getattr(options, field.name))
+        if not isinstance(names, bool):
+            section = {name: section[name] for name in names}
+        if names:
+            sections[field.name] = section
+    return sections
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -127,18 +218,37 @@ def to_dict(settings: Any) -> dict[str, Any]:
     }
 
 
-def flags(settings: Any) -> dict[str, str]:
-    """The options of a settings dataclass: flag -> name."""
-    fields = dataclasses.fields(settings)
-    return {f"--{field.name.replace('_', '-')}": field.name for field in fields}
+def flags(*kinds: Any) -> frozenset[str]:
+    """The flags of some groups, the first of each option."""
+    return frozenset(long_flags(field)[0] for kind in kinds for field in dataclasses.fields(kind))
 
 
-def changed(settings: Any) -> list[str]:
-    """The options of a settings dataclass that differ from their defaults, as flags."""
-    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    return [
-        flag for flag, name in flags(settings).items() if getattr(settings, name) != defaults[name]
+def changed(*settings: Any, among: Container[str] | None = None) -> list[str]:
+    """The options of some groups that differ from their declared defaults, as flags.
+
+    Args:
+        settings: instances of groups.
+        among: the flags that are looked at; None: all of them.
+    """
+    found = [
+        long_flags(field)[0]
+        for group in settings
+        for field in dataclasses.fields(group)
+        if getattr(group, field.name) != field.default
     ]
+    return [flag for flag in found if among is None or flag in among]
+
+
+def refuse_unread(what: str, *settings: Any, but: Container[str] = ()) -> None:
+    """Raises UsageError if options that `what` does not read were given.
+
+    Args:
+        what: what does not read them, in words.
+        settings: instances of the groups that it does not read.
+        but: flags of those groups that it does read.
+    """
+    if unread := [flag for flag in changed(*settings) if flag not in but]:
+        raise UsageError(f"{what} does not read {', '.join(unread)}")
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -156,8 +266,9 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         raise DataError(f"{where}: a table of options is needed, not {type(values).__name__}")
     fields = field_types(cls)
     problems = _unknown(values, fields)
-    needed = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}  # type: ignore[arg-type]
-    problems += [f"{key} is missing" for key in fields if key in needed and key not in values]
+    problems += [
+        f"{key} is missing" for key in fields if key in _required(cls) and key not in values
+    ]
     clean: dict[str, Any] = {}
     metadata = {f.name: f.metadata for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in fields:
@@ -170,6 +281,10 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         return cls(**clean)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def _required(cls: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
 
 
 def _checked(
@@ -213,36 +328,40 @@ def _noun(plain: type) -> str:
 
 
 def resolve(
-    groups: Sequence[type], given: Mapping[str, Any], toml_path: str | None, command: str
-) -> list[Any]:
-    """Merges defaults < TOML file < command line into one instance of each group.
+    command: type[CommandT], given: Mapping[str, Any] | None = None, toml_path: str | None = None
+) -> CommandT:
+    """Merges defaults < defaults of a mode < TOML file < command line into a command's options.
 
     Args:
-        groups: the dataclasses whose fields make up the command's options.
-        given: the options that stood on the command line.
+        command: the bundle to fill in.
+        given: the options that stood on the command line, by the names of their fields.
         toml_path: the file named by `--config`.
-        command: the command's name, for messages.
 
     Raises:
         UsageError: a bad value on the command line.
         DataError: the file can't be read, or has unknown or bad options.
     """
+    given = dict(given or {})
     filed = {key.replace("-", "_"): v for key, v in load_toml(toml_path).items()}
-    names = {name: group for group in groups for name in field_types(group)}
-    unknown = _unknown(filed, names)
-    if unknown:
+    if unknown := _unknown(filed, options_of(command)):
         raise DataError(f"{toml_path}: {_listed(unknown)}")
-    result: list[Any] = []
-    for group in groups:
-        own = field_types(group)
-        from_file = {key: value for key, value in filed.items() if key in own}
-        from_dict(group, from_file, str(toml_path))  # so that a message names its source
-        merged = from_file | {key: value for key, value in given.items() if key in own}
+    for name, field in options_of(command).items():
+        if field.default is dataclasses.MISSING and name not in filed | given:
+            raise UsageError(f"attn {command.name}: {long_flags(field)[0]} is missing")
+    defaults = defaults_for(command, filed | given)
+    filled: dict[str, Any] = {}
+    for name, kind in groups(command).items():
+        names = field_types(kind)
+        from_file = {key: v for key, v in (defaults | filed).items() if key in names}
+        if filed.keys() & names.keys():  # a message about the file alone names the file
+            needed = {key: v for key, v in given.items() if key in _required(kind)}
+            from_dict(kind, needed | from_file, str(toml_path))
+        merged = from_file | {key: value for key, value in given.items() if key in names}
         try:
-            result.append(from_dict(group, merged, f"attn {command}"))
+            filled[name] = from_dict(kind, merged, f"attn {command.name}")
         except DataError as error:
             raise UsageError(str(error)) from error
-    return result
+    return command(**filled)
 
 
 def load_toml(path: str | None) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import Command, group, option
 from attn_cli.config.decoding import MAX_INPUT
 from attn_cli.config.image import ImageRootOptions
+from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
 
 MOST_INPUT = 4096  # tokens of a picture's side
 
@@ -42,9 +44,7 @@ class AttendOptions(ImageRootOptions):
         "Words instead of tokens: weights to a word's tokens are added, those from them averaged.",
     )
     task: str | None = option(None, "Which task of a model that has several.", show="the only one")
-    beam_size: int = option(
-        5, "Beam of the search for a translator's own output.", low=1, high=1000, flag="--beam"
-    )
+    beam: int = option(5, "Beam of the search for a translator's own output.", low=1, high=1000)
     max_input: int | None = option(
         None,
         "Longer inputs, in tokens, are drawn in parts; longer --pairs are unusable.",
@@ -66,3 +66,16 @@ class AttendOptions(ImageRootOptions):
     def __post_init__(self) -> None:
         if self.output is not None and self.format != "auto":
             raise ValueError(f"output is a file of its own kind; format {self.format!r} has none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttendCommand(Command):
+    """All options of `attn attend`."""
+
+    name: ClassVar[str] = "attend"
+
+    model: ModelOptions = group(ModelOptions, "Model")
+    attending: AttendOptions = group(AttendOptions, "Attention")
+    stream: StreamOptions = group(StreamOptions, "Lines")
+    runtime: RuntimeOptions = group(RuntimeOptions, "Running")
+    speech: SpeechOptions = group(SpeechOptions, "Running")

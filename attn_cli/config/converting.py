@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import Command, group, option
+from attn_cli.config.runtime import SpeechOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +24,13 @@ class ConvertOptions:
         show="by its config.json",
     )
     overwrite: bool = option(False, "Replace the model in the output directory.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertCommand(Command):
+    """All options of `attn convert`."""
+
+    name: ClassVar[str] = "convert"
+
+    converting: ConvertOptions = group(ConvertOptions, "Options")
+    speech: SpeechOptions = group(SpeechOptions, "Running")

@@ -52,7 +52,7 @@ class CriterionOptions:
             "likelihood": ("--samples", "--likelihood-weight", *of_risk),
             "reinforce": of_risk,
         }.get(self.criterion, ())
-        if in_vain := [flag for flag in changed(self) if flag in unread]:
+        if in_vain := changed(self, among=unread):
             raise ValueError(f"criterion {self.criterion} does not read {', '.join(in_vain)}")
         if self.criterion == "risk" and self.samples + self.with_reference < 2:
             raise ValueError("risk compares outputs: samples 1 leaves nothing to compare")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import Command, group, option
 from attn_cli.config.image import ImageRootOptions
+from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
 
 # Automatic limit, 2 S + 10 tokens for a source of S: room for translations that are longer than
 # their source, while a runaway output is stopped before it holds up its whole batch.
@@ -19,12 +21,11 @@ ITERATIONS = 10  # K = 10 loses little against more (Ghazvininejad et al. 2019, 
 class SearchOptions:
     """Greedy, beam or sampling, and what shapes the outcome."""
 
-    beam_size: int = option(
+    beam: int = option(
         5,
         "Hypotheses kept at each step; lengths tried by a mask-predict model.",
         low=1,
         high=1000,
-        flag="--beam",
     )
     greedy: bool = option(False, "Take the best token at each step: the same as --beam 1.")
     iterations: int | None = option(
@@ -109,9 +110,8 @@ class SearchOptions:
             "diversity needs a beam, not sample or greedy"
             if diverse and (self.sample or self.greedy)
             else "",
-            f"diversity_groups: {self.n_groups} groups can't share a beam of {self.beam_size} "
-            "equally"
-            if not self.greedy and self.beam_size % self.n_groups
+            f"diversity_groups: {self.n_groups} groups can't share a beam of {self.beam} equally"
+            if not self.greedy and self.beam % self.n_groups
             else "",
             f"n_best: {self.n_best} outputs need a beam at least as wide (--beam {self.n_best})"
             if self.n_best > self.width
@@ -126,7 +126,7 @@ class SearchOptions:
         """Rows of a batch that one sentence takes: K."""
         if self.sample:
             return self.n_best
-        return 1 if self.greedy else self.beam_size
+        return 1 if self.greedy else self.beam
 
     @property
     def passes(self) -> int:
@@ -138,7 +138,7 @@ class SearchOptions:
         """Groups of beams that search apart; 1 without diversity."""
         if self.diversity_groups is not None:
             return self.diversity_groups
-        return self.beam_size if self.diversity else 1
+        return self.beam if self.diversity else 1
 
     def longest(self, source_len: int) -> int:
         """The longest output, in tokens, for a source of `source_len` tokens."""
@@ -196,3 +196,17 @@ class DecodeOptions(AnswerOptions, ImageRootOptions):
         "Arithmetic; auto: bf16 on a GPU that has it, float32 elsewhere.",
         choices=("auto", "float32", "bf16"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeCommand(Command):
+    """All options of `attn decode`."""
+
+    name: ClassVar[str] = "decode"
+
+    model: ModelOptions = group(ModelOptions, "Model")
+    search: SearchOptions = group(SearchOptions, "Search")
+    decoding: DecodeOptions = group(DecodeOptions, "Input and output")
+    stream: StreamOptions = group(StreamOptions, "Lines")
+    runtime: RuntimeOptions = group(RuntimeOptions, "Running")
+    speech: SpeechOptions = group(SpeechOptions, "Running")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import Command, group, option
+from attn_cli.config.runtime import DeviceOptions, ModelOptions, SpeechOptions, StreamOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +50,16 @@ class EmbedOptions:
     def pooling(self) -> str:
         """`pool`, decided."""
         return self.pool or ("none" if self.words else "mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedCommand(Command):
+    """All options of `attn embed`."""
+
+    name: ClassVar[str] = "embed"
+
+    model: ModelOptions = group(ModelOptions, "Model")
+    embedding: EmbedOptions = group(EmbedOptions, "Vectors")
+    stream: StreamOptions = group(StreamOptions, "Lines")
+    device: DeviceOptions = group(DeviceOptions, "Running")
+    speech: SpeechOptions = group(SpeechOptions, "Running")

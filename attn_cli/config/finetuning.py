@@ -1,13 +1,19 @@
-"""Options of `finetune` alone: its tasks, what it starts from, what of it learns."""
+"""Options of `finetune`: its tasks, what it starts from, what of it learns, and all together."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import Mode, group, load_json, option, refuse_unread
+from attn_cli.config.graph import GatOptions, GraphOptions
 from attn_cli.config.stack import POOLS
+from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.training import FinetuneTrainingOptions, TrainingCommand, TrainingOptions
+from attn_cli.errors import DataError, UsageError
 
 KINDS = ("classify", "pair", "regress", "rate", "multilabel", "choice", "tag", "qa")
 REGRESSIONS = ("regress", "rate")  # those whose answer is a number
@@ -33,7 +39,7 @@ class TaskSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneOptions:
+class FinetuningOptions:
     """What is learnt, and from where."""
 
     task: tuple[str, ...] = option(
@@ -176,3 +182,99 @@ def _by_task(flag: str, given: Iterable[str], specs: list[TaskSpec]) -> dict[str
 def _require_kind(kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"unknown task {kind!r}; known: {', '.join(KINDS)}")
+
+
+def _labels_nodes(given: Mapping[str, Any]) -> bool:
+    return tuple(given.get("task", ())) == ("nodes",)
+
+
+def _reads_documents(given: Mapping[str, Any]) -> bool:
+    """Whether these options train a hierarchical attention network."""
+    if _labels_nodes(given):
+        return False
+    if given.get("init"):
+        try:
+            return load_json(Path(given["init"]) / "config.json").get("arch") == "han"
+        except DataError:
+            return False  # what is wrong with it is said where it is loaded
+    return given.get("arch") == "han"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneCommand(TrainingCommand):
+    """All options of `attn finetune`.
+
+    Raises:
+        UsageError: options that what is learnt does not read.
+    """
+
+    name: ClassVar[str] = "finetune"
+    modes: ClassVar[tuple[Mode, ...]] = (
+        Mode(
+            lambda given: True,
+            {
+                "batch_tokens": 1024,
+                "optimizer": "adamw",
+                "weight_decay": 0.01,
+                "warmup": 50,
+                "label_smoothing": 0.0,
+                "patience": 4,
+            },
+        ),
+        # Documents are words, and an update sees several whole ones.
+        Mode(_reads_documents, {"batch_tokens": 16384, "type": "wordpiece"}, "han"),
+        # As in Velickovic et al. 2018, section 3.3; a batch holds all nodes.
+        Mode(
+            _labels_nodes,
+            {
+                "batch_tokens": 1 << 20,
+                "optimizer": "adam",
+                "lr": 0.005,
+                "weight_decay": 5e-4,
+                "warmup": 0,
+                "schedule": "constant",
+                "clip_norm": 0.0,
+                "ema": 0.0,
+                "validate_every": 1,
+                "patience": 100,
+                "save_every": "10s",
+            },
+            "nodes",
+        ),
+    )
+
+    finetuning: FinetuningOptions = group(FinetuningOptions, "Task")
+    size: FinetuneSizeOptions = group(FinetuneSizeOptions, "Model")
+    tokenizer: TokenizerOptions = group(TokenizerOptions, "Tokenizer")
+    training: TrainingOptions = group(FinetuneTrainingOptions, "Training")
+    gat: GatOptions = group(GatOptions, "Nodes of a graph")
+    graph: GraphOptions = group(GraphOptions, "Nodes of a graph")
+
+    def __post_init__(self) -> None:
+        if not self.labels_nodes:
+            refuse_unread(f"--task {' '.join(self.finetuning.task)}", self.gat, self.graph)
+            if self.finetuning.arch == "gat":
+                raise UsageError("--arch gat reads a graph: it needs --task nodes")
+            return
+        arch = self.finetuning.arch
+        if arch not in (None, "gat"):
+            raise UsageError(f"--arch {arch} reads texts; --task nodes is learnt by gat")
+        refuse_unread(
+            "--task nodes",
+            self.finetuning,
+            self.size,
+            self.tokenizer,
+            but=("--task", "--arch", "--dropout"),
+        )
+        if self.stream.columns:
+            raise UsageError("--columns: the headers of a graph's files name their columns")
+
+    @property
+    def labels_nodes(self) -> bool:
+        """Whether a graph's nodes are what is labelled."""
+        return self.finetuning.task == ("nodes",)
+
+    @property
+    def init(self) -> str | None:
+        """The model directory that the training starts from, if any."""
+        return self.finetuning.init

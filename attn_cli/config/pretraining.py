@@ -1,14 +1,15 @@
-"""Options of `pretrain` alone: objective, masking, tokenizer, size."""
+"""Options of `pretrain`: objective, masking, tokenizer, size, and all together."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import Field, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from attn_cli.config import field_types, option, said_default
-from attn_cli.config.stack import StackConfig
+from attn_cli.config import Mode, group, option, said_default, with_default
+from attn_cli.config.stack import ACTIVATIONS
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
+from attn_cli.config.training import PretrainTrainingOptions, TrainingCommand, TrainingOptions
 from attn_cli.config.transformer import AttentionOptions
 
 OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm", "bilm")  # of train.pretraining_objectives
@@ -78,31 +79,33 @@ class StackSizeOptions:
     n_layers: int | None = option(None, "Layers.", low=1, high=256, show="by size")
 
 
-# What is shown as the default of a choice that suits the objective; the others are StackConfig's.
-_SUITS = {"positions": "rotary", "norm": "pre", "dropout": "0.1; tiny, mini: 0"}
-_VARIANTS = (*field_types(AttentionOptions), "max_positions", "norm", "activation", "dropout")
+def _not_given(name: str, show: str = "") -> Any:
+    """The choice of attention, None where it is not given."""
+    (field,) = (field for field in dataclasses.fields(AttentionOptions) if field.name == name)
+    return with_default(AttentionOptions, name, None, show=show or said_default(field.default))
 
 
-def _not_given(field: Field) -> Any:
-    """The option, None where it is not given."""
-    show = _SUITS.get(field.name) or said_default(field.default)
-    return dataclasses.field(default=None, metadata={**field.metadata, "show": show})
+@dataclass(frozen=True, kw_only=True)
+class StackVariantOptions:
+    """Which stack: the choices that a size does not make. None: what suits the objective."""
 
-
-StackVariantOptions = dataclasses.make_dataclass(
-    "StackVariantOptions",
-    [
-        (field.name, field_types(StackConfig)[field.name][0] | None, _not_given(field))
-        for field in dataclasses.fields(StackConfig)
-        if field.name in _VARIANTS
-    ],
-    frozen=True,
-    kw_only=True,
-    namespace={
-        "__doc__": "Which stack: the choices that a size does not make. None: what suits the "
-        "objective."
-    },
-)
+    attention: str | None = _not_given("attention")
+    normalize: str | None = _not_given("normalize")
+    projections: str | None = _not_given("projections")
+    tie_key_value: bool | None = _not_given("tie_key_value")
+    combine: str | None = _not_given("combine")
+    positions: str | None = _not_given("positions", show="rotary")
+    max_distance: int | None = _not_given("max_distance")
+    dropout: float | None = option(
+        None, "Dropout of every sublayer.", low=0.0, high=0.99, show="0.1; tiny, mini: 0"
+    )
+    max_positions: int | None = option(
+        None, "Longest input in tokens.", low=1, high=1 << 20, show="512"
+    )
+    norm: str | None = option(
+        None, "Where sublayers are normalized.", choices=("pre", "post"), show="pre"
+    )
+    activation: str | None = option(None, "Activation function.", choices=ACTIVATIONS, show="gelu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,3 +138,28 @@ class PretrainTokenizerOptions(TokenizerOptions):
         values["type"] = kind if self.type == "auto" else self.type
         values["lossless"] |= lossless and values["type"] != "wordpiece"
         return TokenizerOptions(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainCommand(TrainingCommand):
+    """All options of `attn pretrain`."""
+
+    name: ClassVar[str] = "pretrain"
+    modes: ClassVar[tuple[Mode, ...]] = (
+        Mode(
+            lambda given: True,
+            {"batch_tokens": 4096, "matrix_lr": 0.03, "warmup": 50, "label_smoothing": 0.0},
+        ),
+    )
+
+    objective: ObjectiveOptions = group(ObjectiveOptions, "Objective")
+    size: StackSizeOptions = group(StackSizeOptions, "Model")
+    variant: StackVariantOptions = group(StackVariantOptions, "Model")
+    masking: MaskingOptions = group(MaskingOptions, "Masking")
+    tokenizer: PretrainTokenizerOptions = group(PretrainTokenizerOptions, "Tokenizer")
+    training: TrainingOptions = group(PretrainTrainingOptions, "Training")
+
+    @property
+    def init(self) -> str | None:
+        """The model directory that the training continues, if any."""
+        return self.objective.init

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import Command, group, option
+from attn_cli.config.runtime import DeviceOptions, ModelOptions, SpeechOptions, StreamOptions
 
 TOKENIZERS = (
     "13a",
@@ -169,3 +171,16 @@ class ScoreOptions(MetricOptions):
     def metrics(self) -> tuple[str, ...]:
         """The metrics asked for, in the order of `METRIC_NAMES`."""
         return tuple(name for name in METRIC_NAMES if getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCommand(Command):
+    """All options of `attn score`."""
+
+    name: ClassVar[str] = "score"
+
+    scoring: ScoreOptions = group(ScoreOptions, "Scores")
+    model: ModelOptions = group(ModelOptions, "Model")
+    stream: StreamOptions = group(StreamOptions, "Lines")
+    device: DeviceOptions = group(DeviceOptions, "Running")
+    speech: SpeechOptions = group(SpeechOptions, "Running")

@@ -7,11 +7,10 @@ is one flag. A flag that was not given stays None, so that one given in vain is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import Field, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from attn_cli.config import field_types, option, said_default
+from attn_cli.config import option, said_default, with_default
 from attn_cli.config.convolutional import ConvolutionalOptions
 from attn_cli.config.recurrent import RecurrentOptions
 from attn_cli.config.transformer import VariantOptions
@@ -53,48 +52,50 @@ class ArchOptions:
         return self.decoder or "autoregressive"
 
 
-def _merged(variants: Mapping[str, type]) -> type:
-    """A dataclass with the fields of all variants, each None where it is not given."""
-    fields: dict[str, dict[str, Field]] = {}
-    types: dict[str, type] = {}
-    for arch, variant in variants.items():
-        for field in dataclasses.fields(variant):
-            fields.setdefault(field.name, {})[arch] = field
-            types[field.name] = field_types(variant)[field.name][0]
-    return dataclasses.make_dataclass(
-        "Seq2SeqVariantOptions",
-        [(name, types[name] | None, _one_flag(own, variants)) for name, own in fields.items()],
-        frozen=True,
-        kw_only=True,
-    )
-
-
-def _one_flag(own: Mapping[str, Field], variants: Mapping[str, type]) -> Any:
-    """The flag of one option of several architectures."""
-    first = next(iter(own.values()))
-    choices = dict.fromkeys(word for field in own.values() for word in field.metadata["choices"])
-    longest = max((field.metadata["help"] for field in own.values()), key=len)
-    return dataclasses.field(
-        default=None,
-        metadata={
-            **first.metadata,
-            "help": longest,
-            "choices": tuple(choices),
-            "show": _said_defaults(own, variants),
-        },
-    )
-
-
-def _said_defaults(own: Mapping[str, Field], variants: Mapping[str, type]) -> str:
-    """The defaults by architecture, in words: `scaled-dot; rnn: general`."""
-    said = {arch: said_default(field.default) for arch, field in own.items()}
+def _not_given(name: str) -> Any:
+    """The one flag of an option of one architecture or several, None where it is not given."""
+    having = {
+        arch: field
+        for arch, variant in VARIANTS.items()
+        for field in dataclasses.fields(variant)
+        if field.name == name
+    }
+    words = dict.fromkeys(word for field in having.values() for word in field.metadata["choices"])
+    said = {arch: said_default(field.default) for arch, field in having.items()}
+    show = "; ".join(f"{arch}: {default}" for arch, default in said.items())
     if len(set(said.values())) == 1:
-        default = next(iter(said.values()))
-        return default if len(said) == len(variants) else f"{', '.join(said)}: {default}"
-    return "; ".join(f"{arch}: {default}" for arch, default in said.items())
+        (default,) = set(said.values())
+        show = default if len(said) == len(VARIANTS) else f"{', '.join(said)}: {default}"
+    first, *_ = having
+    return with_default(
+        VARIANTS[first],
+        name,
+        None,
+        help=max((field.metadata["help"] for field in having.values()), key=len),
+        choices=tuple(words),
+        show=show,
+    )
 
 
-Seq2SeqVariantOptions = _merged(VARIANTS)
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqVariantOptions:
+    """The choices of all architectures that a size does not make; None: the architecture's own."""
+
+    attention: str | None = _not_given("attention")
+    normalize: str | None = _not_given("normalize")
+    projections: str | None = _not_given("projections")
+    tie_key_value: bool | None = _not_given("tie_key_value")
+    combine: str | None = _not_given("combine")
+    positions: str | None = _not_given("positions")
+    max_distance: int | None = _not_given("max_distance")
+    max_positions: int | None = _not_given("max_positions")
+    norm: str | None = _not_given("norm")
+    tie_embeddings: bool | None = _not_given("tie_embeddings")
+    attend_from: str | None = _not_given("attend_from")
+    input_feeding: bool | None = _not_given("input_feeding")
+    cell: str | None = _not_given("cell")
+    bidirectional: bool | None = _not_given("bidirectional")
+    kernel_size: int | None = _not_given("kernel_size")
 
 
 @dataclass(frozen=True, kw_only=True)

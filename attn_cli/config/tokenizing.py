@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import Command, group, option
+from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, ThreadOptions
 
 SENTENCEPIECE_TYPES = ("bpe", "unigram", "char", "word")
 UNITS = ("pieces", "ids")
@@ -94,3 +96,66 @@ class SamplingOptions:
         high=1.0,
         show="off: the best one",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerOutputOptions:
+    """Where a tokenizer goes."""
+
+    output: str | None = option(
+        None,
+        "File to write.",
+        flag="-o,--output",
+        show="tokenizer.model, or vocab.txt for wordpiece",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerPathOptions:
+    """Which tokenizer is used."""
+
+    tokenizer: str = option(
+        MISSING,
+        "A SentencePiece .model, a WordPiece vocab.txt, a tokenizer.json, or a model directory.",
+        flag="-t,--tokenizer",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeTrainCommand(Command):
+    """All options of `attn tokenize train`."""
+
+    name: ClassVar[str] = "tokenize train"
+
+    output: TokenizerOutputOptions = group(TokenizerOutputOptions, "Tokenizer")
+    tokenizer: TokenizerOptions = group(TokenizerOptions, "Tokenizer")
+    stream: StreamOptions = group(StreamOptions, "Lines")
+    seed: SeedOptions = group(SeedOptions, "Running")
+    cpu: ThreadOptions = group(ThreadOptions, "Running")
+    speech: SpeechOptions = group(SpeechOptions, "Running")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeEncodeCommand(Command):
+    """All options of `attn tokenize encode`."""
+
+    name: ClassVar[str] = "tokenize encode"
+
+    tokenizer: TokenizerPathOptions = group(TokenizerPathOptions, "Tokenizer")
+    unit: UnitOptions = group(UnitOptions, "Tokenizer")
+    sampling: SamplingOptions = group(SamplingOptions, "Tokenizer")
+    stream: StreamOptions = group(StreamOptions, "Lines")
+    seed: SeedOptions = group(SeedOptions, "Running")
+    speech: SpeechOptions = group(SpeechOptions, "Running")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeDecodeCommand(Command):
+    """All options of `attn tokenize decode`."""
+
+    name: ClassVar[str] = "tokenize decode"
+
+    tokenizer: TokenizerPathOptions = group(TokenizerPathOptions, "Tokenizer")
+    unit: UnitOptions = group(UnitOptions, "Tokenizer")
+    stream: StreamOptions = group(StreamOptions, "Lines")
+    speech: SpeechOptions = group(SpeechOptions, "Running")

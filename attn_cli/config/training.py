@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
-from attn_cli.config import option, parse_duration
+from attn_cli.config import Command, group, option, parse_duration, with_default
+from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,118 +83,47 @@ class TrainingOptions:
                     raise ValueError(f"{name}: {error}") from error
 
 
-def again(name: str, default: Any, **changes: Any) -> Any:
-    """An option of `TrainingOptions` with the default (and choices) that suit another command."""
-    (field,) = (f for f in dataclasses.fields(TrainingOptions) if f.name == name)
-    return dataclasses.field(default=default, metadata={**field.metadata, **changes})
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContinuedTrainingOptions(TrainingOptions):
-    """How a translator learns that `--init` gives: by small steps from the first one on."""
-
-    lr: float = again("lr", 0.0005)
-    matrix_lr: float = again("matrix_lr", 0.002)
-    warmup: int = again("warmup", 20)
-    schedule: str = again("schedule", "constant")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampledTrainingOptions(ContinuedTrainingOptions):
-    """How it learns from outputs that it samples: their gradient is mostly noise.
-
-    Updates are dear, so batches are small; what they found by chance, small steps at the end undo.
-    """
-
-    batch_tokens: int = again("batch_tokens", 1024)
-    lr: float = again("lr", 0.0004)
-    matrix_lr: float = again("matrix_lr", 0.001)
-    schedule: str = again("schedule", "linear")
-
-
-def _shown(name: str) -> Any:
-    """An option of `TrainingOptions` whose help also shows the defaults of continued trainings."""
-    groups = (TrainingOptions, ContinuedTrainingOptions, SampledTrainingOptions)
-    usual, continued, sampled = (getattr(group, name) for group in groups)
-    shown = str(usual)
-    if continued != usual:
-        shown += f"; with --init {continued}"
-    if sampled != continued:
-        shown += f"; with --init and risk or reinforce {sampled}"
-    return again(name, usual, show=shown)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TranslatorTrainingOptions(TrainingOptions):
-    """How a translator learns from random weights."""
-
-    batch_tokens: int = _shown("batch_tokens")
-    lr: float = _shown("lr")
-    matrix_lr: float = _shown("matrix_lr")
-    warmup: int = _shown("warmup")
-    schedule: str = _shown("schedule")
-
-
 @dataclass(frozen=True, kw_only=True)
 class PretrainTrainingOptions(TrainingOptions):
     """How an encoder or a language model is pre-trained."""
 
-    batch_tokens: int = again("batch_tokens", 4096)
-    matrix_lr: float = again("matrix_lr", 0.03)
-    warmup: int = again("warmup", 50)
-    label_smoothing: float = again("label_smoothing", 0.0)
-    metric: str = again("metric", "loss", choices=("loss",))
+    metric: str = with_default(TrainingOptions, "metric", "loss", choices=("loss",))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneTrainingOptions(TrainingOptions):
     """How a model is fine-tuned, or a small one trained from scratch, on labelled examples."""
 
-    batch_tokens: int = again("batch_tokens", 1024)
-    optimizer: str = again("optimizer", "adamw")
-    lr: float = again(
+    lr: float = with_default(
+        TrainingOptions,
         "lr",
         0.0,
         help="Peak learning rate of AdamW; 0: 2e-4 from --init, 1e-3 with --lora, with all layers "
         "frozen or from random weights.",
     )
-    weight_decay: float = again("weight_decay", 0.01)
-    warmup: int = again("warmup", 50)
-    label_smoothing: float = again("label_smoothing", 0.0)
-    metric: str = again(
+    metric: str = with_default(
+        TrainingOptions,
         "metric",
         "auto",
         help="Decides which weights are best; auto: the task's own.",
         choices=(
-            *(
-                "auto",
-                "loss",
-                "score",
-                "accuracy",
-                "macro_f1",
-                "micro_f1",
-                "mcc",
-                "pearson",
-                "spearman",
-            ),
-            *("span_f1", "squad_em", "squad_f1"),
+            *("auto", "loss", "score", "accuracy", "macro_f1", "micro_f1", "mcc", "pearson"),
+            *("spearman", "span_f1", "squad_em", "squad_f1"),
         ),
     )
-    patience: int = again("patience", 4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodesTrainingOptions(FinetuneTrainingOptions):
-    """How a graph attention network is trained: as in Velickovic et al. 2018, section 3.3."""
+class TrainingCommand(Command):
+    """The options that every training command has."""
 
-    batch_tokens: int = again("batch_tokens", 1 << 20, help="Labelled nodes of one batch.")
-    optimizer: str = again("optimizer", "adam")
-    lr: float = again("lr", 0.005)
-    weight_decay: float = again("weight_decay", 5e-4)
-    warmup: int = again("warmup", 0)
-    schedule: str = again("schedule", "constant")
-    clip_norm: float = again("clip_norm", 0.0)
-    ema: float = again("ema", 0.0)
-    validate_every: int | None = again("validate_every", 1)
-    patience: int = again("patience", 100)
-    save_every: str = again("save_every", "10s")
+    output: OutputOptions = group(OutputOptions, "Output", saved=False)
+    training: TrainingOptions = group(TrainingOptions, "Training")
+    stream: StreamOptions = group(StreamOptions, "Lines", saved=False)
+    runtime: RuntimeOptions = group(RuntimeOptions, "Running", saved=("seed",))
+    speech: SpeechOptions = group(SpeechOptions, "Running", saved=False)
+
+    @property
+    def init(self) -> str | None:
+        """The model directory that the training starts from, if any."""
+        raise NotImplementedError

@@ -1,10 +1,18 @@
-"""Options of `train-mt` alone: its corpus and its tokenizers."""
+"""Options of `train-mt`: those of its corpus, and all together."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import Mode, group, option
+from attn_cli.config.criterion import CriterionOptions
+from attn_cli.config.image import SourceOptions
+from attn_cli.config.seq2seq import ArchOptions, LearningOptions, Seq2SeqVariantOptions
+from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.training import TrainingCommand
+from attn_cli.config.transformer import SizeOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +57,48 @@ class LossOptions:
         low=0.0,
         high=1e6,
     )
+
+
+def _continues(given: Mapping[str, Any]) -> bool:
+    return bool(given.get("init"))
+
+
+def _learns_from_samples(given: Mapping[str, Any]) -> bool:
+    return _continues(given) and given.get("criterion", "likelihood") != "likelihood"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMtCommand(TrainingCommand):
+    """All options of `attn train-mt`."""
+
+    name: ClassVar[str] = "train-mt"
+    modes: ClassVar[tuple[Mode, ...]] = (
+        # A trained model learns by small steps from the first one on.
+        Mode(
+            _continues,
+            {"lr": 0.0005, "matrix_lr": 0.002, "warmup": 20, "schedule": "constant"},
+            "with --init",
+        ),
+        # The gradient of sampled outputs is mostly noise. Updates are dear, so batches are small;
+        # what they found by chance, small steps at the end undo.
+        Mode(
+            _learns_from_samples,
+            {"batch_tokens": 1024, "lr": 0.0004, "matrix_lr": 0.001, "schedule": "linear"},
+            "with --init and risk or reinforce",
+        ),
+    )
+
+    corpus: CorpusOptions = group(CorpusOptions, "Corpus")
+    source: SourceOptions = group(SourceOptions, "Images")
+    arch: ArchOptions = group(ArchOptions, "Model")
+    size: SizeOptions = group(SizeOptions, "Model")
+    variant: Seq2SeqVariantOptions = group(Seq2SeqVariantOptions, "Model")
+    tokenizer: TokenizerOptions = group(TokenizerOptions, "Tokenizer")
+    objective: LossOptions = group(LossOptions, "Objective")
+    learning: LearningOptions = group(LearningOptions, "Objective")
+    criterion: CriterionOptions = group(CriterionOptions, "Objective")
+
+    @property
+    def init(self) -> str | None:
+        """The translator's directory that the training starts from, if any."""
+        return self.arch.init

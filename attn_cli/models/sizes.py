@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from attn_cli.config import choose, field_types, from_dict
-from attn_cli.config.pretraining import StackSizeOptions
+from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
+from attn_cli.config.seq2seq import Seq2SeqVariantOptions
 from attn_cli.config.stack import StackConfig
 from attn_cli.config.transformer import SizeOptions
 from attn_cli.errors import DataError, UsageError
@@ -98,7 +99,7 @@ def seq2seq_name(arch: str, decoder: str) -> str:
 def seq2seq_config(
     arch: str,
     options: SizeOptions,
-    variant: Any,
+    variant: Seq2SeqVariantOptions,
     preset: str,
     vocabularies: tuple[int, int],
     *,
@@ -112,7 +113,7 @@ def seq2seq_config(
     Args:
         arch: of `--arch`.
         options: parts that are set by themselves.
-        variant: choices that a size does not make, a `Seq2SeqVariantOptions`.
+        variant: choices that a size does not make.
         preset: a key of the architecture's `PRESETS`.
         vocabularies: sizes of the source's and the target's.
         share: whether they are one, and so are their embeddings.
@@ -187,7 +188,7 @@ def choose_stack_size(size: str, n_bytes: int, *, on_gpu: bool) -> tuple[str, st
 
 def stack_config(
     options: StackSizeOptions,
-    variant: Any,
+    variant: StackVariantOptions,
     preset: str,
     vocab_size: int,
     usual: Mapping[str, Any],
@@ -196,7 +197,7 @@ def stack_config(
 
     Args:
         options: parts that are set by themselves.
-        variant: choices that a size does not make, a `StackVariantOptions`.
+        variant: choices that a size does not make.
         preset: a key of `STACK_PRESETS`.
         vocab_size: tokens.
         usual: what suits the objective, where no option says otherwise.
@@ -217,7 +218,7 @@ def stack_config(
 
 
 def bilm_config(
-    options: StackSizeOptions, variant: Any, preset: str, vocab_size: int
+    options: StackSizeOptions, variant: StackVariantOptions, preset: str, vocab_size: int
 ) -> BilmConfig:
     """The configuration of a bidirectional language model; each direction as wide as a stack.
 

@@ -48,7 +48,7 @@ class System:
 
 _OF_ANSWERS = frozenset({"--task", "--stride", "--max-answer-len", "--no-answer-threshold"})
 _OF_BOTH = frozenset({"--scores", "--format", "--buffer", "--precision", "--n-best"})
-_OF_TEXTS = frozenset({*flags(SearchOptions), *flags(DecodeOptions)} - _OF_ANSWERS)
+_OF_TEXTS = flags(SearchOptions, DecodeOptions) - _OF_ANSWERS
 
 SYSTEMS: dict[str, System] = {
     "translate": System(
@@ -151,7 +151,7 @@ def open_decoder(job: DecodeJob) -> Decoder:
             f"{path}: an encoder from attn pretrain answers nothing by itself; attn finetune "
             "--init teaches it a task, attn embed gives its vectors"
         )
-    given = (*changed(job.search), *changed(job.decoding))
+    given = changed(job.search, job.decoding)
     if vain := [flag for flag in given if flag not in system.options]:
         raise UsageError(f"{', '.join(vain)}: {path} {system.does}: leave it out")
     decoder: Decoder = find(system.decoder)(job)

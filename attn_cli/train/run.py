@@ -20,8 +20,8 @@ from typing import Generic
 
 import torch
 
-from attn_cli.config.runtime import RuntimeOptions
-from attn_cli.config.training import OutputOptions, TrainingOptions
+from attn_cli.config import saved
+from attn_cli.config.training import TrainingCommand, TrainingOptions
 from attn_cli.data.batching import B
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, remove_leftovers
@@ -75,26 +75,7 @@ class Recipe(ABC, Generic[B]):
         """On every rank: the model, its data and its validation."""
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """Options that every training command has, and those that decide what its model becomes.
-
-    Attributes:
-        output: where to.
-        training: how.
-        runtime: on what.
-        saved: all options that make the model what it is, section by section.
-        init: the model directory that it starts from, if any.
-    """
-
-    output: OutputOptions
-    training: TrainingOptions
-    runtime: RuntimeOptions
-    saved: Mapping[str, object]
-    init: str | None = None
-
-
-def run_training(recipe: Recipe[B], options: RunOptions, speaker: Speaker) -> Path | None:
+def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) -> Path | None:
     """Trains a recipe to its end; an unfinished run of the same options continues.
 
     Returns:
@@ -132,7 +113,7 @@ def run_training(recipe: Recipe[B], options: RunOptions, speaker: Speaker) -> Pa
 
 
 def _train(
-    plan: Plan[B], options: RunOptions, output: Path, processes: Processes, speaker: Speaker
+    plan: Plan[B], options: TrainingCommand, output: Path, processes: Processes, speaker: Speaker
 ) -> None:
     checkpoints = Checkpoints(output / _CHECKPOINTS)
     board = options.output.tensorboard
@@ -185,7 +166,7 @@ def said_limits(training: TrainingOptions) -> str:
     return "until " + " or ".join(said)
 
 
-def _earlier(output: Path, options: RunOptions) -> ModelConfig | None:
+def _earlier(output: Path, options: TrainingCommand) -> ModelConfig | None:
     """What an earlier run of the same options left there; clears what may be replaced.
 
     Raises:
@@ -201,7 +182,7 @@ def _earlier(output: Path, options: RunOptions) -> ModelConfig | None:
             raise UsageError(f"{output}: holds weights without a config.json; choose another -o")
         return None
     before = read_config(output)
-    now = {**options.saved, DATA: before.options.get(DATA)}
+    now = {**saved(options), DATA: before.options.get(DATA)}
     if before.options.keys() != now.keys():
         raise UsageError(
             f"{output}: holds a model that another command or version of attn made; choose another "

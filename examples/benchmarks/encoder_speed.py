@@ -19,8 +19,9 @@ import torch
 import transformers
 from torch import Tensor
 
+from attn_cli.config import resolve
+from attn_cli.config.pretraining import PretrainCommand
 from attn_cli.config.stack import HeadConfig, StackConfig
-from attn_cli.config.training import PretrainTrainingOptions
 from attn_cli.data.batching import cut_by_budget
 from attn_cli.memory import keep_freed_memory
 from attn_cli.models import build_model
@@ -75,7 +76,8 @@ def pretraining(size: str, rounds: int, rows: int = 32, length: int = 128) -> No
         HeadConfig(name="nsp", kind="text", n_outputs=2),
     )
     objective = MaskedObjective(ours(size, heads), 0.0).train()
-    optimizers = build_optimizers(objective.model, PretrainTrainingOptions(optimizer="adamw"))
+    training = resolve(PretrainCommand, {"optimizer": "adamw"}).training
+    optimizers = build_optimizers(objective.model, training)
     peer = theirs(size, transformers.BertForPreTraining).train()
     adamw = torch.optim.AdamW(peer.parameters(), lr=1e-4, fused=True)
     gold = torch.randint(5, VOCAB, (rows, length))

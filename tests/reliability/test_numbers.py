@@ -130,7 +130,7 @@ SOURCES = [Source(text) for text in ("banu kera", "livo", "mora banu livo", "ken
 
 
 def translate(translator: Translator) -> list[str]:
-    found = translator.generate(SOURCES, SearchOptions(beam_size=2), batch_tokens=64)
+    found = translator.generate(SOURCES, SearchOptions(beam=2), batch_tokens=64)
     return [several[0].text for several in found]
 
 

@@ -44,7 +44,7 @@ def ngrams(tokens, n):
 def test_full_width_beam_finds_the_true_n_best(alpha, model_seed):
     model = TableModel(6, seed=model_seed)  # 3 words: 3 + 9 + 27 + 81 outputs of up to 4
     asked = requests(8, max_len=4)
-    found = run(model, asked, beam_size=400, n_best=5, length_penalty=alpha)
+    found = run(model, asked, beam=400, n_best=5, length_penalty=alpha)
     for request, hypotheses in zip(asked, found, strict=True):
         ranked = sorted(
             ((score(lp, len(y), alpha), y) for y, lp in model.all_outputs(request.source, 4)),
@@ -79,7 +79,7 @@ def reference_beam(model, source, width, alpha, max_len):
 def test_equals_a_plain_beam_search(vocabulary, width):
     model = TableModel(vocabulary, sharpness=3.0)  # 1301: the folded top-k, with a remainder
     asked = requests(12, max_len=7)
-    found = run(model, asked, beam_size=width, n_best=width, length_penalty=0.8)
+    found = run(model, asked, beam=width, n_best=width, length_penalty=0.8)
     for request, hypotheses in zip(asked, found, strict=True):
         expected = reference_beam(model, request.source, width, 0.8, 7)[:width]
         assert [h.tokens for h in hypotheses] == [y for _, y in expected]
@@ -90,7 +90,7 @@ def test_equals_a_plain_beam_search(vocabulary, width):
 def test_stopping_early_loses_nothing_against_searching_to_the_end(alpha):
     model = TableModel(20, sharpness=3.0, ending=2.0)
     asked = requests(20, max_len=12)
-    found = run(model, asked, beam_size=4, length_penalty=alpha)
+    found = run(model, asked, beam=4, length_penalty=alpha)
     for request, (h,) in zip(asked, found, strict=True):
         best_score, best = reference_beam(model, request.source, 4, alpha, 12)[0]
         assert h.tokens == best
@@ -102,7 +102,7 @@ def test_stopping_early_loses_nothing_against_searching_to_the_end(alpha):
 def test_beam_of_one_is_greedy():
     model = TableModel(50, sharpness=2.0)
     asked = requests(40, max_len=12)
-    found = run(model, asked, beam_size=1)
+    found = run(model, asked, beam=1)
     assert found == run(model, asked, greedy=True)
     for request, (hypothesis,) in zip(asked, found, strict=True):
         tokens = []
@@ -117,12 +117,12 @@ def test_beam_of_one_is_greedy():
 
 
 ALL_KINDS = [
-    {"beam_size": 1},
-    {"beam_size": 4, "n_best": 4},
-    {"beam_size": 4, "n_best": 2, "stopping": "count"},
-    {"beam_size": 4, "coverage_penalty": 0.3, "n_best": 4},
-    {"beam_size": 4, "diversity": 0.5, "n_best": 4},
-    {"beam_size": 4, "diversity": 0.5, "diversity_groups": 2, "no_repeat_ngram": 2},
+    {"beam": 1},
+    {"beam": 4, "n_best": 4},
+    {"beam": 4, "n_best": 2, "stopping": "count"},
+    {"beam": 4, "coverage_penalty": 0.3, "n_best": 4},
+    {"beam": 4, "diversity": 0.5, "n_best": 4},
+    {"beam": 4, "diversity": 0.5, "diversity_groups": 2, "no_repeat_ngram": 2},
     {"sample": True, "n_best": 3, "top_p": 0.9},
     {"sample": True, "n_best": 2, "top_k": 5, "temperature": 0.7},
 ]
@@ -174,7 +174,7 @@ def test_waiting_sentences_enter_before_the_batch_is_empty():
     asked = [
         Request(source, 30 if i % 10 == 0 else 3) for i, source in enumerate(sources(100, seed=5))
     ]
-    run(model, asked, max_rows=20, beam_size=2, min_len=29)
+    run(model, asked, max_rows=20, beam=2, min_len=29)
     # Ten at a time, each batch with a long one, would take ten times 31 steps.
     assert model.steps < 160
 
@@ -182,33 +182,33 @@ def test_waiting_sentences_enter_before_the_batch_is_empty():
 def test_min_and_max_len():
     model = TableModel(8, sharpness=2.0)
     asked = requests(50, max_len=5)
-    for hypotheses in run(model, asked, beam_size=3, n_best=3, min_len=4):
+    for hypotheses in run(model, asked, beam=3, n_best=3, min_len=4):
         assert all(4 <= len(h.tokens) <= 5 for h in hypotheses)
-    assert {len(h[0].tokens) for h in run(model, asked, beam_size=3)} >= {0, 1, 5}
+    assert {len(h[0].tokens) for h in run(model, asked, beam=3)} >= {0, 1, 5}
 
 
 def test_max_len_of_nothing_gives_the_empty_output():
     model = TableModel(8)
-    (found,) = run(model, [Request((4, 5), 0)], beam_size=3)
+    (found,) = run(model, [Request((4, 5), 0)], beam=3)
     assert [h.tokens for h in found] == [()]
 
 
 def test_a_prefix_longer_than_max_len_is_given_back():
     model = TableModel(8)
-    (found,) = run(model, [Request((4, 5), 2, prefix=(3, 4, 5))], beam_size=3)
+    (found,) = run(model, [Request((4, 5), 2, prefix=(3, 4, 5))], beam=3)
     assert [h.tokens for h in found] == [(3, 4, 5)]
 
 
 def test_a_cut_output_is_marked_unfinished():
     model = TableModel(8)
     model.table[:, EOS] = -20.0
-    (found,) = run(model, [Request((4, 5), 3)], beam_size=2, n_best=2)
+    (found,) = run(model, [Request((4, 5), 3)], beam=2, n_best=2)
     assert [len(h.tokens) for h in found] == [3, 3]
     assert [h.finished for h in found] == [False, False]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("kind", [{"beam_size": 4, "n_best": 4}, {"sample": True, "n_best": 4}])
+@pytest.mark.parametrize("kind", [{"beam": 4, "n_best": 4}, {"sample": True, "n_best": 4}])
 def test_no_repeat_ngram(n, kind):
     model = TableModel(7)
     model.table[:, EOS] -= 3.0  # long outputs over four words repeat themselves
@@ -222,7 +222,7 @@ def test_no_repeat_ngram(n, kind):
 def test_no_repeat_ngram_forbids_nothing_else():
     model = TableModel(6)
     asked = requests(8, max_len=4)
-    found = run(model, asked, beam_size=400, n_best=3, length_penalty=0.0, no_repeat_ngram=2)
+    found = run(model, asked, beam=400, n_best=3, length_penalty=0.0, no_repeat_ngram=2)
     for request, hypotheses in zip(asked, found, strict=True):
         ranked = sorted(
             (
@@ -236,7 +236,7 @@ def test_no_repeat_ngram_forbids_nothing_else():
 
 
 @pytest.mark.parametrize(
-    "kind", [{"greedy": True}, {"beam_size": 4}, {"sample": True}, {"beam_size": 4, "diversity": 1}]
+    "kind", [{"greedy": True}, {"beam": 4}, {"sample": True}, {"beam": 4, "diversity": 1}]
 )
 def test_a_dead_end_still_gives_an_output(kind):
     # Five words, none twice, and at least nine of them: nothing is allowed after the fifth.
@@ -248,14 +248,14 @@ def test_a_dead_end_still_gives_an_output(kind):
         assert math.isfinite(hypothesis.log_prob)
 
 
-@pytest.mark.parametrize("kind", [{"greedy": True}, {"beam_size": 4}, {"sample": True}])
+@pytest.mark.parametrize("kind", [{"greedy": True}, {"beam": 4}, {"sample": True}])
 def test_everything_forbidden_gives_the_empty_output(kind):
     model = TableModel(8)
     found = run(model, requests(3), forbidden_ids=range(3, 8), min_len=1, **kind)
     assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[()]] * 3
 
 
-@pytest.mark.parametrize("kind", [{"beam_size": 6, "n_best": 6}, {"sample": True, "n_best": 6}])
+@pytest.mark.parametrize("kind", [{"beam": 6, "n_best": 6}, {"sample": True, "n_best": 6}])
 def test_forbidden_tokens_never_appear_unless_forced(kind):
     model = TableModel(9)
     model.table[:, [PAD, BOS]] = -0.5
@@ -269,7 +269,7 @@ def test_forbidden_tokens_never_appear_unless_forced(kind):
 def test_an_impossible_prefix_is_kept_to():
     model = TableModel(9)
     model.table[:, 5] = float("-inf")
-    for (hypothesis,) in run(model, requests(5, prefix=(5, 6)), beam_size=3):
+    for (hypothesis,) in run(model, requests(5, prefix=(5, 6)), beam=3):
         assert hypothesis.tokens[:2] == (5, 6)
 
 
@@ -289,7 +289,7 @@ def test_constraints_always_appear(phrases, width):
     tight = sum(map(len, phrases))
     for max_len in (tight, tight + 1, tight + 8):
         asked = requests(12, max_len=max_len, constraints=phrases)
-        for found in run(model, asked, beam_size=width, n_best=min(width, 3), no_repeat_ngram=1):
+        for found in run(model, asked, beam=width, n_best=min(width, 3), no_repeat_ngram=1):
             assert found
             for h in found:
                 assert all(contains(h.tokens, phrase) for phrase in phrases)
@@ -300,19 +300,19 @@ def test_constraints_and_prefix_combine():
     model = TableModel(30, sharpness=3.0)
     asked = requests(20, max_len=9, prefix=(4, 17), constraints=((17, 18), (25,)))
     asked += requests(20, max_len=9)
-    constrained = run(model, asked, beam_size=5)
+    constrained = run(model, asked, beam=5)
     for (h,) in constrained[:20]:
         assert h.tokens[:2] == (4, 17)
         assert contains(h.tokens, (17, 18))
         assert 25 in h.tokens
     # The unconstrained neighbours are what they are alone.
-    assert constrained[20:] == run(model, asked[20:], beam_size=5)
+    assert constrained[20:] == run(model, asked[20:], beam=5)
 
 
 def test_constrained_search_finds_the_best_that_obeys():
     model = TableModel(6)
     asked = requests(10, max_len=4, constraints=((3, 3), (5,)))
-    found = run(model, asked, beam_size=400, length_penalty=0.0)
+    found = run(model, asked, beam=400, length_penalty=0.0)
     for request, (hypothesis,) in zip(asked, found, strict=True):
         obeying = (
             (lp, y)
@@ -329,12 +329,12 @@ def test_constraints_that_are_met_anyway_change_nothing():
     for request, (h,) in zip(asked, free, strict=True):
         if h.tokens and h.finished:
             with_phrase = Request(request.source, 6, constraints=(h.tokens,))
-            assert run(model, [with_phrase], beam_size=8)[0][0].tokens[: len(h.tokens)] == h.tokens
+            assert run(model, [with_phrase], beam=8)[0][0].tokens[: len(h.tokens)] == h.tokens
 
 
 def test_constraints_do_not_fit_sampling_or_diversity():
     asked = requests(1, constraints=((5,),))
-    for kind in ({"sample": True}, {"beam_size": 4, "diversity": 0.5}):
+    for kind in ({"sample": True}, {"beam": 4, "diversity": 0.5}):
         with pytest.raises(UsageError, match="constraints"):
             run(TableModel(9), asked, **kind)
 
@@ -342,14 +342,14 @@ def test_constraints_do_not_fit_sampling_or_diversity():
 def test_groups_without_diversity_are_smaller_beams():
     model = TableModel(40, sharpness=2.0)
     asked = requests(20, max_len=8)
-    grouped = run(model, asked, beam_size=6, n_best=2, diversity_groups=3)
-    assert grouped == run(model, asked, beam_size=2, n_best=2)
+    grouped = run(model, asked, beam=6, n_best=2, diversity_groups=3)
+    assert grouped == run(model, asked, beam=2, n_best=2)
 
 
 def test_diversity_takes_different_first_tokens():
     model = TableModel(40, sharpness=2.0)
     asked = requests(20, max_len=8)
-    varied = run(model, asked, beam_size=4, n_best=4, diversity=50.0, min_len=1)
+    varied = run(model, asked, beam=4, n_best=4, diversity=50.0, min_len=1)
     for found in varied:
         assert len({h.tokens[0] for h in found}) == len(found) == 4
     # The first group is not steered at all.
@@ -363,7 +363,7 @@ def test_coverage_penalty_is_gnmt_equation_14():
     asked = requests(15, max_len=5)
     for request, found in zip(
         asked,
-        run(model, asked, beam_size=5, n_best=5, coverage_penalty=beta, length_penalty=alpha),
+        run(model, asked, beam=5, n_best=5, coverage_penalty=beta, length_penalty=alpha),
         strict=True,
     ):
         size = len(request.source)
@@ -391,8 +391,8 @@ def test_equal_scores_have_one_order():
     model = TableModel(9)
     model.table[:] = math.log(1 / 6)
     model.table[:, [PAD, BOS]] = float("-inf")
-    first = run(model, requests(20), beam_size=4, n_best=4)
-    assert first == run(model, requests(20), beam_size=4, n_best=4, max_rows=4)
+    first = run(model, requests(20), beam=4, n_best=4)
+    assert first == run(model, requests(20), beam=4, n_best=4, max_rows=4)
     assert len({tuple(found) for found in first}) == 1
 
 
@@ -406,7 +406,7 @@ def test_half_precision_models_are_searched_in_single():
             output = super().step(state, tokens)
             return type(output)(output.log_probs.bfloat16(), output.state)
 
-    for found in run(Half(30), requests(10), beam_size=3):
+    for found in run(Half(30), requests(10), beam=3):
         assert isinstance(found[0], Hypothesis)
         assert math.isfinite(found[0].log_prob)
 
@@ -414,9 +414,9 @@ def test_half_precision_models_are_searched_in_single():
 def test_count_stopping_ends_with_as_many_endings_as_beams():
     model = TableModel(40, sharpness=3.0, ending=3.0)
     asked = requests(30, max_len=40)
-    run(model, asked, beam_size=4, length_penalty=1.0)
+    run(model, asked, beam=4, length_penalty=1.0)
     patient, model.rows = model.rows, 0
-    found = run(model, asked, beam_size=4, length_penalty=1.0, stopping="count", n_best=4)
+    found = run(model, asked, beam=4, length_penalty=1.0, stopping="count", n_best=4)
     assert model.rows < patient / 2
     assert all(h.finished for hypotheses in found for h in hypotheses)
 
@@ -427,9 +427,9 @@ def test_count_stopping_ends_with_as_many_endings_as_beams():
         ({"sample": True, "greedy": True}, "exclude"),
         ({"top_k": 4}, "need sample"),
         ({"temperature": 0.5}, "need sample"),
-        ({"beam_size": 4, "n_best": 5}, "--beam 5"),
+        ({"beam": 4, "n_best": 5}, "--beam 5"),
         ({"greedy": True, "n_best": 2}, "--beam 2"),
-        ({"beam_size": 5, "diversity_groups": 2}, "equally"),
+        ({"beam": 5, "diversity_groups": 2}, "equally"),
         ({"sample": True, "diversity": 0.5}, "diversity"),
         ({"min_len": 9, "max_len": 8}, "max_len"),
         ({"sample": True, "top_p": 0.0}, "top_p"),

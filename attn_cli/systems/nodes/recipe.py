@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config import to_dict
-from attn_cli.config.graph import GatConfig, GatOptions, GraphOptions
-from attn_cli.config.runtime import RuntimeOptions
-from attn_cli.config.training import NodesTrainingOptions, TrainingOptions
+from attn_cli.config import saved, to_dict
+from attn_cli.config.finetuning import FinetuneCommand
+from attn_cli.config.graph import GatConfig
+from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import Batch, RowSource, stream
 from attn_cli.data.label_files import labels_problem, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
@@ -47,22 +46,6 @@ TASK = "nodes"
 _EPOCHS = 1000.0  # where no limit is given; patience ends most trainings sooner
 _HELD_OUT = 0.1  # of the training nodes, where no node is there to validate
 _LOSS_SHARE = 0.1  # of the loss in the score
-
-
-@dataclass(frozen=True)
-class GraphSettings:
-    """What decides a model of nodes; a dropout of None is the published one."""
-
-    folder: str
-    gat: GatOptions
-    graph: GraphOptions
-    training: NodesTrainingOptions
-    dropout: float | None = None
-
-    def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
-        """As plain values, section by section."""
-        sections = {name: to_dict(getattr(self, name)) for name in ("gat", "graph", "training")}
-        return {**sections, "dropout": self.dropout, "seed": runtime.seed}
 
 
 @dataclass(frozen=True)
@@ -172,58 +155,59 @@ class GraphRecipe(Recipe[NodeBatch]):
     """Prepares and opens a training on a graph.
 
     Args:
-        settings: what decides the model.
-        skip_bad: whether unusable lines may be left out.
-        runtime: seed, threads, device.
+        folders: the one directory of the graph.
+        options: of the command.
         speaker: is told what was found and chosen.
+
+    Raises:
+        UsageError: there is not one directory.
     """
 
-    def __init__(
-        self, settings: GraphSettings, skip_bad: bool, runtime: RuntimeOptions, speaker: Speaker
-    ) -> None:
-        self._settings = settings
-        self._skip_bad = skip_bad
-        self._runtime = runtime
+    def __init__(self, folders: list[str], options: FinetuneCommand, speaker: Speaker) -> None:
+        if len(folders) != 1:
+            raise UsageError("--task nodes needs one graph: a directory of nodes.tsv and edges.tsv")
+        self._folder = folders[0]
+        self._options = options
         self._speaker = speaker
 
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line and finds the labels."""
-        bad = BadLines(self._speaker.warn, skip_bad=self._skip_bad)
-        graph = read_graph(self._settings.folder, bad)
+        bad = BadLines(self._speaker.warn, skip_bad=self._options.stream.skip_bad)
+        graph = read_graph(self._folder, bad)
         bad.finish("left out", "nothing was trained")
         if not len(graph.nodes_of("train")):
-            raise DataError(f"{self._settings.folder}: no node is of the split train")
+            raise DataError(f"{self._folder}: no node is of the split train")
         if not len(graph.nodes_of("val")):
             self._speaker.warn(
                 "no node is of the split val: a tenth of the training nodes validate"
             )
         labels = label_set(graph.labels, multi_label=self._multi_label(graph))
         if problem := labels_problem(labels):
-            raise DataError(f"{self._settings.folder}: label {problem}")
+            raise DataError(f"{self._folder}: label {problem}")
         if len(labels) < 2:
-            raise DataError(f"{self._settings.folder}: only one label: nothing to learn")
+            raise DataError(f"{self._folder}: only one label: nothing to learn")
         if not (output / CONFIG).exists():
             write_labels(output, labels)
 
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[NodeBatch]:
         """The model with fresh weights, the graph as one batch, its validation."""
-        settings, device = self._settings, processes.device
-        graph = read_graph(settings.folder, BadLines(lambda text: None, skip_bad=True))
+        options, device = self._options, processes.device
+        graph = read_graph(self._folder, BadLines(lambda text: None, skip_bad=True))
         labels = read_labels(output)
         config = GatConfig(
-            **to_dict(settings.gat),
+            **to_dict(options.gat),
             n_features=graph.n_features,
             n_labels=len(labels),
             multi_label=self._multi_label(graph),
         )
-        if settings.dropout is not None:
-            config = dataclasses.replace(config, dropout=settings.dropout)
-        torch.manual_seed(self._runtime.seed)
+        if options.finetuning.dropout is not None:
+            config = dataclasses.replace(config, dropout=options.finetuning.dropout)
+        torch.manual_seed(self._options.runtime.seed)
         model = build_model("gat", config).to(device)
         features, edges = graph_tensors(
             graph, config.n_features, normalize=config.normalize_features
         )
-        training = _decided(settings.training, config)
+        training = _decided(options.training, config)
         objective = NodeObjective(
             model, features.to(device), edges.to(device), training.label_smoothing
         )
@@ -232,13 +216,13 @@ class GraphRecipe(Recipe[NodeBatch]):
         source = _source(NodeBatch(torch.from_numpy(train), targets[train]), training.batch_tokens)
         nodes_training = Training(
             objective=objective,
-            stream=lambda position: stream(source, self._runtime.seed, position),
+            stream=lambda position: stream(source, self._options.runtime.seed, position),
             validate=NodeValidation(
                 objective, NodeBatch(torch.from_numpy(val), targets[val]).to(device)
             ),
             validates_often=True,
         )
-        saved = settings.saved(self._runtime) | {DATA: graph.fingerprint}
+        kept = saved(options) | {DATA: graph.fingerprint}
         n_weights = sum(weight.numel() for weight in model.parameters())
         summary = [
             f"{plural(len(graph), 'node')}, {plural(len(edges) - len(graph), 'directed edge')}, "
@@ -246,10 +230,10 @@ class GraphRecipe(Recipe[NodeBatch]):
             f"{' (several a node)' if config.multi_label else ''}",
             f"{len(train):,} nodes to train on, {len(val):,} to validate on; {n_weights:,} weights",
         ]
-        return Plan(nodes_training, training, ModelConfig("gat", TASK, config, saved), summary)
+        return Plan(nodes_training, training, ModelConfig("gat", TASK, config, kept), summary)
 
     def _multi_label(self, graph: Graph) -> bool:
-        chosen = self._settings.graph.multi_label
+        chosen = self._options.graph.multi_label
         return any("," in label for label in graph.labels) if chosen is None else chosen
 
     def _nodes(self, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -257,7 +241,7 @@ class GraphRecipe(Recipe[NodeBatch]):
         train, val = graph.nodes_of("train"), graph.nodes_of("val")
         if len(val) or len(train) < 2:
             return train, val if len(val) else train
-        order = np.random.default_rng(self._runtime.seed).permutation(train)
+        order = np.random.default_rng(self._options.runtime.seed).permutation(train)
         n_held_out = max(1, round(_HELD_OUT * len(train)))
         return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
 
@@ -290,7 +274,7 @@ def _source(nodes: NodeBatch, batch_size: int) -> RowSource[NodeBatch]:
     return RowSource(len(nodes), lambda numbers: np.ones(len(numbers), np.int64), batches)
 
 
-def _decided(training: NodesTrainingOptions, config: GatConfig) -> TrainingOptions:
+def _decided(training: TrainingOptions, config: GatConfig) -> TrainingOptions:
     """The options with the metric and the limit decided.
 
     Raises:

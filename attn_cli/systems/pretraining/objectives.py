@@ -11,16 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli.config import to_dict
-from attn_cli.config.pretraining import (
-    MaskingOptions,
-    ObjectiveOptions,
-    PretrainTokenizerOptions,
-    StackSizeOptions,
-)
-from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.config.pretraining import PretrainCommand, StackSizeOptions, StackVariantOptions
 from attn_cli.config.stack import HeadConfig
-from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import RowSource
 from attn_cli.data.corpus import Blocks, Corpus
 from attn_cli.data.split import RowNumbers
@@ -30,23 +22,6 @@ from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective, S
 from attn_cli.systems.pretraining.causal import LanguageObjective, LanguageReader
 from attn_cli.systems.pretraining.masked import MaskedObjective, MaskedReader
 from attn_cli.tokenizers.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class PretrainOptions:
-    """What decides a pre-trained model."""
-
-    objective: ObjectiveOptions
-    masking: MaskingOptions
-    tokenizer: PretrainTokenizerOptions
-    size: StackSizeOptions
-    variant: Any  # a `StackVariantOptions`
-    training: TrainingOptions
-
-    def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
-        """As plain values, section by section."""
-        sections = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
-        return {name: to_dict(value) for name, value in sections.items()} | {"seed": runtime.seed}
 
 
 class DocumentReader(Protocol):
@@ -68,7 +43,7 @@ class ReaderMaker(Protocol):
         rows: RowNumbers,
         *,
         tokenizer: Tokenizer,
-        options: PretrainOptions,
+        options: PretrainCommand,
         seed: int,
     ) -> DocumentReader:
         """A reader of these rows of a corpus."""
@@ -80,7 +55,7 @@ class ConfigMaker(Protocol):
     def __call__(
         self,
         options: StackSizeOptions,
-        variant: Any,
+        variant: StackVariantOptions,
         preset: str,
         vocab_size: int,
     ) -> Any:
@@ -134,7 +109,7 @@ def _masked_reader(
     rows: RowNumbers,
     *,
     tokenizer: Tokenizer,
-    options: PretrainOptions,
+    options: PretrainCommand,
     seed: int,
     pairs: bool,
 ) -> MaskedReader:
@@ -152,7 +127,7 @@ def _language_reader(
     rows: RowNumbers,
     *,
     tokenizer: Tokenizer,
-    options: PretrainOptions,
+    options: PretrainCommand,
     seed: int,
     kind: type[LanguageReader] = LanguageReader,
 ) -> LanguageReader:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from attn_cli.config import choose
-from attn_cli.config.runtime import RuntimeOptions, StreamOptions
+from attn_cli.config import choose, saved
+from attn_cli.config.pretraining import PretrainCommand
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
@@ -27,7 +27,7 @@ from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig, load_model, read_config
 from attn_cli.models.sizes import STACK_PRESETS, choose_stack_size
 from attn_cli.models.text import TextModel
-from attn_cli.systems.pretraining.objectives import OBJECTIVES, PretrainOptions
+from attn_cli.systems.pretraining.objectives import OBJECTIVES
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
@@ -50,9 +50,7 @@ class PretrainRecipe(Recipe[Any]):
 
     Args:
         files: documents; standard input if there are none.
-        options: what decides the model.
-        stream_options: whether unusable lines are accepted.
-        runtime: seed, threads, device.
+        options: of the command.
         speaker: is told what was found and chosen.
 
     Raises:
@@ -62,22 +60,18 @@ class PretrainRecipe(Recipe[Any]):
     def __init__(
         self,
         files: list[str],
-        options: PretrainOptions,
-        stream_options: StreamOptions,
-        runtime: RuntimeOptions,
+        options: PretrainCommand,
         speaker: Speaker,
     ) -> None:
         self._files = files or ["-"]
         self._options = options
         self._objective = choose(OBJECTIVES, options.objective.objective, "objective")
-        self._stream = stream_options
-        self._runtime = runtime
         self._speaker = speaker
         self._check()
 
     def _check(self) -> None:
         options = self._options
-        if self._stream.columns:
+        if self._options.stream.columns:
             raise UsageError("--columns: pretrain reads plain sentences, one a line")
         if options.objective.init:
             own = {**vars(options.size), **vars(options.variant)}
@@ -104,7 +98,7 @@ class PretrainRecipe(Recipe[Any]):
         if self._options.objective.dev:
             self._index((self._options.objective.dev,), work, _DEV)
         else:
-            held_out = _hold_out_documents(corpus, self._runtime.seed)
+            held_out = _hold_out_documents(corpus, self._options.runtime.seed)
             if not len(held_out):
                 self._speaker.warn("too few distinct documents to hold any out: they validate")
         with writing(work / _HELD_OUT):
@@ -124,7 +118,7 @@ class PretrainRecipe(Recipe[Any]):
         training = _with_limits(self._options.training, _n_bytes(corpus))
         options = dataclasses.replace(self._options, training=training)
         read = partial(
-            self._objective.reader, tokenizer=tokenizer, options=options, seed=self._runtime.seed
+            self._objective.reader, tokenizer=tokenizer, options=options, seed=options.runtime.seed
         )
         reader = read(corpus, rows)
         dev_corpus, dev_rows = self._dev(work, corpus, held_out)
@@ -132,7 +126,7 @@ class PretrainRecipe(Recipe[Any]):
         module = self._objective.module(model, training.label_smoothing)
         pretraining = Training(
             objective=module,
-            stream=lambda position: stream(reader.source(), self._runtime.seed, position),
+            stream=lambda position: stream(reader.source(), self._options.runtime.seed, position),
             validate=lambda: module.figures(dev_reader.batches(np.arange(len(dev_rows)), 0)),
         )
         data = {DATA: corpus.fingerprint + dev_corpus.fingerprint}
@@ -143,12 +137,12 @@ class PretrainRecipe(Recipe[Any]):
             f"{why}: {n_weights:,} weights; {said_limits(training)}",
         ]
         heads = tuple(model.head_configs.values())
-        saved = self._options.saved(self._runtime) | data
-        described = ModelConfig(self._objective.arch, self._objective.task, config, saved)
+        kept = saved(self._options) | data
+        described = ModelConfig(self._objective.arch, self._objective.task, config, kept)
         return Plan(pretraining, training, dataclasses.replace(described, heads=heads), summary)
 
     def _index(self, paths: tuple[str, ...], work: Path, name: str) -> Corpus:
-        bad = BadLines(self._speaker.warn, skip_bad=self._stream.skip_bad)
+        bad = BadLines(self._speaker.warn, skip_bad=self._options.stream.skip_bad)
         longest = 0
 
         def check(lines: list[str]) -> None:
@@ -187,8 +181,8 @@ class PretrainRecipe(Recipe[Any]):
         tokenizer = train_tokenizer(
             _lines(corpus, rows),
             self._tokenizer_options(),
-            seed=self._runtime.seed,
-            threads=self._runtime.threads,
+            seed=self._options.runtime.seed,
+            threads=self._options.runtime.threads,
             say=self._speaker.say,
             usual_size=STACK_PRESETS[size].vocab_size,
         )
@@ -248,7 +242,7 @@ class PretrainRecipe(Recipe[Any]):
 
     def _model(self, config: Any) -> TextModel:
         """Fresh weights, or those of the model to begin with, where it has them."""
-        torch.manual_seed(self._runtime.seed)
+        torch.manual_seed(self._options.runtime.seed)
         heads = self._objective.heads(config.vocab_size)
         model = build_model(self._objective.arch, config, heads)
         if self._options.objective.init:

@@ -46,8 +46,8 @@ def open_answerer(job: DecodeJob) -> Decoder:
     )
     predictor.say = job.say
     source = predictor.task.source
-    given = (*changed(job.search), *changed(decoding))
-    if source != "squad" and (vain := [flag for flag in given if flag in _OF_QUESTIONS]):
+    vain = changed(job.search, decoding, among=_OF_QUESTIONS)
+    if source != "squad" and vain:
         raise UsageError(f"{', '.join(vain)}: for models that answer questions (qa) alone")
     module, name = SOURCES[source].split(":")
     opened: Any = getattr(importlib.import_module(f"attn_cli.systems.tasks.{module}"), name)

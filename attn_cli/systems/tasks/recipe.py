@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from attn_cli.config import to_dict
-from attn_cli.config.finetuning import FinetuneOptions, TaskSpec
-from attn_cli.config.runtime import RuntimeOptions, StreamOptions
+from attn_cli.config import saved
+from attn_cli.config.finetuning import FinetuneCommand, FinetuningOptions, TaskSpec
 from attn_cli.config.stack import HeadConfig
-from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.config.training import FinetuneTrainingOptions, TrainingOptions
+from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
 from attn_cli.data.label_files import labels_problem, read_labels, write_labels
@@ -60,111 +57,85 @@ _EXAMPLES_SEEN = 40_000  # in a run, as far as 3 to 20 passes allow
 _HELD_OUT_LIMIT = 2000  # of them, where a tenth is held out
 
 
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """What decides a fine-tuned model."""
-
-    specs: Sequence[TaskSpec]
-    finetuning: FinetuneOptions
-    tokenizer: TokenizerOptions
-    size: str
-    training: FinetuneTrainingOptions
-
-    def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
-        """As plain values, section by section."""
-        sections = {
-            name: to_dict(getattr(self, name)) for name in ("finetuning", "tokenizer", "training")
-        }
-        return {**sections, "size": self.size, "seed": runtime.seed}
-
-
 class FinetuneRecipe(Recipe[MixedBatch]):
     """Prepares and opens a fine-tuning.
 
     Args:
-        settings: what decides the model.
-        stream_options: columns, and whether unusable lines are accepted.
-        runtime: seed, threads, device.
+        files: examples; none where several tasks name theirs.
+        options: of the command.
         speaker: is told what was found and chosen.
+
+    Raises:
+        UsageError: the tasks can't be told, or do not go with other options.
     """
 
-    def __init__(
-        self,
-        settings: FinetuneSettings,
-        stream_options: StreamOptions,
-        runtime: RuntimeOptions,
-        speaker: Speaker,
-    ) -> None:
-        self._settings = settings
-        self._options = options = settings.finetuning
-        self._stream = stream_options
-        self._runtime = runtime
+    def __init__(self, files: list[str], options: FinetuneCommand, speaker: Speaker) -> None:
+        self._options = options
         self._speaker = speaker
-        specs = list(settings.specs)
-        self._check_documents(specs)
+        chosen, columns = options.finetuning, options.stream.columns
         try:
-            self._dev_files = {spec.name: options.dev_file(spec, specs) for spec in specs}
-            self._columns = {
-                spec.name: options.columns(stream_options.columns, spec, specs) for spec in specs
-            }
+            self._specs = specs = chosen.specs(files)
+            self._check_documents()
+            self._dev_files = {spec.name: chosen.dev_file(spec, specs) for spec in specs}
+            self._columns = {spec.name: chosen.columns(columns, spec, specs) for spec in specs}
         except ValueError as error:
             raise UsageError(str(error)) from error
 
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line, holds examples out, finds the labels, takes or trains a tokenizer."""
-        corpora = [self._prepare_task(spec, output, work) for spec in self._settings.specs]
+        corpora = [self._prepare_task(spec, output, work) for spec in self._specs]
         if not (output / CONFIG).exists():
             tokenizer = self._tokenizer(corpora)
             write_tokenizers(output, tokenizer, tokenizer)
 
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[MixedBatch]:
         """The model with the weights it starts from, its batches, its validation."""
-        settings, options = self._settings, self._options
+        options = self._options.finetuning
         tokenizer, _ = read_tokenizers(output)
-        labels = {spec.name: self._labels(spec, output) for spec in settings.specs}
-        start = starting_point(options, settings.size, tokenizer)
-        files = {spec.name: self._files(spec, work) for spec in settings.specs}
+        labels = {spec.name: self._labels(spec, output) for spec in self._specs}
+        start = starting_point(options, self._options.size.size, tokenizer)
+        files = {spec.name: self._files(spec, work) for spec in self._specs}
         heads = [
             self._head(spec, files[spec.name], labels[spec.name], start.pool(options.pool))
-            for spec in settings.specs
+            for spec in self._specs
         ]
-        model = start.build(heads, self._runtime.seed, options.dropout)
+        model = start.build(heads, self._options.runtime.seed, options.dropout)
         said: list[str] = []
         if options.embeddings:
-            weight, skip = model.backbone.token_vectors.weight, self._stream.skip_bad
+            weight, skip = model.backbone.token_vectors.weight, self._options.stream.skip_bad
             given = (weight, options.embeddings, tokenizer, self._speaker)
             said.append(start_embeddings(*given, skip_bad=skip))
         rates = what_learns(model, options)
         model.to(processes.device)
         parts = {
             spec.name: self._open_task(spec, files[spec.name], model, tokenizer, labels[spec.name])
-            for spec in settings.specs
+            for spec in self._specs
         }
         reader = MixedReader(
             {name: part.train for name, part in parts.items()},
-            {spec.name: spec.weight for spec in settings.specs},
+            {spec.name: spec.weight for spec in self._specs},
         )
-        training = _decided(settings.training, options, parts)
+        training = _decided(self._options.training, options, parts)
         objective = FinetuneObjective(model, {name: part.task for name, part in parts.items()})
         tasks_training = Training(
             objective=objective,
-            stream=lambda position: stream(reader.source(), self._runtime.seed, position),
+            stream=lambda position: stream(reader.source(), self._options.runtime.seed, position),
             validate=TasksValidation(objective, parts),
             rates=rates,
         )
         fingerprint = "".join(part.fingerprint for part in parts.values())
-        saved = settings.saved(self._runtime) | {DATA: fingerprint}
-        done = ModelConfig(start.arch, "predict", start.config, saved, heads=tuple(heads))
+        kept = saved(self._options) | {DATA: fingerprint}
+        done = ModelConfig(start.arch, "predict", start.config, kept, heads=tuple(heads))
         said += [*self._summary(parts, model), f"rate {training.lr:g}; {said_limits(training)}"]
         return Plan(tasks_training, training, done, said, lambda: class_report(output, parts))
 
-    def _check_documents(self, specs: Sequence[TaskSpec]) -> None:
+    def _check_documents(self) -> None:
         """Raises UsageError if a model that reads documents is asked for what it can't do."""
-        if not reads_documents(self._options):
+        if not reads_documents(self._options.finetuning):
             return
-        if self._options.stride:
+        if self._options.finetuning.stride:
             raise UsageError("--stride: sentences (han) are read whole, or in parts, without it")
-        for spec in specs:
+        for spec in self._specs:
             if not TASKS[spec.kind].reads_documents:
                 able = ", ".join(name for name, kind in TASKS.items() if kind.reads_documents)
                 raise UsageError(f"--task {spec.kind}: a han reads documents; it does {able}")
@@ -188,7 +159,7 @@ class FinetuneRecipe(Recipe[MixedBatch]):
                 )
         else:
             tenth = min(_HELD_OUT_LIMIT, max(100, len(corpus) // 10))
-            held_out = hold_out(corpus, self._runtime.seed, least=tenth)
+            held_out = hold_out(corpus, self._options.runtime.seed, least=tenth)
             if not len(held_out):
                 self._speaker.warn("too few distinct examples to hold any out: they validate")
         with writing(work / f"{spec.name}.held-out.npy"):
@@ -199,12 +170,12 @@ class FinetuneRecipe(Recipe[MixedBatch]):
         self, spec: TaskSpec, paths: tuple[str, ...], work: Path, name: str, check: RowCheck
     ) -> Corpus:
         kind = TASKS[spec.kind]
-        bad = BadLines(self._speaker.warn, skip_bad=self._stream.skip_bad)
+        bad = BadLines(self._speaker.warn, skip_bad=self._options.stream.skip_bad)
         if kind.source == "lines":
             # Where the task takes any number of texts, a list in a JSON line is several of them.
             count = len(kind.columns) if kind.n_texts else 0
             columns = Columns.parse(self._columns[spec.name], count)
-            apart = reads_documents(self._options)
+            apart = reads_documents(self._options.finetuning)
             columns = dataclasses.replace(columns, spread=not kind.n_texts, apart=apart)
             files = CorpusFiles(paths, columns)
         else:
@@ -231,7 +202,7 @@ class FinetuneRecipe(Recipe[MixedBatch]):
         return labels
 
     def _label_name(self, spec: TaskSpec) -> str:
-        return spec.name if len(self._settings.specs) > 1 else ""
+        return spec.name if len(self._specs) > 1 else ""
 
     def _labels(self, spec: TaskSpec, output: Path) -> list[str]:
         return read_labels(output, self._label_name(spec)) if TASKS[spec.kind].labelled else []
@@ -248,21 +219,21 @@ class FinetuneRecipe(Recipe[MixedBatch]):
     ) -> OpenTask:
         kind = TASKS[spec.kind]
         weights: tuple[float, ...] = ()
-        if self._options.balance:
+        if self._options.finetuning.balance:
             weights = balanced_weights(kind, files.examples(), labels)
         setting = task_setting(
             model,
             tokenizer,
             labels,
-            self._options.max_len,
-            stride=self._options.stride,
+            self._options.finetuning.max_len,
+            stride=self._options.finetuning.stride,
             class_weights=weights,
-            label_smoothing=self._settings.training.label_smoothing,
+            label_smoothing=self._options.training.label_smoothing,
             head=model.head_configs[spec.name],
             say=self._speaker.warn,
         )
         task = kind(setting)
-        budget = self._settings.training.batch_tokens
+        budget = self._options.training.batch_tokens
         return OpenTask(
             task=task,
             train=ExampleReader(files.train, files.rows, task, budget),
@@ -284,24 +255,24 @@ class FinetuneRecipe(Recipe[MixedBatch]):
             kind=kind.head,
             n_outputs=kind.outputs(labels),
             task=spec.kind,
-            max_len=self._options.max_len,
+            max_len=self._options.finetuning.max_len,
             pool=pool,
             **fitted,
         )
 
     def _tokenizer(self, corpora: Sequence[tuple[TaskSpec, Corpus]]) -> Tokenizer:
-        if self._options.init:
-            read_config(Path(self._options.init))
-            return read_tokenizers(Path(self._options.init))[0]
-        if self._options.tokenizer:
-            return load_tokenizer(self._options.tokenizer)
+        if self._options.finetuning.init:
+            read_config(Path(self._options.finetuning.init))
+            return read_tokenizers(Path(self._options.finetuning.init))[0]
+        if self._options.finetuning.tokenizer:
+            return load_tokenizer(self._options.finetuning.tokenizer)
         return train_tokenizer(
             _texts(corpora),
-            self._settings.tokenizer,
-            seed=self._runtime.seed,
-            threads=self._runtime.threads,
+            self._options.tokenizer,
+            seed=self._options.runtime.seed,
+            threads=self._options.runtime.threads,
             say=self._speaker.say,
-            usual_size=STACK_PRESETS[self._settings.size].vocab_size,
+            usual_size=STACK_PRESETS[self._options.size.size].vocab_size,
         )
 
     def _summary(self, parts: dict[str, OpenTask], model: nn.Module) -> list[str]:
@@ -322,7 +293,7 @@ def _texts(corpora: Sequence[tuple[TaskSpec, Corpus]]) -> Iterator[str]:
 
 
 def _decided(
-    training: TrainingOptions, options: FinetuneOptions, parts: dict[str, OpenTask]
+    training: TrainingOptions, options: FinetuningOptions, parts: dict[str, OpenTask]
 ) -> TrainingOptions:
     """The options with the metric, the rate and the limit decided, where they were left open.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from attn_cli.config.finetuning import FinetuneOptions
+from attn_cli.config.finetuning import FinetuningOptions
 from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.data.templates import TEMPLATES
 from attn_cli.errors import DataError, UsageError
@@ -58,7 +58,7 @@ class Start:
         return model
 
 
-def starting_point(options: FinetuneOptions, size: str, tokenizer: Tokenizer) -> Start:
+def starting_point(options: FinetuningOptions, size: str, tokenizer: Tokenizer) -> Start:
     """What to train: the backbone of `--init`, or a new one of `--arch` and `--size`.
 
     Raises:
@@ -92,7 +92,7 @@ def starting_point(options: FinetuneOptions, size: str, tokenizer: Tokenizer) ->
     return Start(_ARCHS.get(arch, arch), config)
 
 
-def reads_documents(options: FinetuneOptions) -> bool:
+def reads_documents(options: FinetuningOptions) -> bool:
     """Whether the model reads texts sentence by sentence.
 
     Raises:
@@ -118,7 +118,7 @@ def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:
     return Start(config.arch, config.model, model.backbone)
 
 
-def what_learns(model: Any, options: FinetuneOptions) -> dict[str, float]:
+def what_learns(model: Any, options: FinetuningOptions) -> dict[str, float]:
     """Freezes what does not learn, and gives each parameter the factor of its learning rate.
 
     Layers from the top down learn more slowly by `layer_decay` each (Howard & Ruder 2018; Clark et

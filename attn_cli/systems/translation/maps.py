@@ -92,7 +92,7 @@ class PairSource(LineSource):
 
     def _decoded(self, sources: Sequence[Source]) -> list[tuple[str, Ids]]:
         """The text and the tokens of each output."""
-        search = SearchOptions(beam_size=self.job.options.beam_size)
+        search = SearchOptions(beam=self.job.options.beam)
         found = self._translator.generate(
             sources, search, batch_tokens=_BATCH_TOKENS, seed=self.job.runtime.seed
         )

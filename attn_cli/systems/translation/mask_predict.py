@@ -31,7 +31,7 @@ from attn_cli.tokenizers.tokenizer import Tokenizer
 # token for each hidden place and its log-probability, (M,) each.
 Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-_READ = ("--iterations", "--beam-size", "--greedy", "--n-best", "--length-penalty")
+_READ = ("--iterations", "--beam", "--greedy", "--n-best", "--length-penalty")
 _READ_TOO = ("--max-len", "--min-len")
 _STEERS = ("--prefix", "--constraints")
 
@@ -59,7 +59,7 @@ class MaskPredictor(Translator):
     def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
         """Raises UsageError for options of a search from left to right."""
         refused = [flag for flag in changed(search) if flag not in (*_READ, *_READ_TOO)]
-        refused += [flag for flag in changed(decoding) if flag in _STEERS]
+        refused += changed(decoding, among=_STEERS)
         if refused:
             raise UsageError(
                 f"{', '.join(refused)}: a mask-predict model writes all words at once, by "

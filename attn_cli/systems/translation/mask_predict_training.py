@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config import changed
+from attn_cli.config.translation import TrainMtCommand
 from attn_cli.data.masking import any_number
 from attn_cli.errors import UsageError
 from attn_cli.models.mask_predict import MaskPredict
 from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
-from attn_cli.systems.translation.start import TranslationOptions
 from attn_cli.systems.translation.translator import Translator
 from attn_cli.train.objective import Objective
 
@@ -129,15 +129,14 @@ class MaskPredictObjective(Objective[Seq2SeqBatch]):
 
 
 def mask_predict_objective(
-    model: Seq2SeqModel, options: TranslationOptions, translator: Translator
+    model: Seq2SeqModel, options: TrainMtCommand, translator: Translator
 ) -> MaskPredictObjective:
     """What the training of a mask-predict model minimizes.
 
     Raises:
         UsageError: terms of a decoder that writes one token after another.
     """
-    groups = (options.objective, options.learning, options.criterion)
-    if refused := [flag for group in groups for flag in changed(group)]:
+    if refused := changed(options.objective, options.learning, options.criterion):
         raise UsageError(
             f"--decoder mask-predict learns hidden tokens by their likelihood alone: leave out "
             f"{', '.join(refused)}"

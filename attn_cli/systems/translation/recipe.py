@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attn_cli.config import choose
+from attn_cli.config import choose, saved
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
-from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.config.training import TrainingOptions
+from attn_cli.config.translation import TrainMtCommand
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles
 from attn_cli.data.split import Rows, count_shared
@@ -29,7 +29,7 @@ from attn_cli.models.directory import CONFIG, ModelConfig, read_config
 from attn_cli.models.sizes import PRESETS, choose_size
 from attn_cli.systems.translation.corpus_sources import DEV, SOURCES, TRAIN, TrainingSources
 from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
-from attn_cli.systems.translation.start import TranslationOptions, check_start, starting_point
+from attn_cli.systems.translation.start import check_start, starting_point
 from attn_cli.systems.translation.training_kinds import TRAINING_KINDS
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -52,9 +52,7 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
 
     Args:
         files: TSV files of pairs; standard input if there are none.
-        options: what decides the model.
-        stream_options: columns, and whether unusable lines are accepted.
-        runtime: seed, threads, device.
+        options: of the command.
         speaker: is told what was found and chosen.
 
     Raises:
@@ -65,15 +63,11 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
     def __init__(
         self,
         files: list[str],
-        options: TranslationOptions,
-        stream_options: StreamOptions,
-        runtime: RuntimeOptions,
+        options: TrainMtCommand,
         speaker: Speaker,
     ) -> None:
         self._files = files or ["-"]
         self._options = options
-        self._stream = stream_options
-        self._runtime = runtime
         self._speaker = speaker
         check_start(options)
         if options.criterion.samples_outputs and not options.arch.init:
@@ -88,7 +82,7 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
         corpus = self._index(self._corpus_files(), sources, TRAIN)
         held_out = np.empty(0, np.int64)
         if self._options.corpus.dev:
-            columns = Columns.parse(self._stream.columns, 2)
+            columns = Columns.parse(self._options.stream.columns, 2)
             files = CorpusFiles((self._options.corpus.dev,), columns)
             dev = self._index(files, sources, DEV)
             if shared := count_shared(dev, corpus):
@@ -97,7 +91,7 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
                     "validation will be too good"
                 )
         else:
-            held_out = sources.hold_out(corpus, self._runtime.seed)
+            held_out = sources.hold_out(corpus, self._options.runtime.seed)
             if not len(held_out):
                 self._speaker.warn("too few distinct pairs to hold any out: they validate")
         with writing(work / _HELD_OUT):
@@ -121,10 +115,10 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
         start = starting_point(
             options, len(rows), vocabularies, sources, share=share, on_gpu=on_gpu
         )
-        model = start.build(self._runtime.seed)
+        model = start.build(self._options.runtime.seed)
         said: list[str] = []
         if options.corpus.embeddings:
-            weight, skip = model.src_embedding.tokens.weight, self._stream.skip_bad
+            weight, skip = model.src_embedding.tokens.weight, self._options.stream.skip_bad
             given = (weight, options.corpus.embeddings, tokenizer, self._speaker)
             said.append(start_embeddings(*given, skip_bad=skip))
         kind = TRAINING_KINDS[model.task]
@@ -151,13 +145,13 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
         )
         translation_training = Training(
             objective=objective,
-            stream=lambda position: stream(reader.source(), self._runtime.seed, position),
+            stream=lambda position: stream(reader.source(), self._options.runtime.seed, position),
             validate=validation,
             starts_trained=start.model is not None,
         )
         data = {DATA: corpus.fingerprint + dev_corpus.fingerprint}
         data[DATA] += "".join(map(sources.fingerprint, dict.fromkeys((TRAIN, dev_name))))
-        saved = options.saved(self._runtime) | data
+        kept = saved(options) | data
         n_weights = sum(weight.numel() for weight in model.parameters())
         summary = [
             *said,
@@ -165,14 +159,14 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
             f"vocabulary {'/'.join(f'{size:,}' for size in dict.fromkeys(vocabularies) if size)}",
             f"{start.why}: {n_weights:,} weights; {said_limits(training)}",
         ]
-        config = ModelConfig(start.arch, model.task, start.config, saved)
+        config = ModelConfig(start.arch, model.task, start.config, kept)
         return Plan(translation_training, training, config, summary)
 
     def _corpus_files(self) -> CorpusFiles:
         corpus = self._options.corpus
         if corpus.src and corpus.tgt:
             return CorpusFiles((corpus.src, corpus.tgt), Columns.parse(None, 2), parallel=True)
-        return CorpusFiles(tuple(self._files), Columns.parse(self._stream.columns, 2))
+        return CorpusFiles(tuple(self._files), Columns.parse(self._options.stream.columns, 2))
 
     def _sources(self, work: Path) -> TrainingSources:
         init, options = self._options.arch.init, self._options
@@ -181,7 +175,7 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
         return kind(options.source, work, like, share_vocab=options.corpus.share_vocab)
 
     def _index(self, files: CorpusFiles, sources: TrainingSources, name: str) -> Corpus:
-        bad = BadLines(self._speaker.warn, skip_bad=self._stream.skip_bad)
+        bad = BadLines(self._speaker.warn, skip_bad=self._options.stream.skip_bad)
         corpus = sources.index(files, name, bad, _pair_problem)
         if not len(corpus):
             where = ", ".join(files.paths)
@@ -207,8 +201,8 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
         return train_tokenizer(
             texts,
             self._options.tokenizer,
-            seed=self._runtime.seed,
-            threads=self._runtime.threads,
+            seed=self._options.runtime.seed,
+            threads=self._options.runtime.threads,
             say=self._speaker.say,
             usual_size=PRESETS[self._options.arch.arch_of_new][size].vocab_size,
         )
@@ -299,7 +293,7 @@ def _pair_problem(pair: list[str]) -> str | None:
     return None
 
 
-def _with_limits(options: TranslationOptions, n_pairs: int) -> TrainingOptions:
+def _with_limits(options: TrainMtCommand, n_pairs: int) -> TrainingOptions:
     """The options with a limit, where none was given: small corpora are passed more often.
 
     A trained model has less to learn: it passes them a tenth as often.

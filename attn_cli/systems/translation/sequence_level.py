@@ -79,7 +79,7 @@ class Risk(Criterion):
         super().__init__(options)
         if options.candidates == "beam":
             count = options.samples
-            self.search_options = SearchOptions(beam_size=count, n_best=count)
+            self.search_options = SearchOptions(beam=count, n_best=count)
 
     def candidates(self, drawn: Sequence[Output], reference: Output) -> list[Output]:
         """Each once, and the reference where that was asked for."""

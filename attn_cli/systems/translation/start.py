@@ -10,41 +10,14 @@ from typing import Any
 
 import torch
 
-from attn_cli.config import changed, choose, to_dict
-from attn_cli.config.criterion import CriterionOptions
+from attn_cli.config import changed, choose
 from attn_cli.config.image import SourceOptions
-from attn_cli.config.runtime import RuntimeOptions
-from attn_cli.config.seq2seq import ArchOptions, LearningOptions
-from attn_cli.config.tokenizing import TokenizerOptions
-from attn_cli.config.training import TrainingOptions
-from attn_cli.config.transformer import SizeOptions
-from attn_cli.config.translation import CorpusOptions, LossOptions
+from attn_cli.config.translation import TrainMtCommand
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import SEQ2SEQ, build_model
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.models.sizes import choose_size, seq2seq_config, seq2seq_name
 from attn_cli.systems.translation.corpus_sources import SOURCES, TrainingSources
-
-
-@dataclass(frozen=True)
-class TranslationOptions:
-    """What decides a translation model."""
-
-    arch: ArchOptions
-    corpus: CorpusOptions
-    source: SourceOptions
-    tokenizer: TokenizerOptions
-    size: SizeOptions
-    variant: Any  # a `Seq2SeqVariantOptions`
-    objective: LossOptions
-    learning: LearningOptions
-    criterion: CriterionOptions
-    training: TrainingOptions
-
-    def saved(self, runtime: RuntimeOptions) -> dict[str, Any]:
-        """As plain values, section by section."""
-        sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: to_dict(value) for name, value in sections.items()} | {"seed": runtime.seed}
 
 
 @dataclass(frozen=True)
@@ -73,7 +46,7 @@ class Start:
 
 
 def starting_point(
-    options: TranslationOptions,
+    options: TrainMtCommand,
     n_pairs: int,
     vocabularies: tuple[int, int],
     sources: TrainingSources,
@@ -113,7 +86,7 @@ def starting_point(
     return Start(seq2seq_name(arch, decoder), config, f"size {size} ({why})")
 
 
-def _continued(options: TranslationOptions, vocabularies: tuple[int, int]) -> Start:
+def _continued(options: TrainMtCommand, vocabularies: tuple[int, int]) -> Start:
     init = str(options.arch.init)
     before, model = load_model(Path(init), torch.device("cpu"))
     model.check_vocabulary(*vocabularies, init)
@@ -123,7 +96,7 @@ def _continued(options: TranslationOptions, vocabularies: tuple[int, int]) -> St
     return Start(before.arch, config, f"continued from {init}", model)
 
 
-def check_start(options: TranslationOptions) -> None:
+def check_start(options: TrainMtCommand) -> None:
     """Makes sure that `--init` is a translator, and that no other option contradicts it.
 
     Raises:
@@ -131,7 +104,7 @@ def check_start(options: TranslationOptions) -> None:
         UsageError: options that the directory decides otherwise.
     """
     refused = choose(SOURCES, options.source.source, "kind of source").refused
-    if in_vain := [refused[flag] for flag in changed(options.corpus) if flag in refused]:
+    if in_vain := [refused[flag] for flag in changed(options.corpus, among=refused)]:
         raise UsageError(
             f"--source {options.source.source} has no source tokens for {', '.join(in_vain)}"
         )
@@ -156,8 +129,7 @@ def check_start(options: TranslationOptions) -> None:
     given |= {"source": options.source.source, **_of_images(options.source)}
     problems = _contradictions(given, there)
     problems += ["--size"] if options.size.size != "auto" else []
-    of_corpus = ("--tokenizer", "--share-vocab", "--embeddings")
-    problems += [flag for flag in changed(options.corpus) if flag in of_corpus]
+    problems += changed(options.corpus, among=("--tokenizer", "--share-vocab", "--embeddings"))
     problems += changed(options.tokenizer)
     if problems:
         raise UsageError(f"--init {init} decides otherwise than {', '.join(problems)}")

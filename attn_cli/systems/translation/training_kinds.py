@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from attn_cli.config.translation import TrainMtCommand
 from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.mask_predict import MaskPredictor
@@ -14,7 +15,6 @@ from attn_cli.systems.translation.mask_predict_training import (
 )
 from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
 from attn_cli.systems.translation.sequence_level import SequenceObjective
-from attn_cli.systems.translation.start import TranslationOptions
 from attn_cli.systems.translation.translator import Translator
 from attn_cli.train.objective import Objective
 
@@ -31,11 +31,11 @@ class TrainingKind:
 
     reader: type[PairReader]
     translator: type[Translator]
-    objective: Callable[[Seq2SeqModel, TranslationOptions, Translator], Objective[Seq2SeqBatch]]
+    objective: Callable[[Seq2SeqModel, TrainMtCommand, Translator], Objective[Seq2SeqBatch]]
 
 
 def _autoregressive_objective(
-    model: Seq2SeqModel, options: TranslationOptions, translator: Translator
+    model: Seq2SeqModel, options: TrainMtCommand, translator: Translator
 ) -> TranslationObjective:
     """The likelihood, and beside it the criterion that samples outputs, if one was asked for.
 

@@ -14,7 +14,9 @@ import pytest
 import torch
 from program import COMMAND, ENVIRONMENT, attn, inside
 
-from attn_cli.config.training import NodesTrainingOptions, TrainingOptions
+from attn_cli.config import resolve
+from attn_cli.config.finetuning import FinetuneCommand
+from attn_cli.config.training import TrainingOptions
 from attn_cli.models.directory import load_model
 from attn_cli.systems.nodes.recipe import NodeBatch, node_losses
 from attn_cli.train.checkpoints import Checkpoints
@@ -253,7 +255,7 @@ def test_the_published_training_is_the_default_and_options_win_over_it(
     inside("finetune", graph, *run, "-o", tmp_path / "m")
     config, _ = load_model(tmp_path / "m", torch.device("cpu"))
     training = config.options["training"]
-    usual = NodesTrainingOptions()
+    usual = resolve(FinetuneCommand, {"task": ("nodes",)}).training
     assert (training["lr"], training["patience"]) == (0.02, 8)
     assert training["weight_decay"] == usual.weight_decay == 5e-4
     assert (training["optimizer"], training["schedule"]) == ("adam", "constant")

@@ -100,10 +100,10 @@ class Reading(Stepping):
 @pytest.mark.parametrize(
     "options",
     [
-        SearchOptions(beam_size=3, n_best=3, max_len=6, length_penalty=1.0),
+        SearchOptions(beam=3, n_best=3, max_len=6, length_penalty=1.0),
         SearchOptions(greedy=True, max_len=6, no_repeat_ngram=3),
         SearchOptions(sample=True, n_best=2, max_len=6),
-        SearchOptions(beam_size=4, n_best=2, max_len=6, diversity=0.5, diversity_groups=2),
+        SearchOptions(beam=4, n_best=2, max_len=6, diversity=0.5, diversity_groups=2),
     ],
 )
 @pytest.mark.parametrize("members", [1, 2])

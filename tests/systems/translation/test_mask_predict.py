@@ -144,25 +144,25 @@ def test_one_pass_is_the_best_token_everywhere_where_nothing_is_visible(predicto
 
 def test_what_a_line_becomes_does_not_depend_on_the_others(predictor):
     texts = sentences(30)
-    together = generate(predictor, texts, beam_size=4, n_best=2)
+    together = generate(predictor, texts, beam=4, n_best=2)
     order = random.Random(2).sample(range(30), 30)
-    shuffled = generate(predictor, [texts[i] for i in order], beam_size=4, n_best=2)
+    shuffled = generate(predictor, [texts[i] for i in order], beam=4, n_best=2)
     for place, i in enumerate(order):
         for one, other in zip(together[i], shuffled[place], strict=True):
             assert one.tokens == other.tokens
             assert one.score == pytest.approx(other.score, rel=1e-4)
     for text, expected in list(zip(texts, together, strict=True))[:5]:
-        (alone,) = generate(predictor, [text], beam_size=4, n_best=2)
+        (alone,) = generate(predictor, [text], beam=4, n_best=2)
         assert [one.tokens for one in alone] == [one.tokens for one in expected]
 
 
 def test_candidates_have_the_likeliest_lengths_and_come_best_first(predictor):
-    for found in generate(predictor, sentences(8), beam_size=6, n_best=6):
+    for found in generate(predictor, sentences(8), beam=6, n_best=6):
         assert len({len(one.tokens) for one in found}) == 6
         assert found == sorted(found, key=lambda one: -one.score)
         for one in found:
             assert one.score == pytest.approx(one.log_prob / (len(one.tokens) + 1), rel=1e-5)
-    (found,) = generate(predictor, ["ba"], beam_size=50, n_best=50, max_len=7, min_len=3)
+    (found,) = generate(predictor, ["ba"], beam=50, n_best=50, max_len=7, min_len=3)
     assert sorted(len(one.tokens) for one in found) == [3, 4, 5, 6, 7]
     (found,) = generate(predictor, ["ba"], min_len=900, max_len=1000)
     assert len(found[0].tokens) == LENGTHS - 1
@@ -202,7 +202,7 @@ def test_what_steers_a_search_word_by_word_is_refused(predictor, search, decodin
 
 def test_what_fits_is_accepted_and_iterations_belong_to_mask_predict(predictor, words):
     fitting = SearchOptions(
-        beam_size=3, iterations=4, n_best=2, max_len=9, min_len=2, length_penalty=0.5
+        beam=3, iterations=4, n_best=2, max_len=9, min_len=2, length_penalty=0.5
     )
     predictor.check(fitting, DecodeOptions(scores=True, align=True, format="json"))
     predictor.check(SearchOptions(greedy=True), DecodeOptions())

@@ -13,8 +13,10 @@ from program import TINY, inside, run_inside, write_reversal
 from test_learning import ARCHS, batch, model
 from torch.nn import functional as F
 
+from attn_cli.config import resolve
 from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.decoding import SearchOptions
+from attn_cli.config.translation import TrainMtCommand
 from attn_cli.errors import UsageError
 from attn_cli.nn.sequence_losses import self_critical
 from attn_cli.search.search import Request, search
@@ -168,7 +170,7 @@ def test_a_beam_gives_its_best_outputs_every_time(arch, seen):
     step = Seq2SeqStep(risk.model.eval(), TextSide(Letters()), Letters())
     for row, tokens in enumerate(pairs.tgt_mask.sum(1).tolist()):
         source = pairs.src_ids[row, : int(pairs.src_mask[row].sum())].tolist()
-        options = SearchOptions(beam_size=3, n_best=3)
+        options = SearchOptions(beam=3, n_best=3)
         request = Request(source, options.longest(tokens - 1))
         forbidden = [Letters.bos_id, Letters.pad_id]
         (best,) = search(step, [request], options, max_rows=3, seed=0, forbidden_ids=forbidden)
@@ -392,11 +394,8 @@ def test_outputs_become_better_without_any_likelihood(criterion, arch, seen):
 
 
 def test_steps_are_smaller_where_a_model_continues_and_smaller_still_on_samples():
-    from attn_cli.cli.train_mt import _instead
-    from attn_cli.config.training import TranslatorTrainingOptions
-
     usual, continued, sampled = (
-        _instead(given).get(TranslatorTrainingOptions, TranslatorTrainingOptions)()
+        resolve(TrainMtCommand, given).training
         for given in ({}, {"init": "m"}, {"init": "m", "criterion": "risk"})
     )
     rates = [options.matrix_lr for options in (usual, continued, sampled)]
@@ -404,4 +403,4 @@ def test_steps_are_smaller_where_a_model_continues_and_smaller_still_on_samples(
     assert sampled.batch_tokens < continued.batch_tokens == usual.batch_tokens
     assert rates == sorted(rates, reverse=True)
     assert len(set(rates)) == 3
-    assert _instead({"criterion": "risk"}) == {}
+    assert resolve(TrainMtCommand, {"criterion": "risk"}).training == usual
