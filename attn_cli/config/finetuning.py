@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,6 @@ from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import FinetuneTrainingOptions, TrainingCommand, TrainingOptions
 from attn_cli.errors import DataError, UsageError
 
-KINDS = ("classify", "pair", "regress", "rate", "multilabel", "choice", "tag", "qa")
 REGRESSIONS = ("regress", "rate")  # those whose answer is a number
 TEXT_ARCHS = ("transformer", "bert", "gpt", "rnn", "han")
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=([a-z]+):(.+?)(?::([0-9.]+))?")
@@ -106,20 +105,24 @@ class FinetuningOptions:
         None, "Word vectors (word2vec or GloVe as text) that token vectors start from."
     )
 
-    def specs(self, files: list[str]) -> list[TaskSpec]:
-        """The tasks, given the files named on the command line.
+    def specs(self, files: list[str], kinds: Collection[str]) -> list[TaskSpec]:
+        """The tasks that are learnt.
+
+        Args:
+            files: named on the command line.
+            kinds: that there are.
 
         Raises:
             ValueError: a task can't be read, or stands there twice.
         """
         if len(self.task) == 1 and "=" not in self.task[0]:
-            _require_kind(self.task[0])
+            _require_kind(self.task[0], kinds)
             return [TaskSpec("task", self.task[0], tuple(files or ["-"]))]
         if not self.task:
-            raise ValueError(f"--task says what is learnt: one of {', '.join(KINDS)}")
+            raise ValueError(f"--task says what is learnt: one of {', '.join(kinds)}")
         if files:
             raise ValueError("several tasks name their files themselves: NAME=KIND:FILE[:WEIGHT]")
-        specs = [_spec(text) for text in self.task]
+        specs = [_spec(text, kinds) for text in self.task]
         if len({spec.name for spec in specs}) < len(specs):
             raise ValueError("two tasks have the same name")
         return specs
@@ -158,12 +161,12 @@ class FinetuneSizeOptions:
     )
 
 
-def _spec(text: str) -> TaskSpec:
+def _spec(text: str, kinds: Collection[str]) -> TaskSpec:
     found = _SPEC.fullmatch(text)
     if not found:
         raise ValueError(f"task {text!r} is not of the form NAME=KIND:FILE[:WEIGHT]")
     name, kind, file, weight = found.groups()
-    _require_kind(kind)
+    _require_kind(kind, kinds)
     return TaskSpec(name, kind, (file,), float(weight or 1.0))
 
 
@@ -179,9 +182,9 @@ def _by_task(flag: str, given: Iterable[str], specs: list[TaskSpec]) -> dict[str
     return found
 
 
-def _require_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"unknown task {kind!r}; known: {', '.join(KINDS)}")
+def _require_kind(kind: str, kinds: Collection[str]) -> None:
+    if kind not in kinds:
+        raise ValueError(f"unknown task {kind!r}; known: {', '.join(kinds)}")
 
 
 def _labels_nodes(given: Mapping[str, Any]) -> bool:

@@ -8,15 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attn_cli.errors import DataError
-from attn_cli.metrics.base import Measure, ResampledMetric, Segment, several_references
+from attn_cli.metrics.base import Measure, ResampledMetric, Segment
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
-    Numbers = NDArray[np.float64]
     # Weights of the lines -> a value for each line: the number itself, or its rank. (lines,)
-    Scale = Callable[[Numbers], Numbers]
+    Scale = Callable[[np.ndarray], np.ndarray]
 
 
 class Correlation(ResampledMetric):
@@ -25,7 +23,8 @@ class Correlation(ResampledMetric):
     def problem(self, segment: Segment) -> str | None:
         """Why a line can't be scored: a cell is no number, or there are several references."""
         if len(segment.references) != 1:
-            return several_references(segment)
+            found = len(segment.references)
+            return f"{found} references where one is needed; --columns picks hypothesis, reference"
         cells = [segment.hypothesis, segment.references[0]]
         cells += [segment.baseline] if segment.baseline else []
         wrong = [cell for cell in cells if parse_number(cell) is None]
@@ -46,7 +45,7 @@ class Correlation(ResampledMetric):
 
     @abstractmethod
     def scale(self, numbers: Sequence[float]) -> Scale:
-        """The values of the numbers that are correlated."""
+        """What of the numbers is correlated."""
 
 
 class Pearson(Correlation):
@@ -75,11 +74,11 @@ class Spearman(Correlation):
         """The average rank of each number among the weighted ones, ranked anew in each resample."""
         import numpy as np
 
-        _, levels = np.unique(np.asarray(numbers, dtype=np.float64), return_inverse=True)
+        _, places = np.unique(np.asarray(numbers, dtype=np.float64), return_inverse=True)
 
-        def ranks(weights: Numbers) -> Numbers:
-            ties = np.bincount(levels, weights=weights)
-            return (np.cumsum(ties) - (ties - 1) / 2)[levels]
+        def ranks(weights: np.ndarray) -> np.ndarray:
+            ties = np.bincount(places, weights=weights)
+            return (np.cumsum(ties) - (ties - 1) / 2)[places]
 
         return ranks
 
@@ -104,7 +103,7 @@ def _number(text: str) -> float:
     return value
 
 
-def _pearson(x: Numbers, y: Numbers, weights: Numbers) -> float:
+def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
     """Weighted correlation, centred first: large means cost no digits. Shape: (lines,) each."""
     import numpy as np
 

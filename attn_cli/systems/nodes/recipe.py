@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config import saved, to_dict
+from attn_cli.config import to_dict
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.graph import GatConfig
 from attn_cli.config.training import TrainingOptions
@@ -35,11 +35,12 @@ from attn_cli.systems.nodes.graph_files import (
     read_graph,
     split_label,
 )
+from attn_cli.systems.recipe import SystemRecipe, n_weights, with_limit
 from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import DATA, Plan, Recipe
+from attn_cli.train.run import Plan
 from attn_cli.wording import plural
 
 TASK = "nodes"
@@ -151,11 +152,11 @@ def _micro_f1(predicted: Tensor, gold: Tensor) -> float:
     return 2.0 * int((predicted & gold).sum()) / n_either if n_either else 0.0
 
 
-class GraphRecipe(Recipe[NodeBatch]):
+class GraphRecipe(SystemRecipe[NodeBatch, FinetuneCommand]):
     """Prepares and opens a training on a graph.
 
     Args:
-        folders: the one directory of the graph.
+        files: the one directory of the graph.
         options: of the command.
         speaker: is told what was found and chosen.
 
@@ -163,24 +164,21 @@ class GraphRecipe(Recipe[NodeBatch]):
         UsageError: there is not one directory.
     """
 
-    def __init__(self, folders: list[str], options: FinetuneCommand, speaker: Speaker) -> None:
-        if len(folders) != 1:
+    def __init__(self, files: list[str], options: FinetuneCommand, speaker: Speaker) -> None:
+        super().__init__(files, options, speaker)
+        if len(files) != 1:
             raise UsageError("--task nodes needs one graph: a directory of nodes.tsv and edges.tsv")
-        self._folder = folders[0]
-        self._options = options
-        self._speaker = speaker
+        self._folder = files[0]
 
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line and finds the labels."""
-        bad = BadLines(self._speaker.warn, skip_bad=self._options.stream.skip_bad)
+        bad = self.bad_lines()
         graph = read_graph(self._folder, bad)
         bad.finish("left out", "nothing was trained")
         if not len(graph.nodes_of("train")):
             raise DataError(f"{self._folder}: no node is of the split train")
         if not len(graph.nodes_of("val")):
-            self._speaker.warn(
-                "no node is of the split val: a tenth of the training nodes validate"
-            )
+            self.speaker.warn("no node is of the split val: a tenth of the training nodes validate")
         labels = label_set(graph.labels, multi_label=self._multi_label(graph))
         if problem := labels_problem(labels):
             raise DataError(f"{self._folder}: label {problem}")
@@ -191,7 +189,7 @@ class GraphRecipe(Recipe[NodeBatch]):
 
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[NodeBatch]:
         """The model with fresh weights, the graph as one batch, its validation."""
-        options, device = self._options, processes.device
+        options, device = self.options, processes.device
         graph = read_graph(self._folder, BadLines(lambda text: None, skip_bad=True))
         labels = read_labels(output)
         config = GatConfig(
@@ -202,38 +200,40 @@ class GraphRecipe(Recipe[NodeBatch]):
         )
         if options.finetuning.dropout is not None:
             config = dataclasses.replace(config, dropout=options.finetuning.dropout)
-        torch.manual_seed(self._options.runtime.seed)
+        torch.manual_seed(self.seed)
         model = build_model("gat", config).to(device)
         features, edges = graph_tensors(
             graph, config.n_features, normalize=config.normalize_features
         )
-        training = _decided(options.training, config)
+        training = _with_metric(with_limit(options.training, _EPOCHS), config)
         objective = NodeObjective(
             model, features.to(device), edges.to(device), training.label_smoothing
         )
         train, val = self._nodes(graph)
         targets = _targets(graph, labels, output, multi_label=config.multi_label)
         source = _source(NodeBatch(torch.from_numpy(train), targets[train]), training.batch_tokens)
-        nodes_training = Training(
-            objective=objective,
-            stream=lambda position: stream(source, self._options.runtime.seed, position),
-            validate=NodeValidation(
-                objective, NodeBatch(torch.from_numpy(val), targets[val]).to(device)
-            ),
-            validates_often=True,
-        )
-        kept = saved(options) | {DATA: graph.fingerprint}
-        n_weights = sum(weight.numel() for weight in model.parameters())
+        dev = NodeBatch(torch.from_numpy(val), targets[val]).to(device)
         summary = [
             f"{plural(len(graph), 'node')}, {plural(len(edges) - len(graph), 'directed edge')}, "
             f"{plural(config.n_features, 'feature')}, {plural(len(labels), 'label')}"
             f"{' (several a node)' if config.multi_label else ''}",
-            f"{len(train):,} nodes to train on, {len(val):,} to validate on; {n_weights:,} weights",
+            f"{len(train):,} nodes to train on, {len(val):,} to validate on; "
+            f"{n_weights(model):,} weights",
         ]
-        return Plan(nodes_training, training, ModelConfig("gat", TASK, config, kept), summary)
+        return Plan(
+            Training(
+                objective=objective,
+                stream=lambda position: stream(source, self.seed, position),
+                validate=NodeValidation(objective, dev),
+                validates_often=True,
+            ),
+            training,
+            ModelConfig("gat", TASK, config, self.saved_options(graph.fingerprint)),
+            summary,
+        )
 
     def _multi_label(self, graph: Graph) -> bool:
-        chosen = self._options.graph.multi_label
+        chosen = self.options.graph.multi_label
         return any("," in label for label in graph.labels) if chosen is None else chosen
 
     def _nodes(self, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -241,7 +241,7 @@ class GraphRecipe(Recipe[NodeBatch]):
         train, val = graph.nodes_of("train"), graph.nodes_of("val")
         if len(val) or len(train) < 2:
             return train, val if len(val) else train
-        order = np.random.default_rng(self._options.runtime.seed).permutation(train)
+        order = np.random.default_rng(self.seed).permutation(train)
         n_held_out = max(1, round(_HELD_OUT * len(train)))
         return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
 
@@ -274,17 +274,15 @@ def _source(nodes: NodeBatch, batch_size: int) -> RowSource[NodeBatch]:
     return RowSource(len(nodes), lambda numbers: np.ones(len(numbers), np.int64), batches)
 
 
-def _decided(training: TrainingOptions, config: GatConfig) -> TrainingOptions:
-    """The options with the metric and the limit decided.
+def _with_metric(training: TrainingOptions, config: GatConfig) -> TrainingOptions:
+    """The options with the metric decided.
 
     Raises:
-        UsageError: the metric is none of this task's.
+        UsageError: it is none of this task's.
     """
-    own = "micro_f1" if config.multi_label else "accuracy"
     if training.metric == "auto":
-        training = dataclasses.replace(training, metric="score")
-    if training.metric not in ("score", "loss", own):
-        raise UsageError(f"--metric {training.metric}: here it is score, {own} or loss")
-    if training.max_steps or training.max_epochs or training.max_time:
-        return training
-    return dataclasses.replace(training, max_epochs=_EPOCHS)
+        return dataclasses.replace(training, metric="score")
+    figure = "micro_f1" if config.multi_label else "accuracy"
+    if training.metric not in ("score", "loss", figure):
+        raise UsageError(f"--metric {training.metric}: here it is score, {figure} or loss")
+    return training

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
+from attn_cli.systems.pretraining.base import PretrainingObjective
 from attn_cli.systems.pretraining.causal import LanguageBatch, LanguageReader
-from attn_cli.train.objective import Objective
 
 
-@dataclass(frozen=True)
+@dataclass
 class SentenceReader(LanguageReader):
     """Cuts text into sentences, one a line: ⟨bos⟩ S ⟨eos⟩, as the input template makes it.
 
@@ -41,18 +40,18 @@ class SentenceReader(LanguageReader):
         return [stream] if len(stream) <= length + 1 else super()._cut(stream, length, rng)
 
 
-class BidirectionalObjective(Objective[LanguageBatch]):
+class BidirectionalObjective(PretrainingObjective[LanguageBatch]):
     """-½ Σₖ (ln p(tₖ | t₁ … tₖ₋₁) + ln p(tₖ | tₖ₊₁ … t_N)) (Peters et al. 2018, 3.1).
 
     The half makes it a mean over two models, to be compared with one of a single direction. Of a
     window the forward model predicts all tokens but the first, the backward one all but the last.
     """
 
-    model: TextModel
-
-    def __init__(self, model: TextModel, label_smoothing: float) -> None:
-        super().__init__(model)
-        self.label_smoothing = label_smoothing
+    @property
+    def unused(self) -> Iterable[nn.Parameter]:
+        """The mix of the layers and the pooling, which are the task's to learn."""
+        backbone = self.model.backbone
+        return (backbone.mix, backbone.scale, *backbone.attention_pool.parameters())
 
     def forward(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:
         """Sums over the batch's tokens: the loss, and the unsmoothed one."""
@@ -61,13 +60,13 @@ class BidirectionalObjective(Objective[LanguageBatch]):
 
     def _each(self, batch: LanguageBatch) -> list[tuple[Tensor, Tensor]]:
         """The sums of the forward model, then of the backward one."""
-        backbone, wanted = self.model.backbone, batch.mask
-        real = torch.cat((torch.ones_like(wanted[:, :1]), wanted), 1)
-        ahead, back = backbone.directions(batch.ids, real)[-1]
+        backbone, targets = self.model.backbone, batch.mask
+        mask = torch.cat((torch.ones_like(targets[:, :1]), targets), 1)
+        ahead, back = backbone.directions(batch.ids, mask)[-1]
         pairs = ((ahead[:, :-1], batch.ids[:, 1:]), (back[:, 1:], batch.ids[:, :-1]))
         weight, bias = backbone.output_layer
         return [
-            linear_cross_entropy(hidden[wanted], weight, bias, gold[wanted], self.label_smoothing)
+            linear_cross_entropy(hidden[targets], weight, bias, gold[targets], self.label_smoothing)
             for hidden, gold in pairs
         ]
 

@@ -18,16 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.data.batching import Batch, RowSource, cut_by_budget
-from attn_cli.data.corpus import Corpus
+from attn_cli.data.batching import Batch, cut_by_budget
 from attn_cli.data.padding import pad
-from attn_cli.data.split import RowNumbers
-from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
-from attn_cli.tokenizers.tokenizer import Tokenizer
-from attn_cli.train.objective import Objective
-
-_POOL_BYTES = 1 << 23  # of text: the first batch comes within seconds
+from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
 
 
 @dataclass(frozen=True)
@@ -65,28 +59,9 @@ class LanguageBatch(Batch):
         )
 
 
-@dataclass(frozen=True)
-class LanguageReader:
-    """Cuts running text into windows.
-
-    Attributes:
-        corpus: rows that are runs of lines, blank ones included.
-        rows: which of them are used.
-        tokenizer: of the text.
-        max_len: tokens of a window.
-        batch_tokens: the budget of a batch.
-    """
-
-    corpus: Corpus
-    rows: RowNumbers
-    tokenizer: Tokenizer
-    max_len: int
-    batch_tokens: int
-
-    def source(self) -> RowSource[LanguageBatch]:
-        """What `batching.stream` walks."""
-        sizes = lambda n: self.corpus.sizes(self.rows[n])  # noqa: E731
-        return RowSource(len(self.rows), sizes, self.batches, pool_bytes=_POOL_BYTES)
+@dataclass
+class LanguageReader(DocumentReader[LanguageBatch]):
+    """Cuts running text, rows that are runs of lines, blank ones included, into windows."""
 
     def batches(self, numbers: NDArray[np.int64], seed: int) -> list[LanguageBatch]:
         """The rows with these numbers as shuffled batches.
@@ -95,13 +70,13 @@ class LanguageReader:
         other places of a window in every epoch.
         """
         rng = np.random.default_rng(seed)
-        length = max(1, min(self.max_len, self.batch_tokens))
+        length = self.max_len
         windows: list[NDArray[np.int64]] = []
         for lines in self.corpus.read(self.rows[numbers]):
             for stream in self._streams(lines):
                 windows += self._cut(stream, length, rng)
         sizes = [(len(window) - 1, len(window) - 1) for window in windows]
-        groups = cut_by_budget(sizes, max(self.batch_tokens, length), seed)
+        groups = cut_by_budget(sizes, self.batch_tokens, seed)
         return [self._batch([windows[i] for i in group]) for group in groups]
 
     def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
@@ -131,14 +106,8 @@ class LanguageReader:
         return LanguageBatch(ids, mask[:, 1:])
 
 
-class LanguageObjective(Objective[LanguageBatch]):
+class LanguageObjective(PretrainingObjective[LanguageBatch]):
     """-Σ ln p(wₜ | w₍<ₜ₎) (Radford et al. 2018, eq. 1)."""
-
-    model: TextModel
-
-    def __init__(self, model: TextModel, label_smoothing: float) -> None:
-        super().__init__(model)
-        self.label_smoothing = label_smoothing
 
     def forward(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:
         """Sums over the batch's tokens: the loss, and the unsmoothed one."""

@@ -9,21 +9,18 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import ClassVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config.pretraining import MaskingOptions
-from attn_cli.data.batching import Batch, RowSource, cut_by_budget
-from attn_cli.data.corpus import Corpus
+from attn_cli.data.batching import Batch, cut_by_budget
 from attn_cli.data.masking import Masker
-from attn_cli.data.split import RowNumbers
-from attn_cli.models.text import TextModel
 from attn_cli.nn.losses import linear_cross_entropy
+from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
 from attn_cli.systems.pretraining.segments import (
     Document,
     TokenizedDocuments,
@@ -31,11 +28,9 @@ from attn_cli.systems.pretraining.segments import (
     segment_pairs,
     tokenized,
 )
-from attn_cli.tokenizers.tokenizer import Tokenizer
-from attn_cli.train.objective import Objective
 
-_POOL_BYTES = 1 << 23  # of text: the first batch comes within seconds
 _SLICE = 1 << 20  # scores of a validation at a time
+IGNORE_INDEX = -1  # the label of what is no pair
 _LENDERS = 16  # documents read for their segments where a pool has too few
 
 
@@ -49,7 +44,8 @@ class MaskedBatch(Batch):
         segments: 0 for A, 1 for B. Shape: (B, T).
         gold: the tokens before some were hidden. Shape: (B, T).
         masked: which of them are to be predicted. Shape: (B, T), boolean.
-        labels: whether B follows A (0) or not (1); -1 where nothing is asked. Shape: (B,).
+        labels: whether B follows A (0) or not (1); `IGNORE_INDEX` where nothing is asked. Shape:
+            (B,).
         pair_weight: of a pair's loss; it makes the sum over the whole batch, divided by the masked
             tokens, `nsp_weight` times the mean over pairs. Parts of a batch keep it.
     """
@@ -83,7 +79,7 @@ class MaskedBatch(Batch):
 
     def without_targets(self) -> MaskedBatch:
         """The same shapes with nothing to predict: what an idle rank computes to keep step."""
-        masked, labels = torch.zeros_like(self.masked), torch.full_like(self.labels, -1)
+        masked, labels = torch.zeros_like(self.masked), torch.full_like(self.labels, IGNORE_INDEX)
         return dataclasses.replace(self, masked=masked, labels=labels)
 
     def to(self, device: torch.device) -> MaskedBatch:
@@ -96,42 +92,24 @@ class MaskedBatch(Batch):
 
 
 @dataclass
-class MaskedReader:
-    """Reads documents and cuts them into batches of hidden tokens.
+class MaskedReader(DocumentReader[MaskedBatch]):
+    """Reads documents and cuts them into batches of full sentences with masked tokens.
 
     Attributes:
-        corpus: rows that are documents, as lines.
-        rows: which of them are used.
-        tokenizer: of their text; it has [MASK], [CLS] and [SEP].
-        options: what is hidden.
-        max_len: tokens of an input, special ones included.
-        batch_tokens: the budget of a batch.
         pairs: whether inputs are segment pairs, or packed full sentences.
-        seed: of what is the same in every epoch (`options.static_masking`).
     """
 
-    corpus: Corpus
-    rows: RowNumbers
-    tokenizer: Tokenizer
-    options: MaskingOptions
-    max_len: int
-    batch_tokens: int
-    pairs: bool
-    seed: int
+    pairs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        self.masker = Masker(self.tokenizer, self.options)
-
-    def source(self) -> RowSource[MaskedBatch]:
-        """What `batching.stream` walks."""
-        sizes = lambda n: self.corpus.sizes(self.rows[n])  # noqa: E731
-        return RowSource(len(self.rows), sizes, self.batches, pool_bytes=_POOL_BYTES)
+        self.masking = self.options.masking
+        self.masker = Masker(self.tokenizer, self.masking)
 
     def batches(self, numbers: NDArray[np.int64], seed: int) -> Sequence[MaskedBatch]:
         """The documents with these numbers as shuffled batches, each made when it is asked for."""
-        own_seed = self.seed if self.options.static_masking else seed
+        mask_seed = self.options.runtime.seed if self.masking.static_masking else seed
         rows = self.rows[numbers]
-        documents, spans = self._paired(rows, own_seed) if self.pairs else self._packed(rows)
+        documents, spans = self._paired(rows, mask_seed) if self.pairs else self._packed(rows)
         # What has nothing to hide (unknown tokens alone) teaches nothing.
         hideable = np.concatenate(([0], np.cumsum(self.masker.maskable[documents.ids])))
         counts = hideable[spans[:, 1]] - hideable[spans[:, 0]]
@@ -139,10 +117,10 @@ class MaskedReader:
         spans = spans[counts > 0]
         sizes = self._sizes(spans)
         groups = cut_by_budget(np.stack((sizes, sizes), 1), self.batch_tokens, seed)
-        return _Batches(self, documents, spans, groups, own_seed)
+        return _Batches(self, documents, spans, groups, mask_seed)
 
     def _packed(self, rows: NDArray[np.int64]) -> tuple[TokenizedDocuments, NDArray[np.int64]]:
-        room = min(self.max_len, self.batch_tokens) - 2
+        room = self.max_len - 2
         sep_id = self.tokenizer.sep_id
         documents = tokenized(self._read(rows), self.tokenizer, room - 1, sep_id)
         return documents, _array(full_sentences(documents, room, sep_id))
@@ -150,11 +128,11 @@ class MaskedReader:
     def _paired(
         self, rows: NDArray[np.int64], seed: int
     ) -> tuple[TokenizedDocuments, NDArray[np.int64]]:
-        room = min(self.max_len, self.batch_tokens) - 3
+        room = self.max_len - 3
         lines = [*self._read(rows), *self._lenders(rows, seed)]
         documents = tokenized(lines, self.tokenizer, room // 2)
         seeds = [(seed << 64) + row for row in rows.tolist()]
-        pairs = segment_pairs(documents, room, self.options.short_seq, seeds)
+        pairs = segment_pairs(documents, room, self.masking.short_seq, seeds)
         return documents, _array(pairs)
 
     def _read(self, rows: NDArray[np.int64]) -> list[Document]:
@@ -177,13 +155,13 @@ class MaskedReader:
     ) -> MaskedBatch:
         """The inputs with these spans. Shape: spans (B, 5)."""
         a, a_end, b, b_end, labels = (column[:, None] for column in spans.T)
-        place = np.arange(self._sizes(spans).max(initial=0))
+        position = np.arange(self._sizes(spans).max(initial=0))
         a_size, b_size = a_end - a, b_end - b
-        in_a = (place >= 1) & (place <= a_size)
-        in_b = (place >= a_size + 2) & (place < a_size + 2 + b_size)
+        in_a = (position >= 1) & (position <= a_size)
+        in_b = (position >= a_size + 2) & (position < a_size + 2 + b_size)
         text = in_a | in_b
-        at = np.where(in_a, a + place - 1, b + place - a_size - 2)[text]
-        is_sep = (place == a_size + 1) | (self.pairs & (place == a_size + b_size + 2))
+        at = np.where(in_a, a + position - 1, b + position - a_size - 2)[text]
+        is_sep = (position == a_size + 1) | (self.pairs & (position == a_size + b_size + 2))
         gold = np.full(text.shape, self.tokenizer.pad_id, np.int64)
         gold[:, 0] = self.tokenizer.cls_id
         gold[is_sep] = self.tokenizer.sep_id
@@ -191,12 +169,25 @@ class MaskedReader:
         starts, keys = np.zeros(text.shape, bool), np.zeros(text.shape, np.uint64)
         starts[text], keys[text] = documents.starts[at], documents.keys[at]
         ids, masked = self.masker(gold, starts, keys, seed)
-        real = text | is_sep | (place == 0)
-        segments = (real & (place >= a_size + 2)).astype(np.int64)
-        asked = spans[:, 4] if self.pairs else np.full(len(spans), -1)
-        arrays = (ids, real, segments, gold, masked, asked)
-        weight = self.options.nsp_weight * int(masked.sum()) / max(1, len(spans))
-        return MaskedBatch(*map(torch.from_numpy, arrays), pair_weight=weight)
+        mask = text | is_sep | (position == 0)
+        segments = (mask & (position >= a_size + 2)).astype(np.int64)
+        labels = spans[:, 4] if self.pairs else np.full(len(spans), IGNORE_INDEX)
+        return MaskedBatch(
+            ids=torch.from_numpy(ids),
+            mask=torch.from_numpy(mask),
+            segments=torch.from_numpy(segments),
+            gold=torch.from_numpy(gold),
+            masked=torch.from_numpy(masked),
+            labels=torch.from_numpy(labels),
+            pair_weight=self.masking.nsp_weight * int(masked.sum()) / max(1, len(spans)),
+        )
+
+
+@dataclass
+class PairedReader(MaskedReader):
+    """The same of pairs of segments, half of which follow one another."""
+
+    pairs: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -226,18 +217,17 @@ def _array(spans: list[tuple[int, int, int, int, int]]) -> NDArray[np.int64]:
     return np.array(spans, np.int64).reshape(-1, 5)
 
 
-class MaskedObjective(Objective[MaskedBatch]):
+class MaskedObjective(PretrainingObjective[MaskedBatch]):
     """-Σ ln p(wᵢ) over hidden tokens, and -ln p(B follows A) (Devlin et al. 2019, 3.1).
 
     The second term is there if the model has a head `nsp`. Only the vectors of hidden tokens (and
     of [CLS]) go through the last feed-forward network and the vocabulary, the expensive parts.
     """
 
-    model: TextModel
-
-    def __init__(self, model: TextModel, label_smoothing: float) -> None:
-        super().__init__(model)
-        self.label_smoothing = label_smoothing
+    @property
+    def unused(self) -> Iterable[nn.Parameter]:
+        """The pooler, where no pair is asked about."""
+        return () if "nsp" in self.model.heads else self.model.backbone.pooler.parameters()
 
     def forward(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
         """The loss, a sum over hidden tokens and weighted pairs; and the tokens' without smoothing.
@@ -250,8 +240,10 @@ class MaskedObjective(Objective[MaskedBatch]):
         gold = batch.gold[batch.masked]
         loss, nll = linear_cross_entropy(vectors, weight, bias, gold, self.label_smoothing)
         if pairs is not None:
-            asked = F.cross_entropy(pairs, batch.labels, ignore_index=-1, reduction="sum")
-            loss = loss + batch.pair_weight * asked
+            pair_loss = F.cross_entropy(
+                pairs, batch.labels, ignore_index=IGNORE_INDEX, reduction="sum"
+            )
+            loss = loss + batch.pair_weight * pair_loss
         return loss, nll
 
     def _outputs(self, batch: MaskedBatch) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""What `attn pretrain --objective` stands for: the table, and what decides a model."""
+"""What `attn pretrain --objective` stands for: the table."""
 
 from __future__ import annotations
 
@@ -8,45 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from attn_cli.config.pretraining import PretrainCommand, StackSizeOptions, StackVariantOptions
+from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
 from attn_cli.config.stack import HeadConfig
-from attn_cli.data.batching import RowSource
-from attn_cli.data.corpus import Blocks, Corpus
-from attn_cli.data.split import RowNumbers
+from attn_cli.data.corpus import Blocks
 from attn_cli.models.sizes import bilm_config, stack_config
-from attn_cli.models.text import TextModel
+from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
 from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective, SentenceReader
 from attn_cli.systems.pretraining.causal import LanguageObjective, LanguageReader
-from attn_cli.systems.pretraining.masked import MaskedObjective, MaskedReader
-from attn_cli.tokenizers.tokenizer import Tokenizer
-
-
-class DocumentReader(Protocol):
-    """Cuts documents into batches."""
-
-    def source(self) -> RowSource:
-        """What `batching.stream` walks."""
-
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> Any:
-        """The documents with these numbers, as batches."""
-
-
-class ReaderMaker(Protocol):
-    """Makes what reads documents."""
-
-    def __call__(
-        self,
-        corpus: Corpus,
-        rows: RowNumbers,
-        *,
-        tokenizer: Tokenizer,
-        options: PretrainCommand,
-        seed: int,
-    ) -> DocumentReader:
-        """A reader of these rows of a corpus."""
+from attn_cli.systems.pretraining.masked import MaskedObjective, MaskedReader, PairedReader
 
 
 class ConfigMaker(Protocol):
@@ -63,20 +32,18 @@ class ConfigMaker(Protocol):
 
 
 @dataclass(frozen=True)
-class Objective:
+class PretrainingKind:
     """What `--objective` stands for.
 
     Attributes:
         arch: a key of `models.BACKBONES`.
         task: what the model is for afterwards, see `ModelConfig.task`.
         heads: the output layers, given the size of the vocabulary.
-        reader: makes what reads documents.
-        module: maps a batch to its loss, given model and label smoothing; its `figures(batches)`
-            validates.
+        reader: reads documents.
+        objective: what is minimized.
         tokenizer_type: of a tokenizer trained for it.
-        specials: the special tokens that the tokenizer must have.
+        specials: tokens that the tokenizer must have.
         config: makes the backbone's configuration.
-        idle: beginnings of names of parameters that it does not train.
         pairs: whether it needs two documents, one of them with two sentences.
         blocks: what a row of its corpus is, given the tokens of an input.
         lossless: whether its tokens must give every character back.
@@ -85,12 +52,11 @@ class Objective:
     arch: str
     task: str
     heads: Callable[[int], tuple[HeadConfig, ...]]
-    reader: ReaderMaker
-    module: Callable[[TextModel, float], Any]
+    reader: type[DocumentReader[Any]]
+    objective: type[PretrainingObjective[Any]]
     tokenizer_type: str
     specials: tuple[str, ...]
     config: ConfigMaker
-    idle: tuple[str, ...] = ()
     pairs: bool = False
     blocks: Callable[[int], Blocks] = lambda max_len: Blocks(split=True)  # noqa: E731
     lossless: bool = False
@@ -104,35 +70,9 @@ def _mlm_and_nsp(vocab_size: int) -> tuple[HeadConfig, ...]:
     return (*_mlm(vocab_size), HeadConfig(name="nsp", kind="text", n_outputs=2))
 
 
-def _masked_reader(
-    corpus: Corpus,
-    rows: RowNumbers,
-    *,
-    tokenizer: Tokenizer,
-    options: PretrainCommand,
-    seed: int,
-    pairs: bool,
-) -> MaskedReader:
-    lengths = options.objective.max_len, options.training.batch_tokens
-    return MaskedReader(corpus, rows, tokenizer, options.masking, *lengths, pairs, seed)
-
-
 def _running_text(max_len: int) -> Blocks:
     """Rows of about eight windows: the last one of a row is shorter than the others."""
     return Blocks(limit=32 * max_len, split=True, across=True)
-
-
-def _language_reader(
-    corpus: Corpus,
-    rows: RowNumbers,
-    *,
-    tokenizer: Tokenizer,
-    options: PretrainCommand,
-    seed: int,
-    kind: type[LanguageReader] = LanguageReader,
-) -> LanguageReader:
-    lengths = options.objective.max_len, options.training.batch_tokens
-    return kind(corpus, rows, tokenizer, *lengths)
 
 
 # As GPT-2 (Radford et al. 2019), but for the positions: with rotary ones a small model leaves the
@@ -147,48 +87,40 @@ _GPT = {
 }
 # WordPiece parts words at punctuation before it cuts them, so that taggers and question answering
 # find the borders of what they look for; and its vocabulary is what other BERTs read.
-_BERT = Objective(
+_BERT = PretrainingKind(
     arch="bert",
     task="fill",
     heads=_mlm_and_nsp,
-    reader=partial(_masked_reader, pairs=True),
-    module=MaskedObjective,
+    reader=PairedReader,
+    objective=MaskedObjective,
     tokenizer_type="wordpiece",
     specials=("pad", "mask", "cls", "sep"),
     config=partial(stack_config, usual={"norm": "pre", "positions": "rotary"}),
     pairs=True,
 )
-OBJECTIVES: dict[str, Objective] = {
+OBJECTIVES: dict[str, PretrainingKind] = {
     "mlm+nsp": _BERT,
-    "mlm": dataclasses.replace(
-        _BERT,
-        heads=_mlm,
-        reader=partial(_masked_reader, pairs=False),
-        idle=("backbone.pooler.",),
-        pairs=False,
-    ),
-    "clm": Objective(
+    "mlm": dataclasses.replace(_BERT, heads=_mlm, reader=MaskedReader, pairs=False),
+    "clm": PretrainingKind(
         arch="gpt",
         task="continue",
         heads=lambda vocab_size: (),
-        reader=_language_reader,
-        module=LanguageObjective,
+        reader=LanguageReader,
+        objective=LanguageObjective,
         tokenizer_type="bpe",
         specials=("pad", "bos", "eos"),
         config=partial(stack_config, usual=_GPT),
         blocks=_running_text,
         lossless=True,
     ),
-    # The mix and the pooling are the task's to learn.
-    "bilm": Objective(
+    "bilm": PretrainingKind(
         arch="bilm",
         task="fill",
         heads=lambda vocab_size: (),
-        reader=partial(_language_reader, kind=SentenceReader),
-        module=BidirectionalObjective,
+        reader=SentenceReader,
+        objective=BidirectionalObjective,
         tokenizer_type="wordpiece",
         specials=("pad", "bos", "eos"),
         config=bilm_config,
-        idle=("backbone.mix", "backbone.scale", "backbone.attention_pool."),
     ),
 }

@@ -9,12 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attn_cli.config import shown
-from attn_cli.data.corpus import Corpus, RowCheck
-from attn_cli.data.split import RowNumbers, Rows
+from attn_cli.data.corpus import RowCheck
 from attn_cli.errors import UsageError
 from attn_cli.metrics.base import Score
 from attn_cli.metrics.scoring import chosen_metrics, score_corpus
@@ -25,32 +23,6 @@ from attn_cli.train.objective import Objective
 
 
 @dataclass(frozen=True)
-class TaskFiles:
-    """One task's examples.
-
-    Attributes:
-        train: the rows of its files.
-        rows: which of them are trained on.
-        dev: where those that validate are.
-        dev_rows: which they are.
-    """
-
-    train: Corpus
-    rows: Rows
-    dev: Corpus
-    dev_rows: NDArray[np.int64]
-
-    @property
-    def fingerprint(self) -> str:
-        """Of all its files."""
-        return self.train.fingerprint + (self.dev.fingerprint if self.dev is not self.train else "")
-
-    def examples(self) -> Iterator[list[str]]:
-        """The columns of what is trained on."""
-        return each_row(self.train, self.rows)
-
-
-@dataclass(frozen=True)
 class OpenTask:
     """One task, ready to be trained and validated."""
 
@@ -58,7 +30,6 @@ class OpenTask:
     train: ExampleReader
     dev: ExampleReader
     predictor: Predictor
-    fingerprint: str
 
 
 class FinetuneObjective(Objective[MixedBatch]):
@@ -139,7 +110,7 @@ def class_report(output: Path, parts: Mapping[str, OpenTask]) -> Iterator[str]:
     As `attn score --report` prints them; a line for each class of each task.
     """
     for name, part in parts.items():
-        if not any(metric.has_table for metric in chosen_metrics(part.task.measures)):
+        if not any(getattr(one, "has_table", False) for one in chosen_metrics(part.task.measures)):
             continue
         stride = part.task.setting.stride
         predictor = load_predictor(output, part.predictor.device, name, stride=stride)
@@ -159,13 +130,6 @@ def known_figures(tasks: Sequence[Task]) -> list[str]:
     (task,) = tasks
     names = [name.lower() for one in chosen_metrics(task.measures) for name in one.names]
     return [task.metric, *(name for name in names if name != task.metric), "loss"]
-
-
-def each_row(corpus: Corpus, rows: RowNumbers) -> Iterator[list[str]]:
-    """The columns of some rows, read in slices."""
-    for start in range(0, len(rows), 4096):
-        numbers = np.arange(start, min(start + 4096, len(rows)))
-        yield from corpus.read(rows[numbers])
 
 
 def balanced_weights(

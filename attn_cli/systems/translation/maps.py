@@ -19,7 +19,9 @@ from attn_cli.device import set_up
 from attn_cli.errors import DataError
 from attn_cli.lines.rows import Row
 from attn_cli.systems.base import load_generator
-from attn_cli.systems.translation.sources import ImageSide, SourceSide, TextSide
+from attn_cli.systems.translation.image_source import ImageSide
+from attn_cli.systems.translation.source_base import SourceSide
+from attn_cli.systems.translation.text_source import TextSide
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.lines import MOST_PARTS, LineSource

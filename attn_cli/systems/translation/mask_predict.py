@@ -23,7 +23,7 @@ from attn_cli.nn.transformer import KeyValue
 from attn_cli.search.penalties import length_norm
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.systems.generation.generator import LOGITS_AT_ONCE
-from attn_cli.systems.translation.sources import SourceSide
+from attn_cli.systems.translation.source_base import SourceSide
 from attn_cli.systems.translation.translator import Ids, Translator
 from attn_cli.tokenizers.tokenizer import Tokenizer
 

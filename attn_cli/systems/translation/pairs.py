@@ -6,9 +6,9 @@ Shapes: B batch, S source length, T target length.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from attn_cli.data.batching import Batch, RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.padding import cut_ids, pad
 from attn_cli.data.split import RowNumbers
+from attn_cli.systems.translation.source_base import Contents, SourceSide
+from attn_cli.systems.translation.text_source import texts_alone
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 
@@ -28,7 +30,7 @@ class Seq2SeqBatch(Batch):
 
     Attributes:
         src_ids: what the model reads: source tokens and eos, (B, S), or an image's pixels.
-        src_mask: which of its tokens or regions are real. Shape: (B, S), boolean.
+        src_mask: of its tokens or regions. Shape: (B, S), boolean.
         tgt_ids: bos, target tokens, eos. Shape: (B, T + 1).
         tgt_mask: which of `tgt_ids[:, 1:]` are to be predicted. Shape: (B, T), boolean.
     """
@@ -62,29 +64,6 @@ class Seq2SeqBatch(Batch):
         return self.src_ids, self.src_mask, self.tgt_ids, self.tgt_mask
 
 
-class Side(Protocol):
-    """What sources are, for a reader of pairs; a `sources.SourceSide`."""
-
-    n_bytes: int
-
-    def learnt(
-        self, contents: Sequence[Any], limit: int, alpha: float, seed: int
-    ) -> tuple[list[Any], int]:
-        """Items with a length, and how many of them were cut."""
-
-    def collate(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """What a model takes."""
-
-
-# Numbers of rows of a corpus and their source columns -> what these stand for.
-Contents = Callable[[NDArray[np.int64], list[str]], list[Any]]
-
-
-def texts_alone(rows: NDArray[np.int64], texts: list[str]) -> list[Any]:
-    """A text stands for itself."""
-    return texts
-
-
 @dataclass
 class PairReader:
     """Reads, tokenizes and cuts pairs into batches.
@@ -103,7 +82,7 @@ class PairReader:
 
     corpus: Corpus
     rows: RowNumbers
-    src: Side
+    src: SourceSide
     tgt_tokenizer: Tokenizer
     batch_tokens: int
     max_len: int

@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attn_cli.config import choose, saved
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.config.training import TrainingOptions
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles
-from attn_cli.data.split import Rows, count_shared
 from attn_cli.errors import DataError
-from attn_cli.files import inside, writing
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.unusable import BadLines
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
-from attn_cli.models.directory import CONFIG, ModelConfig, read_config
+from attn_cli.models.directory import ModelConfig, read_config
 from attn_cli.models.sizes import PRESETS, choose_size
-from attn_cli.systems.translation.corpus_sources import DEV, SOURCES, TRAIN, TrainingSources
+from attn_cli.systems.recipe import (
+    DEV,
+    TRAIN,
+    CorpusRecipe,
+    each_row,
+    n_weights,
+    with_limit,
+)
 from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
+from attn_cli.systems.translation.source_base import TrainingSources
+from attn_cli.systems.translation.sources import source_kind
 from attn_cli.systems.translation.start import check_start, starting_point
 from attn_cli.systems.translation.training_kinds import TRAINING_KINDS
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.tokenizers.tokenizer import Tokenizer
-from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
-from attn_cli.tokenizers.tokenizer_training import train_tokenizer
-from attn_cli.train.embeddings import start_embeddings
+from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import DATA, Plan, Recipe, said_limits
-from attn_cli.wording import plural
+from attn_cli.train.run import Plan, said_limits
 
 _DEV_LIMIT = 2000  # pairs that a validation decodes
-_HELD_OUT = "held-out.npy"
 
 
-class TranslationRecipe(Recipe[Seq2SeqBatch]):
+class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
     """Prepares and opens a translation training.
 
     Args:
@@ -60,17 +59,12 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
         UsageError: options contradict it, or one another.
     """
 
-    def __init__(
-        self,
-        files: list[str],
-        options: TrainMtCommand,
-        speaker: Speaker,
-    ) -> None:
-        self._files = files or ["-"]
-        self._options = options
-        self._speaker = speaker
+    noun: ClassVar[str] = "pair"
+
+    def __init__(self, files: list[str], options: TrainMtCommand, speaker: Speaker) -> None:
+        super().__init__(files, options, speaker)
         check_start(options)
-        if options.criterion.samples_outputs and not options.arch.init:
+        if options.criterion.samples_outputs and not options.init:
             speaker.warn(
                 f"--criterion {options.criterion.criterion} from random weights, whose outputs are "
                 "all bad, learns little: train by likelihood first, then continue with --init"
@@ -78,53 +72,61 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
 
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line, holds pairs out, trains the tokenizers."""
-        sources = self._sources(work)
-        corpus = self._index(self._corpus_files(), sources, TRAIN)
-        held_out = np.empty(0, np.int64)
-        if self._options.corpus.dev:
-            columns = Columns.parse(self._options.stream.columns, 2)
-            files = CorpusFiles((self._options.corpus.dev,), columns)
-            dev = self._index(files, sources, DEV)
-            if shared := count_shared(dev, corpus):
-                self._speaker.warn(
-                    f"{shared:,} of {plural(len(dev), 'dev pair')} are also trained on: the "
-                    "validation will be too good"
+        options, sources = self.options, self._sources(work)
+        columns = Columns.parse(options.stream.columns, 2)
+        files = CorpusFiles(tuple(self.files), columns)
+        if options.corpus.src and options.corpus.tgt:
+            parallel = (options.corpus.src, options.corpus.tgt)
+            files = CorpusFiles(parallel, Columns.parse(None, 2), parallel=True)
+        corpus = self._index(files, sources, TRAIN)
+        dev = None
+        if options.corpus.dev:
+            dev = self._index(CorpusFiles((options.corpus.dev,), columns), sources, DEV)
+        rows = self.hold_out(work, corpus, dev, sources.hold_out)
+
+        def train_tokenizers() -> tuple[Tokenizer, Tokenizer]:
+            size, _ = choose_size(options.size.size, len(rows), on_gpu=torch.cuda.is_available())
+            usual_size = PRESETS[options.arch.arch_of_new][size].vocab_size
+            trained = [
+                self.trained_tokenizer(
+                    (pair[column] for pair in each_row(corpus, rows) for column in text_columns),
+                    options.tokenizer,
+                    usual_size,
                 )
-        else:
-            held_out = sources.hold_out(corpus, self._options.runtime.seed)
-            if not len(held_out):
-                self._speaker.warn("too few distinct pairs to hold any out: they validate")
-        with writing(work / _HELD_OUT):
-            np.save(inside(work, _HELD_OUT), held_out)
-        if not (output / CONFIG).exists():
-            rows = Rows(len(corpus), held_out)
-            write_tokenizers(output, *self._tokenizers(corpus, rows, sources.text_columns))
+                for text_columns in sources.text_columns
+            ]
+            return trained[0], trained[-1]
+
+        self.put_tokenizers(output, options.corpus.tokenizer, train_tokenizers)
 
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[Seq2SeqBatch]:
         """The model with fresh weights, its batches, its validation."""
-        options = self._options
-        sources = self._sources(work)
-        corpus = Corpus(work, TRAIN)
-        held_out = np.load(work / _HELD_OUT, allow_pickle=False)
-        rows = Rows(len(corpus), held_out)
+        options, sources = self.options, self._sources(work)
+        split = self.split(work, _DEV_LIMIT, has_dev=bool(options.corpus.dev))
         tokenizer, tgt = read_tokenizers(output)
         src = sources.side(tokenizer)
         vocabularies = src.vocab_size, tgt.vocab_size
-        on_gpu = processes.device.type == "cuda"
-        share = vocabularies[0] > 0 and tokenizer is tgt
         start = starting_point(
-            options, len(rows), vocabularies, sources, share=share, on_gpu=on_gpu
+            options,
+            len(split.rows),
+            vocabularies,
+            sources,
+            share=src.vocab_size > 0 and tokenizer is tgt,
+            on_gpu=processes.device.type == "cuda",
         )
-        model = start.build(self._options.runtime.seed)
-        said: list[str] = []
+        model = start.build(self.seed)
+        summary: list[str] = []
         if options.corpus.embeddings:
-            weight, skip = model.src_embedding.tokens.weight, self._options.stream.skip_bad
-            given = (weight, options.corpus.embeddings, tokenizer, self._speaker)
-            said.append(start_embeddings(*given, skip_bad=skip))
+            weight = model.src_embedding.tokens.weight
+            summary.append(self.start_embeddings(weight, options.corpus.embeddings, tokenizer))
         kind = TRAINING_KINDS[model.task]
         translator = kind.translator([model], src, tgt)
         objective = kind.objective(model, options, translator).to(processes.device)
-        training = _with_limits(options, len(rows))
+        # Small corpora are passed more often; a trained model has less to learn.
+        epochs = float(min(60, max(5, 1_500_000 // max(len(split.rows), 1))))
+        if options.init:
+            epochs = max(1.0, epochs // 10)
+        training = with_limit(options.training, epochs)
         read = partial(
             kind.reader,
             src=src,
@@ -132,88 +134,53 @@ class TranslationRecipe(Recipe[Seq2SeqBatch]):
             batch_tokens=training.batch_tokens,
             max_len=options.corpus.max_len,
         )
-        alpha = options.corpus.subword_sampling
-        warn = self._speaker.warn if processes.is_main else None
-        contents = sources.contents(TRAIN)
-        reader = read(corpus, rows, sample_alpha=alpha, say=warn, contents=contents)
-        dev_name, dev_rows = self._dev(work, len(corpus), held_out)
-        dev_corpus = Corpus(work, dev_name)
-        dev_reader = read(dev_corpus, dev_rows, contents=sources.contents(dev_name))
-        same_source = sources.groups(dev_name, dev_rows)
-        validation = TranslationValidation(
-            objective, translator, dev_reader, training.metric, same_source=same_source
+        reader = read(
+            split.train,
+            split.rows,
+            sample_alpha=options.corpus.subword_sampling,
+            say=self.speaker.warn if processes.is_main else None,
+            contents=sources.contents(TRAIN),
         )
-        translation_training = Training(
-            objective=objective,
-            stream=lambda position: stream(reader.source(), self._options.runtime.seed, position),
-            validate=validation,
-            starts_trained=start.model is not None,
+        dev_name = DEV if options.corpus.dev else TRAIN
+        dev_reader = read(split.dev, split.dev_rows, contents=sources.contents(dev_name))
+        validate = TranslationValidation(
+            objective,
+            translator,
+            dev_reader,
+            training.metric,
+            same_source=sources.groups(dev_name, split.dev_rows),
         )
-        data = {DATA: corpus.fingerprint + dev_corpus.fingerprint}
-        data[DATA] += "".join(map(sources.fingerprint, dict.fromkeys((TRAIN, dev_name))))
-        kept = saved(options) | data
-        n_weights = sum(weight.numel() for weight in model.parameters())
-        summary = [
-            *said,
-            f"{len(rows):,} pairs to train on, {len(dev_rows):,} to validate on; "
+        contents = "".join(map(sources.fingerprint, dict.fromkeys((TRAIN, dev_name))))
+        fingerprint = split.train.fingerprint + split.dev.fingerprint + contents
+        summary += [
+            f"{len(split.rows):,} pairs to train on, {len(split.dev_rows):,} to validate on; "
             f"vocabulary {'/'.join(f'{size:,}' for size in dict.fromkeys(vocabularies) if size)}",
-            f"{start.why}: {n_weights:,} weights; {said_limits(training)}",
+            f"{start.why}: {n_weights(model):,} weights; {said_limits(training)}",
         ]
-        config = ModelConfig(start.arch, model.task, start.config, kept)
-        return Plan(translation_training, training, config, summary)
-
-    def _corpus_files(self) -> CorpusFiles:
-        corpus = self._options.corpus
-        if corpus.src and corpus.tgt:
-            return CorpusFiles((corpus.src, corpus.tgt), Columns.parse(None, 2), parallel=True)
-        return CorpusFiles(tuple(self._files), Columns.parse(self._options.stream.columns, 2))
+        return Plan(
+            Training(
+                objective=objective,
+                stream=lambda position: stream(reader.source(), self.seed, position),
+                validate=validate,
+                starts_trained=start.model is not None,
+            ),
+            training,
+            ModelConfig(start.arch, model.task, start.config, self.saved_options(fingerprint)),
+            summary,
+        )
 
     def _sources(self, work: Path) -> TrainingSources:
-        init, options = self._options.arch.init, self._options
-        like = read_config(Path(init)).model if init else None
-        kind = choose(SOURCES, options.source.source, "kind of source")
-        return kind(options.source, work, like, share_vocab=options.corpus.share_vocab)
+        options = self.options
+        like = read_config(Path(options.init)).model if options.init else None
+        kind = source_kind(options.source.source)
+        return kind.training(options.source, work, like, share_vocab=options.corpus.share_vocab)
 
     def _index(self, files: CorpusFiles, sources: TrainingSources, name: str) -> Corpus:
-        bad = BadLines(self._speaker.warn, skip_bad=self._options.stream.skip_bad)
-        corpus = sources.index(files, name, bad, _pair_problem)
+        corpus = sources.index(files, name, self.bad_lines(), _pair_problem)
         if not len(corpus):
             where = ", ".join(files.paths)
             raise DataError(f"{where}: no pair to work with; {sources.no_pair}")
         return corpus
-
-    def _tokenizers(
-        self, corpus: Corpus, rows: Rows, columns: list[tuple[int, ...]]
-    ) -> tuple[Tokenizer, Tokenizer]:
-        if self._options.arch.init:
-            return read_tokenizers(Path(self._options.arch.init))
-        given = self._options.corpus.tokenizer
-        if given:
-            tokenizer = load_tokenizer(given)
-            tokenizer.require_specials(given)
-            return tokenizer, tokenizer
-        trained = [self._train_tokenizer(_texts(corpus, rows, own), len(rows)) for own in columns]
-        return trained[0], trained[-1]
-
-    def _train_tokenizer(self, texts: Iterator[str], n_pairs: int) -> Tokenizer:
-        """A tokenizer of the size asked for, or of the largest useful size that the text allows."""
-        size, _ = choose_size(self._options.size.size, n_pairs, on_gpu=torch.cuda.is_available())
-        return train_tokenizer(
-            texts,
-            self._options.tokenizer,
-            seed=self._options.runtime.seed,
-            threads=self._options.runtime.threads,
-            say=self._speaker.say,
-            usual_size=PRESETS[self._options.arch.arch_of_new][size].vocab_size,
-        )
-
-    def _dev(
-        self, work: Path, n_pairs: int, held_out: NDArray[np.int64]
-    ) -> tuple[str, NDArray[np.int64]]:
-        """The pairs that validate: their own file's, the held-out ones, or the training's."""
-        if self._options.corpus.dev:
-            return DEV, np.arange(min(len(Corpus(work, DEV)), _DEV_LIMIT))
-        return TRAIN, held_out if len(held_out) else np.arange(min(n_pairs, _DEV_LIMIT))
 
 
 class TranslationValidation:
@@ -277,13 +244,6 @@ class TranslationValidation:
         return {"bleu": scores[0].value, "chrf": scores[1].value}
 
 
-def _texts(corpus: Corpus, rows: Rows, fields: tuple[int, ...]) -> Iterator[str]:
-    for start in range(0, len(rows), 4096):
-        numbers = np.arange(start, min(start + 4096, len(rows)))
-        for pair in corpus.read(rows[numbers]):
-            yield from (pair[field] for field in fields)
-
-
 def _pair_problem(pair: list[str]) -> str | None:
     if len(pair) != 2:
         return f"{len(pair)} texts, but a pair has 2 (of a list, target.0 is the first)"
@@ -291,17 +251,3 @@ def _pair_problem(pair: list[str]) -> str | None:
         if not text.strip():
             return f"empty {side}"
     return None
-
-
-def _with_limits(options: TrainMtCommand, n_pairs: int) -> TrainingOptions:
-    """The options with a limit, where none was given: small corpora are passed more often.
-
-    A trained model has less to learn: it passes them a tenth as often.
-    """
-    training = options.training
-    if training.max_steps or training.max_epochs or training.max_time:
-        return training
-    epochs = float(min(60, max(5, 1_500_000 // max(n_pairs, 1))))
-    if options.arch.init:
-        epochs = max(1.0, epochs // 10)
-    return dataclasses.replace(training, max_epochs=epochs)

@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
-from attn_cli.config import changed, choose
+from attn_cli.config import changed
 from attn_cli.config.image import SourceOptions
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import SEQ2SEQ, build_model
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.models.sizes import choose_size, seq2seq_config, seq2seq_name
-from attn_cli.systems.translation.corpus_sources import SOURCES, TrainingSources
+from attn_cli.systems.translation.source_base import TrainingSources
+from attn_cli.systems.translation.sources import source_kind
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def check_start(options: TrainMtCommand) -> None:
         DataError: the directory is missing or damaged, or holds a model of another kind.
         UsageError: options that the directory decides otherwise.
     """
-    refused = choose(SOURCES, options.source.source, "kind of source").refused
+    refused = source_kind(options.source.source).training.refused
     if in_vain := [refused[flag] for flag in changed(options.corpus, among=refused)]:
         raise UsageError(
             f"--source {options.source.source} has no source tokens for {', '.join(in_vain)}"

@@ -17,7 +17,8 @@ from attn_cli.models.directory import load_model
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.search.step import StepOutput
 from attn_cli.systems.generation.generator import Generator, Source, Translation, gold_log_probs
-from attn_cli.systems.translation.sources import SourceSide, source_side
+from attn_cli.systems.translation.source_base import SourceSide
+from attn_cli.systems.translation.sources import source_side
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attn_cli.config.pretraining import ObjectiveOptions, PretrainCommand
 from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.training import PretrainTrainingOptions
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.pretraining.causal import LanguageReader
@@ -16,7 +18,9 @@ from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 TEXT = "To be, or not to be.\nThat is it.\n\nWhether 'tis nobler\n\n\nin the mind to suffer\n" * 7
 
 
-def reader(folder: Path, limit: int = 200, **sizes: int) -> LanguageReader:
+def reader(
+    folder: Path, limit: int = 200, max_len: int = 16, batch_tokens: int = 64
+) -> LanguageReader:
     path = folder / "text.txt"
     path.write_text(TEXT)
     blocks = Blocks(limit=limit, split=True, across=True)
@@ -25,8 +29,11 @@ def reader(folder: Path, limit: int = 200, **sizes: int) -> LanguageReader:
     corpus = build_corpus(files, folder, "train", bad, lambda _: None)
     options = TokenizerOptions(type="char", lossless=True)
     tokenizer = train_tokenizer([TEXT], options, seed=1, threads=1, say=lambda _: None)
-    lengths = {"max_len": 16, "batch_tokens": 64, **sizes}
-    return LanguageReader(corpus, np.arange(len(corpus)), tokenizer, **lengths)
+    command = PretrainCommand(
+        objective=ObjectiveOptions(max_len=max_len),
+        training=PretrainTrainingOptions(batch_tokens=batch_tokens),
+    )
+    return LanguageReader(corpus, np.arange(len(corpus)), tokenizer, command)
 
 
 @pytest.mark.parametrize("max_len", [1, 7, 16, 1000])

@@ -14,11 +14,12 @@ import torch
 from program import ENVIRONMENT, Finished, attn, checked, inside
 from torch import nn
 
-from attn_cli.config.pretraining import MaskingOptions
+from attn_cli.config.pretraining import ObjectiveOptions, PretrainCommand
+from attn_cli.config.training import PretrainTrainingOptions
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import load_model, read_config
-from attn_cli.systems.pretraining.masked import MaskedObjective, MaskedReader
+from attn_cli.systems.pretraining.masked import MaskedObjective, PairedReader
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
 SMALL = (
@@ -236,7 +237,10 @@ def test_the_loss_is_the_mean_over_hidden_tokens_and_the_mean_over_pairs(tmp_pat
     rows = build_corpus(files, tmp_path / "w", "train", bad, lambda lines: None)
     tokenizer = load_tokenizer(str(tmp_path / "m"))
 
-    reader = MaskedReader(rows, np.arange(len(rows)), tokenizer, MaskingOptions(), 32, 400, True, 1)
+    command = PretrainCommand(
+        objective=ObjectiveOptions(max_len=32), training=PretrainTrainingOptions(batch_tokens=400)
+    )
+    reader = PairedReader(rows, np.arange(len(rows)), tokenizer, command)
     batch = reader.batches(np.arange(50), 1)[0]
     objective = MaskedObjective(model, 0.0)
     loss, nll = objective(batch)

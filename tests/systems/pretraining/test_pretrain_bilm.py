@@ -14,6 +14,8 @@ import torch
 from program import ENVIRONMENT, Finished, attn, checked, inside
 from test_pretrain import STOPPED, log
 
+from attn_cli.config.pretraining import ObjectiveOptions, PretrainCommand
+from attn_cli.config.training import PretrainTrainingOptions
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import load_model
@@ -162,7 +164,10 @@ def test_each_token_is_predicted_once_from_either_side(elmo, tmp_path):
     files = CorpusFiles((str(path),), blocks=Blocks(split=True))
     corpus = build_corpus(files, tmp_path / "index", "train", bad, lambda lines: None)
     tokenizer = load_tokenizer(str(elmo))
-    reader = SentenceReader(corpus, np.arange(len(corpus)), tokenizer, 16, 100)
+    command = PretrainCommand(
+        objective=ObjectiveOptions(max_len=16), training=PretrainTrainingOptions(batch_tokens=100)
+    )
+    reader = SentenceReader(corpus, np.arange(len(corpus)), tokenizer, command)
     filled = [one for one in sentences if one]
     whole = [[tokenizer.bos_id, *ids, tokenizer.eos_id] for ids in tokenizer.encode(filled)]
     for seed in range(3):

@@ -7,12 +7,14 @@ import random
 import numpy as np
 import pytest
 
-from attn_cli.config.pretraining import MaskingOptions
+from attn_cli.config.pretraining import MaskingOptions, ObjectiveOptions, PretrainCommand
+from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.config.training import PretrainTrainingOptions
 from attn_cli.data.batching import Position, stream
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.data.split import Rows
 from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.pretraining.masked import MaskedReader
+from attn_cli.systems.pretraining.masked import MaskedReader, PairedReader
 from attn_cli.systems.pretraining.segments import line_parts
 from attn_cli.tokenizers.huggingface_tokenizer import WordPieceTokenizer
 
@@ -48,8 +50,13 @@ def reader(path, tokenizer, *, pairs=True, max_len=48, batch_tokens=480, limit=1
         files, path.parent / "w", "train", BadLines(print, skip_bad=False), lambda lines: None
     )
     rows = Rows(len(corpus), np.empty(0, np.int64))
-    masking = MaskingOptions(**options)
-    return MaskedReader(corpus, rows, tokenizer, masking, max_len, batch_tokens, pairs, seed=7)
+    command = PretrainCommand(
+        objective=ObjectiveOptions(max_len=max_len),
+        training=PretrainTrainingOptions(batch_tokens=batch_tokens),
+        runtime=RuntimeOptions(seed=7),
+        masking=MaskingOptions(**options),
+    )
+    return (PairedReader if pairs else MaskedReader)(corpus, rows, tokenizer, command)
 
 
 def inputs(batches):

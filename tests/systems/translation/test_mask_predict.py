@@ -15,7 +15,7 @@ from attn_cli.errors import UsageError
 from attn_cli.models import build_model
 from attn_cli.models.seq2seq import Transformer
 from attn_cli.systems.translation.mask_predict import MaskPredictor, fill
-from attn_cli.systems.translation.sources import TextSide
+from attn_cli.systems.translation.text_source import TextSide
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 

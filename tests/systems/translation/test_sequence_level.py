@@ -27,7 +27,7 @@ from attn_cli.systems.translation.sequence_level import (
     SentenceBleu,
     SequenceObjective,
 )
-from attn_cli.systems.translation.sources import TextSide
+from attn_cli.systems.translation.text_source import TextSide
 from attn_cli.systems.translation.translator import Seq2SeqStep, Translator
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 

@@ -1,0 +1,223 @@
+"""The skeleton of a recipe: index, hold out, tokenizer; then model, limits, plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attn_cli.config import saved
+from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.training import TrainingCommand, TrainingOptions
+from attn_cli.data.batching import B
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.split import RowNumbers, Rows, count_shared
+from attn_cli.data.word_vectors import fitted_to, read_word_vectors
+from attn_cli.files import inside, writing
+from attn_cli.lines.unusable import BadLines
+from attn_cli.models.directory import CONFIG
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
+from attn_cli.tokenizers.tokenizer_training import train_tokenizer
+from attn_cli.train.monitor import Speaker
+from attn_cli.train.run import DATA, Recipe
+from attn_cli.wording import plural
+
+TRAIN, DEV = "train", "dev"  # names of the corpora in the work folder
+_SLICE = 256  # rows that are read at a time
+
+C = TypeVar("C", bound=TrainingCommand)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples that are trained on, and those that validate.
+
+    Attributes:
+        train: the corpus.
+        rows: which of its rows are trained on.
+        dev: the corpus that validates, which may be the same.
+        dev_rows: which of its rows validate.
+    """
+
+    train: Corpus
+    rows: Rows
+    dev: Corpus
+    dev_rows: NDArray[np.int64]
+
+
+class SystemRecipe(Recipe[B], Generic[B, C]):
+    """What recipes share, whatever their data are.
+
+    Args:
+        files: the data; standard input if there are none.
+        options: of the command.
+        speaker: is told what was found and chosen.
+    """
+
+    def __init__(self, files: list[str], options: C, speaker: Speaker) -> None:
+        self.files = files or ["-"]
+        self.options = options
+        self.speaker = speaker
+
+    @property
+    def seed(self) -> int:
+        """Of every random choice."""
+        return self.options.runtime.seed
+
+    def bad_lines(self) -> BadLines:
+        """What is told of unusable lines."""
+        return BadLines(self.speaker.warn, skip_bad=self.options.stream.skip_bad)
+
+    def saved_options(self, fingerprint: str) -> dict[str, object]:
+        """What config.json says of the options and the data."""
+        return saved(self.options) | {DATA: fingerprint}
+
+
+class CorpusRecipe(SystemRecipe[B, C]):
+    """A recipe whose examples are rows of a corpus.
+
+    Attributes:
+        noun: what a row is.
+    """
+
+    noun: ClassVar[str]
+
+    def hold_out(
+        self,
+        work: Path,
+        train: Corpus,
+        dev: Corpus | None,
+        choose: Callable[[Corpus, int], NDArray[np.int64]],
+        prefix: str = "",
+    ) -> Rows:
+        """Decides which rows validate, and notes it in the work folder.
+
+        Args:
+            work: that folder.
+            train: what is trained on.
+            dev: what validates, if it has a file of its own.
+            choose: chooses rows of the training corpus, given a seed, where nothing else validates.
+            prefix: begins the name of the note.
+
+        Returns:
+            The rows that are trained on.
+        """
+        held_out = np.empty(0, np.int64)
+        if dev is None:
+            held_out = choose(train, self.seed)
+            if not len(held_out):
+                self.speaker.warn(f"too few distinct {self.noun}s to hold any out: they validate")
+        elif shared := count_shared(dev, train):
+            self.speaker.warn(
+                f"{shared:,} of {plural(len(dev), f'dev {self.noun}')} are also trained on: the "
+                "validation will be too good"
+            )
+        name = f"{prefix}held-out.npy"
+        with writing(work / name):
+            np.save(inside(work, name), held_out)
+        return Rows(len(train), held_out)
+
+    def split(self, work: Path, most: int, *, has_dev: bool, prefix: str = "") -> Split:
+        """What `hold_out` decided: the dev file's rows, the held-out ones, or the training's.
+
+        Args:
+            work: the folder of the corpora.
+            most: rows that validate, unless they were held out.
+            has_dev: whether a file of its own validates.
+            prefix: begins the names of the corpora.
+        """
+        train = Corpus(work, f"{prefix}{TRAIN}")
+        dev = Corpus(work, f"{prefix}{DEV}") if has_dev else train
+        held_out = np.load(work / f"{prefix}held-out.npy", allow_pickle=False)
+        dev_rows = held_out if len(held_out) else np.arange(min(len(dev), most))
+        return Split(train, Rows(len(train), held_out), dev, dev_rows)
+
+    def put_tokenizers(
+        self, output: Path, given: str | None, train: Callable[[], tuple[Tokenizer, Tokenizer]]
+    ) -> None:
+        """Puts the tokenizers into a new model directory, of source and target, or one twice.
+
+        Args:
+            output: the model directory.
+            given: the tokenizer that was asked for; that of the model to start from goes before it.
+            train: trains them.
+        """
+        if (output / CONFIG).exists():
+            return
+        if self.options.init:
+            tokenizers = read_tokenizers(Path(self.options.init))
+        elif given:
+            tokenizer = load_tokenizer(given)
+            tokenizer.require_specials(given)
+            tokenizers = tokenizer, tokenizer
+        else:
+            tokenizers = train()
+        for tokenizer in tokenizers:
+            self.check_tokenizer(tokenizer, self.options.init or given or "the tokenizer")
+        write_tokenizers(output, *tokenizers)
+
+    def check_tokenizer(self, tokenizer: Tokenizer, where: str) -> None:
+        """Raises DataError if a tokenizer does not serve."""
+        return
+
+    def trained_tokenizer(
+        self, texts: Iterator[str], options: TokenizerOptions, usual_size: int
+    ) -> Tokenizer:
+        """A tokenizer of the size asked for, or of the largest useful size that the text allows."""
+        return train_tokenizer(
+            texts,
+            options,
+            seed=self.seed,
+            threads=self.options.runtime.threads,
+            say=self.speaker.say,
+            usual_size=usual_size,
+        )
+
+    def start_embeddings(self, weight: Tensor, path: str, tokenizer: Tokenizer) -> str:
+        """Sets the vectors of the tokens that a file of word vectors has.
+
+        In size they are what the random ones of the other tokens are.
+
+        Args:
+            weight: vectors by token. Shape: (V, D).
+            path: the file.
+            tokenizer: says which words are one token.
+
+        Returns:
+            How many tokens the file has, in words.
+
+        Raises:
+            DataError: the file can't be used, or is about other words.
+        """
+        words = read_word_vectors(path, tokenizer, self.bad_lines())
+        scale = float(weight.detach().square().mean().sqrt())
+        vectors = torch.from_numpy(fitted_to(words.vectors, weight.shape[1], scale))
+        with torch.no_grad():
+            weight[torch.from_numpy(words.ids), : vectors.shape[1]] = vectors.to(weight)
+        return f"{path}: {words.coverage}"
+
+
+def each_row(corpus: Corpus, rows: RowNumbers) -> Iterator[list[str]]:
+    """The columns of some rows, read in slices."""
+    for start in range(0, len(rows), _SLICE):
+        yield from corpus.read(rows[np.arange(start, min(start + _SLICE, len(rows)))])
+
+
+def with_limit(training: TrainingOptions, epochs: float) -> TrainingOptions:
+    """The options, with this limit where none was given."""
+    if training.max_steps or training.max_epochs or training.max_time:
+        return training
+    return dataclasses.replace(training, max_epochs=epochs)
+
+
+def n_weights(model: nn.Module) -> int:
+    """How many numbers a model has."""
+    return sum(weight.numel() for weight in model.parameters())

@@ -1,0 +1,166 @@
+"""Images as sources: the files that lines name, as regions.
+
+Shapes: B batch, S regions, h height, w width in pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attn_cli.config.image import SourceConfig, SourceOptions
+from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
+from attn_cli.data.images import Picture, image_path, read_pixels
+from attn_cli.data.split import hold_out_groups
+from attn_cli.errors import DataError
+from attn_cli.lines.unusable import BadLines
+from attn_cli.systems.recipe import TRAIN
+from attn_cli.systems.translation.image_cache import ImageCache, ImageCacheWriter
+from attn_cli.systems.translation.source_base import Contents, SourceSide, TrainingSources
+from attn_cli.tokenizers.tokenizer import Tokenizer
+
+_IMAGE_BYTES = 1 << 28  # of the images that are held at once
+_CAPTION = 64  # tokens that an image's caption is expected to have at most, and half of the limit
+
+
+class ImageSide(SourceSide):
+    """Images of one size as regions in reading order."""
+
+    reads_files: ClassVar[bool] = True
+    vocab_size = 0
+
+    def __init__(self, height: int, width: int, region_size: int) -> None:
+        self._size = height, width
+        self._region_size = region_size
+        self.n_bytes = 3 * height * width
+        self.most_lines = max(1, _IMAGE_BYTES // self.n_bytes)
+
+    @classmethod
+    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> ImageSide:
+        """What a model of this configuration reads."""
+        return cls(config.image_height, config.image_width, config.region_size)
+
+    def read(self, text: str, folder: str) -> Picture:
+        """The image that the line names."""
+        if not text.strip():
+            raise DataError("no image is named")
+        return Picture(read_pixels(image_path(text, folder), *self._size), self._region_size)
+
+    def parts(self, text: str, limit: int) -> list[str]:
+        """An image is one part."""
+        return [text]
+
+    def encode(self, contents: Sequence[Picture]) -> list[Picture]:
+        """The images: their model makes regions of them."""
+        return list(contents)
+
+    def learnt(
+        self, contents: Sequence[Picture], limit: int, alpha: float, seed: int
+    ) -> tuple[list[Picture], int]:
+        """The images as they are: of a mirrored one, words for left and right would be wrong."""
+        return list(contents), 0
+
+    def collate(self, items: Sequence[Picture]) -> tuple[Tensor, Tensor]:
+        """Bytes from 0 to 255. Shape: (B, h, w, 3), (B, S)."""
+        pixels = torch.from_numpy(np.stack([item.pixels for item in items]))
+        return pixels, torch.ones(len(items), len(items[0]), dtype=torch.bool)
+
+    def output_len(self, item: Picture) -> int:
+        """That of a caption, which has nothing to do with the number of regions."""
+        return _CAPTION
+
+    def words(self, item: Picture) -> list[int]:
+        """The regions' numbers."""
+        return list(range(len(item)))
+
+    @property
+    def blank(self) -> Picture:
+        """A black image."""
+        return Picture(np.zeros((*self._size, 3), np.uint8), self._region_size)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Size and regions."""
+        return repr((self._size, self._region_size)).encode()
+
+
+# --arch -> what suits images better than the preset: a recurrent decoder attends to the regions
+# themselves (Xu et al. 2015).
+_FOR_IMAGES: Mapping[str, Mapping[str, Any]] = {"rnn": {"n_encoder_layers": 0}}
+
+
+class ImageSources(TrainingSources):
+    """Images: files that the column names, decoded once into the work folder."""
+
+    no_pair: ClassVar[str] = "lines are image<TAB>caption"
+    refused: ClassVar[Mapping[str, str]] = {
+        "--share-vocab": "--separate-vocab",
+        "--embeddings": "--embeddings",
+    }
+    text_columns: list[tuple[int, ...]] = [(1,)]
+
+    def __init__(
+        self, options: SourceOptions, work: Path, like: SourceConfig | None, *, share_vocab: bool
+    ) -> None:
+        super().__init__(options, work, like, share_vocab=share_vocab)
+        self._region_size = like.region_size if like else options.region_size
+        self._size = (like.image_height, like.image_width) if like else options.size
+
+    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
+        """See `TrainingSources`; every image is decoded."""
+        size = self._size if name == TRAIN else self._cache(TRAIN).size
+        place = self._work, name, size, self._region_size, self._options.image_root
+        with contextlib.closing(ImageCacheWriter(*place)) as writer:
+            corpus = build_corpus(
+                files,
+                self._work,
+                name,
+                bad,
+                check,
+                lambda fields, folder: writer.problem(fields[0], folder),
+            )
+            writer.finish()
+        return corpus
+
+    def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
+        """Whole images: no caption of a held-out one is trained on."""
+        return hold_out_groups(np.asarray(self._cache(TRAIN).numbers), seed)
+
+    def side(self, tokenizer: Tokenizer) -> ImageSide:
+        """Images of the corpus's size."""
+        return ImageSide(*self._cache(TRAIN).size, self._region_size)
+
+    def contents(self, name: str) -> Contents:
+        """The images, from the work folder."""
+        cache = self._cache(name)
+        return lambda rows, texts: list(cache.pictures(rows))
+
+    def groups(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Captions of one image together."""
+        return self._cache(name).numbers[rows]
+
+    def fingerprint(self, name: str) -> str:
+        """Of the pixels."""
+        return self._cache(name).fingerprint
+
+    def model_parts(self, arch: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """What the regions are made of, and by what."""
+        height, width = self._cache(TRAIN).size
+        fixed = {
+            "source": self._options.source,
+            "image_encoder": self._options.image_encoder,
+            "image_height": height,
+            "image_width": width,
+            "region_size": self._region_size,
+        }
+        return _FOR_IMAGES.get(arch, {}), fixed
+
+    def _cache(self, name: str) -> ImageCache:
+        return ImageCache(self._work, name)

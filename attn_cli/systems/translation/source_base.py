@@ -1,0 +1,156 @@
+"""What a kind of source is: how it is read, by a translator and by its training.
+
+The loop, the search and the commands know a source as an item with a length, and what a model takes
+as two tensors: a batch of items, and their mask.
+
+Shapes: B batch, S positions of a source (tokens or regions).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attn_cli.config.image import SourceConfig, SourceOptions
+from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck
+from attn_cli.lines.unusable import BadLines
+from attn_cli.tokenizers.tokenizer import Tokenizer
+
+# Numbers of rows of a corpus and their source columns -> what these stand for.
+Contents = Callable[[NDArray[np.int64], list[str]], list[Any]]
+
+
+class SourceSide(ABC):
+    """One side of pairs.
+
+    Attributes:
+        reads_files: whether a line names a file, which is what is read.
+        vocab_size: of the model's embeddings of it; 0 where it has none.
+        n_bytes: that an item needs besides its line.
+        most_lines: that are held in memory at once.
+    """
+
+    reads_files: ClassVar[bool]
+    vocab_size: int
+    n_bytes: int = 0
+    most_lines: int = 1 << 30
+
+    @classmethod
+    @abstractmethod
+    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> SourceSide:
+        """What a model of this configuration and tokenizer reads."""
+
+    @abstractmethod
+    def read(self, text: str, folder: str) -> Any:
+        """What a line that is not blank stands for: its text, or what is in the file it names.
+
+        Args:
+            text: the line.
+            folder: where relative names start.
+
+        Raises:
+            DataError: the file can't be used.
+        """
+
+    @abstractmethod
+    def parts(self, text: str, limit: int) -> list[str]:
+        """The parts of at most `limit` tokens in which a line is read."""
+
+    @abstractmethod
+    def encode(self, contents: Sequence[Any]) -> list[Any]:
+        """Items of what `read` gave."""
+
+    @abstractmethod
+    def learnt(
+        self, contents: Sequence[Any], limit: int, alpha: float, seed: int
+    ) -> tuple[list[Any], int]:
+        """Items as a training sees them, and how many of them were cut.
+
+        Args:
+            contents: what `read` gave.
+            limit: of an item's length.
+            alpha: of subword regularization; 0: none.
+            seed: of it.
+        """
+
+    @abstractmethod
+    def collate(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """What a model takes: the items, and their mask, (B, S)."""
+
+    @abstractmethod
+    def output_len(self, item: Any) -> int:
+        """The length of an output, in tokens, that a limit on it is derived from."""
+
+    @abstractmethod
+    def words(self, item: Any) -> list[int]:
+        """For each position that can be aligned: the word it belongs to, or the region it is."""
+
+    @property
+    @abstractmethod
+    def blank(self) -> Any:
+        """The smallest item."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> bytes:
+        """Equal for sides that read alike."""
+
+
+class TrainingSources(ABC):
+    """What a kind of source adds to the preparation of a training and to its batches.
+
+    Args:
+        options: how sources are read.
+        work: where corpora are indexed.
+        like: the model that is trained further, if one is: it decides how.
+
+    Attributes:
+        no_pair: what a corpus without a pair should have had.
+        text_columns: for each tokenizer that is to be trained, the columns that it is trained on.
+        refused: options of a corpus that such a source can't have, and how they are spelt.
+    """
+
+    no_pair: ClassVar[str]
+    refused: ClassVar[Mapping[str, str]] = {}
+    text_columns: list[tuple[int, ...]]
+
+    def __init__(
+        self, options: SourceOptions, work: Path, like: SourceConfig | None, *, share_vocab: bool
+    ) -> None:
+        self._options = options
+        self._work = work
+        self._like = like
+
+    @abstractmethod
+    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
+        """Checks every line of a corpus, `TRAIN` first, and indexes the usable ones."""
+
+    @abstractmethod
+    def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
+        """Rows of the training corpus that validate; see `split.hold_out`."""
+
+    @abstractmethod
+    def side(self, tokenizer: Tokenizer) -> SourceSide:
+        """What the model reads, once the training corpus is indexed."""
+
+    @abstractmethod
+    def contents(self, name: str) -> Contents:
+        """What the source columns of a corpus stand for."""
+
+    @abstractmethod
+    def groups(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Equal numbers for rows whose targets are references of one source. Shape: (M,)."""
+
+    @abstractmethod
+    def fingerprint(self, name: str) -> str:
+        """Follows from what a corpus's sources stand for, beyond its lines."""
+
+    @abstractmethod
+    def model_parts(self, arch: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Parts of a model's configuration: what suits the architecture, and what is fixed."""

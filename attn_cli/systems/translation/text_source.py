@@ -1,0 +1,127 @@
+"""Texts as sources: the lines themselves, as tokens.
+
+Shapes: B batch, S tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attn_cli.config.image import SourceConfig, SourceOptions
+from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
+from attn_cli.data.long_input import split_long
+from attn_cli.data.padding import cut_ids, pad
+from attn_cli.data.split import hold_out
+from attn_cli.lines.unusable import BadLines
+from attn_cli.systems.translation.source_base import Contents, SourceSide, TrainingSources
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.words import words_of_tokens
+
+Ids = tuple[int, ...]
+
+
+def texts_alone(rows: NDArray[np.int64], texts: list[str]) -> list[Any]:
+    """A text stands for itself."""
+    return texts
+
+
+class TextSide(SourceSide):
+    """Texts as tokens and their end."""
+
+    reads_files: ClassVar[bool] = False
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.vocab_size = tokenizer.vocab_size
+
+    @classmethod
+    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> TextSide:
+        """What a model of this configuration and tokenizer reads."""
+        return cls(tokenizer)
+
+    def read(self, text: str, folder: str) -> str:
+        """The text itself."""
+        return text
+
+    def parts(self, text: str, limit: int) -> list[str]:
+        """Cut at sentence ends (see `long_input`)."""
+        return split_long(text, self.tokenizer, limit)
+
+    def encode(self, contents: Sequence[str]) -> list[Ids]:
+        """Tokens and eos."""
+        return [(*ids, self.tokenizer.eos_id) for ids in self.tokenizer.encode(contents)]
+
+    def learnt(
+        self, contents: Sequence[str], limit: int, alpha: float, seed: int
+    ) -> tuple[list[Ids], int]:
+        """Tokens, cut after `limit` - 1, and eos."""
+        cut, n_cut = cut_ids(self.tokenizer, contents, limit - 1, alpha, seed)
+        return [(*ids, self.tokenizer.eos_id) for ids in cut], n_cut
+
+    def collate(self, items: Sequence[Ids]) -> tuple[Tensor, Tensor]:
+        """Padded tokens. Shape: (B, S), (B, S)."""
+        return pad(items, self.tokenizer.pad_id)
+
+    def output_len(self, item: Ids) -> int:
+        """The text's own."""
+        return len(item) - 1
+
+    def words(self, item: Ids) -> list[int]:
+        """Words as white space separates them, without eos."""
+        return words_of_tokens(self.tokenizer, item[:-1])
+
+    @property
+    def blank(self) -> Ids:
+        """A text without tokens."""
+        return (self.tokenizer.eos_id,)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The tokenizer's bytes."""
+        return self.tokenizer.to_bytes()
+
+
+class TextSources(TrainingSources):
+    """Texts: the columns themselves."""
+
+    no_pair: ClassVar[str] = "lines are source<TAB>target"
+
+    def __init__(
+        self, options: SourceOptions, work: Path, like: SourceConfig | None, *, share_vocab: bool
+    ) -> None:
+        super().__init__(options, work, like, share_vocab=share_vocab)
+        self.text_columns = [(0, 1)] if share_vocab else [(0,), (1,)]
+
+    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
+        """See `TrainingSources`."""
+        return build_corpus(files, self._work, name, bad, check)
+
+    def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
+        """Pairs that stand once in the corpus."""
+        return hold_out(corpus, seed)
+
+    def side(self, tokenizer: Tokenizer) -> TextSide:
+        """Its tokens."""
+        return TextSide(tokenizer)
+
+    def contents(self, name: str) -> Contents:
+        """The texts."""
+        return texts_alone
+
+    def groups(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Each pair by itself."""
+        return np.arange(len(rows))
+
+    def fingerprint(self, name: str) -> str:
+        """Nothing beyond them."""
+        return ""
+
+    def model_parts(self, arch: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """None."""
+        return {}, {}
