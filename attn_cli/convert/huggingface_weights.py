@@ -152,10 +152,10 @@ _BERT_LAYER = [
         tuple(f"attention.self.{name}.bias" for name in _PROJECTIONS),
         "stack",
     ),
-    *_linear("self_attention.out", "attention.output.dense"),
+    *_linear("self_attention.out_proj", "attention.output.dense"),
     *_linear("residuals.0.norm", "attention.output.LayerNorm"),
-    *_linear("feed_forward.inner", "intermediate.dense"),
-    *_linear("feed_forward.outer", "output.dense"),
+    *_linear("feed_forward.linear1", "intermediate.dense"),
+    *_linear("feed_forward.linear2", "output.dense"),
     *_linear("residuals.1.norm", "output.LayerNorm"),
 ]
 _GPT = [
@@ -166,10 +166,10 @@ _GPT = [
 _GPT_LAYER = [
     Part("self_attention.in_weight", ("attn.c_attn.weight",), "fused"),
     Part("self_attention.in_bias", ("attn.c_attn.bias",), "fused"),
-    *_linear("self_attention.out", "attn.c_proj", "transposed"),
+    *_linear("self_attention.out_proj", "attn.c_proj", "transposed"),
     *_linear("residuals.0.norm", "ln_1"),
-    *_linear("feed_forward.inner", "mlp.c_fc", "transposed"),
-    *_linear("feed_forward.outer", "mlp.c_proj", "transposed"),
+    *_linear("feed_forward.linear1", "mlp.c_fc", "transposed"),
+    *_linear("feed_forward.linear2", "mlp.c_proj", "transposed"),
     *_linear("residuals.1.norm", "ln_2"),
 ]
 

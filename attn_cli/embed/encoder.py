@@ -16,6 +16,7 @@ from torch import Tensor
 from attn_cli.data.templates import TEMPLATES, Ids, InputRow
 from attn_cli.errors import DataError
 from attn_cli.models.directory import load_model
+from attn_cli.models.seq2seq import EncoderDecoder
 from attn_cli.models.text import TextModel
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers
@@ -85,7 +86,7 @@ class TokenEncoder:
         config, model = load_model(Path(path), device)
         if isinstance(model, TextModel):
             return cls._of_backbone(path, model.backbone, device)
-        if hasattr(model, "src_embedding") and hasattr(model.encoder, "each_layer"):
+        if isinstance(model, EncoderDecoder):
             return cls._of_source(path, model, device)
         raise DataError(f"{path}: architecture {config.arch!r} has no layers of token vectors")
 
@@ -115,8 +116,7 @@ class TokenEncoder:
         template = SourceTemplate(tokenizer, config.max_positions if learned else _LONGEST)
 
         def layers(ids: Tensor, mask: Tensor, segments: Tensor) -> list[Tensor]:
-            x = model.src_embedding(ids)
-            return model.encoder.each_layer(x, mask[:, None, None, :])[0]
+            return model.encoder_layers(ids, mask)[0]
 
         n_layers = config.n_encoder_layers
         return cls(tokenizer, template, layers, n_layers, config.d_model, False, device)

@@ -1,51 +1,99 @@
-"""What every sequence-to-sequence model has: embeddings, an output layer, states for a search.
+"""What every sequence-to-sequence model has: embeddings, an output layer, and what it can be asked.
 
-Shapes: B batch, S source length, T target length, D d_model, V vocabulary.
+A source is a tensor of token ids (B, S), or of an image's pixels (B, R P, C P, 3) in bytes, of
+which the model makes S = R C regions; its mask (B, S) says which of the S are no padding.
+
+Shapes: B batch, S source length, T target length, D d_model, H heads, V vocabulary, N sentences,
+K beams.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from attn_cli.config.encoder_decoder import EncoderDecoderConfig
 from attn_cli.errors import DataError
+from attn_cli.nn.beam_state import BeamState
 from attn_cli.nn.image import RegionEmbedding
+from attn_cli.nn.losses import head_penalty
 from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.nn.tables import HasTables
 
 
-class Seq2SeqModel(nn.Module, HasTables):
-    """Embeddings and output layer of a model; it encodes, decodes and steps in its own way.
+class DecoderOutput(NamedTuple):
+    """What a model makes of a target that it reads.
 
     Attributes:
-        task: what it does with a line, see `directory.ModelConfig`.
-        config: with src_vocab, tgt_vocab, d_model, share_embeddings, tie_embeddings.
-        is_recurrent: whether the decoder's states go from step to step, so that it can't read all
-            target tokens in parallel.
-        has_attention: whether it gives attention over the source.
-        hard_attention: whether that is drawn in training, so that `forward` takes `log_probs`.
+        hidden: vectors from which each next token is predicted. Shape: (B, T, D).
+        weights: attention over the source, layer by layer, where it was asked for and there is
+            some. Shape: (B, H, T, S) each.
+        log_probs: ln q of the positions that hard attention drew in training. Shape: (B, T).
     """
 
+    hidden: Tensor
+    weights: list[Tensor]
+    log_probs: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """The weights of every attention, layer by layer.
+
+    Attributes:
+        encoder: from source to source. Shape: (B, H, S, S) each.
+        decoder: from target to earlier target. Shape: (B, H, T, T) each.
+        cross: from target to source. Shape: (B, H, T, S) each.
+    """
+
+    encoder: list[Tensor]
+    decoder: list[Tensor]
+    cross: list[Tensor]
+
+    def head_penalty(self, src_mask: Tensor, tgt_mask: Tensor) -> Tensor:
+        """Σ ‖A Aᵀ - I‖² over all attentions and valid positions (see `losses.head_penalty`).
+
+        Shape: which positions are valid, (B, S) and (B, T) -> ().
+        """
+        terms = [head_penalty(weights, src_mask) for weights in self.encoder]
+        terms += [head_penalty(weights, tgt_mask) for weights in (*self.decoder, *self.cross)]
+        return torch.stack(terms).sum()
+
+
+class Seq2SeqModel(nn.Module, HasTables, ABC):
+    """Embeddings and output layer of a model; it encodes and decodes in its own way.
+
+    Attributes:
+        Config: the class of its configuration.
+        task: what it does with a line, see `directory.ModelConfig`.
+        is_recurrent: whether the decoder's states go from step to step, so that it can't read all
+            target tokens in parallel.
+        config: its sizes and variants.
+        output_weight: W of the output layer; None where it is the target's embeddings.
+    """
+
+    Config: ClassVar[type[EncoderDecoderConfig]]
     task: ClassVar[str] = "translate"
-    tables: ClassVar[tuple[str, ...]] = ("output_weight",)
     is_recurrent: ClassVar[bool] = False
-    config: Any
-    src_embedding: Any  # a `TokenEmbedding`, or what makes regions of images
+    tables: ClassVar[tuple[str, ...]] = ("output_weight",)
+    config: EncoderDecoderConfig
+    src_embedding: TokenEmbedding | RegionEmbedding
     tgt_embedding: TokenEmbedding
-    output_weight: nn.Parameter
+    output_weight: nn.Parameter | None
     output_bias: nn.Parameter
 
     @property
     def has_attention(self) -> bool:
-        """See the class."""
+        """Whether it attends to the source."""
         return True
 
     @property
     def hard_attention(self) -> bool:
-        """See the class."""
+        """Whether what it attends to is drawn in training: outputs then have `log_probs`."""
         return False
 
     def add_embeddings(self, positions: str, max_positions: int, dropout: nn.Module) -> None:
@@ -60,10 +108,11 @@ class Seq2SeqModel(nn.Module, HasTables):
             self.src_embedding = TokenEmbedding(src, positions, max_positions, dropout)
         self.tgt_embedding = TokenEmbedding(tgt, positions, max_positions, dropout)
 
-    def add_output(self) -> None:
-        """Makes the output layer, whose matrix may be that of the target's embeddings."""
+    def add_output(self, *, tie: bool) -> None:
+        """Makes the output layer; if `tie`, its matrix is that of the target's embeddings."""
         config = self.config
-        if not config.tie_embeddings:
+        self.register_parameter("output_weight", None)
+        if not tie:
             weight = torch.empty(config.tgt_vocab, config.d_model).normal_()
             self.output_weight = nn.Parameter(weight.mul_(config.d_model**-0.5))
         self.output_bias = nn.Parameter(torch.zeros(config.tgt_vocab))
@@ -71,9 +120,8 @@ class Seq2SeqModel(nn.Module, HasTables):
     @property
     def output_layer(self) -> tuple[Tensor, Tensor]:
         """W (V, D) and b (V,) of p(token) = softmax(W h + b)."""
-        tied = self.config.tie_embeddings
-        weight = self.tgt_embedding.tokens.weight if tied else self.output_weight
-        return weight, self.output_bias
+        weight = self.output_weight
+        return self.tgt_embedding.tokens.weight if weight is None else weight, self.output_bias
 
     def check_vocabulary(self, src_size: int, tgt_size: int, where: str) -> None:
         """Makes sure that the tokenizers fit.
@@ -81,34 +129,61 @@ class Seq2SeqModel(nn.Module, HasTables):
         Raises:
             DataError: a tokenizer has more or fewer tokens than the model has vectors.
         """
-        for side, found, expected in (
+        for side, size, expected in (
             ("source", src_size, self.config.src_vocab),
             ("target", tgt_size, self.config.tgt_vocab),
         ):
-            if found != expected:
+            if size != expected:
                 raise DataError(
-                    f"{where}: {expected} {side} tokens, but the tokenizer has {found}; "
+                    f"{where}: {expected} {side} tokens, but the tokenizer has {size}; "
                     "the directory mixes files of two models"
                 )
 
 
-def joined(one: Tensor, two: Tensor, dim: int) -> Tensor:
-    """Rows of one tensor, then of another, both padded with zeros along `dim` to one length."""
-    length = max(one.shape[dim], two.shape[dim])
-    before = (0, 0) * (one.dim() - dim - 1)
-    return torch.cat([F.pad(x, (*before, 0, length - x.shape[dim])) for x in (one, two)])
+State = TypeVar("State", bound=BeamState)
 
 
-def beam_rows(sentences: Tensor, beam_size: int) -> Tensor:
-    """Rows of all beams of some sentences. Shape: (M,) -> (M * K,)."""
-    beams = torch.arange(beam_size, device=sentences.device)
-    return (sentences[:, None] * beam_size + beams).flatten()
+class AutoregressiveModel(Seq2SeqModel, Generic[State]):
+    """A model that predicts one token after another: from whole targets, or step by step.
 
+    Its state is passed in and returned, so that one search serves every model.
+    """
 
-def reordered_rows(beams: Tensor, beam_size: int) -> Tensor:
-    """Rows of chosen beams of every sentence. Shape: (N, K') -> (N * K',)."""
-    first = torch.arange(len(beams), device=beams.device)[:, None] * beam_size
-    return (first + beams).flatten()
+    @abstractmethod
+    def forward(
+        self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False
+    ) -> DecoderOutput:
+        """Reads whole targets (teacher forcing).
+
+        Args:
+            source: token ids or pixels.
+            src_mask: which of its positions are no padding. Shape: (B, S).
+            tgt_in: tokens of the targets, bos first. Shape: (B, T).
+            need_weights: whether the weights are returned.
+        """
+
+    def attentions(
+        self, source: Tensor, src_mask: Tensor, tgt_in: Tensor
+    ) -> tuple[Tensor, AttentionMaps]:
+        """The vectors of `forward`, with the weights of every attention in the model."""
+        output: DecoderOutput = self(source, src_mask, tgt_in, need_weights=True)
+        return output.hidden, AttentionMaps([], [], output.weights)
+
+    @abstractmethod
+    def start(self, source: Tensor, src_mask: Tensor) -> State:
+        """The state of N sources before the first step, with K = 1."""
+
+    @abstractmethod
+    def step(
+        self, state: State, tokens: Tensor, *, need_attention: bool = False
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """Reads one token per beam.
+
+        Shape:
+            tokens (N, K)
+            -> logits (N, K, V), the state after it, attention over the source (N, K, S) if
+            `need_attention` and there is some.
+        """
 
 
 def _embedding(vocab: int, d_model: int) -> nn.Embedding:

@@ -7,7 +7,7 @@ outputs of these. Shapes: B batch, T length, D d_model, H heads, L layers, V voc
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.config.stack import StackConfig
+from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import POSITIONS, Positions
@@ -113,7 +114,7 @@ class Stack(nn.Module):
 
         Shape: ids, mask, segments and chosen (boolean) (B, T) -> (N, D), row by row.
         """
-        return self.encoder(self.embedding(ids, segments), self._visible(mask), chosen)
+        return self.encoder(self.embedding(ids, segments), self._visible(mask), chosen=chosen)
 
     def layers(
         self, ids: Tensor, mask: Tensor, segments: Tensor | None = None, *, weights: bool = False
@@ -162,41 +163,16 @@ class Bert(Stack):
 
 
 @dataclass(frozen=True)
-class GptState:
-    """What a language model remembers of N texts with K beams each; a `decode.step.DecoderState`.
+class GptState(BeamState):
+    """What a language model remembers of N texts with K beams each.
 
     Attributes:
         cache: keys and values so far, of every layer, for N*K rows.
         positions: the next position of each text. Shape: (N,).
-        beam_size: K.
     """
 
-    cache: KeyValueCache
-    positions: Tensor
-    beam_size: int
-
-    def expand(self, beam_size: int) -> GptState:
-        """The state of K = 1 repeated to `beam_size` beams."""
-        rows = torch.arange(len(self.positions), device=self.positions.device)
-        cache = self.cache.select(rows.repeat_interleave(beam_size))
-        return dataclasses.replace(self, cache=cache, beam_size=beam_size)
-
-    def reorder(self, beams: Tensor) -> GptState:
-        """Beam `beams[n, k]` becomes beam k of text n. Shape: beams (N, K)."""
-        first = torch.arange(len(beams), device=beams.device)[:, None] * self.beam_size
-        return dataclasses.replace(self, cache=self.cache.select((first + beams).flatten()))
-
-    def keep(self, texts: Tensor) -> GptState:
-        """The state of some texts alone. Shape: texts (M,)."""
-        beams = torch.arange(self.beam_size, device=texts.device)
-        rows = (texts[:, None] * self.beam_size + beams).flatten()
-        cache, positions = self.cache.select(rows), self.positions[texts]
-        return dataclasses.replace(self, cache=cache, positions=positions)
-
-    def merge(self, other: GptState) -> GptState:
-        """The texts of this state, then those of `other`."""
-        positions = torch.cat((self.positions, other.positions))
-        return GptState(self.cache.merge(other.cache), positions, self.beam_size)
+    cache: KeyValueCache = field(metadata=BEAMS)
+    positions: Tensor = field(metadata=sentences())
 
 
 class Gpt(Stack):
@@ -220,7 +196,8 @@ class Gpt(Stack):
         cache = state.cache.advance()
         rows = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
         positions = Positions(rows, cache.length)
-        hidden = self._next(tokens.reshape(-1, 1), positions, cache, cache.mask)
+        embedded = self.embedding(tokens.reshape(-1, 1), None, positions)
+        hidden = self.encoder(embedded, cache.mask, positions=positions, cache=cache)
         logits = F.linear(hidden, *self.output_layer).view(*tokens.shape, -1)
         return logits, dataclasses.replace(state, cache=cache, positions=state.positions + 1)
 
@@ -239,13 +216,6 @@ class Gpt(Stack):
         # Padding, which nobody reads, sees itself: a softmax over nothing is no number.
         visible = (earlier & (columns >= starts[:, None, None])) | (columns == columns[:, None])
         positions = Positions((columns - starts[:, None]).clamp(min=0), width)
-        return self._next(ids, positions, cache, visible[:, None]), GptState(cache, lengths, 1)
-
-    def _next(
-        self, ids: Tensor, positions: Positions, cache: KeyValueCache, mask: Tensor | None
-    ) -> Tensor:
-        """Vectors of the positions that the cache was advanced by. Shape: (R, n) -> (R, n, D)."""
-        x = self.embedding(ids, None, positions)
-        for index, layer in enumerate(self.encoder.layers):
-            x = layer.step(x, cache.appender(index), mask, positions)
-        return self.encoder.norm(x)
+        embedded = self.embedding(ids, None, positions)
+        hidden = self.encoder(embedded, visible[:, None], positions=positions, cache=cache)
+        return hidden, GptState(1, cache, lengths)

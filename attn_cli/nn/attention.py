@@ -3,10 +3,12 @@
 Masks are boolean and True means "may attend", as in `F.scaled_dot_product_attention`. A row that
 may attend to nothing gets the weights 0 and the context 0, on both paths.
 
-Shapes: B batch, T queries, S keys, D d_model, H heads, K d_head.
+Shapes: B batch, T queries, S keys, D d_model, H heads, K d_head, V width of values.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +16,24 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.config.transformer import AttentionOptions
-from attn_cli.nn.normalizers import NORMALIZERS, Normalizer, SoftmaxNormalizer
+from attn_cli.nn.cache import KeyValue, LayerCache
+from attn_cli.nn.normalizers import NORMALIZERS, Normalizer, SoftmaxNormalizer, Weights
 from attn_cli.nn.positions import ATTENTION_POSITIONS, AttentionPositions, Positions
 from attn_cli.nn.scores import SCORES, Score
+
+
+class Attended(NamedTuple):
+    """What attention returns.
+
+    Attributes:
+        context: c. Shape: (..., T, V).
+        weights: α, where they were asked for. Shape: (..., T, S).
+        log_probs: ln q of the keys that hard attention drew in training. Shape: (..., T).
+    """
+
+    context: Tensor
+    weights: Tensor | None = None
+    log_probs: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -38,7 +55,8 @@ class Attention(nn.Module):
         self.score = score
         self.normalizer = normalizer or SoftmaxNormalizer()
         self.positions = positions or AttentionPositions()
-        self.fused = score.inner and self.normalizer.is_softmax and not self.positions.has_terms
+        softmax_of_products = score.is_inner_product and self.normalizer.is_softmax
+        self.fused = softmax_of_products and not self.positions.has_terms
 
     def forward(
         self,
@@ -50,54 +68,25 @@ class Attention(nn.Module):
         causal: bool = False,
         positions: Positions | None = None,
         need_weights: bool = False,
-        log_probs: list[Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Attended:
         """Attends from every query to the keys that its mask allows.
 
         Args:
-            query: Shape: (..., T, Q), Q being K unless the score function takes another width.
-            key: Shape: (..., S, K).
-            value: of any width V. Shape: (..., S, V).
+            query: Shape: (..., T, K).
+            key: as `score.map_key` maps it, once for however many queries. Shape: (..., S, K).
+            value: Shape: (..., S, V).
             mask: broadcastable to (..., T, S).
             causal: whether query t may attend to keys up to t alone.
             positions: where the queries stand, the last one at the last key, in self-attention.
-            need_weights: whether the weights are returned, or None in their place.
-            log_probs: receives what `Normalizer.forward` says, of hard attention in training.
-
-        Returns:
-            The context (..., T, V), and the weights (..., T, S) or None.
+            need_weights: whether the weights are returned.
         """
-        return self.attend(
-            query,
-            self.score.map_key(key),
-            value,
-            mask,
-            causal=causal,
-            positions=positions,
-            need_weights=need_weights,
-            log_probs=log_probs,
-        )
-
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None = None,
-        *,
-        causal: bool = False,
-        positions: Positions | None = None,
-        need_weights: bool = False,
-        log_probs: list[Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """The same, of keys that went through `score.map_key` once, for many queries to come."""
         query = self.score.map_query(query)
         scale = self.score.scale(query.shape[-1])
         if self.fused and not need_weights:
             context = F.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, is_causal=causal, scale=scale
             )
-            return context, None
+            return Attended(context)
         scores = self.score.compare(query, key)
         if self.positions.has_terms:
             assert positions is not None, "distances need positions"
@@ -106,12 +95,13 @@ class Attention(nn.Module):
         if causal:
             allowed = causal_mask(scores.shape[-2], scores.device)
             mask = allowed if mask is None else mask & allowed
-        weights = self.normalizer(scores, mask, log_probs)
+        normalized: Weights = self.normalizer(scores, mask)
+        weights, log_probs = normalized
         context = weights @ value
         if self.positions.has_terms:
             assert positions is not None
             context = context + self.positions.value_terms(weights, positions)
-        return context, weights if need_weights else None
+        return Attended(context, weights if need_weights else None, log_probs)
 
 
 def causal_mask(size: int, device: torch.device | None = None) -> Tensor:
@@ -149,7 +139,11 @@ class MultiHeadAttention(nn.Module):
             self.in_bias = nn.Parameter(torch.zeros(count, n_heads * d_head))
             for weight in self.in_weight:
                 nn.init.xavier_uniform_(weight)
-        self.out = _output(d_model) if options.combine == "concat-linear" else nn.Identity()
+        self.out_proj: nn.Module = nn.Identity()
+        if options.combine == "concat-linear":
+            self.out_proj = nn.Linear(d_model, d_model)  # W_o
+            nn.init.xavier_uniform_(self.out_proj.weight)
+            nn.init.zeros_(self.out_proj.bias)
         scheme = choose(ATTENTION_POSITIONS, options.positions, "position encoding")
         self.attention = Attention(
             choose(SCORES, options.attention, "score function")(d_head, n_heads=n_heads),
@@ -160,95 +154,84 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        memory: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Tensor | None,
+        positions: Positions,
         *,
         causal: bool = False,
-        positions: Positions | None = None,
+        cache: LayerCache | None = None,
         need_weights: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attends from `x` to `memory`, or to itself where there is no memory.
-
-        Shape:
-            x (B, T, D), memory (B, S, D), mask broadcastable to (B, H, T, S)
-            -> (B, T, D), weights (B, H, T, S) if `need_weights`, else None.
-        """
-        if memory is None:
-            positions = positions or Positions.first(x.shape[1], x.device)
-            query, key, value = self.project(x, positions)
-        else:
-            query, (key, value) = self.project_query(x), self.project_memory(memory)
-        return self.attend(
-            query, key, value, mask, causal=causal, positions=positions, need_weights=need_weights
-        )
-
-    def project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of `x` in one product; the keys as `attend` takes them.
+    ) -> Attended:
+        """Self-attention: from `x` to itself, and to what the cache holds of earlier vectors.
 
         Args:
             x: Shape: (B, T, D).
-            positions: where each vector stands.
+            mask: broadcastable to (B, H, T, S), S counting the earlier vectors too.
+            positions: where the vectors of `x` stand.
+            causal: whether vector t may attend to those up to t alone; only without a cache.
+            cache: takes the keys and values of `x` in.
+            need_weights: whether the weights are returned.
 
         Returns:
-            Three of shape (B, H, T, K).
+            Shape: context (B, T, D), weights (B, H, T, S).
         """
         weight = self.in_weight  # read once: low-rank updates compute it anew each time
         if weight is None:
             query = key = value = self._split(x, 1)[0]
         else:
-            fused = F.linear(x, weight.flatten(0, 1), self.in_bias.flatten())
-            parts = self._split(fused, len(weight))
+            projected = F.linear(x, weight.flatten(0, 1), self.in_bias.flatten())
+            parts = self._split(projected, len(weight))
             query, key, value = parts[0], parts[1], parts[-1]
         scheme = self.attention.positions
         query, key = scheme.rotate(query, positions), scheme.rotate(key, positions)
-        return query, self.attention.score.map_key(key), value
+        memory = KeyValue(self.attention.score.map_key(key), value)
+        if cache is not None:
+            memory = cache.append(memory)
+        return self._attend(
+            query, memory, mask, causal=causal, positions=positions, need_weights=need_weights
+        )
 
-    def project_query(self, x: Tensor) -> Tensor:
-        """Queries of `x`. Shape: (B, T, D) -> (B, H, T, K)."""
+    def attend_to(
+        self, memory: KeyValue, x: Tensor, mask: Tensor | None, *, need_weights: bool = False
+    ) -> Attended:
+        """Cross-attention: from `x` to what `project_memory` made of another sequence.
+
+        Shape:
+            x (B, T, D), mask broadcastable to (B, H, T, S)
+            -> context (B, T, D), weights (B, H, T, S).
+        """
         weight = self.in_weight
         if weight is not None:
             x = F.linear(x, weight[0], self.in_bias[0])
-        return self._split(x, 1)[0]
+        return self._attend(self._split(x, 1)[0], memory, mask, need_weights=need_weights)
 
-    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def project_memory(self, memory: Tensor) -> KeyValue:
         """Keys and values of what is attended to. Shape: (B, S, D) -> 2 x (B, H, S, K)."""
         weight = self.in_weight
         if weight is None:
             parts = self._split(memory, 1)
         else:
-            fused = F.linear(memory, weight[1:].flatten(0, 1), self.in_bias[1:].flatten())
-            parts = self._split(fused, len(weight) - 1)
-        return self.attention.score.map_key(parts[0]), parts[-1]
+            projected = F.linear(memory, weight[1:].flatten(0, 1), self.in_bias[1:].flatten())
+            parts = self._split(projected, len(weight) - 1)
+        return KeyValue(self.attention.score.map_key(parts[0]), parts[-1])
 
-    def attend(
+    def _attend(
         self,
         query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None = None,
+        memory: KeyValue,
+        mask: Tensor | None,
         *,
         causal: bool = False,
         positions: Positions | None = None,
         need_weights: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """The attention itself, on projected heads: what a step with a cache calls.
-
-        Shape: query (B, H, T, K), key and value (B, H, S, K) -> as `forward`.
-        """
-        context, weights = self.attention.attend(
-            query, key, value, mask, causal=causal, positions=positions, need_weights=need_weights
+    ) -> Attended:
+        """The heads' attention, combined. Shape: query (B, H, T, K) -> context (B, T, D)."""
+        heads: Attended = self.attention(
+            query, *memory, mask, causal=causal, positions=positions, need_weights=need_weights
         )
-        joined = context.mean(1) if self.averages else context.transpose(1, 2).flatten(2)
-        return self.out(joined), weights
+        context = heads.context  # (B, H, T, K)
+        context = context.mean(1) if self.averages else context.transpose(1, 2).flatten(2)
+        return Attended(self.out_proj(context), heads.weights)
 
-    def _split(self, fused: Tensor, parts: int) -> tuple[Tensor, ...]:
-        heads = fused.unflatten(-1, (parts, self.n_heads, -1))  # (B, T, parts, H, K)
+    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        heads = projected.unflatten(-1, (parts, self.n_heads, -1))  # (B, T, parts, H, K)
         return heads.permute(2, 0, 3, 1, 4).unbind(0)
-
-
-def _output(d_model: int) -> nn.Linear:
-    """W_o, which mixes the concatenated heads."""
-    out = nn.Linear(d_model, d_model)
-    nn.init.xavier_uniform_(out.weight)
-    nn.init.zeros_(out.bias)
-    return out

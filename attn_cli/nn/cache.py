@@ -6,9 +6,8 @@ Shapes: R rows (sentences times beams), L layers, H heads, t steps so far, n ste
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,67 +16,86 @@ from torch.nn import functional as F
 _BLOCK = 16  # steps by which the buffers grow
 
 
-@dataclass(frozen=True)
+class KeyValue(NamedTuple):
+    """What is attended to: keys, as the score function maps them, and values."""
+
+    key: Tensor  # (B, H, S, d)
+    value: Tensor  # (B, H, S, d)
+
+
 class KeyValueCache:
     """Keys and values of every layer, aligned at their last step.
 
     Rows that entered later are padded on the left, so one step writes one column for all rows.
-    A cache may be advanced once: the buffers are shared with the caches it came from.
+    The cache changes: `append` writes into its buffers. `advance` gives a cache of more steps that
+    shares them, so a cache may be advanced once; `select` and `merge` copy.
 
     Attributes:
-        layers: per layer keys and values in one buffer, or None before the first step.
+        buffers: per layer keys and values in one tensor, or None before the first step.
             Shape: (2, R, H, capacity, d).
         starts: where each row's first step stands, or None if all stand at 0. Shape: (R,).
         rows: R.
         length: t.
+        device: where the buffers are.
     """
 
-    layers: tuple[Tensor | None, ...]
-    starts: Tensor | None
-    rows: int
-    length: int
-    device: torch.device
+    def __init__(
+        self,
+        buffers: list[Tensor | None],
+        starts: Tensor | None,
+        rows: int,
+        length: int,
+        device: torch.device,
+    ) -> None:
+        self.buffers = buffers
+        self.starts = starts
+        self.rows = rows
+        self.length = length
+        self.device = device
 
     @classmethod
     def empty(
         cls, rows: int, n_layers: int, device: torch.device, starts: Tensor | None = None
     ) -> KeyValueCache:
         """The cache of `rows` rows before their first step, which is to stand at `starts` (R,)."""
-        return cls((None,) * n_layers, starts, rows, 0, device)
+        return cls([None] * n_layers, starts, rows, 0, device)
 
     @property
     def mask(self) -> Tensor | None:
-        """Which columns are real; None if all are. Shape: (R, 1, 1, t)."""
+        """Which columns hold steps of a row; None if all do. Shape: (R, 1, 1, t)."""
         if self.starts is None:
             return None
         columns = torch.arange(self.length, device=self.device)
         return (columns >= self.starts[:, None])[:, None, None, :]
 
     def advance(self, steps: int = 1) -> KeyValueCache:
-        """The cache with room for `steps` more, to be filled by `appender` layer by layer."""
-        return dataclasses.replace(self, layers=self.layers, length=self.length + steps)
+        """The cache with room for `steps` more, to be appended layer by layer."""
+        return KeyValueCache(
+            list(self.buffers), self.starts, self.rows, self.length + steps, self.device
+        )
 
-    def appender(self, layer: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """What puts the last steps' keys and values into a layer and returns all so far.
+    def layer(self, index: int) -> LayerCache:
+        """One layer's part."""
+        return LayerCache(self, index)
 
-        Shape: key, value (R, H, n, d) -> 2 x (R, H, t, d).
+    def append(self, layer: int, last: KeyValue) -> KeyValue:
+        """Puts the last steps' keys and values into a layer, and returns all so far.
+
+        Shape: 2 x (R, H, n, d) -> 2 x (R, H, t, d).
         """
-
-        def append(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-            buffer = self.layers[layer]
-            if buffer is None or buffer.shape[3] < self.length:
-                buffer = self._grown(buffer, key)
-                # The one mutation of a frozen value: its own layer, before anyone else sees it.
-                object.__setattr__(
-                    self, "layers", (*self.layers[:layer], buffer, *self.layers[layer + 1 :])
-                )
-            last = slice(self.length - key.shape[2], self.length)
-            buffer[0, :, :, last] = key
-            buffer[1, :, :, last] = value
-            filled = buffer[:, :, :, : self.length]
-            return filled[0], filled[1]
-
-        return append
+        buffer = self.buffers[layer]
+        capacity = -(-self.length // _BLOCK) * _BLOCK
+        if buffer is None:
+            rows, heads, _, d_head = last.key.shape
+            buffer = last.key.new_zeros(2, rows, heads, capacity, d_head)
+        elif buffer.shape[3] < self.length:
+            buffer = F.pad(buffer, (0, 0, 0, capacity - buffer.shape[3]))
+        self.buffers[layer] = buffer
+        columns = slice(self.length - last.key.shape[2], self.length)
+        buffer[0, :, :, columns] = last.key
+        buffer[1, :, :, columns] = last.value
+        filled = buffer[:, :, :, : self.length]
+        return KeyValue(filled[0], filled[1])
 
     def select(self, rows: Tensor) -> KeyValueCache:
         """Rows in a new order, repeated or left out. Shape: rows (R',)."""
@@ -87,9 +105,10 @@ class KeyValueCache:
         dead = int(starts.min()) if starts is not None and len(rows) else 0
         dead = dead if dead >= _BLOCK else 0
         return KeyValueCache(
-            tuple(
-                None if x is None else x[:, :, :, dead:].index_select(1, rows) for x in self.layers
-            ),
+            [
+                None if buffer is None else buffer[:, :, :, dead:].index_select(1, rows)
+                for buffer in self.buffers
+            ],
             None if starts is None else starts - dead,
             len(rows),
             self.length - dead,
@@ -99,36 +118,42 @@ class KeyValueCache:
     def merge(self, other: KeyValueCache) -> KeyValueCache:
         """The rows of this cache, then those of `other`; the shorter history is padded left."""
         length = max(self.length, other.length)
-        sides = (self, other)
-        starts = [
-            length - side.length + (side.starts if side.starts is not None else side._zeros())
-            for side in sides
-        ]
-        layers = tuple(
-            torch.cat(
-                [_aligned(x, side, length, like) for side, x in zip(sides, pair, strict=True)], 1
-            )
-            if (like := next((x for x in pair if x is not None), None)) is not None
-            else None
-            for pair in zip(self.layers, other.layers, strict=True)
-        )
-        rows = self.rows + other.rows
-        return KeyValueCache(layers, torch.cat(starts), rows, length, self.device)
+        buffers: list[Tensor | None] = []
+        for pair in zip(self.buffers, other.buffers, strict=True):
+            filled = next((buffer for buffer in pair if buffer is not None), None)
+            if filled is None:
+                buffers.append(None)
+                continue
+            aligned = [
+                side._aligned(buffer, length, filled)
+                for side, buffer in zip((self, other), pair, strict=True)
+            ]
+            buffers.append(torch.cat(aligned, 1))
+        starts = torch.cat([side._starts_among(length) for side in (self, other)])
+        return KeyValueCache(buffers, starts, self.rows + other.rows, length, self.device)
 
-    def _zeros(self) -> Tensor:
-        return torch.zeros(self.rows, dtype=torch.long, device=self.device)
-
-    def _grown(self, buffer: Tensor | None, key: Tensor) -> Tensor:
-        capacity = -(-self.length // _BLOCK) * _BLOCK
+    def _aligned(self, buffer: Tensor | None, length: int, like: Tensor) -> Tensor:
+        """A layer's filled columns, padded on the left to `length` columns."""
         if buffer is None:
-            rows, heads, _, d_head = key.shape
-            return key.new_zeros(2, rows, heads, capacity, d_head)
-        return F.pad(buffer, (0, 0, 0, capacity - buffer.shape[3]))
+            _, _, heads, _, d_head = like.shape
+            return like.new_zeros(2, self.rows, heads, length, d_head)
+        return F.pad(buffer[:, :, :, : self.length], (0, 0, length - self.length, 0))
+
+    def _starts_among(self, length: int) -> Tensor:
+        """The starts when the history is padded on the left to `length` columns. Shape: (R,)."""
+        starts = self.starts
+        if starts is None:
+            starts = torch.zeros(self.rows, dtype=torch.long, device=self.device)
+        return starts + (length - self.length)
 
 
-def _aligned(buffer: Tensor | None, side: KeyValueCache, length: int, like: Tensor) -> Tensor:
-    """A layer's filled columns, padded on the left to `length` columns."""
-    if buffer is None:
-        _, _, heads, _, d_head = like.shape
-        return like.new_zeros(2, side.rows, heads, length, d_head)
-    return F.pad(buffer[:, :, :, : side.length], (0, 0, length - side.length, 0))
+@dataclass(frozen=True)
+class LayerCache:
+    """One layer's part of a cache, as the layer sees it."""
+
+    cache: KeyValueCache
+    index: int
+
+    def append(self, last: KeyValue) -> KeyValue:
+        """See `KeyValueCache.append`."""
+        return self.cache.append(self.index, last)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.config.convolutional import ConvolutionalOptions
-from attn_cli.nn.attention import Attention
+from attn_cli.nn.attention import Attended, Attention
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.normalizers import NORMALIZERS
 from attn_cli.nn.scores import SCORES
@@ -86,7 +86,7 @@ class ConvolutionalEncoder(nn.Module):
         self.layers = nn.ModuleList(
             GatedConvolution(d_model, options.kernel_size, dropout.p) for _ in range(n_layers)
         )
-        self.enter, self.leave = _linear(d_model), _linear(d_model)
+        self.in_proj, self.out_proj = _linear(d_model), _linear(d_model)
         self.dropout = dropout
 
     def forward(self, embedded: Tensor, mask: Tensor) -> ConvolvedMemory:
@@ -94,20 +94,20 @@ class ConvolutionalEncoder(nn.Module):
 
         Shape: embedded (B, S, D), mask (B, S).
         """
-        real = mask[:, :, None].to(embedded.dtype)
-        x = self.enter(embedded)
+        valid = mask[:, :, None].to(embedded.dtype)
+        x = self.in_proj(embedded)
         for layer in self.layers:
             # Padding is zero, as beyond the ends: so a batch gives what a sentence alone does.
-            x = (x + layer(self.dropout(x * real), causal=False)) * HALF
-        z = self.leave(x)
+            x = (x + layer(self.dropout(x * valid), causal=False)) * HALF
+        z = self.out_proj(x)
         return ConvolvedMemory(z, (z + embedded) * HALF, mask)
 
 
 class ConvolutionalDecoderLayer(nn.Module):
     """A causal gated convolution, then attention from it and the last token's embedding.
 
-    dᵗ = W_d hᵗ + b_d + gᵗ asks, and the context is added to hᵗ (section 3.3, eq. 1-2): every layer
-    attends, knowing what the layers below it have attended to.
+    dᵗ = W_d hᵗ + b_d + gᵗ is the query, and the context is added to hᵗ (section 3.3, eq. 1-2):
+    every layer attends, knowing what the layers below it have attended to.
 
     Args:
         d_model: D.
@@ -118,10 +118,11 @@ class ConvolutionalDecoderLayer(nn.Module):
     def __init__(self, d_model: int, options: ConvolutionalOptions, dropout: Dropout) -> None:
         super().__init__()
         self.convolution = GatedConvolution(d_model, options.kernel_size, dropout.p)
-        self.ask, self.answer = _linear(d_model), _linear(d_model)
-        score = choose(SCORES, options.attention, "score function")(d_model)
-        normalizer = choose(NORMALIZERS, options.normalize, "normalization")()
-        self.attention = Attention(score, normalizer)
+        self.query_proj, self.context_proj = _linear(d_model), _linear(d_model)
+        self.attention = Attention(
+            choose(SCORES, options.attention, "score function")(d_model),
+            choose(NORMALIZERS, options.normalize, "normalization")(),
+        )
         self.dropout = dropout
 
     def project(self, memory: ConvolvedMemory) -> ConvolvedMemory:
@@ -135,32 +136,38 @@ class ConvolutionalDecoderLayer(nn.Module):
         return memory._replace(key=key, value=memory.value * length.sqrt())
 
     def forward(
-        self, x: Tensor, embedded: Tensor, memory: ConvolvedMemory, *, need_weights: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """All positions at once.
-
-        Shape: x, embedded (B, T, D) -> (B, T, D), weights (B, T, S) if `need_weights`.
-        """
-        convolved = self.convolution(self.dropout(x), causal=True)
-        return self.attend(x, convolved, embedded, self.project(memory), need_weights=need_weights)
-
-    def attend(
         self,
         x: Tensor,
-        convolved: Tensor,
         embedded: Tensor,
         projected: ConvolvedMemory,
         *,
+        windows: Tensor | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """What follows the convolution, given what `project` made of the memory."""
-        query = (self.ask(convolved) + embedded) * HALF
+        """All positions at once, or the next one of each sequence.
+
+        Args:
+            x: Shape: (B, T, D).
+            embedded: g, the embeddings of the tokens read. Shape: (B, T, D).
+            projected: what `project` makes of the memory.
+            windows: of a step, `x` and the k - 1 inputs before it of each of R = B T sequences.
+                Shape: (R, k, D).
+            need_weights: whether the weights are returned.
+
+        Returns:
+            The output (B, T, D), and the weights (B, T, S).
+        """
+        if windows is None:
+            convolved = self.convolution(self.dropout(x), causal=True)
+        else:
+            convolved = self.convolution.of_windows(windows).view_as(x)
+        query = (self.query_proj(convolved) + embedded) * HALF
         key, value, mask = projected
-        context, weights = self.attention.attend(
+        attended: Attended = self.attention(
             query, key, value, mask[:, None], need_weights=need_weights
         )
-        found = (convolved + self.answer(context)) * HALF
-        return (x + found) * HALF, weights
+        y = (convolved + self.context_proj(attended.context)) * HALF
+        return (x + y) * HALF, attended.weights
 
 
 def _linear(d_model: int) -> nn.Linear:

@@ -60,11 +60,11 @@ def _places(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
         if isinstance(part, MultiHeadAttention):
             if part.in_weight is not None:
                 yield part, "in_weight"
-            if isinstance(part.out, nn.Linear):
-                yield part.out, "weight"
+            if isinstance(part.out_proj, nn.Linear):
+                yield part.out_proj, "weight"
         elif isinstance(part, FeedForward):
-            yield part.inner, "weight"
-            yield part.outer, "weight"
+            yield part.linear1, "weight"
+            yield part.linear2, "weight"
 
 
 def is_update(name: str) -> bool:

@@ -8,7 +8,7 @@ Shapes: T queries, S keys, the dots before them a batch, or a batch and heads.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +23,30 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     return weights.masked_fill(~mask, 0.0)
 
 
+class Weights(NamedTuple):
+    """What a normalization makes of scores.
+
+    Attributes:
+        weights: of the keys. Shape: (..., T, S).
+        log_probs: where the weights were drawn, ln q of what was drawn. Shape: (..., T).
+    """
+
+    weights: Tensor
+    log_probs: Tensor | None = None
+
+
 class Normalizer(nn.Module, ABC):
     """α = norm(a): weights that are not negative and sum to 1 over the allowed keys."""
 
     is_softmax: ClassVar[bool] = False  # the fused kernel can compute it
 
     @abstractmethod
-    def forward(
-        self, scores: Tensor, mask: Tensor | None, log_probs: list[Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, scores: Tensor, mask: Tensor | None) -> Weights:
         """Weights of the keys.
 
         Args:
             scores: Shape: (..., T, S).
             mask: which keys a query may attend to; broadcastable to the scores.
-            log_probs: where weights were drawn, receives the logarithm of the probability of what
-                was drawn. Shape: (..., T).
         """
 
 
@@ -47,11 +55,9 @@ class SoftmaxNormalizer(Normalizer):
 
     is_softmax = True
 
-    def forward(
-        self, scores: Tensor, mask: Tensor | None, log_probs: list[Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, scores: Tensor, mask: Tensor | None) -> Weights:
         """Shape: (..., T, S) -> the same."""
-        return masked_softmax(scores, mask)
+        return Weights(masked_softmax(scores, mask))
 
 
 class SumNormalizer(Normalizer):
@@ -60,15 +66,13 @@ class SumNormalizer(Normalizer):
     It is positive and, unlike exp, grows no faster than the score: no key takes all.
     """
 
-    def forward(
-        self, scores: Tensor, mask: Tensor | None, log_probs: list[Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, scores: Tensor, mask: Tensor | None) -> Weights:
         """Shape: (..., T, S) -> the same."""
         positive = F.softplus(scores)
         if mask is not None:
             positive = positive.masked_fill(~mask, 0.0)
         total = positive.sum(-1, keepdim=True)
-        return positive / total.clamp_min(torch.finfo(positive.dtype).tiny)
+        return Weights(positive / total.clamp_min(torch.finfo(positive.dtype).tiny))
 
 
 class HardNormalizer(Normalizer):
@@ -79,22 +83,21 @@ class HardNormalizer(Normalizer):
     `losses.hard_attention_loss`).
     """
 
-    def forward(
-        self, scores: Tensor, mask: Tensor | None, log_probs: list[Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, scores: Tensor, mask: Tensor | None) -> Weights:
         """Shape: (..., T, S) -> the same."""
-        probs = masked_softmax(scores, mask)
+        probs, log_probs = masked_softmax(scores, mask), None
         if self.training:
             # The floor lets a row that may attend to nothing be drawn from; it is zeroed below.
             floor = torch.finfo(probs.dtype).tiny
             drawn = probs.detach().clamp_min(floor).flatten(0, -2).multinomial(1)
             chosen = drawn.view(*probs.shape[:-1], 1)
-            if log_probs is not None:
-                log_probs.append(probs.gather(-1, chosen).clamp_min(floor).log().squeeze(-1))
+            log_probs = probs.gather(-1, chosen).clamp_min(floor).log().squeeze(-1)
         else:
             chosen = probs.argmax(-1, keepdim=True)
         weights = torch.zeros_like(probs).scatter_(-1, chosen, 1.0)
-        return weights if mask is None else weights.masked_fill(~mask, 0.0)
+        if mask is not None:
+            weights = weights.masked_fill(~mask, 0.0)
+        return Weights(weights, log_probs)
 
 
 NORMALIZERS: dict[str, type[Normalizer]] = {

@@ -131,12 +131,6 @@ class Recurrent(nn.Module):
         outputs, after = self(x[:, None], None, state)
         return outputs[:, 0], after
 
-    def empty_state(self, rows: int) -> Tensor:
-        """Zeros: before the first position. Shape: (R, L, directions, P, C)."""
-        weight = next(self.parameters())
-        sizes = (len(self.layers), self.n_directions, self.n_parts, self.d_cell)
-        return weight.new_zeros(rows, *sizes)
-
     def _read(
         self, layer: nn.Module, x: Tensor, lengths: Tensor | None, before: object
     ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:

@@ -3,8 +3,8 @@
 A score function is split into what it makes of a query, what it makes of a key, and how it compares
 the two, so that a key is prepared once, however many queries come (a cache holds prepared keys).
 
-Shapes: T queries, S keys, H heads, K d_head (of keys), Q width of queries. The dots before them are
-a batch, or a batch and heads: (B, T, Q) with one head, (B, H, T, Q) with several.
+Shapes: T queries, S keys, H heads, K d_head. The dots before them are a batch, or a batch and
+heads: (B, T, K) with one head, (B, H, T, K) with several.
 """
 
 from __future__ import annotations
@@ -24,25 +24,16 @@ class Score(nn.Module):
 
     Args:
         d_key: K.
-        d_query: Q, if it is another width than the keys'.
         n_heads: heads, each with parameters of its own.
-
-    Raises:
-        ValueError: this score function can't compare vectors of different widths.
     """
 
-    inner: ClassVar[bool] = True  # an inner product: the fused kernel can compute it
-    any_width: ClassVar[bool] = False
+    is_inner_product: ClassVar[bool] = True  # which the fused kernel can compute
 
-    def __init__(self, d_key: int, d_query: int | None = None, n_heads: int = 1) -> None:
+    def __init__(self, d_key: int, n_heads: int = 1) -> None:
         super().__init__()
-        if not self.any_width and d_query not in (None, d_key):
-            raise ValueError(
-                f"{type(self).__name__} compares vectors of one width, not {d_key} and {d_query}"
-            )
 
     def map_query(self, query: Tensor) -> Tensor:
-        """q′. Shape: (..., T, Q) -> (..., T, K)."""
+        """q′. Shape: (..., T, K) -> the same."""
         return query
 
     def map_key(self, key: Tensor) -> Tensor:
@@ -56,10 +47,6 @@ class Score(nn.Module):
     def compare(self, query: Tensor, key: Tensor) -> Tensor:
         """The score of mapped queries and keys. Shape: (..., T, K), (..., S, K) -> (..., T, S)."""
         return self.scale(query.shape[-1]) * (query @ key.transpose(-2, -1))
-
-    def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        """Scores every key for every query. Shape: (..., T, Q), (..., S, K) -> (..., T, S)."""
-        return self.compare(self.map_query(query), self.map_key(key))
 
 
 class ScaledDotScore(Score):
@@ -77,35 +64,32 @@ class DotScore(Score):
 class GeneralScore(Score):
     """a(k, q) = kᵀ W q (Luong et al. 2015, eq. 8, general).
 
-    W, one for each head, begins as I/√K, so as the scaled dot product. Shape: (H, K, Q).
+    W, one for each head, begins as I/√K, so as the scaled dot product. Shape: (H, K, K).
     """
 
-    any_width = True
-
-    def __init__(self, d_key: int, d_query: int | None = None, n_heads: int = 1) -> None:
-        super().__init__(d_key, d_query, n_heads)
-        weight = torch.zeros(n_heads, d_key, d_query or d_key)
+    def __init__(self, d_key: int, n_heads: int = 1) -> None:
+        super().__init__(d_key, n_heads)
+        weight = torch.zeros(n_heads, d_key, d_key)
         weight.diagonal(dim1=1, dim2=2).fill_(1.0).div_(math.sqrt(d_key))
         self.weight = nn.Parameter(weight)
 
     def map_query(self, query: Tensor) -> Tensor:
-        """W q. Shape: (..., T, Q) -> (..., T, K)."""
+        """W q. Shape: (..., T, K) -> the same."""
         return query @ self.weight.mT
 
 
 class AdditiveScore(Score):
     """a(k, q) = wᵀ tanh(U k + V q) (Bahdanau et al. 2015, appendix A.1.2).
 
-    U (H, K, K), V (H, K, Q) and w, one of each for each head.
+    U (H, K, K), V (H, K, K) and w (K), one of each for each head.
     """
 
-    inner = False
-    any_width = True
+    is_inner_product = False
 
-    def __init__(self, d_key: int, d_query: int | None = None, n_heads: int = 1) -> None:
-        super().__init__(d_key, d_query, n_heads)
+    def __init__(self, d_key: int, n_heads: int = 1) -> None:
+        super().__init__(d_key, n_heads)
         self.key_weight = nn.Parameter(torch.empty(n_heads, d_key, d_key))
-        self.query_weight = nn.Parameter(torch.empty(n_heads, d_key, d_query or d_key))
+        self.query_weight = nn.Parameter(torch.empty(n_heads, d_key, d_key))
         # Flat: the heads' vectors are no matrix, and optimizers of matrices shall not take it.
         combination = torch.empty(n_heads * d_key).normal_().div_(math.sqrt(d_key))
         self.combination = nn.Parameter(combination)
@@ -113,7 +97,7 @@ class AdditiveScore(Score):
             nn.init.xavier_uniform_(weight)
 
     def map_query(self, query: Tensor) -> Tensor:
-        """V q. Shape: (..., T, Q) -> (..., T, K)."""
+        """V q. Shape: (..., T, K) -> the same."""
         return query @ self.query_weight.mT
 
     def map_key(self, key: Tensor) -> Tensor:
@@ -139,8 +123,8 @@ class CosineScore(Score):
     its logarithm, one for each head, and begins at 10.
     """
 
-    def __init__(self, d_key: int, d_query: int | None = None, n_heads: int = 1) -> None:
-        super().__init__(d_key, d_query, n_heads)
+    def __init__(self, d_key: int, n_heads: int = 1) -> None:
+        super().__init__(d_key, n_heads)
         self.log_sharpness = nn.Parameter(torch.full((n_heads,), math.log(10.0)))
 
     def map_query(self, query: Tensor) -> Tensor:
@@ -155,8 +139,7 @@ class CosineScore(Score):
 class MeanScore(Score):
     """a(k, q) = 0: all keys are equal, and the context is the plain average of the values."""
 
-    inner = False
-    any_width = True
+    is_inner_product = False
 
     def compare(self, query: Tensor, key: Tensor) -> Tensor:
         """Zeros. Shape: as `Score.compare`."""

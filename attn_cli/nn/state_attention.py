@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.config.recurrent import RecurrentOptions
-from attn_cli.nn.attention import Attention
+from attn_cli.nn.attention import Attended, Attention
 from attn_cli.nn.normalizers import NORMALIZERS
 from attn_cli.nn.scores import SCORES
 
 
 class Memory(NamedTuple):
-    """What is attended to: mapped keys, values, and which of them are real."""
+    """What is attended to: mapped keys, values, and which of them may be attended to."""
 
     key: Tensor  # (B, S, D)
     value: Tensor  # (B, S, D)
@@ -42,9 +42,10 @@ class StateAttention(nn.Module):
             self.in_weight = nn.Parameter(torch.empty(count, d_model, d_model))
             for weight in self.in_weight:
                 nn.init.xavier_uniform_(weight)
-        score = choose(SCORES, options.attention, "score function")(d_model)
-        normalizer = choose(NORMALIZERS, options.normalize, "normalization")()
-        self.attention = Attention(score, normalizer)
+        self.attention = Attention(
+            choose(SCORES, options.attention, "score function")(d_model),
+            choose(NORMALIZERS, options.normalize, "normalization")(),
+        )
 
     def memory(self, states: Tensor, mask: Tensor, last: Tensor) -> Memory:
         """Keys and values. Shape: states (B, S, D), mask (B, S), last (B, D)."""
@@ -54,48 +55,25 @@ class StateAttention(nn.Module):
             value = key if len(self.in_weight) == 2 else F.linear(states, self.in_weight[2])
         return Memory(self.attention.score.map_key(key), value, mask)
 
-    def forward(
-        self,
-        query: Tensor,
-        memory: Memory,
-        *,
-        need_weights: bool = False,
-        log_probs: list[Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, query: Tensor, memory: Memory, *, need_weights: bool = False) -> Attended:
         """Attends from decoder states.
 
-        Shape: query (B, T, D) -> context (B, T, D), weights (B, T, S) if `need_weights`.
+        Shape: query (B, T, D) -> context (B, T, D), weights (B, T, S), log_probs (B, T).
         """
         if self.in_weight is not None:
             query = F.linear(query, self.in_weight[0])
-        return self.attention.attend(
-            query,
-            memory.key,
-            memory.value,
-            memory.mask[:, None],
-            need_weights=need_weights,
-            log_probs=log_probs,
-        )
+        key, value, mask = memory
+        return self.attention(query, key, value, mask[:, None], need_weights=need_weights)
 
 
 class LastState(nn.Module):
     """c = hₙ, whatever is asked: sequence to sequence without attention (Cho et al. 2014)."""
-
-    def __init__(self, d_model: int, options: RecurrentOptions) -> None:
-        super().__init__()
 
     def memory(self, states: Tensor, mask: Tensor, last: Tensor) -> Memory:
         """The last state alone. Shape: as `StateAttention.memory`."""
         state = last[:, None]
         return Memory(state, state, torch.ones_like(mask[:, :1]))
 
-    def forward(
-        self,
-        query: Tensor,
-        memory: Memory,
-        *,
-        need_weights: bool = False,
-        log_probs: list[Tensor] | None = None,
-    ) -> tuple[Tensor, None]:
-        """Shape: query (B, T, D) -> (B, T, D), no weights."""
-        return memory.value.expand(-1, query.shape[1], -1), None
+    def forward(self, query: Tensor, memory: Memory, *, need_weights: bool = False) -> Attended:
+        """Shape: query (B, T, D) -> context (B, T, D), no weights."""
+        return Attended(memory.value.expand(-1, query.shape[1], -1))

@@ -14,17 +14,21 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.config.transformer import AttentionOptions
-from attn_cli.nn.attention import MultiHeadAttention
+from attn_cli.nn.attention import Attended, MultiHeadAttention
+from attn_cli.nn.cache import KeyValue, KeyValueCache, LayerCache
 from attn_cli.nn.positions import Positions
-
-KeyValue = tuple[Tensor, Tensor]
 
 
 class DecoderWeights(NamedTuple):
-    """A decoder layer's attention weights: to the target itself (B, H, T, T), to the source."""
+    """A decoder layer's attention weights, where they were asked for.
 
-    own: Tensor
-    cross: Tensor  # (B, H, T, S)
+    Attributes:
+        self: to the target; None of a step. Shape: (B, H, T, T).
+        cross: to the source. Shape: (B, H, T, S).
+    """
+
+    self: Tensor | None
+    cross: Tensor | None
 
 
 # ReLU, max(0, x); GELU, x Φ(x), exact or by tanh (Hendrycks & Gimpel 2016).
@@ -42,21 +46,21 @@ class FeedForward(nn.Module):
         self, d_model: int, d_ff: int, dropout: nn.Module, activation: str = "relu"
     ) -> None:
         super().__init__()
-        self.inner = nn.Linear(d_model, d_ff)
-        self.outer = nn.Linear(d_ff, d_model)
+        self.linear1 = nn.Linear(d_model, d_ff)
+        self.linear2 = nn.Linear(d_ff, d_model)
         self.dropout = dropout
         self.activation = choose(ACTIVATIONS, activation, "activation function")
-        for linear in (self.inner, self.outer):
+        for linear in (self.linear1, self.linear2):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, T, D) -> (B, T, D)."""
-        return self.outer(self.dropout(self.activation(self.inner(x))))
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
 class Residual(nn.Module):
-    """A sublayer in its residual connection.
+    """The residual connection around a sublayer f: what f reads, and what its answer makes of x.
 
     post: LN(x + dropout(f(x))) (Vaswani et al. 2017, 3.1); pre: x + dropout(f(LN(x))) (Xiong et al.
     2020, figure 1b), which trains without a long warm-up.
@@ -68,11 +72,14 @@ class Residual(nn.Module):
         self.dropout = dropout
         self.pre = norm == "pre"
 
-    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        """Shape: (B, T, D) -> (B, T, D)."""
-        if self.pre:
-            return x + self.dropout(sublayer(self.norm(x)))
-        return self.norm(x + self.dropout(sublayer(x)))
+    def before(self, x: Tensor) -> Tensor:
+        """What the sublayer reads. Shape: (B, T, D) -> the same."""
+        return self.norm(x) if self.pre else x
+
+    def after(self, x: Tensor, y: Tensor) -> Tensor:
+        """The sublayer's answer y added to x. Shape: 2 x (B, T, D) -> (B, T, D)."""
+        x = x + self.dropout(y)
+        return x if self.pre else self.norm(x)
 
 
 class EncoderLayer(nn.Module):
@@ -80,6 +87,8 @@ class EncoderLayer(nn.Module):
 
     With `causal` each position sees itself and earlier ones: the layer of a language model.
     """
+
+    residuals: Sequence[Residual]  # a ModuleList, which has no type of its elements
 
     def __init__(
         self,
@@ -97,7 +106,9 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.self_attention = MultiHeadAttention(d_model, n_heads, options)
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
-        self.residuals = nn.ModuleList(Residual(d_model, norm, dropout, eps) for _ in range(2))
+        self.residuals = nn.ModuleList(  # type: ignore[assignment]
+            Residual(d_model, norm, dropout, eps) for _ in range(2)
+        )
         self.causal = causal
 
     def forward(
@@ -106,55 +117,39 @@ class EncoderLayer(nn.Module):
         mask: Tensor | None,
         positions: Positions,
         *,
+        cache: LayerCache | None = None,
         need_weights: bool = False,
         chosen: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """The layer's output, or the chosen (N) positions' alone: the others need no feed-forward.
-
-        Shape:
-            x (B, S, D), mask (B, 1, 1, S), chosen (B, S) boolean
-            -> (B, S, D) or (N, D), weights (B, H, S, S) if wanted.
-        """
-        kept: list[Tensor | None] = [None]
-
-        def attend(y: Tensor) -> Tensor:
-            context, kept[0] = self.self_attention(
-                y,
-                mask=mask,
-                causal=self.causal,
-                positions=positions,
-                need_weights=need_weights,
-            )
-            return context
-
-        x = self.residuals[0](x, attend)
-        if chosen is not None:
-            x = x[chosen]
-        return self.residuals[1](x, self.feed_forward), kept[0]
-
-    def step(
-        self,
-        x: Tensor,
-        append: Callable[[Tensor, Tensor], KeyValue],
-        mask: Tensor | None,
-        positions: Positions,
-    ) -> Tensor:
-        """The next position of R rows, or the next n, from cached keys and values.
+        """Whole sequences, or the next vectors of sequences whose earlier ones are in the cache.
 
         Args:
-            x: the positions' vectors. Shape: (R, n, D).
-            append: puts the positions' keys and values (R, H, n, d_head) into the cache and
-                returns all so far, each (R, H, t, d_head).
-            mask: which cached positions may be seen. Shape: (R, 1, 1 or n, t).
-            positions: where the vectors stand in each row.
+            x: Shape: (B, T, D).
+            mask: which vectors may be seen; with a cache it says all, `causal` nothing.
+                Shape: (B, 1, 1 or T, S), S counting the earlier vectors too.
+            positions: where the vectors of `x` stand.
+            cache: takes in the keys and values of `x`.
+            need_weights: whether the weights are returned.
+            chosen: the positions whose output is wanted: the others need no feed-forward network.
+                Shape: (B, T), boolean, N of them True.
+
+        Returns:
+            The output (B, T, D), or (N, D) of the chosen positions; the weights (B, H, T, S).
         """
-
-        def attend(y: Tensor) -> Tensor:
-            query, key, value = self.self_attention.project(y, positions)
-            key, value = append(key, value)
-            return self.self_attention.attend(query, key, value, mask, positions=positions)[0]
-
-        return self.residuals[1](self.residuals[0](x, attend), self.feed_forward)
+        attention, feed_forward = self.residuals
+        attended: Attended = self.self_attention(
+            attention.before(x),
+            mask,
+            positions,
+            causal=self.causal and cache is None,
+            cache=cache,
+            need_weights=need_weights,
+        )
+        x = attention.after(x, attended.context)
+        if chosen is not None:
+            x = x[chosen]
+        x = feed_forward.after(x, self.feed_forward(feed_forward.before(x)))
+        return x, attended.weights
 
 
 class DecoderLayer(nn.Module):
@@ -163,6 +158,8 @@ class DecoderLayer(nn.Module):
     Without `causal` each target position sees all of them: the layer of a model that writes them
     all at once.
     """
+
+    residuals: Sequence[Residual]  # a ModuleList, which has no type of its elements
 
     def __init__(
         self,
@@ -180,125 +177,100 @@ class DecoderLayer(nn.Module):
         self.causal = causal
         self.cross_attention = MultiHeadAttention(d_model, n_heads, options, to_self=False)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
-        self.residuals = nn.ModuleList(Residual(d_model, norm, dropout) for _ in range(3))
+        self.residuals = nn.ModuleList(  # type: ignore[assignment]
+            Residual(d_model, norm, dropout) for _ in range(3)
+        )
 
     def forward(
         self,
         x: Tensor,
-        memory: Tensor | KeyValue,
-        memory_mask: Tensor | None,
-        mask: Tensor | None,
-        positions: Positions,
-        *,
-        need_weights: bool = False,
-    ) -> tuple[Tensor, DecoderWeights | None]:
-        """All target positions at once; each sees itself and earlier ones if `causal`.
-
-        Padding stands at the end of the target, so the causal mask alone keeps it out of sight;
-        without it, `mask` says what is real.
-
-        Shape:
-            x (B, T, D), memory (B, S, D) or its projected keys and values (B, H, S, d_head) each,
-            memory_mask (B, 1, 1, S), mask (B, 1, 1, T)
-            -> (B, T, D), and the weights if `need_weights`.
-        """
-        kept: list[Tensor] = []
-        projected = (
-            self.cross_attention.project_memory(memory) if isinstance(memory, Tensor) else memory
-        )
-
-        def attend_self(y: Tensor) -> Tensor:
-            context, weights = self.self_attention(
-                y,
-                mask=mask,
-                causal=self.causal,
-                positions=positions,
-                need_weights=need_weights,
-            )
-            kept.extend(() if weights is None else (weights,))
-            return context
-
-        def attend_memory(y: Tensor) -> Tensor:
-            query = self.cross_attention.project_query(y)
-            context, weights = self.cross_attention.attend(
-                query, *projected, memory_mask, need_weights=need_weights
-            )
-            kept.extend(() if weights is None else (weights,))
-            return context
-
-        x = self.residuals[0](x, attend_self)
-        x = self.residuals[1](x, attend_memory)
-        x = self.residuals[2](x, self.feed_forward)
-        return x, DecoderWeights(*kept) if kept else None
-
-    def step(
-        self,
-        x: Tensor,
-        append: Callable[[Tensor, Tensor], KeyValue],
-        mask: Tensor | None,
-        positions: Positions,
         memory: KeyValue,
         memory_mask: Tensor | None,
+        mask: Tensor | None,
+        positions: Positions,
         *,
+        cache: LayerCache | None = None,
         need_weights: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """One target position of N sentences with K beams each, from cached keys and values.
+    ) -> tuple[Tensor, DecoderWeights]:
+        """Whole targets, or the next position of targets whose earlier ones are in the cache.
 
-        The beams of a sentence are K queries to the same memory, which is not copied per beam.
+        With a cache, `x` holds the K beams of each of N sentences in the place of T positions: K
+        queries to the same memory, which is not copied for each of them, but R = N*K rows that
+        see themselves alone. Without one, padding stands at the end of the target, where the
+        causal mask keeps it out of sight.
 
         Args:
-            x: the position's vectors. Shape: (N, K, D).
-            append: puts the position's keys and values (N*K, H, 1, d_head) into the cache and
-                returns all so far, each (N*K, H, t, d_head).
-            mask: which cached positions are real. Shape: (N*K, 1, 1, t).
-            positions: where the position stands in each row, N*K of them.
-            memory: projected keys and values of the source. Shape: (N, H, S, d_head).
-            memory_mask: Shape: (N, 1, 1, S).
-            need_weights: whether the cross-attention weights (N, H, K, S) are returned.
+            x: Shape: (B, T, D), or (N, K, D) with a cache.
+            memory: projected keys and values of the source. Shape: (B, H, S, d_head) each.
+            memory_mask: which of them may be seen. Shape: (B, 1, 1, S).
+            mask: which target positions may be seen. Shape: (B, 1, 1, T), or (R, 1, 1, t).
+            positions: where the target's vectors stand. Shape: (B or 1, T), or (R, 1).
+            cache: takes in their keys and values, R rows of them.
+            need_weights: whether the weights are returned.
+
+        Returns:
+            The output, shaped as `x`, and the weights.
         """
-        shape = x.shape
-        kept: list[Tensor | None] = [None]
-
-        def attend_self(y: Tensor) -> Tensor:
-            rows = y.reshape(-1, 1, shape[-1])
-            query, key, value = self.self_attention.project(rows, positions)
-            key, value = append(key, value)
-            context, _ = self.self_attention.attend(query, key, value, mask, positions=positions)
-            return context.view(shape)
-
-        def attend_memory(y: Tensor) -> Tensor:
-            query = self.cross_attention.project_query(y)
-            context, kept[0] = self.cross_attention.attend(
-                query, *memory, memory_mask, need_weights=need_weights
-            )
-            return context
-
-        x = self.residuals[0](x, attend_self)
-        x = self.residuals[1](x, attend_memory)
-        return self.residuals[2](x, self.feed_forward), kept[0]
+        to_self, to_memory, feed_forward = self.residuals
+        y = to_self.before(x)
+        attended: Attended = self.self_attention(
+            y if cache is None else y.reshape(-1, 1, y.shape[-1]),
+            mask,
+            positions,
+            causal=self.causal and cache is None,
+            cache=cache,
+            need_weights=need_weights and cache is None,
+        )
+        x = to_self.after(x, attended.context.view(x.shape))
+        y = to_memory.before(x)
+        found = self.cross_attention.attend_to(memory, y, memory_mask, need_weights=need_weights)
+        x = to_memory.after(x, found.context)
+        x = feed_forward.after(x, self.feed_forward(feed_forward.before(x)))
+        return x, DecoderWeights(attended.weights, found.weights)
 
 
 class Encoder(nn.Module):
     """A stack of encoder layers; pre-norm stacks end in a normalization."""
 
-    layers: list[EncoderLayer]  # a ModuleList, which has no type of its elements
+    layers: Sequence[EncoderLayer]  # a ModuleList
 
     def __init__(
-        self, layers: list[EncoderLayer], d_model: int, norm: str, eps: float = 1e-5
+        self, layers: Sequence[EncoderLayer], d_model: int, norm: str, eps: float = 1e-5
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(d_model, eps) if norm == "pre" else nn.Identity()
 
-    def forward(self, x: Tensor, mask: Tensor | None, chosen: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        *,
+        positions: Positions | None = None,
+        cache: KeyValueCache | None = None,
+        chosen: Tensor | None = None,
+    ) -> Tensor:
         """The last layer's output, or that of the chosen (N) positions alone.
 
-        Shape: x (B, S, D), mask (B, 1, 1, S), chosen (B, S) boolean -> (B, S, D) or (N, D).
+        Args:
+            x: Shape: (B, T, D).
+            mask: as `EncoderLayer.forward` takes it.
+            positions: where the vectors stand; 0, 1, … if it is not said.
+            cache: what came before them, and takes them in.
+            chosen: Shape: (B, T), boolean.
+
+        Returns:
+            Shape: (B, T, D) or (N, D).
         """
-        positions = Positions.first(x.shape[1], x.device)
-        for number, layer in enumerate(self.layers, 1):
-            last = number == len(self.layers)
-            x, _ = layer(x, mask, positions, chosen=chosen if last else None)
+        positions = positions or Positions.first(x.shape[1], x.device)
+        for index, layer in enumerate(self.layers):
+            x, _ = layer(
+                x,
+                mask,
+                positions,
+                cache=None if cache is None else cache.layer(index),
+                chosen=chosen if index + 1 == len(self.layers) else None,
+            )
         return self.norm(x)
 
     def each_layer(
@@ -321,12 +293,19 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A stack of decoder layers; pre-norm stacks end in a normalization."""
 
-    layers: list[DecoderLayer]  # a ModuleList, which has no type of its elements
+    layers: Sequence[DecoderLayer]  # a ModuleList, which has no type of its elements
 
-    def __init__(self, layers: list[DecoderLayer], d_model: int, norm: str) -> None:
+    def __init__(self, layers: Sequence[DecoderLayer], d_model: int, norm: str) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
+
+    def project(self, memory: Tensor) -> tuple[KeyValue, ...]:
+        """Every layer's keys and values of the source: once, for many passes or steps.
+
+        Shape: (B, S, D) -> 2 x (B, H, S, d_head) each.
+        """
+        return tuple(layer.cross_attention.project_memory(memory) for layer in self.layers)
 
     def forward(
         self,
@@ -335,15 +314,24 @@ class Decoder(nn.Module):
         memory_mask: Tensor | None,
         mask: Tensor | None = None,
         *,
+        positions: Positions | None = None,
+        cache: KeyValueCache | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, list[DecoderWeights]]:
-        """Shape: as `DecoderLayer.forward`, projected memories and weights layer by layer."""
+        """Shape: as `DecoderLayer.forward`; the memory (B, S, D), or what `project` makes of it."""
         weights: list[DecoderWeights] = []
-        positions = Positions.first(x.shape[1], x.device)
-        memories = [memory] * len(self.layers) if isinstance(memory, Tensor) else memory
-        for layer, own in zip(self.layers, memories, strict=True):
+        positions = positions or Positions.first(x.shape[1], x.device)
+        for index, layer in enumerate(self.layers):
             x, layer_weights = layer(
-                x, own, memory_mask, mask, positions, need_weights=need_weights
+                x,
+                layer.cross_attention.project_memory(memory)
+                if isinstance(memory, Tensor)
+                else memory[index],
+                memory_mask,
+                mask,
+                positions,
+                cache=None if cache is None else cache.layer(index),
+                need_weights=need_weights,
             )
-            weights += [] if layer_weights is None else [layer_weights]
+            weights.append(layer_weights)
         return self.norm(x), weights

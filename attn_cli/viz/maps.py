@@ -6,10 +6,10 @@ know tensors alone. What lies between is a `MapSource` of the model's system.
 
 How a model gives its weights, so that the sources that are there can draw it:
 
-- A sequence-to-sequence model has `attentions(src_ids, src_mask, tgt_in) -> (hidden, maps)`, where
+- A sequence-to-sequence model has `attentions(source, src_mask, tgt_in) -> (hidden, maps)`, where
   `vars(maps)` has lists of one (B, H, T, S) tensor a layer: "cross" (from the target's next token
   to the source), "encoder" (source to source), "decoder" (next token to the target so far). A list
-  may be empty. Without that method, `forward(..., need_weights=True)` gives "cross" alone.
+  may be empty; by default "cross" is what `forward(..., need_weights=True)` gives, the others are.
 - A backbone (see `models.text`) has `attentions(ids, mask, segments) -> {kind: [tensor a layer]}`:
   (R, H, T, T) from token to token, or (R, 1, 1, T) of what one vector is made of. The kind
   "sentence" is (1, 1, 1, R) over the rows, which are the sentences of one document.

@@ -225,7 +225,7 @@ def test_half_precision_becomes_float32(tmp_path, dtype):
     theirs = save_bert(tmp_path / "hf")
     theirs.to(dtype).save_pretrained(tmp_path / "hf")
     _, ours = converted(tmp_path / "hf")
-    weight = ours.backbone.encoder.layers[1].feed_forward.outer.weight
+    weight = ours.backbone.encoder.layers[1].feed_forward.linear2.weight
     assert weight.dtype == torch.float32
     assert torch.equal(weight, theirs.encoder.layer[1].output.dense.weight.float())
 

@@ -90,19 +90,19 @@ def by_hand(seq2seq, src, tgt_in):
         return torch.stack(outputs)
 
     e = embedded(seq2seq.src_embedding, src)
-    x = seq2seq.encoder.enter(e)
+    x = seq2seq.encoder.in_proj(e)
     for layer in seq2seq.encoder.layers:
         x = (x + convolved(layer, x, k // 2)) * half
-    z = seq2seq.encoder.leave(x)
+    z = seq2seq.encoder.out_proj(x)
     g = embedded(seq2seq.tgt_embedding, tgt_in)
-    x = seq2seq.enter(g)
+    x = seq2seq.in_proj(g)
     for layer in seq2seq.decoder:
         h = convolved(layer.convolution, x, k - 1)
-        d = (layer.ask(h) + g) * half
+        d = (layer.query_proj(h) + g) * half
         alpha = (d @ z.T / math.sqrt(d_model)).softmax(-1)
         c = alpha @ ((z + e) * half) * math.sqrt(len(src))
-        x = (x + (h + layer.answer(c)) * half) * half
-    return seq2seq.leave(x)
+        x = (x + (h + layer.context_proj(c)) * half) * half
+    return seq2seq.out_proj(x)
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ def test_the_model_is_its_equations():
     seq2seq = model("convolutional")
     src, tgt_in = [4, 17, 9, 2, 13], [BOS, 5, 6, 5, 20, 11]
     ids = torch.tensor([src])
-    hidden, _ = seq2seq(ids, ids > 0, torch.tensor([tgt_in]))
+    hidden = seq2seq(ids, ids > 0, torch.tensor([tgt_in])).hidden
     torch.testing.assert_close(hidden[0], by_hand(seq2seq, src, tgt_in), **TOLERANCE)
 
 
@@ -119,11 +119,11 @@ def test_a_prediction_depends_on_the_tokens_within_its_reach_alone():
     seq2seq = model("convolutional")
     tgt = torch.tensor([[BOS, 4, 8, 15, 16, 9, 3]])
     src = torch.tensor([[5, 6, 7]])
-    before, _ = seq2seq(src, src > 0, tgt)
+    before = seq2seq(src, src > 0, tgt).hidden
     for at in range(7):
         changed = tgt.clone()
         changed[0, at] = 20
-        after, _ = seq2seq(src, src > 0, changed)
+        after = seq2seq(src, src > 0, changed).hidden
         differs = (after - before).abs().amax(-1)[0] > 1e-6
         assert differs.nonzero().flatten().tolist() == list(range(at, min(7, at + 5)))
 
@@ -132,7 +132,7 @@ def test_a_prediction_depends_on_the_tokens_within_its_reach_alone():
 def test_every_weight_learns(variant):
     seq2seq = model("convolutional", **variant).train()
     ids = torch.tensor([[3, 4, 5], [6, 7, 8]])
-    hidden, _ = seq2seq(ids, ids > 0, ids)
+    hidden = seq2seq(ids, ids > 0, ids).hidden
     F.linear(hidden, *seq2seq.output_layer).logsumexp(-1).sum().backward()
     assert [name for name, weight in seq2seq.named_parameters() if weight.grad is None] == []
 

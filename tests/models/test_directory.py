@@ -46,7 +46,7 @@ def saved(tmp_path):
 def output(model):
     src = torch.tensor([[3, 4, 5]])
     with torch.no_grad():
-        return model(src, src > 0, torch.tensor([[1, 6, 7]]))[0]
+        return model(src, src > 0, torch.tensor([[1, 6, 7]])).hidden
 
 
 def rewrite_config(folder, **changes):

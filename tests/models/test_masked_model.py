@@ -68,7 +68,7 @@ def test_a_memory_projected_once_gives_what_the_whole_model_gives(variant):
     model = build(**variant)
     src_ids, src_mask, tgt_ids, hidden, real = batch()
     vectors, _ = model(src_ids, src_mask, tgt_ids, hidden, real)
-    projected = model.project(model.encode(src_ids, src_mask))
+    projected = model.decoder.project(model.encode(src_ids, src_mask))
     again, _ = model.decode(projected, src_mask, tgt_ids, hidden, real)
     torch.testing.assert_close(again, vectors)
 

@@ -113,7 +113,7 @@ def test_a_padded_text_is_encoded_as_it_is_alone(variant):
 
 def test_the_defaults_have_the_weights_that_saved_models_have():
     names = {name.rsplit("attention.", 1)[-1] for name, _ in transformer().named_parameters()}
-    assert {"in_weight", "in_bias", "out.weight", "out.bias"} <= names
+    assert {"in_weight", "in_bias", "out_proj.weight", "out_proj.bias"} <= names
     assert not [name for name in names if "score" in name or "positions" in name]
 
 
@@ -121,7 +121,7 @@ def test_the_defaults_have_the_weights_that_saved_models_have():
 def test_every_weight_of_a_variant_learns(variant):
     model = transformer(**variant)
     src, tgt = pad(texts(4, 8, seed=5), 0), pad(texts(4, 8, seed=6), 0)
-    hidden, _ = model(*src, tgt[0])
+    hidden = model(*src, tgt[0]).hidden
     F.linear(hidden, *model.output_layer).logsumexp(-1).square().sum().backward()
     for name, weight in model.named_parameters():
         assert weight.grad is not None, name

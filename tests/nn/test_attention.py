@@ -9,6 +9,7 @@ from torch import nn
 from attn_cli.config.transformer import AttentionOptions
 from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
 from attn_cli.nn.normalizers import masked_softmax
+from attn_cli.nn.positions import Positions
 from attn_cli.nn.scores import SCORES
 
 B, T, S, D, H = 3, 5, 7, 12, 4
@@ -21,14 +22,18 @@ def _seeded():
 
 def as_torch(ours: MultiHeadAttention) -> nn.MultiheadAttention:
     """PyTorch's module with the same weights; its masks mean the opposite of ours."""
-    theirs = nn.MultiheadAttention(ours.out.in_features, ours.n_heads, batch_first=True)
+    theirs = nn.MultiheadAttention(ours.out_proj.in_features, ours.n_heads, batch_first=True)
     nn.init.normal_(ours.in_bias)
-    nn.init.normal_(ours.out.bias)
+    nn.init.normal_(ours.out_proj.bias)
     with torch.no_grad():
         theirs.in_proj_weight.copy_(ours.in_weight.flatten(0, 1))
         theirs.in_proj_bias.copy_(ours.in_bias.flatten())
-    theirs.out_proj.load_state_dict(ours.out.state_dict())
+    theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
     return theirs.eval()
+
+
+def positions() -> Positions:
+    return Positions.first(T, torch.device("cpu"))
 
 
 def padding(lengths: list[int], size: int) -> torch.Tensor:
@@ -41,7 +46,8 @@ def test_multi_head_attention_over_a_memory_equals_torch(need_weights):
     ours = MultiHeadAttention(D, H, AttentionOptions())
     theirs = as_torch(ours)
     x, memory, real = torch.randn(B, T, D), torch.randn(B, S, D), padding([7, 2, 5], S)
-    context, weights = ours(x, memory, real[:, None, None, :], need_weights=need_weights)
+    projected, mask = ours.project_memory(memory), real[:, None, None, :]
+    context, weights, _ = ours.attend_to(projected, x, mask, need_weights=need_weights)
     expected, expected_weights = theirs(
         x, memory, memory, key_padding_mask=~real, average_attn_weights=False
     )
@@ -59,7 +65,7 @@ def test_causal_self_attention_and_its_gradients_equal_torch(need_weights):
     theirs = as_torch(ours)
     x = torch.randn(B, T, D)
     mine, other = x.clone().requires_grad_(), x.clone().requires_grad_()
-    context, _ = ours(mine, causal=True, need_weights=need_weights)
+    context = ours(mine, None, positions(), causal=True, need_weights=need_weights).context
     expected, _ = theirs(other, other, other, attn_mask=~causal_mask(T), need_weights=False)
     torch.testing.assert_close(context, expected, atol=1e-5, rtol=1e-5)
     context.square().sum().backward()
@@ -76,8 +82,8 @@ def test_the_fused_path_equals_the_explicit_one(score, causal, masked):
     attention = MultiHeadAttention(D, H, AttentionOptions(attention=score))
     x = torch.randn(B, T, D)
     mask = padding([5, 1, 3], T)[:, None, None, :] if masked else None
-    fast, nothing = attention(x, mask=mask, causal=causal)
-    explicit, weights = attention(x, mask=mask, causal=causal, need_weights=True)
+    fast, nothing, _ = attention(x, mask, positions(), causal=causal)
+    explicit, weights, _ = attention(x, mask, positions(), causal=causal, need_weights=True)
     assert nothing is None
     torch.testing.assert_close(fast, explicit, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, H, T))
@@ -90,7 +96,7 @@ def test_a_query_that_may_attend_to_nothing_gets_zeros(need_weights):
     attention = Attention(SCORES["scaled-dot"](4))
     query, key, value = torch.randn(1, 2, 4), torch.randn(1, 3, 4), torch.randn(1, 3, 4)
     mask = torch.tensor([[[True, False, True], [False, False, False]]])
-    context, weights = attention(query, key, value, mask, need_weights=need_weights)
+    context, weights, _ = attention(query, key, value, mask, need_weights=need_weights)
     assert not context[0, 1].any()
     assert context[0, 0].isfinite().all()
     assert context[0, 0].any()
@@ -110,8 +116,8 @@ def test_a_masked_key_takes_no_part_however_large():
 def test_score_functions_are_their_formulas():
     query, key = torch.randn(2, T, 9), torch.randn(2, S, 9)
     dot = torch.einsum("btk,bsk->bts", query, key)
-    torch.testing.assert_close(SCORES["dot"](9)(query, key), dot)
-    torch.testing.assert_close(SCORES["scaled-dot"](9)(query, key), dot / math.sqrt(9))
+    torch.testing.assert_close(SCORES["dot"](9).compare(query, key), dot)
+    torch.testing.assert_close(SCORES["scaled-dot"](9).compare(query, key), dot / math.sqrt(9))
 
 
 def test_masked_softmax_has_gradients_without_nan():

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from attn_cli.config.transformer import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
@@ -56,9 +57,10 @@ def test_relative_positions_are_the_direct_double_loop(max_distance, causal):
     options = AttentionOptions(positions="relative", max_distance=max_distance, combine="concat")
     module = MultiHeadAttention(H * K, H, options)
     x = torch.randn(B, T, H * K)
-    found, weights = module(x, causal=causal)
+    found, weights, _ = module(x, None, Positions.first(T, x.device), causal=causal)
     assert weights is None
-    query, key, value = module.project(x, Positions.first(T, x.device))
+    projected = nn.functional.linear(x, module.in_weight.flatten(0, 1), module.in_bias.flatten())
+    query, key, value = projected.unflatten(-1, (3, H, K)).permute(2, 0, 3, 1, 4)
     for b in range(B):
         heads = [
             heads_by_hand(module, query[b, h], key[b, h], value[b, h], causal) for h in range(H)
@@ -111,8 +113,11 @@ def test_only_self_attention_has_positions(positions):
     module = MultiHeadAttention(8, 2, AttentionOptions(positions=positions), to_self=False)
     x, memory = torch.randn(1, 3, 8), torch.randn(1, 5, 8)
     mixed = torch.tensor([4, 2, 0, 1, 3])
-    found = module(x, memory)[0]
-    torch.testing.assert_close(module(x, memory[:, mixed])[0], found, atol=1e-5, rtol=1e-5)
+    found, again = (
+        module.attend_to(module.project_memory(read), x, None).context
+        for read in (memory, memory[:, mixed])
+    )
+    torch.testing.assert_close(again, found, atol=1e-5, rtol=1e-5)
 
 
 def test_relative_positions_store_no_vector_for_a_pair():
@@ -126,5 +131,5 @@ def test_relative_positions_store_no_vector_for_a_pair():
 
     x = torch.randn(1, 512, 64)
     with torch.autograd.graph.saved_tensors_hooks(watch, lambda tensor: tensor):
-        module(x)[0].sum().backward()
+        module(x, None, Positions.first(512, x.device)).context.sum().backward()
     assert 0 < biggest <= 512 * 512

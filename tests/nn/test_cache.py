@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from attn_cli.nn.cache import KeyValueCache
+from attn_cli.nn.cache import KeyValue, KeyValueCache
 
 HEADS, WIDTH, LAYERS = 2, 3, 2
 CPU = torch.device("cpu")
@@ -19,7 +19,8 @@ def fed(cache: KeyValueCache, keys: torch.Tensor):
     seen = []
     for step in keys:
         cache = cache.advance()
-        seen = [cache.appender(layer)(step[layer], -step[layer]) for layer in range(LAYERS)]
+        pairs = [KeyValue(keys, -keys) for keys in step]
+        seen = [cache.layer(index).append(pair) for index, pair in enumerate(pairs)]
     return cache, seen
 
 

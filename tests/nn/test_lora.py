@@ -64,6 +64,6 @@ def test_a_merged_matrix_is_w_plus_two_b_a():
 def test_the_matrices_themselves_learn_no_more():
     own = adapted()
     own(IDS, MASK, None, "task").sum().backward()
-    part = own.backbone.encoder.layers[1].feed_forward.inner
+    part = own.backbone.encoder.layers[1].feed_forward.linear1
     assert part.parametrizations.weight.original.grad is None
     assert part.parametrizations.weight[0].up.grad.abs().sum() > 0

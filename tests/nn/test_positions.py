@@ -42,7 +42,8 @@ def test_positions_put_nothing_into_a_module_that_processes_would_exchange(kind)
     embed = TokenEmbedding(nn.Embedding(9, 4), kind, 16, nn.Identity())
     layer = MultiHeadAttention(4, 1, AttentionOptions(positions=kind))
     with torch.inference_mode():
-        layer(embed(torch.ones(1, 700, dtype=torch.long)))
+        positions = Positions.first(700, torch.device("cpu"))
+        layer(embed(torch.ones(1, 700, dtype=torch.long)), None, positions)
     assert not [*embed.buffers(), *layer.buffers()]
 
 

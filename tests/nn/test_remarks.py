@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from attn_cli.config.transformer import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
+from attn_cli.nn.positions import Positions
 from attn_cli.nn.transformer import Encoder, EncoderLayer, FeedForward
 
 B, T = 3, 9
+FIRST = Positions.first(T, torch.device("cpu"))
 SHARP = 1000.0  # α: from 104 on, float32's softmax gives all other positions exactly 0
 
 
@@ -57,8 +59,8 @@ def test_averaged_heads_with_quadratic_positions_are_a_convolution(width):
     value = module.in_weight[2].view(width, channels, channels)
     value.copy_(width * kernel.permute(2, 0, 1))
     x = torch.randn(B, T, channels)
-    torch.testing.assert_close(module(x)[0], convolution(kernel, x), atol=1e-4, rtol=1e-4)
-    _, weights = module(x, need_weights=True)
+    context, weights, _ = module(x, None, FIRST, need_weights=True)
+    torch.testing.assert_close(context, convolution(kernel, x), atol=1e-4, rtol=1e-4)
     assert set(weights.unique().tolist()) == {0.0, 1.0}
 
 
@@ -73,17 +75,17 @@ def test_projected_heads_with_quadratic_positions_are_a_convolution():
     kernel = torch.randn(d_model, channels, len(shifts))
     value = module.in_weight[2].view(len(shifts), channels, d_model)
     value[:, :, :channels] = torch.eye(channels)
-    module.out.weight.copy_(kernel.permute(0, 2, 1).flatten(1))
+    module.out_proj.weight.copy_(kernel.permute(0, 2, 1).flatten(1))
     x = torch.randn(B, T, d_model)
     wanted = convolution(kernel, x[..., :channels])
-    torch.testing.assert_close(module(x)[0], wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(module(x, None, FIRST).context, wanted, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def test_the_feed_forward_network_is_two_convolutions_of_width_one():
     feed_forward = FeedForward(8, 20, nn.Identity())
     first, second = nn.Conv1d(8, 20, 1), nn.Conv1d(20, 8, 1)
-    for convolved, linear in ((first, feed_forward.inner), (second, feed_forward.outer)):
+    for convolved, linear in ((first, feed_forward.linear1), (second, feed_forward.linear2)):
         nn.init.normal_(linear.bias)
         convolved.weight.copy_(linear.weight[..., None])
         convolved.bias.copy_(linear.bias)
@@ -97,7 +99,7 @@ def test_attention_without_projections_is_softmax_of_x_with_itself():
     module = MultiHeadAttention(8, 1, AttentionOptions(projections="none", combine="concat"))
     x = torch.randn(B, T, 8)
     wanted = (x @ x.mT / math.sqrt(8)).softmax(-1) @ x
-    torch.testing.assert_close(module(x)[0], wanted, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(module(x, None, FIRST).context, wanted, atol=1e-6, rtol=1e-5)
     assert not list(module.parameters())
 
 

@@ -10,7 +10,6 @@ import torch
 from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS, AttentionOptions
 from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
 from attn_cli.nn.normalizers import NORMALIZERS
-from attn_cli.nn.positions import Positions
 from attn_cli.nn.scores import SCORES
 
 B, H, T, S, K = 2, 3, 4, 5, 6
@@ -25,6 +24,10 @@ def randomized(module):
     for weight in module.parameters():
         torch.nn.init.normal_(weight, std=0.7)
     return module
+
+
+def compared(score, query, key):
+    return score.compare(score.map_query(query), score.map_key(key))
 
 
 def by_formula(name, score, head, k, q):
@@ -60,7 +63,7 @@ def test_the_options_name_what_there_is():
 def test_a_score_is_its_formula_with_parameters_of_each_head(name):
     score = randomized(SCORES[name](K, n_heads=H))
     query, key = torch.randn(B, H, T, K), torch.randn(B, H, S, K)
-    found = score(query, key)
+    found = compared(score, query, key)
     for b in range(B):
         for h in range(H):
             wanted = table(name, score, h, key[b, h], query[b, h])
@@ -71,35 +74,23 @@ def test_a_score_is_its_formula_with_parameters_of_each_head(name):
 def test_a_score_without_heads_is_its_formula(name):
     score = randomized(SCORES[name](K))
     query, key = torch.randn(B, T, K), torch.randn(B, S, K)
-    for b, found in enumerate(score(query, key)):
+    for b, found in enumerate(compared(score, query, key)):
         wanted = table(name, score, 0, key[b], query[b])
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_queries_of_another_width_are_compared_or_refused(name):
-    if not SCORES[name].any_width:
-        with pytest.raises(ValueError, match="one width, not 6 and 8"):
-            SCORES[name](K, 8)
-        return
-    score = randomized(SCORES[name](K, 8))
-    query, key = torch.randn(B, T, 8), torch.randn(B, S, K)
-    wanted = table(name, score, 0, key[1], query[1])
-    torch.testing.assert_close(score(query, key)[1], wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_additive_scores_in_blocks_are_the_same(monkeypatch):
     score = randomized(SCORES["additive"](K, n_heads=H))
     query, key = torch.randn(B, H, T, K), torch.randn(B, H, S, K)
-    whole = score(query, key)
+    whole = compared(score, query, key)
     monkeypatch.setattr("attn_cli.nn.scores._BLOCK", 1)
-    torch.testing.assert_close(score(query, key), whole)
+    torch.testing.assert_close(compared(score, query, key), whole)
 
 
 def test_general_begins_as_the_scaled_dot_product():
     query, key = torch.randn(B, T, K), torch.randn(B, S, K)
-    wanted = SCORES["scaled-dot"](K)(query, key)
-    torch.testing.assert_close(SCORES["general"](K)(query, key), wanted)
+    wanted = compared(SCORES["scaled-dot"](K), query, key)
+    torch.testing.assert_close(compared(SCORES["general"](K), query, key), wanted)
 
 
 def positive(score):
@@ -110,7 +101,7 @@ def positive(score):
 def test_a_normalization_is_its_formula_over_the_allowed_keys(name, p):
     scores = torch.randn(T, S) * 3
     mask = causal_mask(S)[:T]
-    found, open_to_all = NORMALIZERS[name]()(scores, mask), NORMALIZERS[name]()(scores, None)
+    found, open_to_all = (NORMALIZERS[name]()(scores, seen).weights for seen in (mask, None))
     for t in range(T):
         total = sum(p(float(scores[t, s])) for s in range(t + 1))
         for s in range(S):
@@ -125,11 +116,11 @@ def test_no_allowed_key_gives_zeros_and_finite_gradients(name, training):
     scores = torch.randn(3, S, requires_grad=True)
     mask = torch.ones(3, S, dtype=torch.bool)
     mask[1] = False
-    log_probs: list[torch.Tensor] = []
-    weights = NORMALIZERS[name]().train(training)(scores, mask, log_probs)
+    weights, log_probs = NORMALIZERS[name]().train(training)(scores, mask)
     assert not weights[1].any()
     torch.testing.assert_close(weights[[0, 2]].sum(-1), torch.ones(2))
-    terms = [weights.square().sum(), *(x[[0, 2]].sum() for x in log_probs)]
+    assert (log_probs is not None) == (name == "hard" and training)
+    terms = [weights.square().sum(), *([] if log_probs is None else [log_probs[[0, 2]].sum()])]
     if any(term.requires_grad for term in terms):
         sum(terms).backward()
         assert scores.grad.isfinite().all()
@@ -139,7 +130,7 @@ def test_mean_attention_is_the_plain_average():
     value = torch.randn(B, S, K)
     mask = torch.tensor([True, True, False, True, False])
     attention = Attention(SCORES["mean"](K))
-    context, weights = attention(torch.randn(B, T, K), torch.randn(B, S, K), value, mask)
+    context, weights, _ = attention(torch.randn(B, T, K), torch.randn(B, S, K), value, mask)
     assert weights is None
     wanted = value[:, mask].mean(1, keepdim=True).expand(B, T, K)
     torch.testing.assert_close(context, wanted)
@@ -148,7 +139,7 @@ def test_mean_attention_is_the_plain_average():
 def test_hard_attention_takes_the_best_key_at_run_time():
     attention = Attention(SCORES["dot"](K), NORMALIZERS["hard"]()).eval()
     query, key, value = torch.randn(B, T, K), torch.randn(B, S, K), torch.randn(B, S, 2)
-    context, weights = attention(query, key, value, need_weights=True)
+    context, weights, _ = attention(query, key, value, need_weights=True)
     best = (query @ key.mT).argmax(-1)
     for b in range(B):
         torch.testing.assert_close(context[b], value[b, best[b]])
@@ -158,19 +149,17 @@ def test_hard_attention_takes_the_best_key_at_run_time():
 def test_hard_attention_draws_by_the_softmax_in_training():
     scores = torch.tensor([[0.0, 1.0, 2.0]]).repeat(20_000, 1)
     mask = torch.tensor([True, False, True])
-    log_probs: list[torch.Tensor] = []
-    drawn = NORMALIZERS["hard"]().train()(scores, mask, log_probs)
+    drawn, log_probs = NORMALIZERS["hard"]().train()(scores, mask)
     share = float(drawn[:, 2].mean())
     chance = math.exp(2) / (1 + math.exp(2))
     assert share == pytest.approx(chance, abs=0.01)
     assert not drawn[:, 1].any()
     wanted = torch.where(drawn[:, 2] > 0, math.log(chance), math.log(1 - chance))
-    torch.testing.assert_close(log_probs[0], wanted)
+    torch.testing.assert_close(log_probs, wanted)
 
 
 def test_tied_keys_and_values_share_their_projection():
     tied = MultiHeadAttention(12, 3, AttentionOptions(tie_key_value=True))
-    positions = Positions.first(4, torch.device("cpu"))
-    _, key, value = tied.project(torch.randn(2, 4, 12), positions)
+    key, value = tied.project_memory(torch.randn(2, 4, 12))
     assert torch.equal(key, value)
     assert tied.in_weight.shape == (2, 12, 12)

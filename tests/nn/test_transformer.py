@@ -28,7 +28,7 @@ def layer(kind: type, norm: str) -> nn.Module:
 def copy_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
     theirs.in_proj_weight.copy_(ours.in_weight.flatten(0, 1))
     theirs.in_proj_bias.copy_(ours.in_bias.flatten())
-    theirs.out_proj.load_state_dict(ours.out.state_dict())
+    theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
 
 
 @torch.no_grad()
@@ -41,8 +41,8 @@ def as_torch(ours: nn.Module) -> nn.Module:
     copy_attention(ours.self_attention, theirs.self_attn)
     if isinstance(ours, DecoderLayer):
         copy_attention(ours.cross_attention, theirs.multihead_attn)
-    theirs.linear1.load_state_dict(ours.feed_forward.inner.state_dict())
-    theirs.linear2.load_state_dict(ours.feed_forward.outer.state_dict())
+    theirs.linear1.load_state_dict(ours.feed_forward.linear1.state_dict())
+    theirs.linear2.load_state_dict(ours.feed_forward.linear2.state_dict())
     for number, residual in enumerate(ours.residuals, 1):
         getattr(theirs, f"norm{number}").load_state_dict(residual.norm.state_dict())
     return theirs
@@ -66,10 +66,11 @@ def test_decoder_layer_equals_torch(norm, need_weights):
     x, memory = torch.randn(B, T, D), torch.randn(B, S, D)
     real = torch.arange(S) < torch.tensor([[6], [3], [1]])
     visible, positions = real[:, None, None, :], Positions.first(T, x.device)
-    found, weights = ours(x, memory, visible, None, positions, need_weights=need_weights)
+    projected = ours.cross_attention.project_memory(memory)
+    found, weights = ours(x, projected, visible, None, positions, need_weights=need_weights)
     expected = as_torch(ours)(x, memory, tgt_mask=~causal_mask(T), memory_key_padding_mask=~real)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    assert (weights is not None) == need_weights
+    assert [one is not None for one in weights] == [need_weights, need_weights]
     if need_weights:
         assert not weights.cross.masked_select(
             ~real[:, None, None, :].expand_as(weights.cross)
@@ -94,4 +95,4 @@ def test_stacks_equal_torch(norm):
     tgt = nn.functional.layer_norm(tgt, (D,)) if norm == "pre" else tgt
     torch.testing.assert_close(found, tgt, atol=1e-4, rtol=1e-4)
     assert [tuple(one.cross.shape) for one in weights] == 3 * [(B, H, T, S)]
-    assert [tuple(one.own.shape) for one in weights] == 3 * [(B, H, T, T)]
+    assert [tuple(one.self.shape) for one in weights] == 3 * [(B, H, T, T)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attn_cli.config.seq2seq import LearningOptions
 from attn_cli.errors import UsageError
-from attn_cli.models.seq2seq_base import Seq2SeqModel
+from attn_cli.models.seq2seq_base import DecoderOutput, Seq2SeqModel
 from attn_cli.nn.losses import hard_attention_loss, linear_cross_entropy
 from attn_cli.systems.generation.generator import gold_log_probs
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
@@ -79,14 +79,14 @@ class TranslationObjective(Objective[Seq2SeqBatch]):
         rate = sampling_rate(self.learning, self.done) if self.training else 0.0
         tgt_in = sampled_inputs(self.model, src, gold_in, rate, self.learning.sampling_choice)
         if not self.training:
-            hidden, terms = self.model(*src, tgt_in)[0], []
+            hidden, terms = self.model(*src, tgt_in).hidden, []
         elif self.head_penalty > 0:
             hidden, maps = self.model.attentions(*src, tgt_in)
             terms = [self.head_penalty * maps.head_penalty(batch.src_mask, batch.tgt_mask)]
         elif self.model.hard_attention:
             hidden, terms = self._with_hard_attention(batch, tgt_in)
         else:
-            hidden, terms = self.model(*src, tgt_in)[0], []
+            hidden, terms = self.model(*src, tgt_in).hidden, []
         if self.training and self.partner is not None:
             terms += self._professor(batch, hidden if rate <= 0 else None)
         gold = batch.tgt_ids[:, 1:][batch.tgt_mask]
@@ -100,19 +100,19 @@ class TranslationObjective(Objective[Seq2SeqBatch]):
         self, batch: Seq2SeqBatch, tgt_in: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """The model's vectors, and what teaches its scores which positions are worth drawing."""
-        drawn: list[Tensor] = []
-        hidden, _ = self.model(batch.src_ids, batch.src_mask, tgt_in, log_probs=drawn)
+        output: DecoderOutput = self.model(batch.src_ids, batch.src_mask, tgt_in)
+        assert output.log_probs is not None
         with torch.no_grad():
-            rewards = gold_log_probs(hidden, batch.tgt_ids[:, 1:], *self.model.output_layer)
-        return hidden, [hard_attention_loss(drawn[0], rewards, batch.tgt_mask)]
+            rewards = gold_log_probs(output.hidden, batch.tgt_ids[:, 1:], *self.model.output_layer)
+        return output.hidden, [hard_attention_loss(output.log_probs, rewards, batch.tgt_mask)]
 
     def _professor(self, batch: Seq2SeqBatch, forced: Tensor | None) -> list[Tensor]:
         """The discriminator's loss and the model's, where it reads gold tokens and its own."""
         src, gold_in = (batch.src_ids, batch.src_mask), batch.tgt_ids[:, :-1]
         if forced is None:
-            forced, _ = self.model(*src, gold_in)
+            forced = self.model(*src, gold_in).hidden
         free_in = sampled_inputs(self.model, src, gold_in, 1.0, "sampled")
-        free, _ = self.model(*src, free_in)
+        free = self.model(*src, free_in).hidden
         assert self.partner is not None
         of_discriminator, of_model = adversarial_losses(self.partner, forced, free, batch.tgt_mask)
         return [of_discriminator, self.learning.professor_forcing * of_model]

@@ -19,7 +19,7 @@ from attn_cli.config import changed
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import UsageError
-from attn_cli.nn.transformer import KeyValue
+from attn_cli.nn.cache import KeyValue
 from attn_cli.search.penalties import length_norm
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.systems.generation.generator import LOGITS_AT_ONCE
@@ -179,7 +179,8 @@ class _Draft:
     def of(cls, model: Any, memory: Tensor, src_mask: Tensor, sentences: Tensor) -> _Draft:
         """Projects each source once and gives it to its candidates. Shape: sentences (R,)."""
         projected = tuple(
-            (key[sentences], value[sentences]) for key, value in model.project(memory)
+            KeyValue(key[sentences], value[sentences])
+            for key, value in model.decoder.project(memory)
         )
         return cls(model, projected, src_mask[sentences])
 

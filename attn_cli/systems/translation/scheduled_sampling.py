@@ -85,7 +85,7 @@ def two_pass(
     Mihaylova & Martins 2019, section 3; Duckworth et al. 2019, with one pass. Arguments as
     `step_by_step`.
     """
-    hidden, _ = model(*src, tgt_in)
+    hidden = model(*src, tgt_in).hidden
     tokens = tgt_in.clone()
     after = replaced[:, 1:]
     tokens[:, 1:][after] = pick(F.linear(hidden[:, :-1][after], *model.output_layer).float())

@@ -251,7 +251,7 @@ class SequenceObjective(TranslationObjective):
         lengths = torch.tensor([len(output.tokens) + output.finished for _, output in outputs])
         mask = torch.arange(ids.shape[1] - 1, device=device) < lengths.to(device)[:, None]
         rows = torch.tensor([row for row, _ in outputs], device=device)
-        hidden, _ = self.model(batch.src_ids[rows], batch.src_mask[rows], ids[:, :-1])
+        hidden = self.model(batch.src_ids[rows], batch.src_mask[rows], ids[:, :-1]).hidden
         return sequence_log_probs(hidden, ids[:, 1:], mask, *self.model.output_layer)
 
 

@@ -136,19 +136,17 @@ class Translator(Generator):
     def token_log_probs(self, model: Any, src: Sequence[Any], tgt: Sequence[Ids]) -> Tensor:
         """By teacher forcing; see `Generator.token_log_probs`."""
         src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
-        hidden, _ = model(src_ids, src_mask, tgt_ids[:, :-1])
+        hidden = model(src_ids, src_mask, tgt_ids[:, :-1]).hidden
         return gold_log_probs(hidden, tgt_ids[:, 1:], *model.output_layer)
 
     def cross_weights(self, src: Sequence[Any], tgt: Sequence[Ids]) -> list[Tensor]:
         """Attention from each output token to the source, layer by layer. Shape: (B, H, T, S)."""
         src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
-        return self.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True)[1]
+        return self.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True).weights
 
     def attentions(self, src: Sequence[Any], tgt: Sequence[Ids]) -> dict[str, list[Tensor]]:
         """The kinds of attention that the first model has (see `viz.maps`), layer by layer."""
         model, tensors = self.models[0], self.tensors(src, tgt)
-        if not hasattr(model, "attentions"):
-            return {"cross": self.cross_weights(src, tgt)}
         return vars(model.attentions(*tensors[:2], tensors[2][:, :-1])[1])
 
     def spoken(self, tgt: Ids) -> tuple[Ids, Ids]:

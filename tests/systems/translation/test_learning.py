@@ -90,7 +90,7 @@ def test_two_passes_replace_tokens_by_what_follows_gold_ones(arch):
     seq2seq, pairs = model(arch).eval(), batch()
     gold = pairs.tgt_ids[:, :-1]
     read = sampled_inputs(seq2seq, (pairs.src_ids, pairs.src_mask), gold, 1.0, "argmax")
-    hidden, _ = seq2seq(pairs.src_ids, pairs.src_mask, gold)
+    hidden = seq2seq(pairs.src_ids, pairs.src_mask, gold).hidden
     wanted = F.linear(hidden, *seq2seq.output_layer).argmax(-1)
     assert torch.equal(read[:, 1:], wanted[:, :-1])
     assert torch.equal(read[:, 0], gold[:, 0])
@@ -102,7 +102,7 @@ def test_step_by_step_a_token_follows_the_models_own():
     gold = pairs.tgt_ids[:, :-1]
     read = sampled_inputs(seq2seq, (pairs.src_ids, pairs.src_mask), gold, 1.0, "argmax")
     for at in range(1, gold.shape[1]):  # greedy search, each prefix computed anew
-        hidden, _ = seq2seq(pairs.src_ids, pairs.src_mask, read[:, :at])
+        hidden = seq2seq(pairs.src_ids, pairs.src_mask, read[:, :at]).hidden
         assert torch.equal(read[:, at], F.linear(hidden[:, -1], *seq2seq.output_layer).argmax(-1))
 
 
@@ -114,7 +114,7 @@ def test_the_share_and_the_distribution_of_drawn_tokens(arch):
     gold = torch.tensor([[1, 0]]).expand(4000, -1)  # the model gives 0 a small probability
     torch.manual_seed(5)
     read = sampled_inputs(seq2seq, (src, src > 0), gold, 0.3, "sampled")
-    hidden, _ = seq2seq(src[:1], src[:1] > 0, gold[:1])
+    hidden = seq2seq(src[:1], src[:1] > 0, gold[:1]).hidden
     probs = F.linear(hidden[0, 0], *seq2seq.output_layer).softmax(-1)
     expected = 0.3 * probs
     expected[0] += 0.7

@@ -86,7 +86,7 @@ def log_prob(seq2seq, pairs, row, output):
     """Of one output for one source, token by token."""
     src = pairs.src_ids[row : row + 1, : int(pairs.src_mask[row].sum())]
     tokens = [1, *output.tokens, EOS]
-    hidden, _ = seq2seq(src, src >= 0, torch.tensor([tokens[:-1]]))
+    hidden = seq2seq(src, src >= 0, torch.tensor([tokens[:-1]])).hidden
     each = F.linear(hidden[0], *seq2seq.output_layer).log_softmax(-1)
     chosen = each.gather(1, torch.tensor(tokens[1:])[:, None])[:, 0]
     return chosen.sum() if output.finished else chosen[:-1].sum()
@@ -149,7 +149,7 @@ def test_reinforce_compares_with_the_greedy_output(seen):
         tokens, src = [1], pairs.src_ids[row : row + 1, : int(pairs.src_mask[row].sum())]
         gold = pairs.tgt_ids[row, 1 : int(pairs.tgt_mask[row].sum())].tolist()
         while len(tokens) <= 2 * len(gold) + 10 and (len(tokens) < 2 or tokens[-1] != EOS):
-            hidden, _ = critical.model(src, src >= 0, torch.tensor([tokens]))
+            hidden = critical.model(src, src >= 0, torch.tensor([tokens])).hidden
             logits = F.linear(hidden[0, -1], *critical.model.output_layer)
             tokens.append(int(logits.index_fill(0, torch.tensor([0, 1]), -torch.inf).argmax()))
         own = [token for token in tokens[1:] if token != EOS]

@@ -1,0 +1,112 @@
+"""What a decoder remembers between two steps, and what a search does with it.
+
+A state is a frozen dataclass whose fields say how they take part: `BEAMS` have a row for each beam,
+`sentences()` one for each sentence, which its beams share, and `LONGEST` holds for all of them.
+
+Shapes: N sentences, K beams each, R = N*K rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attn_cli.nn.cache import KeyValueCache
+
+Part: TypeAlias = "Tensor | KeyValueCache | tuple[Part, ...]"  # tuples may be named
+
+BEAMS = {"of": "beams"}  # tensors of R rows, or a cache of them
+LONGEST = {"of": "all"}  # a number: the greatest of any sentence
+
+
+def sentences(padded: int | None = None) -> dict[str, object]:
+    """The metadata of a field of tensors of N rows.
+
+    Args:
+        padded: the dimension whose length may be another in another state: `merge` pads it.
+    """
+    return {"of": "sentences", "padded": padded}
+
+
+@dataclass(frozen=True)
+class BeamState:
+    """The state of N sentences with K beams each: a `search.step.DecoderState`.
+
+    Attributes:
+        beam_size: K.
+    """
+
+    beam_size: int
+
+    def expand(self, beam_size: int) -> Self:
+        """The state of K = 1 repeated to `beam_size` beams; what is of sentences is shared."""
+        fields = dataclasses.fields(self)
+        part = next(vars(self)[field.name] for field in fields if field.metadata == BEAMS)
+        count = part.rows if isinstance(part, KeyValueCache) else len(part)
+        rows = torch.arange(count, device=part.device).repeat_interleave(beam_size)
+        return dataclasses.replace(self._of(None, rows), beam_size=beam_size)
+
+    def reorder(self, beams: Tensor) -> Self:
+        """Beam `beams[n, k]` becomes beam k of sentence n. Shape: beams (N, K)."""
+        first = torch.arange(len(beams), device=beams.device)[:, None] * self.beam_size
+        return self._of(None, (first + beams).flatten())
+
+    def keep(self, sentences: Tensor) -> Self:
+        """The state of the sentences with these indices alone. Shape: sentences (M,)."""
+        beams = torch.arange(self.beam_size, device=sentences.device)
+        return self._of(sentences, (sentences[:, None] * self.beam_size + beams).flatten())
+
+    def merge(self, other: Self) -> Self:
+        """The sentences of this state, then those of `other` (of the same K)."""
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            mine, theirs = vars(self)[field.name], vars(other)[field.name]
+            if field.metadata == LONGEST:
+                changes[field.name] = max(mine, theirs)
+            elif field.metadata:
+                changes[field.name] = _join(mine, theirs, field.metadata.get("padded"))
+        return dataclasses.replace(self, **changes)
+
+    def _of(self, sentences: Tensor | None, rows: Tensor) -> Self:
+        """The state of these rows, and of these sentences or all of them."""
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            index = {"beams": rows, "sentences": sentences}.get(field.metadata.get("of", ""))
+            if index is not None:
+                changes[field.name] = _pick(vars(self)[field.name], index)
+        return dataclasses.replace(self, **changes)
+
+
+def _pick(part: Part, index: Tensor) -> Part:
+    """Some rows of every tensor."""
+    if isinstance(part, Tensor):
+        return part[index]
+    if isinstance(part, KeyValueCache):
+        return part.select(index)
+    return _like(part, [_pick(piece, index) for piece in part])
+
+
+def _join(one: Part, two: Part, padded: int | None) -> Part:
+    """The rows of one part, then of another; the shorter tensors are padded with zeros."""
+    if isinstance(one, Tensor) and isinstance(two, Tensor):
+        if padded is None:
+            return torch.cat((one, two))
+        length = max(one.shape[padded], two.shape[padded])
+        inner = (0, 0) * (one.dim() - padded - 1)
+        return torch.cat([F.pad(x, (*inner, 0, length - x.shape[padded])) for x in (one, two)])
+    if isinstance(one, KeyValueCache) and isinstance(two, KeyValueCache):
+        return one.merge(two)
+    assert isinstance(one, tuple) and isinstance(two, tuple)
+    return _like(one, [_join(*pieces, padded) for pieces in zip(one, two, strict=True)])
+
+
+def _like(part: tuple[Part, ...], pieces: list[Part]) -> tuple[Part, ...]:
+    """A tuple of the same class, which may have names."""
+    make: Callable[..., tuple[Part, ...]] = type(part)
+    return make(pieces) if make is tuple else make(*pieces)
