@@ -26,6 +26,7 @@ class Row:
     """One line of a stream, by columns.
 
     Attributes:
+        number: the line's, from 1.
         line: the line as it was read.
         stream: the stream that it is a line of.
         fields: the columns that are read; none of a blank line, nor of one that can't be used.
@@ -33,16 +34,12 @@ class Row:
         error: why the line can't be used, if it can't.
     """
 
+    number: int
     line: Line
     stream: Rows
     fields: list[str]
     rest: list[str]
     error: str | None = None
-
-    @property
-    def number(self) -> int:
-        """The line's number, from 1."""
-        return self.line.number
 
     @property
     def where(self) -> str:
@@ -52,7 +49,7 @@ class Row:
     def refuse(self, cause: str) -> Row:
         """Names the line as one that can't be used; returns it without its columns."""
         self.stream.bad.add_at(self.where, cause)
-        return Row(self.line, self.stream, [], [], cause)
+        return Row(self.number, self.line, self.stream, [], [], cause)
 
 
 class Rows:
@@ -132,18 +129,18 @@ class Rows:
     def row(self, line: Line) -> Row:
         """The row of a line; what can't be used is named."""
         if line.error:
-            return Row(line, self, [], []).refuse(line.error)
+            return Row(line.number, line, self, [], []).refuse(line.error)
         if self._blank(line.text):
-            return Row(line, self, [], [])
+            return Row(line.number, line, self, [], [])
         if self._whole or self.columns is None:
-            return Row(line, self, [line.text], [])
+            return Row(line.number, line, self, [line.text], [])
         picked = self.columns.pick(line.text)
         if isinstance(picked, str):
-            return Row(line, self, [], []).refuse(picked)
+            return Row(line.number, line, self, [], []).refuse(picked)
         fields, rest = picked
         if self._count:
             fields, rest = fields[: self._count], [*fields[self._count :], *rest]
-        row = Row(line, self, fields, rest)
+        row = Row(line.number, line, self, fields, rest)
         if len(fields) < self._count:
             return row.refuse(f"{plural(len(fields), 'text')}, but {self._count} are needed")
         cause = self._check(fields) if self._check else None
@@ -184,7 +181,7 @@ def zip_rows(
             if True in headers:
                 continue
         if not any(line.error for line in lines) and blank([line.text for line in lines]):
-            yield [Row(line, stream, [], []) for stream, line in pairs]
+            yield [Row(line.number, line, stream, [], []) for stream, line in pairs]
             continue
         rows: list[Row] = []
         while len(rows) < len(pairs) and not (rows and rows[-1].error):

@@ -18,6 +18,8 @@ from torch.nn.functional import pad
 from attn_cli.search.candidates import NEVER, Choice
 from attn_cli.search.constraints import Constraints, Progress
 
+Links = tuple[tuple[int, int], ...]
+
 
 @dataclass(frozen=True)
 class Request:
@@ -50,12 +52,16 @@ class Hypothesis:
         score: what the search ranked by.
         finished: whether the search chose to end here; False where it was cut, at `max_len` or
             because no token was allowed any more.
+        text: what the tokens say, for whoever asked the search; it knows tokens alone.
+        links: word alignment, likewise: pairs of source word and output word, from 0.
     """
 
     tokens: tuple[int, ...]
     log_prob: float
     score: float
     finished: bool
+    text: str = ""
+    links: Links | None = None
 
 
 class Pool:

@@ -20,12 +20,12 @@ from torch import Tensor
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.errors import UsageError
 from attn_cli.search import candidates, forcing, penalties, sampling
-from attn_cli.search.beams import Beams, Hypothesis, Pool, Request, Slot, pad_rows
+from attn_cli.search.beams import Beams, Hypothesis, Links, Pool, Request, Slot, pad_rows
 from attn_cli.search.candidates import NEVER, Choice
 from attn_cli.search.constraints import Constraints
 from attn_cli.search.step import StepModel, begin
 
-__all__ = ["Hypothesis", "Request", "search"]
+__all__ = ["Hypothesis", "Links", "Request", "search"]
 
 _LEAVE_SHARE = 8  # finished sentences leave once they are at least one in eight
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence, Sized
+from dataclasses import dataclass, replace
+from typing import ClassVar, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attn_cli.config.decoding import MAX_INPUT, DecodeOptions, SearchOptions
 from attn_cli.errors import AttnError, UsageError
@@ -21,28 +21,13 @@ from attn_cli.tokenizers.tokenizer import Tokenizer
 LOGITS_AT_ONCE = 1 << 22
 
 
-@dataclass(frozen=True)
-class Translation:
-    """One output for one input.
-
-    Attributes:
-        text: the output.
-        tokens: its tokens as the search produced them, without bos and eos.
-        log_prob: log P(text | source) in nats, end of sentence included.
-        score: what the search ranked by.
-        finished: whether it ended by itself, not at the longest length.
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    log_prob: float
-    score: float
-    finished: bool
+Model = TypeVar("Model", bound=nn.Module)
+Ids = Sequence[int]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input of the translator.
+    """One input: a line, or a part of a long one.
 
     Attributes:
         text: the source, or the name of the file where it is.
@@ -56,15 +41,10 @@ class Source:
     prefix: str = ""
     phrases: tuple[str, ...] = ()
     key: int | None = None
-    file: Any = None
-
-    @property
-    def content(self) -> Any:
-        """What the model reads: a text, or what is in a file."""
-        return self.text if self.file is None else self.file
+    file: Sized | None = None
 
 
-class Generator(ABC):
+class Generator(ABC, Generic[Model]):
     """Generates texts with one model, or with several as an ensemble.
 
     Attributes:
@@ -88,7 +68,7 @@ class Generator(ABC):
     most_lines: int = 1 << 30
     longest_input: int = MAX_INPUT
 
-    def __init__(self, models: Sequence[Any], steps: Sequence[StepModel], tgt: Tokenizer) -> None:
+    def __init__(self, models: Sequence[Model], steps: Sequence[StepModel], tgt: Tokenizer) -> None:
         self.say: Callable[[str], None] | None = None
         self.models = tuple(models)
         self.tgt = tgt
@@ -100,10 +80,6 @@ class Generator(ABC):
     @abstractmethod
     def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
         """What the search is asked for, one request for each source."""
-
-    @abstractmethod
-    def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[Translation]:
-        """The outputs for one source, as texts."""
 
     @abstractmethod
     def sources(self, text: str, limit: int, folder: str) -> list[Source]:
@@ -119,14 +95,32 @@ class Generator(ABC):
         """
 
     @abstractmethod
-    def encoded(self, sources: Sequence[Source]) -> list[Any]:
-        """Inputs as `token_log_probs` takes them."""
+    def encoded(self, sources: Sequence[Source]) -> Sequence[Sized]:
+        """Inputs as `token_log_probs` and `alignment` take them."""
 
     @abstractmethod
-    def token_log_probs(
-        self, model: Any, src: Sequence[Any], tgt: Sequence[Sequence[int]]
-    ) -> Tensor:
+    def token_log_probs(self, model: Model, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
         """Log-probability of each output token and of eos; padding beyond. Shape: (B, T)."""
+
+    @abstractmethod
+    def scored(self, fields: Sequence[str]) -> tuple[str, str]:
+        """Input and output text of a line's `n_scored` columns."""
+
+    def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[str]:
+        """The outputs for one source, as texts."""
+        return self.tgt.decode([hypothesis.tokens for hypothesis in hypotheses])
+
+    def alignment(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
+        """What each output token attends to, of what aligns best. Shape: (B, T, S).
+
+        Raises:
+            UsageError: this kind of model has no source, or no attention to it.
+        """
+        raise UsageError("--align: a language model continues its input; leave it out")
+
+    def source_words(self, item: Sized) -> list[int]:
+        """The word (or region of an image) that each place of an input belongs to."""
+        return []
 
     def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
         """Makes sure that every option will be read.
@@ -153,7 +147,7 @@ class Generator(ABC):
         if image_root is not None and not self.reads_files:
             raise UsageError("--image-root: this model reads texts, not images; leave it out")
 
-    def run(
+    def search(
         self, requests: Sequence[Request], options: SearchOptions, max_rows: int, seed: int
     ) -> list[list[Hypothesis]]:
         """The hypotheses of each request, with at most `max_rows` in flight."""
@@ -167,10 +161,6 @@ class Generator(ABC):
             device=self.device,
         )
 
-    @abstractmethod
-    def scored(self, fields: Sequence[str]) -> tuple[str, str]:
-        """Input and output text of a line's `n_scored` columns."""
-
     @torch.inference_mode()
     def generate(
         self,
@@ -180,7 +170,7 @@ class Generator(ABC):
         batch_tokens: int,
         seed: int = 1,
         bf16: bool = False,
-    ) -> list[list[Translation]]:
+    ) -> list[list[Hypothesis]]:
         """Outputs for texts, `options.n_best` each, in order; none for a blank text.
 
         Args:
@@ -192,46 +182,40 @@ class Generator(ABC):
         """
         requests = self.requests(sources, options)
         filled = (i for i, source in enumerate(sources) if source.text.strip())
-        order = sorted(filled, key=lambda i: len(requests[i].source))
-        results: list[list[Translation]] = [[] for _ in sources]
-        for group in _alike(order, requests):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                found = self._search([requests[i] for i in group], options, batch_tokens, seed)
-            for index, hypotheses in zip(group, found, strict=True):
-                results[index] = self.texts(sources[index], hypotheses)
+        waiting = sorted(filled, key=lambda i: len(requests[i].source))
+        results: list[list[Hypothesis]] = [[] for _ in sources]
+        while waiting:
+            # Those up to twice as long as the shortest: the longest decides how many rows fit.
+            limit = 2 * len(requests[waiting[0]].source) + 16
+            group = [i for i in waiting if len(requests[i].source) <= limit]
+            waiting = waiting[len(group) :]
+            alike = [requests[i] for i in group]
+            rows = min(batch_tokens // len(alike[-1].source), len(group) * options.width)
+            found: list[list[Hypothesis]] | None = None
+            while found is None:
+                try:
+                    with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+                        found = self.search(alike, options, rows, seed)
+                except (RuntimeError, MemoryError) as error:
+                    rows = self._fewer(rows, options, len(alike[-1].source), error)
+            for i, hypotheses in zip(group, found, strict=True):
+                texts = self.texts(sources[i], hypotheses)
+                results[i] = [replace(h, text=t) for h, t in zip(hypotheses, texts, strict=True)]
         return results
 
-    def _search(
-        self, requests: list[Request], options: SearchOptions, batch_tokens: int, seed: int
-    ) -> list[list[Hypothesis]]:
-        """Searches requests of like lengths; with half the rows if memory runs out."""
-        rows = min(batch_tokens // len(requests[-1].source), len(requests) * options.width)
-        while True:
-            try:
-                return self.run(requests, options, rows, seed)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if rows <= options.width:
-                    raise AttnError(
-                        f"out of memory on {self.device} with one sentence of "
-                        f"{len(requests[-1].source):,} tokens; lower --beam, --max-len or "
-                        "--max-input"
-                    ) from error
-            rows //= 2
-            if self.say:
-                self.say("a batch did not fit into memory; such batches are halved")
-                self.say = None
-
-
-def _alike(order: Sequence[int], requests: Sequence[Request]) -> list[list[int]]:
-    """Cuts a run of growing lengths where they have doubled: the longest decides the rows."""
-    groups: list[list[int]] = []
-    for i in order:
-        if not groups or len(requests[i].source) > 2 * len(requests[groups[-1][0]].source) + 16:
-            groups.append([])
-        groups[-1].append(i)
-    return groups
+    def _fewer(self, rows: int, options: SearchOptions, length: int, error: BaseException) -> int:
+        """Half of the rows that memory was too short for; raises what nobody can help."""
+        if not is_out_of_memory(error):
+            raise error
+        if rows <= options.width:
+            raise AttnError(
+                f"out of memory on {self.device} with one sentence of {length:,} tokens; lower "
+                "--beam, --max-len or --max-input"
+            ) from error
+        if self.say:
+            self.say("a batch did not fit into memory; such batches are halved")
+            self.say = None
+        return rows // 2
 
 
 def gold_log_probs(hidden: Tensor, gold: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.device import set_up, use_bf16
@@ -15,43 +14,12 @@ from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import one_field, passed_through
+from attn_cli.search.search import Hypothesis, Links
 from attn_cli.systems.base import DecodeJob, load_generator
-from attn_cli.systems.generation.generator import Generator, Source, Translation
-from attn_cli.systems.generation.scorer import Links, align, score_tokens
-from attn_cli.systems.translation.translator import Translator
+from attn_cli.systems.generation.generator import Generator, Source
+from attn_cli.systems.generation.scorer import align, score_tokens
 
-
-@dataclass(frozen=True)
-class _Input:
-    """A line's parts: usually one, several where the line is long; none where it is unusable."""
-
-    number: int
-    parts: list[Source]
-    rest: list[str]
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output for a line.
-
-    Attributes:
-        text: without tabs and line ends.
-        log_prob: log P(text | input) in nats, the sum over its parts; None if not asked for.
-        score: what the search ranked by, the sum over its parts.
-        links: word alignments (source word, target word); None if not asked for.
-        source_words: words of the input.
-    """
-
-    text: str = ""
-    log_prob: float | None = None
-    score: float = 0.0
-    links: Links | None = None
-    source_words: int = 0
-
-    @property
-    def pharaoh(self) -> str | None:
-        """The alignments as `i-j`."""
-        return None if self.links is None else " ".join(f"{i}-{j}" for i, j in self.links)
+_NOTHING = Hypothesis((), 0.0, 0.0, True)
 
 
 def open_line_decoder(job: DecodeJob) -> LineDecoder:
@@ -101,19 +69,31 @@ class LineDecoder:
         self._bad = bad
         self._say = say
         self._seed = seed
+        self._bf16 = use_bf16(options.precision, generator.device)
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """The output lines of each window of input lines."""
         options, generator = self._options, self._generator
         count = 1 + options.prefix + options.constraints
-        rows = Rows(reader, self._columns, self._bad, count=count, check=self._problem)
+        check = self._problem if count > 1 else None
+        rows = Rows(reader, self._columns, self._bad, count=count, check=check)
         for window in rows.windows(min(options.buffer, generator.most_lines)):
-            inputs = [self._input(row) for row in window]
-            outputs = self._decode(inputs)
+            sources = [self._sources(row) for row in window]
+            parts = [part for several in sources for part in several]
+            found = generator.generate(
+                parts,
+                self._search,
+                batch_tokens=options.batch_tokens,
+                seed=self._seed,
+                bf16=self._bf16,
+            )
+            if options.align or options.scores or options.format != "text":
+                found = self._completed(parts, found)
+            outputs = iter(found)
             yield [
                 text
-                for item, found in zip(inputs, outputs, strict=True)
-                for text in self._format(item, found)
+                for row, several in zip(window, sources, strict=True)
+                for text in self._format(row, several, [next(outputs) for _ in several])
             ]
 
     def _problem(self, fields: list[str]) -> str | None:
@@ -121,140 +101,117 @@ class LineDecoder:
             return "its prefix or constraints are longer than any input"
         return None
 
-    def _input(self, row: Row) -> _Input:
+    def _sources(self, row: Row) -> list[Source]:
+        """A line's parts: usually one; none of a blank line, and of one that can't be used."""
         if not row.fields:
-            return _Input(row.number, [], [])
+            return []
         text, *steering = row.fields
-        prefix = steering.pop(0) if self._options.prefix else ""
-        phrases = steering.pop(0) if self._options.constraints else ""
-        constraints = tuple(phrase for phrase in phrases.split(" ||| ") if phrase.strip())
-        try:
-            parts = [Source(text)]
-            if text.strip():
-                folder = self._options.image_root or row.stream.folder
-                parts = self._generator.sources(text, self._max_input, folder)
-        except DataError as error:
-            row.refuse(str(error))
-            return _Input(row.number, [], [])
-        if len(parts) > 1:
-            self._say(f"{row.where}: long line, decoded in {len(parts)} parts")
-        parts = [dataclasses.replace(part, key=row.number) for part in parts]
-        parts[0] = dataclasses.replace(parts[0], prefix=prefix, phrases=constraints)
-        return _Input(row.number, parts, row.rest)
+        sources = [Source(text)]
+        if text.strip():
+            folder = self._options.image_root or row.stream.folder
+            try:
+                sources = self._generator.sources(text, self._max_input, folder)
+            except DataError as error:
+                row.refuse(str(error))
+                return []
+        if len(sources) > 1:
+            self._say(f"{row.where}: long line, decoded in {len(sources)} parts")
+        sources = [replace(source, key=row.number) for source in sources]
+        if steering:
+            prefix = steering.pop(0) if self._options.prefix else ""
+            phrases = steering.pop(0).split(" ||| ") if self._options.constraints else []
+            wanted = tuple(phrase for phrase in phrases if phrase.strip())
+            sources[0] = replace(sources[0], prefix=prefix, phrases=wanted)
+        return sources
 
-    def _decode(self, inputs: Sequence[_Input]) -> list[list[Output]]:
-        """The outputs of each input, best first."""
-        sources = [part for item in inputs for part in item.parts]
-        found = iter(self._decode_parts(sources))
-        return [
-            [_joined(outputs) for outputs in zip(*(next(found) for _ in item.parts), strict=False)]
-            for item in inputs
-        ]
-
-    def _decode_parts(self, sources: Sequence[Source]) -> list[list[Output]]:
-        generator, options = self._generator, self._options
-        found = generator.generate(
-            sources,
-            self._search,
-            batch_tokens=options.batch_tokens,
-            seed=self._seed,
-            bf16=use_bf16(options.precision, generator.device),
-        )
-        pairs = [
-            (source, one) for source, several in zip(sources, found, strict=True) for one in several
-        ]
-        log_probs = self._log_probs(pairs) if self._wants_scores else [None] * len(pairs)
-        links = self._links(pairs) if options.align else [None] * len(pairs)
-        outputs = iter(
-            Output(one_field(one.text), log_prob, one.score, link, len(source.text.split()))
-            for (source, one), log_prob, link in zip(pairs, log_probs, links, strict=True)
-        )
-        return [[next(outputs) for _ in several] or [Output()] for several in found]
-
-    @property
-    def _wants_scores(self) -> bool:
-        return self._options.scores or self._options.format != "text"
-
-    def _log_probs(self, pairs: Sequence[tuple[Source, Translation]]) -> list[float | None]:
-        """Log P of each output's text.
+    def _completed(
+        self, sources: Sequence[Source], found: Sequence[Sequence[Hypothesis]]
+    ) -> list[list[Hypothesis]]:
+        """The same with log P of each output's text, and with alignments.
 
         The search scores the tokens it produced. A text has many segmentations; its score is that
         of the one the tokenizer gives, as in `score --log-prob`, so the few outputs that were
         produced in another one (or were cut before their end) are scored once more.
         """
-        log_probs: list[float | None] = [one.log_prob for _, one in pairs]
-        if not self._generator.has_likelihood:
-            return log_probs
-        canonical = self._generator.tgt.encode([one_field(one.text) for _, one in pairs])
-        other = [
-            i
-            for i, (_, one) in enumerate(pairs)
-            if tuple(canonical[i]) != one.tokens or not one.finished
-        ]
-        src = self._generator.encoded([pairs[i][0] for i in other])
-        scored = score_tokens(self._generator, src, [canonical[i] for i in other])
-        for i, score in zip(other, scored, strict=True):
-            log_probs[i] = score.log_prob
-        return log_probs
-
-    def _links(self, pairs: Sequence[tuple[Source, Translation]]) -> list[Links]:
-        src = self._generator.encoded([source for source, _ in pairs])
-        assert isinstance(self._generator, Translator)
-        return align(self._generator, src, [one.tokens for _, one in pairs])
-
-    def _format(self, item: _Input, outputs: Sequence[Output]) -> list[str]:
-        found = list(outputs) or [Output()]
-        if self._options.format == "json":
-            return [_as_json(item, found)]
-        if self._options.format == "moses":
-            return [
-                f"{item.number - 1} ||| {one.text} ||| logP={one.log_prob or 0.0:.6f} ||| "
-                f"{one.score:.6f}"
-                for one in found
+        generator, options = self._generator, self._options
+        pairs = [(i, hypothesis) for i, several in enumerate(found) for hypothesis in several]
+        outputs = [hypothesis for _, hypothesis in pairs]
+        if generator.has_likelihood and (options.scores or options.format != "text"):
+            canonical = generator.tgt.encode([one_field(output.text) for output in outputs])
+            other = [
+                number
+                for number, output in enumerate(outputs)
+                if tuple(canonical[number]) != output.tokens or not output.finished
             ]
-        return ["\t".join([*self._fields(found[0]), *map(passed_through, item.rest)])]
+            src = generator.encoded([sources[pairs[number][0]] for number in other])
+            scores = score_tokens(generator, src, [canonical[number] for number in other])
+            for number, score in zip(other, scores, strict=True):
+                outputs[number] = replace(outputs[number], log_prob=score.log_prob)
+        if options.align:
+            src = generator.encoded([sources[i] for i, _ in pairs])
+            links = align(generator, src, [output.tokens for output in outputs])
+            outputs = [
+                replace(output, links=own) for output, own in zip(outputs, links, strict=True)
+            ]
+        ordered = iter(outputs)
+        return [[next(ordered) for _ in several] for several in found]
 
-    def _fields(self, output: Output) -> list[str]:
-        fields = [output.text]
-        if self._options.scores:
-            fields.append("" if output.log_prob is None else f"{output.log_prob:.6f}")
-        if self._options.align:
-            fields.append(output.pharaoh or "")
-        return fields
+    def _format(
+        self, row: Row, sources: Sequence[Source], parts: Sequence[Sequence[Hypothesis]]
+    ) -> list[str]:
+        """The output lines for a line, of the hypotheses of its parts, best first."""
+        options = self._options
+        hypotheses = list(parts[0]) if len(parts) == 1 else []
+        if len(parts) > 1 and any(parts):
+            ranks = zip(*(several or [_NOTHING] for several in parts), strict=False)
+            hypotheses = [_joined(sources, rank) for rank in ranks]
+        if options.format == "json":
+            return [_as_json(row, hypotheses)]
+        if options.format == "moses":
+            return [
+                f"{row.number - 1} ||| {one_field(hypothesis.text)} ||| "
+                f"logP={hypothesis.log_prob:.6f} ||| {hypothesis.score:.6f}"
+                for hypothesis in hypotheses or [_NOTHING]
+            ]
+        best = hypotheses[0] if hypotheses else _NOTHING
+        fields = [one_field(best.text)]
+        if options.scores:
+            fields.append(f"{best.log_prob:.6f}" if hypotheses else "")
+        if options.align:
+            fields.append(_pharaoh(best.links or ()))
+        return ["\t".join([*fields, *map(passed_through, row.rest)])]
 
 
-def _joined(parts: Sequence[Output]) -> Output:
+def _joined(sources: Sequence[Source], parts: Sequence[Hypothesis]) -> Hypothesis:
     """The outputs of a long line's parts as one."""
-    if len(parts) == 1:
-        return parts[0]
-    log_probs = [part.log_prob for part in parts if part.log_prob is not None]
     links: list[tuple[int, int]] = []
     src = tgt = 0
-    for part in parts:
+    for source, part in zip(sources, parts, strict=True):
         links += [(src + i, tgt + j) for i, j in part.links or ()]
-        src, tgt = src + part.source_words, tgt + len(part.text.split())
-    return Output(
-        " ".join(part.text for part in parts if part.text),
-        sum(log_probs) if log_probs else None,
-        sum(part.score for part in parts),
-        None if parts[0].links is None else tuple(links),
-        src,
+        src, tgt = src + len(source.text.split()), tgt + len(part.text.split())
+    return Hypothesis(
+        tokens=tuple(token for part in parts for token in part.tokens),
+        log_prob=sum(part.log_prob for part in parts),
+        score=sum(part.score for part in parts),
+        finished=all(part.finished for part in parts),
+        text=" ".join(part.text for part in parts if part.text),
+        links=None if parts[0].links is None else tuple(links),
     )
 
 
-def _as_json(item: _Input, outputs: Sequence[Output]) -> str:
-    hypotheses = [
-        {
-            key: value
-            for key, value in (
-                ("text", one.text),
-                ("log_prob", one.log_prob),
-                ("score", one.score),
-                ("align", one.pharaoh),
-            )
-            if value is not None
-        }
-        for one in outputs
-    ]
-    entry = {"line": item.number, "hypotheses": hypotheses, "columns": item.rest}
-    return json.dumps(entry, ensure_ascii=False)
+def _as_json(row: Row, hypotheses: Sequence[Hypothesis]) -> str:
+    entries: list[dict[str, object]] = []
+    for hypothesis in hypotheses:
+        entry: dict[str, object] = {"text": one_field(hypothesis.text)}
+        entry |= {"log_prob": hypothesis.log_prob, "score": hypothesis.score}
+        if hypothesis.links is not None:
+            entry["align"] = _pharaoh(hypothesis.links)
+        entries.append(entry)
+    entries = entries or [{"text": "", "score": 0.0}]
+    line = {"line": row.number, "hypotheses": entries, "columns": row.rest}
+    return json.dumps(line, ensure_ascii=False)
+
+
+def _pharaoh(links: Links) -> str:
+    """Alignments as `i-j`."""
+    return " ".join(f"{i}-{j}" for i, j in links)

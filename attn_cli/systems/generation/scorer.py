@@ -6,9 +6,8 @@ Shapes: B batch, S source length, T target length.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,18 +20,15 @@ from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
+from attn_cli.search.search import Links
 from attn_cli.systems.base import load_generator
-from attn_cli.systems.generation.generator import Generator, Source
-from attn_cli.systems.translation.translator import Translator
+from attn_cli.systems.generation.generator import Generator, Ids, Source
 from attn_cli.tokenizers.words import words_of_tokens
 
 _BATCH_TOKENS = 4096
 _WINDOW = 1024  # lines
 _WHOLE = 1 << 62  # tokens: no input is scored in parts
 _LONGEST = 50_000  # characters; attention over all of it takes memory with the square
-
-Ids = Sequence[int]
-Links = tuple[tuple[int, int], ...]  # source word, target word
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,9 @@ def score_pairs(generator: Generator, pairs: Sequence[tuple[Source, str]]) -> li
 
 
 @torch.inference_mode()
-def score_tokens(generator: Generator, src: Sequence[Any], tgt: Sequence[Ids]) -> list[ScoredLine]:
+def score_tokens(
+    generator: Generator, src: Sequence[Sized], tgt: Sequence[Ids]
+) -> list[ScoredLine]:
     """The same for inputs that `Generator.encoded` gave, and targets without bos and eos."""
     scores = [ScoredLine(0.0, 0)] * len(src)
     for group in _groups(src, tgt):
@@ -119,37 +117,32 @@ def score_tokens(generator: Generator, src: Sequence[Any], tgt: Sequence[Ids]) -
 
 
 @torch.inference_mode()
-def align(translator: Translator, src: Sequence[Any], tgt: Sequence[Ids]) -> list[Links]:
+def align(generator: Generator, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Links]:
     """Word alignments: pairs of source word (or region of an image) and target word, from 0.
 
-    Each target word is linked to the source word that its tokens attend to most, by the mean of the
-    heads of the last decoder layer but one (Garg et al. 2019, section 3.2).
+    Each target word is linked to the source word that its tokens attend to most.
     """
     links: list[Links] = [()] * len(src)
     for group in _groups(src, tgt):
-        batch = [src[i] for i in group], [tgt[i] for i in group]
-        if not translator.models[0].has_attention:
-            raise UsageError("this model was trained with --attention none: it can't align")
-        layers = translator.cross_weights(*batch)
-        weights = layers[max(0, len(layers) - 2)].mean(1)  # (B, T, S)
+        weights = generator.alignment([src[i] for i in group], [tgt[i] for i in group])
         for row, i in enumerate(group):
-            links[i] = _word_links(translator, src[i], tgt[i], weights[row])
+            links[i] = _word_links(generator, src[i], tgt[i], weights[row])
     return links
 
 
-def _word_links(translator: Translator, src: Any, tgt: Ids, weights: Tensor) -> Links:
-    src_words = translator.src.words(src)
-    tgt_words = words_of_tokens(translator.tgt, tgt)
+def _word_links(generator: Generator, src: Sized, tgt: Ids, weights: Tensor) -> Links:
+    src_words = generator.source_words(src)
+    tgt_words = words_of_tokens(generator.tgt, tgt)
     if not src_words or not tgt_words:
         return ()
     table = torch.zeros(max(tgt_words) + 1, max(src_words) + 1, device=weights.device)
-    inner = weights[: len(tgt), : len(src_words)]
+    by_token = weights[: len(tgt), : len(src_words)]
     by_word = torch.zeros(len(tgt), table.shape[1], device=weights.device)
-    by_word.index_add_(1, torch.tensor(src_words, device=weights.device), inner)
+    by_word.index_add_(1, torch.tensor(src_words, device=weights.device), by_token)
     table.index_add_(0, torch.tensor(tgt_words, device=weights.device), by_word)
     return tuple((i, j) for j, i in enumerate(table.argmax(1).tolist()))
 
 
-def _groups(src: Sequence[Any], tgt: Sequence[Ids]) -> list[list[int]]:
+def _groups(src: Sequence[Sized], tgt: Sequence[Ids]) -> list[list[int]]:
     lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
     return cut_by_budget(lengths, _BATCH_TOKENS, seed=0)

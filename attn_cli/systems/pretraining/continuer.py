@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,11 +17,9 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.search.step import Begun, StepOutput
-from attn_cli.systems.generation.generator import Generator, Source, Translation, gold_log_probs
+from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
-
-Ids = Sequence[int]
 
 
 class LanguageModelStep:
@@ -56,7 +54,7 @@ class LanguageModelStep:
         return StepOutput(logits.float().log_softmax(-1), after)
 
 
-class Continuer(Generator):
+class Continuer(Generator[Any]):
     """Continues lines with one language model, or with several as an ensemble.
 
     A prompt longer than half of what the model can see is continued from its last tokens; all of
@@ -121,20 +119,11 @@ class Continuer(Generator):
         """The most tokens of a prompt that are read: half of what the model can see."""
         return max(1, self._max_len // 2)
 
-    def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[Translation]:
+    def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[str]:
         """The prompt as it was written, and what the model adds to it."""
         prompt = tuple(self.tgt.encode([source.text])[0][-self._kept :])
         read, *whole = self.tgt.decode([prompt, *(found.tokens for found in hypotheses)])
-        return [
-            Translation(
-                source.text + text[len(read) :],
-                found.tokens,
-                found.log_prob,
-                found.score,
-                found.finished,
-            )
-            for text, found in zip(whole, hypotheses, strict=True)
-        ]
+        return [source.text + text[len(read) :] for text in whole]
 
     def sources(self, text: str, limit: int, folder: str) -> list[Source]:
         """The text itself: only its end is read."""
@@ -148,7 +137,7 @@ class Continuer(Generator):
         """The text is the output."""
         return "", fields[0]
 
-    def token_log_probs(self, model: Any, src: Sequence[Ids], tgt: Sequence[Ids]) -> Tensor:
+    def token_log_probs(self, model: Any, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
         """Each token given those before it, as many as the model can see.
 
         What is longer is read in windows that overlap by half; a token is scored in the first one

@@ -52,7 +52,7 @@ class ConllParser:
             comment = begins and not row.error and self._is_comment(row.line.text)
             begins = comment
             if comment:
-                yield Row(row.line, row.stream, [], [])
+                yield Row(row.number, row.line, row.stream, [], [])
             else:
                 yield row if row.error else self._word(row)
 
@@ -69,7 +69,7 @@ class ConllParser:
             return row.refuse(picked)
         if not picked[0][0].strip():
             return row.refuse("an empty word")
-        return Row(row.line, row.stream, *picked)
+        return Row(row.number, row.line, row.stream, *picked)
 
 
 def is_blank(row: Row) -> bool:

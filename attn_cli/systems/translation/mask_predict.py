@@ -7,7 +7,7 @@ apart, V vocabulary, M hidden tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,9 +22,9 @@ from attn_cli.errors import UsageError
 from attn_cli.nn.cache import KeyValue
 from attn_cli.search.penalties import length_norm
 from attn_cli.search.search import Hypothesis, Request
-from attn_cli.systems.generation.generator import LOGITS_AT_ONCE
+from attn_cli.systems.generation.generator import LOGITS_AT_ONCE, Ids
 from attn_cli.systems.translation.source_base import SourceSide
-from attn_cli.systems.translation.translator import Ids, Translator
+from attn_cli.systems.translation.translator import Translator
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 # Given what is written and which of it is hidden, of the first R candidates, (R, T) each: the best
@@ -67,20 +67,20 @@ class MaskPredictor(Translator):
             )
         self.check_files(decoding.image_root)
 
-    def run(
+    def search(
         self, requests: Sequence[Request], options: SearchOptions, max_rows: int, seed: int
     ) -> list[list[Hypothesis]]:
-        """See `Generator.run`; some sentences at a time."""
+        """See `Generator.search`; some sentences at a time."""
         size = max(1, max_rows // options.width)
         groups = (requests[start : start + size] for start in range(0, len(requests), size))
         return [found for group in groups for found in self._candidates(group, options)]
 
-    def attentions(self, src: Sequence[Any], tgt: Sequence[Ids]) -> dict[str, list[Tensor]]:
+    def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> dict[str, list[Tensor]]:
         """See `Translator.attentions`; in a pass that sees the whole target."""
         tgt_ids, real = (tensor.to(self.device) for tensor in pad(tgt, self.tgt.pad_id))
         return vars(self.models[0].attentions(*self.source_tensors(src), tgt_ids, real)[1])
 
-    def cross_weights(self, src: Sequence[Any], tgt: Sequence[Ids]) -> list[Tensor]:
+    def cross_weights(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Tensor]:
         """See `Translator.cross_weights`."""
         return self.attentions(src, tgt)["cross"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,17 +14,15 @@ from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model
-from attn_cli.search.search import Hypothesis, Request
+from attn_cli.search.search import Request
 from attn_cli.search.step import StepOutput
-from attn_cli.systems.generation.generator import Generator, Source, Translation, gold_log_probs
+from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
 from attn_cli.systems.translation.source_base import SourceSide
 from attn_cli.systems.translation.sources import source_side
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 
-__all__ = ["Source", "Translation", "Translator"]
-
-Ids = Sequence[int]
+__all__ = ["Source", "Translator"]
 
 
 class Seq2SeqStep:
@@ -35,7 +33,7 @@ class Seq2SeqStep:
         self.src = src
         self.bos_id, self.eos_id, self.pad_id = tgt.bos_id, tgt.eos_id, tgt.pad_id
 
-    def start(self, sources: Sequence[Any]) -> object:
+    def start(self, sources: Sequence[Sized]) -> object:
         """Encodes items of the source's side."""
         ids, mask = self.src.collate(sources)
         device = next(self.model.parameters()).device
@@ -47,7 +45,7 @@ class Seq2SeqStep:
         return StepOutput(logits.float().log_softmax(-1), after, attention)
 
 
-class Translator(Generator):
+class Translator(Generator[Any]):
     """Translates texts, or says what is in images, with one model or several as an ensemble.
 
     Attributes:
@@ -111,40 +109,45 @@ class Translator(Generator):
             )
         return requests
 
-    def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[Translation]:
-        """See `Generator.texts`."""
-        texts = self.tgt.decode([hypothesis.tokens for hypothesis in hypotheses])
-        return [
-            Translation(text, found.tokens, found.log_prob, found.score, found.finished)
-            for text, found in zip(texts, hypotheses, strict=True)
-        ]
-
     def sources(self, text: str, limit: int, folder: str) -> list[Source]:
         """See `Generator.sources`."""
         if self.reads_files:
             return [Source(text, file=self.src.read(text, folder))]
         return [Source(part) for part in self.src.parts(text, limit)]
 
-    def encoded(self, sources: Sequence[Source]) -> list[Any]:
+    def encoded(self, sources: Sequence[Source]) -> list[Sized]:
         """The sources as items of their side."""
-        return self.src.encode([source.content for source in sources])
+        return self.src.encode(
+            [source.text if source.file is None else source.file for source in sources]
+        )
 
     def scored(self, fields: Sequence[str]) -> tuple[str, str]:
         """Source and target."""
         return fields[0], fields[1]
 
-    def token_log_probs(self, model: Any, src: Sequence[Any], tgt: Sequence[Ids]) -> Tensor:
+    def token_log_probs(self, model: Any, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
         """By teacher forcing; see `Generator.token_log_probs`."""
         src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
         hidden = model(src_ids, src_mask, tgt_ids[:, :-1]).hidden
         return gold_log_probs(hidden, tgt_ids[:, 1:], *model.output_layer)
 
-    def cross_weights(self, src: Sequence[Any], tgt: Sequence[Ids]) -> list[Tensor]:
+    def alignment(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
+        """The mean of the heads of the last decoder layer but one (Garg et al. 2019, 3.2)."""
+        if not self.models[0].has_attention:
+            raise UsageError("this model was trained with --attention none: it can't align")
+        layers = self.cross_weights(src, tgt)
+        return layers[max(0, len(layers) - 2)].mean(1)
+
+    def source_words(self, item: Sized) -> list[int]:
+        """See `Generator.source_words`."""
+        return self.src.words(item)
+
+    def cross_weights(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Tensor]:
         """Attention from each output token to the source, layer by layer. Shape: (B, H, T, S)."""
         src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
         return self.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True).weights
 
-    def attentions(self, src: Sequence[Any], tgt: Sequence[Ids]) -> dict[str, list[Tensor]]:
+    def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> dict[str, list[Tensor]]:
         """The kinds of attention that the first model has (see `viz.maps`), layer by layer."""
         model, tensors = self.models[0], self.tensors(src, tgt)
         return vars(model.attentions(*tensors[:2], tensors[2][:, :-1])[1])
@@ -153,12 +156,12 @@ class Translator(Generator):
         """What the rows and the columns of a target's attention to itself are."""
         return [*tgt, self.tgt.eos_id], [self.tgt.bos_id, *tgt]
 
-    def source_tensors(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    def source_tensors(self, items: Sequence[Sized]) -> tuple[Tensor, Tensor]:
         """What the models take, and which of its places are real. Shape: (B, S, …), (B, S)."""
         src_ids, src_mask = self.src.collate(items)
         return src_ids.to(self.device), src_mask.to(self.device)
 
-    def tensors(self, src: Sequence[Any], tgt: Sequence[Ids]) -> tuple[Tensor, Tensor, Tensor]:
+    def tensors(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> tuple[Tensor, Tensor, Tensor]:
         """Padded pairs: as `source_tensors`; bos, target and eos. Shape: …, (B, T + 1)."""
         sequences = [[self.tgt.bos_id, *ids, self.tgt.eos_id] for ids in tgt]
         tgt_ids, _ = pad(sequences, self.tgt.pad_id)
