@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from attn_cli.search.candidates import NEVER, Choice
+from attn_cli.config.decoding import SearchOptions
+from attn_cli.errors import UsageError
+from attn_cli.search.candidates import FLOOR, NEVER, Choice
 from attn_cli.search.constraints import Constraints, Progress
+from attn_cli.search.penalties import coverage_score, length_norm
+from attn_cli.search.sampling import uniforms
+from attn_cli.search.step import Begun, DecoderState, StepModel
 
 Links = tuple[tuple[int, int], ...]
 
@@ -34,7 +39,7 @@ class Request:
             takes the position among the requests.
     """
 
-    source: Any
+    source: Sized
     max_len: int
     prefix: tuple[int, ...] = ()
     constraints: tuple[tuple[int, ...], ...] = ()
@@ -90,22 +95,19 @@ class Pool:
 
 @dataclass
 class Slot:
-    """What one sentence in flight keeps outside of the tensors."""
+    """What one sentence in flight keeps outside of the tensors.
+
+    Attributes:
+        index: its number among the requests.
+        pools: the best hypotheses of each group of beams.
+        constraints: phrases that must appear, if any.
+        progress: how far each beam has met them.
+    """
 
     index: int
-    request: Request
     pools: list[Pool]
     constraints: Constraints | None = None
     progress: list[Progress] = field(default_factory=list)
-
-    def best(self, n_best: int, *, distinct: bool) -> list[Hypothesis]:
-        """The outcome over all groups, best first; `distinct` drops repeated outputs."""
-        found = [hypothesis for pool in self.pools for hypothesis in pool.hypotheses]
-        found.sort(key=lambda hypothesis: (-hypothesis.score, hypothesis.tokens))
-        if distinct:
-            found = list({hypothesis.tokens: hypothesis for hypothesis in reversed(found)}.values())
-            found.reverse()
-        return found[:n_best]
 
 
 @dataclass
@@ -129,7 +131,7 @@ class Beams:
     """
 
     slots: list[Slot]
-    state: Any
+    state: DecoderState
     log_prob: Tensor
     tokens: Tensor
     last: Tensor
@@ -142,8 +144,132 @@ class Beams:
     coverage: Tensor | None = None
     uniform: Tensor | None = None
 
-    def __len__(self) -> int:
-        return len(self.slots)
+    @classmethod
+    def admit(
+        cls,
+        model: StepModel,
+        entering: Sequence[tuple[int, Request]],
+        options: SearchOptions,
+        seed: int,
+        device: torch.device | str,
+    ) -> Beams:
+        """Sentences before their first step: one beam each, or one per sample.
+
+        Args:
+            model: the step function.
+            entering: requests and their numbers.
+            options: how to search.
+            seed: of the random numbers for sampling.
+            device: where the model expects tokens.
+        """
+        requests = [request for _, request in entering]
+        prefixes = [request.prefix for request in requests]
+        sources = [request.source for request in requests]
+        begun = model.begin(sources, prefixes) if any(prefixes) else Begun(model.start(sources))
+        n, read = len(requests), [()] * len(requests) if begun.prefix is None else prefixes
+        log_prob = torch.zeros(n, device=device)
+        if begun.prefix is not None:
+            log_prob = begun.prefix.float().clamp(min=FLOOR).sum(1)
+        size = min(options.n_best, options.width // options.n_groups)
+        slots = []
+        for (index, request), tokens in zip(entering, read, strict=True):
+            slot = Slot(index, [Pool(size) for _ in range(options.n_groups)])
+            if any(request.constraints):
+                if options.sample or options.n_groups > 1:
+                    raise UsageError(
+                        "constraints need a plain beam: leave out --sample and --diversity"
+                    )
+                slot.constraints = Constraints(request.constraints)
+                if any(model.eos_id in phrase for phrase in slot.constraints.phrases):
+                    raise ValueError(f"request {index}: a constraint contains the end token")
+                start = slot.constraints.start()
+                slot.progress = [reduce(slot.constraints.advance, tokens, start)]
+            slots.append(slot)
+        width = options.width if options.sample else 1
+        limits = [max(request.max_len, len(request.prefix)) for request in requests]
+        uniform = None
+        if options.sample:
+            keys = [i if request.key is None else request.key for i, request in entering]
+            rows = [uniforms(seed, key, width, max(limits) + 1) for key in keys]
+            uniform = torch.stack(rows).to(device)
+        last = torch.tensor([(model.bos_id, *tokens)[-1] for tokens in read], device=device)
+        return cls(
+            slots=slots,
+            state=begun.state.expand(width) if width > 1 else begun.state,
+            log_prob=log_prob[:, None].repeat(1, width),
+            tokens=_padded(read, 0).to(device)[:, None].repeat(1, width, 1),
+            last=last[:, None].repeat(1, width),
+            length=torch.tensor([len(tokens) for tokens in read], device=device),
+            max_len=torch.tensor(limits, device=device),
+            source_len=torch.tensor([len(source) for source in sources], device=device),
+            prefix=_padded(prefixes, -1).to(device),
+            worst=torch.full((n, options.n_groups), NEVER, device=device),
+            ended=torch.zeros(n, options.n_groups, dtype=torch.int64, device=device),
+            coverage=torch.zeros(n, width, 0, device=device) if options.coverage_penalty else None,
+            uniform=uniform,
+        )
+
+    def offer(
+        self,
+        rows: Tensor,
+        parents: Tensor,
+        groups: Tensor,
+        log_prob: Tensor,
+        finished: Tensor,
+        options: SearchOptions,
+    ) -> None:
+        """Scores hypotheses, and puts those that are good enough into their pools.
+
+        Args:
+            rows: their sentences. Shape: (M,), as those below.
+            parents: the beams that they are.
+            groups: the groups in which they were chosen.
+            log_prob: with the end token, where it is possible.
+            finished: whether they end by themselves.
+            options: how they are ranked.
+        """
+        self.ended.index_put_((rows, groups), torch.ones_like(rows), accumulate=True)
+        score = log_prob / length_norm(self.length[rows], options.length_penalty)
+        if self.coverage is not None:
+            beta = options.coverage_penalty
+            score = score + coverage_score(self.coverage, self.source_len, beta)[rows, parents]
+        (better,) = (score > self.worst[rows, groups]).nonzero(as_tuple=True)
+        if not better.numel():
+            return
+        rows, parents, groups = rows[better], parents[better], groups[better]
+        histories = self.tokens[rows, parents].tolist()
+        lengths = self.length[rows].tolist()
+        columns = (x.tolist() for x in (rows, groups, log_prob[better], score[better]))
+        flags = finished[better].tolist()
+        for n, group, total, rank, flag, history, length in zip(
+            *columns, flags, histories, lengths, strict=True
+        ):
+            pool = self.slots[n].pools[group]
+            pool.add(Hypothesis(tuple(history[:length]), total, rank, flag))
+        pairs = zip(rows.tolist(), groups.tolist(), strict=True)
+        worst = [self.slots[n].pools[group].worst for n, group in pairs]
+        self.worst[rows, groups] = self.worst.new_tensor(worst)
+
+    def leave(self, done: Tensor, options: SearchOptions) -> list[tuple[int, list[Hypothesis]]]:
+        """Drops the sentences that are done; returns their numbers and hypotheses, best first.
+
+        Shape: done (N,).
+        """
+        outcome = []
+        for n in done.nonzero().flatten().tolist():
+            slot = self.slots[n]
+            found = [hypothesis for pool in slot.pools for hypothesis in pool.hypotheses]
+            found.sort(key=lambda hypothesis: (-hypothesis.score, hypothesis.tokens))
+            if len(slot.pools) > 1:  # groups may end alike
+                best = {hypothesis.tokens: hypothesis for hypothesis in reversed(found)}
+                found = list(reversed(best.values()))
+            outcome.append((slot.index, found[: options.n_best]))
+        (stay,) = (~done).nonzero(as_tuple=True)
+        if stay.numel():
+            self.keep(stay)
+        else:
+            self.slots = []
+        return outcome
 
     def keep(self, sentences: Tensor) -> None:
         """Drops all other sentences. Shape: sentences (M,)."""
@@ -172,38 +298,34 @@ class Beams:
             choice: parents, tokens and log-probabilities.
             moved: whether beams changed places (sampling never moves them).
         """
-        width = choice.beams.shape[1]
+        n, width = choice.beams.shape
+        parents = choice.beams[:, :, None]
+        in_place = torch.arange(width, device=parents.device)
         if self.log_prob.shape[1] < width:
             self.state = self.state.expand(width)
-        elif moved and width > 1 and not _in_place(choice.beams):
+        elif (
+            moved
+            and width > 1
+            and (choice.beams != torch.arange(width, device=parents.device)).any()
+        ):
             self.state = self.state.reorder(choice.beams)
         if moved:
-            self.tokens = _take(self.tokens, choice.beams)
-            self.coverage = None if self.coverage is None else _take(self.coverage, choice.beams)
-        self._append(choice.tokens)
-        self.log_prob = choice.log_prob
-        self.last = choice.tokens
-
-    def _append(self, tokens: Tensor) -> None:
+            self.tokens = self.tokens.gather(1, parents.expand(-1, -1, self.tokens.shape[2]))
+            if self.coverage is not None:
+                size = self.coverage.shape[2]
+                self.coverage = self.coverage.gather(1, parents.expand(-1, -1, size))
         if int(self.length.max()) == self.tokens.shape[2]:
             self.tokens = pad(self.tokens, (0, 8))
-        at = self.length[:, None, None].expand(-1, tokens.shape[1], 1)
-        self.tokens = self.tokens.scatter(2, at, tokens[:, :, None])
+        at = self.length[:, None, None].expand(n, width, 1)
+        self.tokens = self.tokens.scatter(2, at, choice.tokens[:, :, None])
         self.length = self.length + 1
+        self.log_prob = choice.log_prob
+        self.last = choice.tokens
 
 
 _TENSORS = tuple(
     name.name for name in dataclasses.fields(Beams) if name.name not in ("slots", "state")
 )
-
-
-def _in_place(beams: Tensor) -> bool:
-    return bool((beams == torch.arange(beams.shape[1], device=beams.device)).all())
-
-
-def _take(values: Tensor, beams: Tensor) -> Tensor:
-    """Row beams[n, k] of sentence n. Shape: values (N, P, X), beams (N, K)."""
-    return values.gather(1, beams[:, :, None].expand(-1, -1, values.shape[2]))
 
 
 def _stack(mine: Tensor, theirs: Tensor, fill: int) -> Tensor:
@@ -215,7 +337,7 @@ def _stack(mine: Tensor, theirs: Tensor, fill: int) -> Tensor:
     return torch.cat([mine, theirs])
 
 
-def pad_rows(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
     """Rows of different lengths as one integer tensor. Shape: (rows, longest)."""
     width = max(map(len, rows), default=0)
     padded = [[*row, *[fill] * (width - len(row))] for row in rows]

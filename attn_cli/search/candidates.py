@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 NEVER = float("-inf")
+FLOOR = -1e4  # log P of a forced token that the model holds for impossible
 _FOLD = 16  # tokens compared at once; 8 to 20 are equally fast, at 8,000 tokens
 _SMALL = 64 * _FOLD  # below this many tokens a plain top-k is as fast
 

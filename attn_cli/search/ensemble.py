@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from attn_cli.errors import UsageError
-from attn_cli.search.step import Begun, PrefixReader, StepModel, StepOutput, begin
+from attn_cli.search.step import Begun, DecoderState, StepModel, StepOutput
 
 
 @dataclass(frozen=True)
 class EnsembleState:
     """The members' states, side by side."""
 
-    members: tuple[Any, ...]
+    members: tuple[DecoderState, ...]
 
     def expand(self, beam_size: int) -> EnsembleState:
         """Every member's state repeated to K = `beam_size` beams."""
@@ -60,27 +59,27 @@ class Ensemble(StepModel):
         self.eos_id = models[0].eos_id
         self.pad_id = models[0].pad_id
 
-    def start(self, sources: Sequence[Any]) -> EnsembleState:
+    def start(self, sources: Sequence[Sized]) -> EnsembleState:
         """Encodes the sources with every member."""
         return EnsembleState(tuple(model.start(sources) for model in self._models))
 
-    def begin(self, sources: Sequence[Any], prefixes: Sequence[Sequence[int]]) -> Begun:
+    def begin(self, sources: Sequence[Sized], prefixes: Sequence[Sequence[int]]) -> Begun:
         """Prefixes are read at once where every member can."""
-        if not all(isinstance(model, PrefixReader) for model in self._models):
+        members = [model.begin(sources, prefixes) for model in self._models]
+        read = [member.prefix for member in members if member.prefix is not None]
+        if read and len(read) < len(members):
             return Begun(self.start(sources))
-        members = [begin(model, sources, prefixes) for model in self._models]
         state = EnsembleState(tuple(member.state for member in members))
-        return Begun(
-            state, _mean([member.prefix for member in members if member.prefix is not None])
-        )
+        return Begun(state, _mean(read) if read else None)
 
     def step(
-        self, state: EnsembleState, tokens: Tensor, *, need_attention: bool = False
+        self, state: DecoderState, tokens: Tensor, *, need_attention: bool = False
     ) -> StepOutput:
         """One step of every member, and the mean of their distributions.
 
         Attention is the members' mean where all of them give it. Shape: tokens (N, K).
         """
+        assert isinstance(state, EnsembleState)
         outputs = [
             model.step(member, tokens, need_attention=need_attention)
             for model, member in zip(self._models, state.members, strict=True)

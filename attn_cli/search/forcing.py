@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from attn_cli.search.beams import Beams
-from attn_cli.search.candidates import NEVER, Choice
+from attn_cli.search.candidates import FLOOR, NEVER, Choice
 from attn_cli.search.constraints import Candidate
-
-_FLOOR = -1e4  # log P of a forced token that the model holds for impossible
 
 
 @dataclass(frozen=True)
@@ -54,16 +51,8 @@ def forced(beams: Beams, log_probs: Tensor) -> Forced:
         for beam, progress in enumerate(slot.progress)
         for token in slot.constraints.wanted(progress)
     ]
-    wanted = (where, log_probs[_columns(where)].clamp(min=_FLOOR)) if where else None
+    wanted = (where, log_probs[_columns(where)].clamp(min=FLOOR)) if where else None
     return Forced(_prefixed(beams, log_probs), wanted)
-
-
-def log_prob_read(prefix: Tensor | None, n: int) -> Tensor:
-    """Log P of N prefixes that a model has read, by their tokens'; 0 where it read none.
-
-    Shape: prefix (N, longest) -> (N,).
-    """
-    return torch.zeros(n) if prefix is None else prefix.float().clamp(min=_FLOOR).sum(1)
 
 
 def _prefixed(beams: Beams, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -76,7 +65,7 @@ def _prefixed(beams: Beams, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor] 
     if not rows.numel():
         return None
     tokens = token[rows]
-    return rows, tokens, log_probs[rows, :, tokens].clamp(min=_FLOOR)  # values (rows, P)
+    return rows, tokens, log_probs[rows, :, tokens].clamp(min=FLOOR)  # values (rows, P)
 
 
 def allocate(

@@ -8,9 +8,10 @@ Shapes: N sentences, K beams, V vocabulary, S source positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Protocol, Self
 
 from torch import Tensor
 
@@ -44,7 +45,7 @@ class StepOutput:
     """
 
     log_probs: Tensor
-    state: Any
+    state: DecoderState
     attention: Tensor | None = None
 
 
@@ -59,34 +60,30 @@ class Begun:
             they are still to be read. Shape: (N, longest prefix).
     """
 
-    state: Any
+    state: DecoderState
     prefix: Tensor | None = None
 
 
-class StepModel(Protocol):
+class StepModel(ABC):
     """A model as the search sees it."""
 
     bos_id: int
     eos_id: int
     pad_id: int
 
-    def start(self, sources: Sequence[Any]) -> Any:
+    @abstractmethod
+    def start(self, sources: Sequence[Sized]) -> DecoderState:
         """Encodes sources (whatever the model reads) into a state with K = 1."""
 
-    def step(self, state: Any, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
+    @abstractmethod
+    def step(
+        self, state: DecoderState, tokens: Tensor, *, need_attention: bool = False
+    ) -> StepOutput:
         """Reads one token per beam and predicts the next. Shape: tokens (N, K)."""
 
+    def begin(self, sources: Sequence[Sized], prefixes: Sequence[Sequence[int]]) -> Begun:
+        """As `start`; a model that can reads at once what its outputs must begin with.
 
-@runtime_checkable
-class PrefixReader(Protocol):
-    """A model that reads what its outputs must begin with at once, instead of step by step."""
-
-    def begin(self, sources: Sequence[Any], prefixes: Sequence[Sequence[int]]) -> Begun:
-        """As `StepModel.start`, and reads the prefixes; they have no begin token."""
-
-
-def begin(model: StepModel, sources: Sequence[Any], prefixes: Sequence[Sequence[int]]) -> Begun:
-    """Starts sentences, with their prefixes read where the model can."""
-    if isinstance(model, PrefixReader):
-        return model.begin(sources, prefixes)
-    return Begun(model.start(sources))
+        The prefixes have no begin token.
+        """
+        return Begun(self.start(sources))

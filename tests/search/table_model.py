@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attn_cli.search.step import StepOutput
+from attn_cli.search.step import StepModel, StepOutput
 
 PAD, BOS, EOS = 0, 1, 2
 _SIZE = 1009
@@ -39,7 +39,7 @@ class TableState:
         )
 
 
-class TableModel:
+class TableModel(StepModel):
     bos_id, eos_id, pad_id = BOS, EOS, PAD
 
     def __init__(self, vocabulary: int, seed: int = 0, sharpness: float = 1.5, ending: float = 0.0):

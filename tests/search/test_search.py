@@ -452,3 +452,10 @@ def test_brute_force_itself_sums_to_one():
     model.table = model.table.log_softmax(1)
     total = sum(math.exp(lp) for _, lp in itertools.islice(model.all_outputs((4,), 7), 5000))
     assert 0.5 < total <= 1.0001
+
+
+def test_sentences_that_end_at_once_do_not_end_the_others():
+    requests = [Request((4, 5), 0), Request((4, 5), 0), Request((4, 5), 3)]
+    for rows in (2, 4, 6):
+        found = search(TableModel(9), requests, SearchOptions(beam_size=2), max_rows=rows)
+        assert [bool(hypotheses) for hypotheses in found] == [True] * 3

@@ -16,14 +16,14 @@ from attn_cli.data.templates import windows_of
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model
 from attn_cli.search.search import Hypothesis, Request
-from attn_cli.search.step import Begun, StepOutput
+from attn_cli.search.step import Begun, DecoderState, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 
 
-class LanguageModelStep:
-    """A language model as the search sees it; a `decode.step.StepModel`."""
+class LanguageModelStep(StepModel):
+    """A language model as the search sees it."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self.backbone = model.backbone
@@ -33,12 +33,12 @@ class LanguageModelStep:
             tokenizer.pad_id,
         )
 
-    def start(self, sources: Sequence[Any]) -> object:
+    def start(self, sources: Sequence[Sized]) -> DecoderState:
         """Nothing has been read: what is continued is the output's forced beginning."""
         return self.begin(sources, [()] * len(sources)).state
 
-    def begin(self, sources: Sequence[Any], prefixes: Sequence[Ids]) -> Begun:
-        """See `decode.step.PrefixReader`; there is no source."""
+    def begin(self, sources: Sequence[Sized], prefixes: Sequence[Ids]) -> Begun:
+        """See `StepModel.begin`; there is no source."""
         device = self.backbone.token_vectors.weight.device
         # What is read at each place, and what follows it; the last of a prefix is read by a step.
         read = [[self.bos_id, *prefix[:-1]] if prefix else [] for prefix in prefixes]
@@ -48,7 +48,9 @@ class LanguageModelStep:
         found = gold_log_probs(hidden, gold, *self.backbone.output_layer).masked_fill(~real, 0.0)
         return Begun(state, found)
 
-    def step(self, state: object, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
+    def step(
+        self, state: DecoderState, tokens: Tensor, *, need_attention: bool = False
+    ) -> StepOutput:
         """One step of every beam."""
         logits, after = self.backbone.step(state, tokens)
         return StepOutput(logits.float().log_softmax(-1), after)

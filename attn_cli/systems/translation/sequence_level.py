@@ -29,6 +29,7 @@ from attn_cli.metrics.base import Segment
 from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.nn.sequence_losses import expected_risk, self_critical, sequence_log_probs
 from attn_cli.search.search import Request, search
+from attn_cli.search.step import DecoderState
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
 from attn_cli.systems.translation.translator import Seq2SeqStep, Translator
@@ -272,7 +273,7 @@ class _BatchStep(Seq2SeqStep):
         super().__init__(model, translator.src, translator.tgt)
         self.batch = batch
 
-    def start(self, sources: Sequence[Any]) -> object:
+    def start(self, sources: Sequence[Any]) -> DecoderState:
         """Encodes rows of the batch."""
         numbers = torch.tensor([row.number for row in sources], device=self.batch.src_ids.device)
         return self.model.start(self.batch.src_ids[numbers], self.batch.src_mask[numbers])

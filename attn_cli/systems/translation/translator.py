@@ -15,7 +15,7 @@ from attn_cli.data.padding import pad
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model
 from attn_cli.search.search import Request
-from attn_cli.search.step import StepOutput
+from attn_cli.search.step import DecoderState, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
 from attn_cli.systems.translation.source_base import SourceSide
 from attn_cli.systems.translation.sources import source_side
@@ -25,21 +25,23 @@ from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 __all__ = ["Source", "Translator"]
 
 
-class Seq2SeqStep:
-    """A sequence-to-sequence model as the search sees it; a `decode.step.StepModel`."""
+class Seq2SeqStep(StepModel):
+    """A sequence-to-sequence model as the search sees it."""
 
     def __init__(self, model: Any, src: SourceSide, tgt: Tokenizer) -> None:
         self.model = model
         self.src = src
         self.bos_id, self.eos_id, self.pad_id = tgt.bos_id, tgt.eos_id, tgt.pad_id
 
-    def start(self, sources: Sequence[Sized]) -> object:
+    def start(self, sources: Sequence[Sized]) -> DecoderState:
         """Encodes items of the source's side."""
         ids, mask = self.src.collate(sources)
         device = next(self.model.parameters()).device
         return self.model.start(ids.to(device), mask.to(device))
 
-    def step(self, state: object, tokens: Tensor, *, need_attention: bool = False) -> StepOutput:
+    def step(
+        self, state: DecoderState, tokens: Tensor, *, need_attention: bool = False
+    ) -> StepOutput:
         """One step of every beam."""
         logits, after, attention = self.model.step(state, tokens, need_attention=need_attention)
         return StepOutput(logits.float().log_softmax(-1), after, attention)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.search.ensemble import Ensemble
 from attn_cli.search.search import search
-from attn_cli.search.step import Begun, StepOutput
+from attn_cli.search.step import Begun, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Source
 from attn_cli.systems.generation.scorer import score_pairs
 from attn_cli.systems.pretraining.continuer import Continuer, LanguageModelStep
@@ -75,7 +75,7 @@ def test_reported_scores_are_those_of_the_texts(
         assert float(told) == pytest.approx(float(score), abs=1e-3)
 
 
-class Stepping:
+class Stepping(StepModel):
     """A model that can't read what its outputs begin with at once, and counts its steps."""
 
     def __init__(self, step: LanguageModelStep) -> None:
