@@ -303,11 +303,7 @@ class Beams:
         in_place = torch.arange(width, device=parents.device)
         if self.log_prob.shape[1] < width:
             self.state = self.state.expand(width)
-        elif (
-            moved
-            and width > 1
-            and (choice.beams != torch.arange(width, device=parents.device)).any()
-        ):
+        elif moved and width > 1 and (choice.beams != in_place).any():
             self.state = self.state.reorder(choice.beams)
         if moved:
             self.tokens = self.tokens.gather(1, parents.expand(-1, -1, self.tokens.shape[2]))

@@ -457,5 +457,5 @@ def test_brute_force_itself_sums_to_one():
 def test_sentences_that_end_at_once_do_not_end_the_others():
     requests = [Request((4, 5), 0), Request((4, 5), 0), Request((4, 5), 3)]
     for rows in (2, 4, 6):
-        found = search(TableModel(9), requests, SearchOptions(beam_size=2), max_rows=rows)
+        found = search(TableModel(9), requests, SearchOptions(beam=2), max_rows=rows)
         assert [bool(hypotheses) for hypotheses in found] == [True] * 3
