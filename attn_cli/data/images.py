@@ -12,14 +12,17 @@ import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.config import shown
 from attn_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 Pixels = NDArray[np.uint8]
 
@@ -73,7 +76,7 @@ def image_path(text: str, folder: str) -> bytes:
 
 
 def read_shape(path: bytes) -> tuple[int, int]:
-    """Height and width of an image as it is to be seen, from its file's head.
+    """The height and width of an image as it is to be seen, from its file's head.
 
     Raises:
         DataError, UsageError: as `read_pixels`.
@@ -84,7 +87,7 @@ def read_shape(path: bytes) -> tuple[int, int]:
 
 
 def read_pixels(path: bytes, height: int, width: int) -> Pixels:
-    """An image resized to one size; of several in a file, the first.
+    """The pixels of an image resized to one size; of several in a file, the first's.
 
     It is turned as its EXIF data says, what is transparent lies on white, and channels of more
     than 8 bits become 8. Shape: (height, width, 3).
@@ -93,8 +96,9 @@ def read_pixels(path: bytes, height: int, width: int) -> Pixels:
         DataError: it is missing, no image file, damaged or too large; the message says which.
         UsageError: Pillow is not installed.
     """
-    pillow = _pillow()
     with _opened(path) as image:
+        import PIL.Image as pillow  # noqa: N813 - a module
+
         # A JPEG can be decoded at a half, fourth or eighth: twice what is needed loses nothing.
         image.draft("RGB", (2 * max(height, width),) * 2)
         turn = _orientation(image)
@@ -110,34 +114,26 @@ def read_pixels(path: bytes, height: int, width: int) -> Pixels:
 
 
 def as_png(pixels: Pixels) -> bytes:
-    """An image as a PNG file. Shape: (h, w, 3)."""
+    """The PNG file of an image. Shape: (h, w, 3)."""
+    import PIL.Image
+
     out = io.BytesIO()
-    _pillow().fromarray(pixels).save(out, "PNG")
+    PIL.Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
 
 
-@cache
-def _pillow() -> Any:
-    """Pillow's module Image.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UsageError("images need Pillow: pip install 'attn-cli[image]'") from error
-    return Image
-
-
 @contextlib.contextmanager
-def _opened(path: bytes) -> Iterator[Any]:
-    """An image whose head is read and within the limits.
+def _opened(path: bytes) -> Iterator[ImageFile]:
+    """The image of a file, whose head is read and within the limits.
 
     Decoders raise nearly every kind of exception at a hostile file (SyntaxError, struct.error,
     KeyError, …); in here all of them mean that it can't be decoded.
     """
-    pillow, name = _pillow(), shown(path.decode("utf-8", "replace"), 200)
+    try:
+        import PIL.Image as pillow  # noqa: N813 - a module
+    except ImportError as error:
+        raise UsageError("images need Pillow: pip install 'attn-cli[image]'") from error
+    name = shown(path.decode("utf-8", "replace"), 200)
     with _regular_file(path, name) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged EXIF data; our limit of pixels is lower
         try:
@@ -175,17 +171,18 @@ def _regular_file(path: bytes, name: str) -> Iterator[BinaryIO]:
         os.close(descriptor)
 
 
-def _orientation(image: Any) -> int:
-    """How an image is to be turned, a value of EXIF's; 1, not at all, where that is unknown."""
+def _orientation(image: Image) -> int:
+    """The way an image is to be turned, a value of EXIF's; 1, not at all, where that is unknown."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # whatever is wrong with the EXIF data, the pixels are what counts
         return 1
 
 
-def _eight_bits(image: Any) -> Any:
-    """An image of mode RGB, or RGBA where something is transparent."""
-    pillow = _pillow()
+def _eight_bits(image: Image) -> Image:
+    """The image in mode RGB, or RGBA where something is transparent."""
+    import PIL.Image as pillow  # noqa: N813 - a module
+
     if image.mode.startswith("I;16"):
         return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):  # of no known range: from its darkest to its brightest

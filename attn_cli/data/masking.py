@@ -64,18 +64,19 @@ class Masker:
         first = np.flatnonzero(np.diff(unit, prepend=-1))  # the first token of each unit
         chance = uniform(flat_keys[first], seed, _CHOICE)
         chosen = self._chosen_units(chance, row[first])[unit]
-        places, own_keys = candidates[chosen], flat_keys[chosen]
-        form = uniform(own_keys, seed, _FORM)
-        if self._options.span and len(places):
-            form = form[_run_starts(places)]  # a span is replaced as one (SpanBERT, 3.1)
+        positions, position_keys = candidates[chosen], flat_keys[chosen]
+        form = uniform(position_keys, seed, _FORM)
+        if self._options.span and len(positions):  # a span is replaced as one (SpanBERT, 3.1)
+            begins = np.diff(positions, prepend=-2) > 1
+            form = form[np.maximum.accumulate(np.where(begins, np.arange(len(positions)), 0))]
         read = ids.copy()
         flat = read.reshape(-1)
-        flat[places[form < _AS_MASK]] = self._mask_id
+        flat[positions[form < _AS_MASK]] = self._mask_id
         as_random = (form >= _AS_MASK) & (form < _AS_MASK + _AS_RANDOM)
-        draw = uniform(own_keys[as_random], seed, _TOKEN) * len(self._replacements)
-        flat[places[as_random]] = self._replacements[draw.astype(np.int64)]
+        draw = uniform(position_keys[as_random], seed, _TOKEN) * len(self._replacements)
+        flat[positions[as_random]] = self._replacements[draw.astype(np.int64)]
         masked = np.zeros(ids.shape, bool)
-        masked.reshape(-1)[places] = True
+        masked.reshape(-1)[positions] = True
         return read, masked
 
     def _units(self, candidates: Ids, starts: Flags) -> Ids:
@@ -157,9 +158,3 @@ def uniform(keys: NDArray[np.uint64], seed: int, kind: int) -> NDArray[np.float6
     salt = np.random.SeedSequence((seed, kind)).generate_state(2, np.uint64)
     bits = mixed(mixed(keys + salt[0]) ^ salt[1])
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _run_starts(places: Ids) -> Ids:
-    """For each place the index of the first place of its run without gaps. Shape: (m,) -> (m,)."""
-    begins = np.diff(places, prepend=-2) > 1
-    return np.maximum.accumulate(np.where(begins, np.arange(len(places)), 0))

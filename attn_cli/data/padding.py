@@ -17,7 +17,7 @@ _CHARS_PER_TOKEN = 32  # more than tokens have on the average of a line's beginn
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Token lists as one matrix, and which of it is real. Shape: (B, longest) each."""
+    """The matrix of token lists, and the mask of what is no padding. Shape: (B, longest) each."""
     width = max((len(row) for row in rows), default=0)
     ids = np.full((len(rows), width), pad_id, np.int64)
     mask = np.zeros((len(rows), width), bool)
@@ -30,7 +30,7 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 def cut_ids(
     tokenizer: Tokenizer, texts: Sequence[str], limit: int, alpha: float, seed: int
 ) -> tuple[list[list[int]], int]:
-    """Tokens of texts, at most `limit` of each, and how many texts were cut.
+    """The tokens of texts, at most `limit` of each, and how many texts were cut.
 
     Args:
         tokenizer: cuts them.

@@ -6,6 +6,7 @@ numbers there are. The file is read line by line: only the vectors of known toke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
 
+_DIGITS = re.compile(r"[0-9]+")
 _WIDEST = 1 << 14  # numbers in a vector
 _TOGETHER = 8192  # words that are cut into tokens in one call
 
@@ -40,7 +42,7 @@ class WordVectors:
 
     @property
     def coverage(self) -> str:
-        """How many tokens have a vector, in words."""
+        """The number of tokens that have a vector, in words."""
         share = len(self.ids) / self.vocab_size
         return (
             f"{len(self.ids):,} of {plural(self.vocab_size, 'token')} ({share:.1%}) start from "
@@ -106,10 +108,10 @@ def _groups(reader: LineReader, bad: BadLines) -> Iterator[tuple[list[str], NDAr
     rows: list[NDArray[np.float32]] = []
     for line in reader:
         fields = line.text.rstrip().split(" ")
-        if line.number == 1 and _is_header(fields):
-            continue
-        if not width and not line.error:
-            width = _width(fields)
+        if line.number == 1 and len(fields) == 2 and all(_DIGITS.fullmatch(f) for f in fields):
+            continue  # word2vec's header
+        if not width and not line.error and 2 < len(fields) <= _WIDEST + 1:
+            width = len(fields) - 1 if _vector(fields, len(fields) - 1) is not None else 0
         vector = None if line.error else _vector(fields, width)
         if vector is None:
             shape = f"not a word and {plural(width, 'number')}" if width else "no word vector"
@@ -122,16 +124,6 @@ def _groups(reader: LineReader, bad: BadLines) -> Iterator[tuple[list[str], NDAr
             words, rows = [], []
     if words:
         yield words, np.stack(rows)
-
-
-def _is_header(fields: list[str]) -> bool:
-    return len(fields) == 2 and all(field.isascii() and field.isdigit() for field in fields)
-
-
-def _width(fields: list[str]) -> int:
-    """How many numbers a first line has behind its word; 0: it is none of word vectors."""
-    width = len(fields) - 1
-    return width if 2 <= width <= _WIDEST and _vector(fields, width) is not None else 0
 
 
 def _vector(fields: list[str], width: int) -> NDArray[np.float32] | None:

@@ -6,10 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from attn_cli.errors import DataError
 from attn_cli.tokenizers.tokenizer import ID_LIMIT, Span, Tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Engine
 
 _UNUSED = re.compile(r"\[unused\d+\]")
 
@@ -18,15 +21,15 @@ class _HuggingFaceTokenizer(Tokenizer):
     """What the two kinds of tokenizers of the `tokenizers` library share."""
 
     def __init__(
-        self, raw: bytes, tokenizer: Any, specials: Mapping[str, tuple[str, ...]], name: str
+        self, raw: bytes, engine: Engine, specials: Mapping[str, tuple[str, ...]], name: str
     ) -> None:
         self._raw = raw
-        self._tokenizer = tokenizer
-        padding = tokenizer.padding or {}
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
-        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        self._engine = engine
+        padding = engine.padding or {}
+        engine.no_truncation()
+        engine.no_padding()
+        engine.encode_special_tokens = True
+        vocabulary = engine.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
         if self.vocab_size > ID_LIMIT:
             raise DataError(f"{name}: has a token {self.vocab_size - 1}; the largest is {ID_LIMIT}")
@@ -43,11 +46,11 @@ class _HuggingFaceTokenizer(Tokenizer):
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text's ids; see `Tokenizer.encode`."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        encodings = self._engine.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def _encode_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Span]]]:
-        for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        for encoding in self._engine.encode_batch(list(texts), add_special_tokens=False):
             yield encoding.ids, encoding.offsets
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -55,20 +58,20 @@ class _HuggingFaceTokenizer(Tokenizer):
         for sequence in ids:
             self.check_ids(sequence)
         kept = [[index for index in sequence if index not in self._skipped] for sequence in ids]
-        return self._tokenizer.decode_batch(kept, skip_special_tokens=False)
+        return self._engine.decode_batch(kept, skip_special_tokens=False)
 
     @cached_property
     def vocabulary(self) -> list[str]:
         """All pieces in the order of their ids; "" where an id is not taken."""
         pieces = [""] * self.vocab_size
-        for piece, index in self._tokenizer.get_vocab(with_added_tokens=True).items():
+        for piece, index in self._engine.get_vocab(with_added_tokens=True).items():
             pieces[index] = piece
         return pieces
 
     @cached_property
     def reserved_ids(self) -> frozenset[int]:
         """Ids that stand for no text; see `Tokenizer.reserved_ids`."""
-        added = self._tokenizer.get_added_tokens_decoder().items()
+        added = self._engine.get_added_tokens_decoder().items()
         special = {index for index, token in added if token.special}
         unused = {i for i, piece in enumerate(self.vocabulary) if _UNUSED.fullmatch(piece)}
         return super().reserved_ids | special | unused
@@ -141,12 +144,12 @@ class JsonTokenizer(_HuggingFaceTokenizer):
 
     def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
         """A word is marked at its inner pieces, at its last one, or at the space before it."""
-        prefix, suffix, marks = self._word_marks
+        prefix, suffix, spaces = self._word_marks
         if prefix:
             return not piece.startswith(prefix), False
         if suffix:
             return False, piece.endswith(suffix)
-        return not marks or piece[:1] in marks, False
+        return not spaces or piece[:1] in spaces, False
 
     @cached_property
     def _word_marks(self) -> tuple[str, str, str]:
@@ -155,12 +158,12 @@ class JsonTokenizer(_HuggingFaceTokenizer):
         model = parts["model"]
         prefix = model.get("continuing_subword_prefix") or ""
         suffix = model.get("end_of_word_suffix") or ""
-        marks = ""
+        spaces = ""
         if any(piece.startswith("▁") for piece in self.vocabulary):
-            marks = "▁"
+            spaces = "▁"
         elif "ByteLevel" in json.dumps([parts.get("pre_tokenizer"), parts.get("decoder")]):
-            marks = "ĠĊĉ"  # how byte-level vocabularies write a space, a line end and a tab
-        return prefix, suffix, marks
+            spaces = "ĠĊĉ"  # how byte-level vocabularies write a space, a line end and a tab
+        return prefix, suffix, spaces
 
 
 def wordpiece_engine(
@@ -169,7 +172,7 @@ def wordpiece_engine(
     *,
     strip_accents: bool | None = None,
     chinese: bool = True,
-) -> Any:
+) -> Engine:
     """BERT's pipeline of the `tokenizers` library over a vocabulary.
 
     Args:

@@ -62,7 +62,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.pad_id, self.unk_id = model.pad_id(), model.unk_id()
         self.bos_id, self.eos_id = model.bos_id(), model.eos_id()
         self.mask_id, self.cls_id, self.sep_id = map(self._special, ("<mask>", "<cls>", "<sep>"))
-        self._mark_ids = [self._byte_id(byte) for byte in SPACE_MARK.encode()]
+        self._space_mark_ids = [self._byte_id(byte) for byte in SPACE_MARK.encode()]
         self._space_id = self._byte_id(0x20)
         self._last_sampler: tuple[float, SubwordSampler] | None = None
         self.is_lossless = self._space_id >= 0 and model.normalize(" a  b ") == "▁a▁▁b▁"
@@ -80,26 +80,19 @@ class SentencePieceTokenizer(Tokenizer):
             at = 0
             for number, part in enumerate(parts):
                 if number:
-                    ids += self._mark_ids
-                    spans += [(at, at + 1)] * len(self._mark_ids)
+                    ids += self._space_mark_ids
+                    spans += [(at, at + 1)] * len(self._space_mark_ids)
                     at += 1
-                own_ids, own_spans = self._part_with_offsets(part)
-                ids += own_ids
-                spans += [(at + first, at + end) for first, end in own_spans]
+                (mapped,) = self._model.encode([part], return_type="offset_mapping", num_threads=1)
+                begin = len(ids)
+                for index, (first, end) in zip(mapped["ids"], mapped["offsets"], strict=True):
+                    ids.append(index)
+                    spans.append((at + first, at + end))
+                    # See `_with_space_bytes`.
+                    if self.is_lossless and ids[max(begin, len(ids) - 3) :] == self._space_mark_ids:
+                        ids[-3:], spans[-3:] = [self._space_id], [(spans[-3][0], at + end)]
                 at += len(part)
             yield ids, spans
-
-    def _part_with_offsets(self, part: str) -> tuple[list[int], list[Span]]:
-        (found,) = self._model.encode([part], return_type="offset_mapping", num_threads=1)
-        ids: list[int] = []
-        spans: list[Span] = []
-        for index, span in zip(found["ids"], found["offsets"], strict=True):
-            ids.append(index)
-            spans.append(span)
-            if self.is_lossless and ids[-3:] == self._mark_ids:  # see `_with_space_bytes`
-                first = spans[-3][0]
-                ids[-3:], spans[-3:] = [self._space_id], [(first, span[1])]
-        return ids, spans
 
     def sampler(self, alpha: float, seed: int) -> Encode:
         """Draws segmentations.
@@ -155,14 +148,14 @@ class SentencePieceTokenizer(Tokenizer):
         for row in parts:
             ids = list(self._with_space_bytes(next(encoded)))
             for _ in row[1:]:
-                ids += self._mark_ids
+                ids += self._space_mark_ids
                 ids += self._with_space_bytes(next(encoded))
             results.append(ids)
         return results
 
     def _with_space_bytes(self, ids: list[int]) -> list[int]:
         """The bytes of U+2581 that stand for a space, as the byte of a space."""
-        first, second, third = self._mark_ids
+        first, second, third = self._space_mark_ids
         if first not in ids:
             return ids
         result: list[int] = []

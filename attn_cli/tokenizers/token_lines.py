@@ -65,8 +65,8 @@ def line_decoder(
 
 
 def _read_ids(tokenizer: Tokenizer, line: str) -> list[int]:
-    if found := _NOT_IDS.search(line):
-        word = next(word for word in line.split(" ") if found[0] in word)
+    if wrong := _NOT_IDS.search(line):
+        word = next(word for word in line.split(" ") if wrong[0] in word)
         raise DataError(f"{word[:40]!r} is no token id: ids are 0 to {tokenizer.vocab_size - 1}")
     try:
         ids = [int(word) for word in line.split()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attn_cli.errors import DataError, UsageError
 
@@ -68,15 +68,15 @@ class Tokenizer(ABC):
         one character (its bytes, its letters after normalization) have all of it. Where nothing is
         left, as for a token that is a space, first equals end.
         """
-        found = []
+        encoded = []
         for text, (ids, spans) in zip(texts, self._encode_with_offsets(texts), strict=True):
             whole = list(spans)
             for i in range(len(whole) - 2, -1, -1):
                 (first, end), (following, until) = whole[i], whole[i + 1]
                 if first == end == following:  # all but the last byte of a character
                     whole[i] = (first, until)
-            found.append((ids, [_trimmed(text, *span) for span in whole]))
-        return found
+            encoded.append((ids, [_trimmed(text, *span) for span in whole]))
+        return encoded
 
     @abstractmethod
     def _encode_with_offsets(
@@ -134,7 +134,7 @@ class Tokenizer(ABC):
         return frozenset({*self.special_ids.values(), *holes} - {-1})
 
     def word_starts(self, ids: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Which tokens of a text begin a word, as far as the pieces tell; the first one does.
+        """The mask of the tokens that begin a word, as far as the pieces tell; the first one does.
 
         A word is what white space surrounds, and less where the tokenizer parts words at
         punctuation before it cuts them into pieces, as BERT's does.
@@ -197,7 +197,7 @@ class Tokenizer(ABC):
             wrong = next(index for index in ids if not 0 <= index < self.vocab_size)
             raise DataError(f"no token {wrong}: ids are 0 to {self.vocab_size - 1}")
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes, str]]:
         return type(self), (self.to_bytes(), self.file_name)
 
 

@@ -44,10 +44,10 @@ def load_tokenizer(path: str) -> Tokenizer:
     """
     place = Path(path)
     if place.is_dir():
-        found = [inside(place, name) for name in FILE_NAMES if (place / name).exists()]
-        if not found:
+        files = [inside(place, name) for name in FILE_NAMES if (place / name).exists()]
+        if not files:
             raise DataError(f"{path}: no tokenizer in this directory ({', '.join(FILE_NAMES)})")
-        place = found[0]
+        place = files[0]
     try:
         if place.exists() and not place.is_file():
             raise DataError(f"{place}: not a file")
@@ -75,8 +75,8 @@ def read_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     if shared is None:
         raise DataError(f"{folder}: no tokenizer ({', '.join(FILE_NAMES)}) in the model directory")
     tgt = _load(shared)
-    own = _find(folder, _SOURCE)
-    return (_load(own) if own else tgt), tgt
+    src = _find(folder, _SOURCE)
+    return (_load(src) if src else tgt), tgt
 
 
 def remove_tokenizers(folder: Path) -> None:
@@ -93,5 +93,5 @@ def _load(file: Path) -> Tokenizer:
 
 
 def _find(folder: Path, prefix: str) -> Path | None:
-    found = (prefix + name for name in FILE_NAMES if (folder / (prefix + name)).exists())
-    return next((inside(folder, name) for name in found), None)
+    names = (prefix + name for name in FILE_NAMES if (folder / (prefix + name)).exists())
+    return next((inside(folder, name) for name in names), None)

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from attn_cli.config.tokenizing import DEFAULT_VOCAB_SIZE, TokenizerOptions
 from attn_cli.errors import DataError
@@ -19,11 +19,13 @@ from attn_cli.tokenizers.subword_sampling import SPACE_MARK
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Engine
+
 SAMPLE_CHARS = 64 << 20  # characters of text that are held in memory at most
 _SEGMENT = 4000  # characters; SentencePiece's BPE counts positions in 16 bits
 _THREADS = 8  # where none are asked for: unigram sums in this order on every machine
-_MARKERS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
-_WORDPIECE_MARKERS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_WORDPIECE_SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 # Characters that never become part of a piece, so that a line of pieces is a line of pieces:
 # control characters, line and paragraph separators, the byte-order mark, SentencePiece's own mark.
@@ -136,6 +138,7 @@ def _segments(text: str) -> Iterator[str]:
 def _train_sentencepiece(
     segments: list[str], options: TokenizerOptions, threads: int
 ) -> SentencePieceTokenizer:
+    """Trains with text as it is: only runs of spaces are folded, and not those if lossless."""
     import sentencepiece
 
     model = io.BytesIO()
@@ -144,46 +147,42 @@ def _train_sentencepiece(
             sentence_iterator=iter(segments),
             model_writer=model,
             num_threads=threads,
-            **_sentencepiece_settings(options),
+            model_type=options.type,
+            vocab_size=options.n_pieces,
+            character_coverage=options.coverage,
+            # A char or word vocabulary is what the text has; a size is its upper bound.
+            hard_vocab_limit=options.type in ("bpe", "unigram"),
+            byte_fallback=options.with_bytes,
+            normalization_rule_name="identity",  # others rewrite what users want translated
+            remove_extra_whitespaces=not options.lossless,
+            add_dummy_prefix=not options.lossless,
+            allow_whitespace_only_pieces=options.lossless,
+            unk_surface="\ufffd",
+            control_symbols=["<mask>", "<cls>", "<sep>"],
+            max_sentence_length=4 * _SEGMENT + 4,  # bytes
+            minloglevel=2,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
         )
     except RuntimeError as error:
         raise _explained(str(error), options) from error
     return SentencePieceTokenizer(model.getvalue())
 
 
-def _sentencepiece_settings(options: TokenizerOptions) -> dict[str, Any]:
-    """The trainer's settings: text is taken as it is, only runs of spaces are folded."""
-    return {
-        "model_type": options.type,
-        "vocab_size": options.n_pieces,
-        "character_coverage": options.coverage,
-        # A char or word vocabulary is what the text has; a size is its upper bound.
-        "hard_vocab_limit": options.type in ("bpe", "unigram"),
-        "byte_fallback": options.with_bytes,
-        "normalization_rule_name": "identity",  # others rewrite what users want translated
-        "remove_extra_whitespaces": not options.lossless,
-        "add_dummy_prefix": not options.lossless,
-        "allow_whitespace_only_pieces": options.lossless,
-        "unk_surface": "\ufffd",
-        "control_symbols": ["<mask>", "<cls>", "<sep>"],
-        "max_sentence_length": 4 * _SEGMENT + 4,  # bytes
-        "minloglevel": 2,
-        **_MARKERS,
-    }
-
-
 def _explained(message: str, options: TokenizerOptions) -> DataError:
     """SentencePiece's message about its C++ sources, as one about the user's options."""
     size = options.n_pieces
-    if found := re.search(r"Vocabulary size too high.*<= (\d+)", message):
-        largest = int(found[1])
+    if match := re.search(r"Vocabulary size too high.*<= (\d+)", message):
+        largest = int(match[1])
         return VocabularySizeError(
             f"a vocabulary of {size:,} is too large for this text: {options.type} finds at most "
             f"{largest:,} pieces in it; use --vocab-size {largest} or less, or more text",
             largest,
         )
-    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        smallest = int(found[1])
+    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        smallest = int(match[1])
         return VocabularySizeError(_too_small(size, smallest, options.with_bytes), smallest)
     return DataError(f"SentencePiece can't train on this text: {message}")
 
@@ -201,7 +200,7 @@ def _train_wordpiece(segments: list[str], options: TokenizerOptions) -> WordPiec
 
     engine = wordpiece_engine({"[UNK]": 0}, options.lowercase)
     characters, inner = _characters(segments, engine, options.coverage)
-    smallest = len(_WORDPIECE_MARKERS) + len(characters) + len(inner)
+    smallest = len(_WORDPIECE_SPECIAL_TOKENS) + len(characters) + len(inner)
     if smallest > options.n_pieces:
         message = _too_small(options.n_pieces, smallest, with_bytes=False)
         raise VocabularySizeError(message, smallest)
@@ -209,7 +208,7 @@ def _train_wordpiece(segments: list[str], options: TokenizerOptions) -> WordPiec
         vocab_size=options.n_pieces,
         # The continuing characters have their ids from us: the library would number them in the
         # random order of a hash map, and the ids break ties between merges.
-        special_tokens=[*_WORDPIECE_MARKERS, *(f"##{character}" for character in inner)],
+        special_tokens=[*_WORDPIECE_SPECIAL_TOKENS, *(f"##{character}" for character in inner)],
         limit_alphabet=len(characters),
         show_progress=False,
     )
@@ -219,7 +218,9 @@ def _train_wordpiece(segments: list[str], options: TokenizerOptions) -> WordPiec
     return WordPieceTokenizer("".join(f"{piece}\n" for piece in lines).encode("utf-8"))
 
 
-def _characters(segments: list[str], engine: Any, coverage: float) -> tuple[list[str], list[str]]:
+def _characters(
+    segments: list[str], engine: Engine, coverage: float
+) -> tuple[list[str], list[str]]:
     """The characters that get a piece, and those of them that also stand inside words."""
     words: Counter[str] = Counter()
     normalize = engine.normalizer.normalize_str
