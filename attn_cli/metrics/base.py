@@ -13,6 +13,7 @@ from attn_cli.metrics.significance import Comparison, Interval, Resampling, boot
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,12 @@ class Metric(ABC):
     Attributes:
         names: what its scores are called, in order.
         decimals: how many decimals of its scores are worth printing.
+        has_table: whether its first details have `classes`: the figures of each class.
     """
 
     names: tuple[str, ...]
     decimals = 6
+    has_table = False
 
     def __init__(self, options: MetricOptions) -> None:
         self._options = options
@@ -84,7 +87,7 @@ class Metric(ABC):
 
 @dataclass(frozen=True)
 class Measure:
-    """What a metric found in some lines. Any weighting of the lines is a corpus.
+    """The figures of some lines. Each weighting of the lines is a corpus.
 
     A corpus weighs each line 1, a bootstrap sample as often as it was drawn, and of two systems
     with their lines one after the other, a swap weighs either line of a pair 1 and the other 0.
@@ -94,8 +97,8 @@ class Measure:
         details: weights -> what is worth telling a user behind each figure. Shape: likewise.
     """
 
-    figures: Callable[[np.ndarray], Sequence[float]]
-    details: Callable[[np.ndarray], Sequence[Mapping[str, object]]]
+    figures: Callable[[NDArray[np.float64]], Sequence[float]]
+    details: Callable[[NDArray[np.float64]], Sequence[Mapping[str, object]]]
 
 
 class ResampledMetric(Metric):
@@ -103,7 +106,7 @@ class ResampledMetric(Metric):
 
     @abstractmethod
     def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
-        """Takes in the lines, once for all figures that are computed of them."""
+        """Reads the lines, once for all figures that are computed of them."""
 
     @abstractmethod
     def recipe(self) -> str:
@@ -135,20 +138,17 @@ class ResampledMetric(Metric):
         if compare:
             comparisons = paired_tests(measure.figures, n_lines, resampling)
         ours = np.repeat([1.0, 0.0], n_lines)[: systems * n_lines]
-        signature = self._signature(references, resampling)
-        figures, details = measure.figures(ours), measure.details(ours)
-        columns = (self.names, figures, intervals, comparisons, details)
-        return [
-            Score(name, float(value), signature, interval, comparison, told, self.decimals)
-            for name, value, interval, comparison, told in zip(*columns, strict=True)
-        ]
-
-    def _signature(self, references: Sequence[tuple[str, ...]], resampling: Resampling) -> str:
         counts = {len(line) for line in references}
         parts = [f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}"]
         if resampling.samples:
             parts += [f"bs:{resampling.samples}", f"seed:{resampling.seed}"]
-        return "|".join([*parts, self.recipe(), f"attn:{__version__}"])
+        signature = "|".join([*parts, self.recipe(), f"attn:{__version__}"])
+        figures, details = measure.figures(ours), measure.details(ours)
+        columns = (self.names, figures, intervals, comparisons, details)
+        return [
+            Score(name, float(value), signature, interval, comparison, counted, self.decimals)
+            for name, value, interval, comparison, counted in zip(*columns, strict=True)
+        ]
 
 
 class CountMetric(ResampledMetric):
@@ -183,6 +183,12 @@ class CountMetric(ResampledMetric):
         )
 
 
+def several_references(segment: Segment) -> str:
+    """The problem of a line whose references are not one, where one is needed."""
+    n_references = len(segment.references)
+    return f"{n_references} references where one is needed; --columns picks hypothesis, reference"
+
+
 def case_signature(*, lowercase: bool) -> str:
-    """`case:lc` or `case:mixed`, as sacreBLEU writes it."""
+    """The part `case:lc` or `case:mixed` of a signature, as sacreBLEU writes it."""
     return f"case:{'lc' if lowercase else 'mixed'}"

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attn_cli.metrics.base import Measure, ResampledMetric, Segment
+from attn_cli.metrics.base import Measure, ResampledMetric, Segment, several_references
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 # Something predicted or gold: its class, and where in the line it is.
 Item = tuple[str, *tuple[int, ...]]
@@ -22,11 +23,11 @@ NO_TAG = "\N{REPLACEMENT CHARACTER}"  # stands for the tags of an unanswered sen
 class ClassCounts:
     """How often each class was predicted rightly, was predicted, and is gold. Shape: (classes,)."""
 
-    correct: np.ndarray
-    predicted: np.ndarray
-    gold: np.ndarray
+    correct: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    gold: NDArray[np.float64]
 
-    def f1(self) -> np.ndarray:
+    def f1(self) -> NDArray[np.float64]:
         """F1 = 2 correct / (predicted + gold) of each class; 0 where it never occurs."""
         return _ratio(2.0 * self.correct, self.predicted + self.gold)
 
@@ -74,28 +75,27 @@ class _Tally:
         self.classes = list(ids)
         self._cells = [(np.asarray(r, dtype=int), np.asarray(c, dtype=int)) for r, c in cells]
 
-    def counts(self, weights: np.ndarray) -> ClassCounts:
+    def counts(self, weights: NDArray[np.float64]) -> ClassCounts:
         """The counts over weighted lines. Shape: weights (lines,)."""
         import numpy as np
 
         size = len(self.classes)
         return ClassCounts(
-            *(np.bincount(c, weights=weights[r], minlength=size) for r, c in self._cells)
+            *(
+                np.bincount(columns, weights=weights[rows], minlength=size).astype(np.float64)
+                for rows, columns in self._cells
+            )
         )
 
 
 class ClassMetric(ResampledMetric):
-    """A metric of items that have a class: labels, tags, sets of labels, spans.
-
-    Attributes:
-        has_table: whether precision, recall and F1 of each class are among the first details.
-    """
+    """A metric of items that have a class: labels, tags, sets of labels, spans."""
 
     has_table = True
 
     @abstractmethod
     def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
-        """What one line predicts, and what is gold."""
+        """The items that one line predicts, and the gold ones."""
 
     @abstractmethod
     def values(self, counts: ClassCounts) -> list[float]:
@@ -106,9 +106,8 @@ class ClassMetric(ResampledMetric):
 
     def problem(self, segment: Segment) -> str | None:
         """Why a line can't be scored: a label has one gold answer, and tags are as many."""
-        found = len(segment.references)
-        if found != 1:
-            return f"{found} references where one is needed; --columns picks hypothesis, reference"
+        if len(segment.references) != 1:
+            return several_references(segment)
         if not self._options.by_word:
             return None
         n_gold = len(segment.references[0].split())
@@ -122,30 +121,29 @@ class ClassMetric(ResampledMetric):
         self.start(references)
         lines = zip(hypotheses, references, strict=True)
         tally = _Tally(self.items(hypothesis, gold[0]) for hypothesis, gold in lines)
-        return Measure(
-            lambda weights: self.values(tally.counts(weights)),
-            lambda weights: self._details(tally.counts(weights), tally.classes),
-        )
+
+        def details(weights: NDArray[np.float64]) -> list[Mapping[str, object]]:
+            counts = tally.counts(weights)
+            totals: dict[str, object] = {
+                "correct": int(counts.correct.sum()),
+                "predicted": int(counts.predicted.sum()),
+                "gold": int(counts.gold.sum()),
+            }
+            table = {"classes": counts.table(tally.classes)} if self.has_table else {}
+            return [totals | table, *([totals] * (len(self.names) - 1))]
+
+        return Measure(lambda weights: self.values(tally.counts(weights)), details)
 
     def recipe(self) -> str:
         """The part of the signature that says what an item is."""
         return f"item:{'tag' if self._options.by_word else 'line'}"
-
-    def _details(self, counts: ClassCounts, classes: Sequence[str]) -> list[Mapping[str, object]]:
-        told: dict[str, object] = {
-            "correct": int(counts.correct.sum()),
-            "predicted": int(counts.predicted.sum()),
-            "gold": int(counts.gold.sum()),
-        }
-        table = {"classes": counts.table(classes)} if self.has_table else {}
-        return [told | table, *([told] * (len(self.names) - 1))]
 
 
 class LabelMetric(ClassMetric):
     """A metric of one label a line, or of one tag a word."""
 
     def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
-        """Each label with its place; white space around it aside."""
+        """Each label with its position; white space around it aside."""
         if not self._options.by_word:
             return {(hypothesis.strip(), 0)}, {(reference.strip(), 0)}
         predicted, gold = tag_pair(hypothesis, reference)
@@ -187,8 +185,10 @@ class MultilabelF1(ClassMetric):
 
     def problem(self, segment: Segment) -> str | None:
         """Why a line can't be scored: there is one gold set a line."""
-        found = len(segment.references)
-        return None if found == 1 else f"{found} references where one set of labels is needed"
+        n_references = len(segment.references)
+        if n_references == 1:
+            return None
+        return f"{n_references} references where one set of labels is needed"
 
     def values(self, counts: ClassCounts) -> list[float]:
         """Macro and micro F1."""
@@ -230,11 +230,11 @@ def _label_set(text: str) -> set[Item]:
 
 
 def share(part: float, whole: float) -> float:
-    """A part of a whole; 0 of nothing."""
+    """The share of a part in a whole; 0 of nothing."""
     return float(part / whole) if whole > 0 else 0.0
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     import numpy as np
 
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attn_cli.errors import DataError
-from attn_cli.metrics.base import Measure, ResampledMetric, Segment
+from attn_cli.metrics.base import Measure, ResampledMetric, Segment, several_references
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
+    Numbers = NDArray[np.float64]
     # Weights of the lines -> a value for each line: the number itself, or its rank. (lines,)
-    Scale = Callable[[np.ndarray], np.ndarray]
+    Scale = Callable[[Numbers], Numbers]
 
 
 class Correlation(ResampledMetric):
@@ -23,8 +25,7 @@ class Correlation(ResampledMetric):
     def problem(self, segment: Segment) -> str | None:
         """Why a line can't be scored: a cell is no number, or there are several references."""
         if len(segment.references) != 1:
-            found = len(segment.references)
-            return f"{found} references where one is needed; --columns picks hypothesis, reference"
+            return several_references(segment)
         cells = [segment.hypothesis, segment.references[0]]
         cells += [segment.baseline] if segment.baseline else []
         wrong = [cell for cell in cells if parse_number(cell) is None]
@@ -45,7 +46,7 @@ class Correlation(ResampledMetric):
 
     @abstractmethod
     def scale(self, numbers: Sequence[float]) -> Scale:
-        """What of the numbers is correlated."""
+        """The values of the numbers that are correlated."""
 
 
 class Pearson(Correlation):
@@ -74,11 +75,11 @@ class Spearman(Correlation):
         """The average rank of each number among the weighted ones, ranked anew in each resample."""
         import numpy as np
 
-        _, places = np.unique(np.asarray(numbers, dtype=np.float64), return_inverse=True)
+        _, levels = np.unique(np.asarray(numbers, dtype=np.float64), return_inverse=True)
 
-        def ranks(weights: np.ndarray) -> np.ndarray:
-            ties = np.bincount(places, weights=weights)
-            return (np.cumsum(ties) - (ties - 1) / 2)[places]
+        def ranks(weights: Numbers) -> Numbers:
+            ties = np.bincount(levels, weights=weights)
+            return (np.cumsum(ties) - (ties - 1) / 2)[levels]
 
         return ranks
 
@@ -103,7 +104,7 @@ def _number(text: str) -> float:
     return value
 
 
-def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
+def _pearson(x: Numbers, y: Numbers, weights: Numbers) -> float:
     """Weighted correlation, centred first: large means cost no digits. Shape: (lines,) each."""
     import numpy as np
 

@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from attn_cli.errors import UsageError
-from attn_cli.metrics.base import Metric, Score
+from attn_cli.metrics.base import Metric, Score, Segment
 from attn_cli.metrics.significance import Comparison, Interval, Resampling
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric as SacreBleuMetric
+    from sacrebleu.metrics.base import Score as SacreBleuScore
 
 
 class SacreMetric(Metric):
@@ -23,48 +27,46 @@ class SacreMetric(Metric):
     decimals = 4
 
     @abstractmethod
-    def build(self, *, one_line: bool) -> Any:
+    def build(self, *, one_line: bool) -> SacreBleuMetric:
         """The sacreBLEU metric, set up for single lines or for a corpus."""
 
-    def details(self, score: Any) -> dict[str, object]:
-        """The counts in sacreBLEU's `score` worth telling a user, by name."""
-        return {}
-
-    def line(self, segment: Any) -> list[float]:
+    def line(self, segment: Segment) -> list[float]:
         """Scores one line, as `sacrebleu --sentence-level` does."""
-        return [self._for_lines.sentence_score(segment.hypothesis, segment.references).score]
+        score = self._for_lines.sentence_score(segment.hypothesis, segment.references)
+        return [float(score.score)]
 
     def corpus(
-        self, segments: Sequence[Any], resampling: Resampling, *, compare: bool = False
+        self, segments: Sequence[Segment], resampling: Resampling, *, compare: bool = False
     ) -> list[Score]:
         """Scores a corpus of at least one line; see `Metric.corpus`."""
         metric = self.build(one_line=False)
         hypotheses = [segment.hypothesis for segment in segments]
         # sacreBLEU wants a stream per reference; None where a line has fewer than others.
         streams = list(zip_longest(*(segment.references for segment in segments)))
+        n_samples = resampling.samples or 1
         with _sacrebleu_seed(resampling.seed):
-            score = metric.corpus_score(hypotheses, streams, n_bootstrap=resampling.samples or 1)
-        signature = metric.get_signature().format()
-        comparison = None
+            score = metric.corpus_score(hypotheses, streams, n_bootstrap=n_samples)
+        signature = str(metric.get_signature().format())
+        interval = comparison = None
+        if resampling.samples:  # a score's JSON form alone makes its estimate public
+            told = json.loads(score.format(width=12, signature=signature, is_json=True))
+            interval = Interval(told.get("confidence_mean", 0.0), told.get("confidence_var", 0.0))
         if compare:
             systems = [("baseline", [segment.baseline for segment in segments])]
             systems.append(("system", hypotheses))
             comparison = _compare(metric, systems, streams, resampling)
-        interval = _interval(score, signature) if resampling.samples else None
+        details = self._details(score)
+        value = float(score.score)
         return [
-            Score(
-                self.names[0],
-                float(score.score),
-                signature,
-                interval,
-                comparison,
-                self.details(score),
-                self.decimals,
-            )
+            Score(self.names[0], value, signature, interval, comparison, details, self.decimals)
         ]
 
+    def _details(self, score: SacreBleuScore) -> dict[str, object]:
+        """The counts in a score worth telling a user, by name."""
+        return {}
+
     @cached_property
-    def _for_lines(self) -> Any:
+    def _for_lines(self) -> SacreBleuMetric:
         return self.build(one_line=True)
 
 
@@ -73,7 +75,7 @@ class Bleu(SacreMetric):
 
     names = ("BLEU",)
 
-    def build(self, *, one_line: bool) -> Any:
+    def build(self, *, one_line: bool) -> SacreBleuMetric:
         """The sacreBLEU metric with the user's tokenizer.
 
         Raises:
@@ -92,8 +94,11 @@ class Bleu(SacreMetric):
             reason = " ".join(str(error).split())
             raise UsageError(f"--tokenize {self._options.tokenize}: {reason}") from error
 
-    def details(self, score: Any) -> dict[str, object]:
+    def _details(self, score: SacreBleuScore) -> dict[str, object]:
         """Precisions, brevity penalty and lengths."""
+        from sacrebleu.metrics.bleu import BLEUScore
+
+        assert isinstance(score, BLEUScore)
         return {
             "precisions": [float(precision) for precision in score.precisions],
             "bp": float(score.bp),
@@ -108,7 +113,7 @@ class Chrf(SacreMetric):
     names = ("chrF2",)
     word_order = 0
 
-    def build(self, *, one_line: bool) -> Any:
+    def build(self, *, one_line: bool) -> SacreBleuMetric:
         """The sacreBLEU metric; lines and corpora are counted alike."""
         from sacrebleu.metrics.chrf import CHRF
 
@@ -127,14 +132,17 @@ class Ter(SacreMetric):
 
     names = ("TER",)
 
-    def build(self, *, one_line: bool) -> Any:
+    def build(self, *, one_line: bool) -> SacreBleuMetric:
         """The sacreBLEU metric; lines and corpora are counted alike."""
         from sacrebleu.metrics.ter import TER
 
         return TER()
 
-    def details(self, score: Any) -> dict[str, object]:
+    def _details(self, score: SacreBleuScore) -> dict[str, object]:
         """Edits, and the mean reference length they are divided by."""
+        from sacrebleu.metrics.ter import TERScore
+
+        assert isinstance(score, TERScore)
         return {"edits": int(score.num_edits), "ref_len": float(score.ref_length)}
 
 
@@ -167,24 +175,23 @@ def _sacrebleu_seed(seed: int) -> Iterator[None]:
             os.environ["SACREBLEU_SEED"] = before
 
 
-def _interval(score: Any, signature: str) -> Interval:
-    """The estimate inside sacreBLEU's score, which its JSON form alone makes public."""
-    told = json.loads(score.format(width=12, signature=signature, is_json=True))
-    return Interval(told.get("confidence_mean", 0.0), told.get("confidence_var", 0.0))
-
-
 def _compare(
-    metric: Any, systems: Sequence[tuple[str, list[str]]], streams: list, resampling: Resampling
+    metric: SacreBleuMetric,
+    systems: Sequence[tuple[str, list[str]]],
+    streams: Sequence[Sequence[str]],
+    resampling: Resampling,
 ) -> Comparison:
-    """One metric's paired bootstrap and approximate randomization, as sacreBLEU does them."""
-    from sacrebleu.significance import PairedTest
+    """The paired bootstrap and approximate randomization of one metric, as sacreBLEU does them."""
+    from sacrebleu.significance import PairedTest, Result
 
     samples = {"bs": resampling.samples or 0, "ar": 0}  # 0: sacreBLEU's default
-    results: dict[str, Any] = {}
+    results: list[Result] = []  # of the baseline and of the system, by either test
     with _sacrebleu_seed(resampling.seed):
         for kind, n_samples in samples.items():
             _, scores = PairedTest([*systems], {"": metric}, streams, kind, n_samples)()
-            (results[kind],) = (column for name, column in scores.items() if name != "System")
-    other, system = results["bs"]
-    randomized = results["ar"][1]
-    return Comparison(float(other.score), float(system.p_value), float(randomized.p_value))
+            (column,) = (column for name, column in scores.items() if name != "System")
+            results += [result for result in column if isinstance(result, Result)]
+    other, bootstrapped, _, randomized = results
+    p_bootstrap, p_randomization = bootstrapped.p_value, randomized.p_value
+    assert p_bootstrap is not None and p_randomization is not None
+    return Comparison(float(other.score), float(p_bootstrap), float(p_randomization))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     # The weights of the lines -> the figures. Shape: (lines,) -> (names,).
-    Figures = Callable[[np.ndarray], Sequence[float]]
+    Figures = Callable[[NDArray[np.float64]], Sequence[float]]
 
 # sacreBLEU's defaults, so that all metrics of one run are tested equally hard.
 BOOTSTRAP_SAMPLES = 1_000
@@ -63,8 +64,13 @@ def bootstrap(
         seed: seed of the draws.
         n_systems: how many systems' lines `figures` weighs; the first one is estimated.
     """
-    samples = _draws(figures, n_lines, n_samples, seed, n_systems)[0]
-    return [_interval(column) for column in samples.T]
+    intervals = []
+    for samples in _draws(figures, n_lines, n_samples, seed, n_systems)[0].T.tolist():
+        ordered = sorted(samples)
+        cut = len(ordered) // 40  # the 2.5 % points at either end, as sacreBLEU's
+        half_width = (ordered[len(ordered) - cut - 1] - ordered[cut]) / 2
+        intervals.append(Interval(mean=sum(ordered) / len(ordered), ci95=half_width))
+    return intervals
 
 
 def paired_tests(figures: Figures, n_lines: int, resampling: Resampling) -> list[Comparison]:
@@ -83,17 +89,27 @@ def paired_tests(figures: Figures, n_lines: int, resampling: Resampling) -> list
     n_samples = resampling.samples or BOOTSTRAP_SAMPLES
     drawn = _draws(figures, n_lines, n_samples, resampling.seed, n_systems=2)
     gaps = np.abs(drawn[0] - drawn[1])
-    swapped = _swaps(figures, n_lines, RANDOMIZATION_TRIALS, resampling.seed)
     p_bootstrap = _p_values(gaps - gaps.mean(0), difference)
-    p_randomization = _p_values(np.abs(swapped[0] - swapped[1]), difference)
+    generator = np.random.default_rng(resampling.seed)
+    swapped: list[list[Sequence[float]]] = [[], []]  # two pseudo systems, by coin flips
+    for _ in range(RANDOMIZATION_TRIALS):
+        kept = generator.integers(2, size=n_lines, dtype=bool)
+        first = np.concatenate([kept, ~kept]).astype(np.float64)
+        swapped[0].append(figures(first))
+        swapped[1].append(figures(1.0 - first))
+    gaps = np.abs(np.asarray(swapped[0]) - np.asarray(swapped[1]))
+    p_randomization = _p_values(gaps, difference)
     columns = zip(other, p_bootstrap, p_randomization, strict=True)
     return [Comparison(*(float(number) for number in column)) for column in columns]
 
 
 def _draws(
     figures: Figures, n_lines: int, n_samples: int, seed: int, n_systems: int
-) -> list[np.ndarray]:
-    """Figures of `n_samples` corpora, the same draws for every system. Shape: (samples, names)."""
+) -> list[NDArray[np.float64]]:
+    """The figures of `n_samples` corpora, the same draws for every system.
+
+    Shape: (samples, names) of each system.
+    """
     import numpy as np
 
     generator = np.random.default_rng(seed)
@@ -108,31 +124,10 @@ def _draws(
     return [np.asarray(samples) for samples in results]
 
 
-def _swaps(figures: Figures, n_lines: int, n_trials: int, seed: int) -> list[np.ndarray]:
-    """Figures of two pseudo systems whose lines were swapped by coin flips. (trials, names)."""
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    results: list[list[Sequence[float]]] = [[], []]
-    for _ in range(n_trials):
-        kept = generator.integers(2, size=n_lines, dtype=bool)
-        first = np.concatenate([kept, ~kept]).astype(np.float64)
-        results[0].append(figures(first))
-        results[1].append(figures(1.0 - first))
-    return [np.asarray(trials) for trials in results]
-
-
-def _interval(samples: np.ndarray) -> Interval:
-    """The mean and half the distance between the 2.5 % points at either end, as sacreBLEU's."""
-    ordered = sorted(samples.tolist())
-    cut = len(ordered) // 40
-    return Interval(
-        mean=sum(ordered) / len(ordered), ci95=(ordered[len(ordered) - cut - 1] - ordered[cut]) / 2
-    )
-
-
-def _p_values(statistics: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """Share of trials at least as extreme as the real difference, never 0. Shape: (names,)."""
+def _p_values(
+    statistics: NDArray[np.float64], difference: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The share of trials at least as extreme as the real difference, never 0. Shape: (names,)."""
     # Plus one on both sides: the observed outcome is itself one of the possible ones. A tie counts
     # against significance (sacreBLEU: for it): two equal systems have p = 1, and sums of whole
     # counts tie often. The tolerance keeps rounding from breaking ties.

@@ -53,13 +53,13 @@ class Squad(CountMetric):
 
     def details(self, totals: Sequence[float]) -> dict[str, object]:
         """The official script's split into questions with and without an answer."""
-        told: dict[str, object] = {"total": int(totals[2] + totals[5])}
+        counted: dict[str, object] = {"total": int(totals[2] + totals[5])}
         for name, (exact, f1, total) in (("HasAns", totals[:3]), ("NoAns", totals[3:])):
             if total:
-                told[f"{name}_exact"] = float(100.0 * exact / total)
-                told[f"{name}_f1"] = float(100.0 * f1 / total)
-                told[f"{name}_total"] = int(total)
-        return told
+                counted[f"{name}_exact"] = float(100.0 * exact / total)
+                counted[f"{name}_f1"] = float(100.0 * f1 / total)
+                counted[f"{name}_total"] = int(total)
+        return counted
 
     def recipe(self) -> str:
         """The part of the signature that says whose rules these are."""
@@ -132,18 +132,18 @@ def _predictions(
     path: str, questions: Mapping[str, object], warn: Callable[[str], None]
 ) -> dict[str, str]:
     """Question id -> answer, of the official predictions JSON."""
-    found, name = _load(path), display_name(path)
-    for key, answer in found.items():
+    answers, name = _load(path), display_name(path)
+    for key, answer in answers.items():
         if not isinstance(answer, str):
             raise DataError(f'{name}: the answer to question {key} is not a text; "" is none')
-    missing = sum(key not in found for key in questions)
+    missing = sum(key not in answers for key in questions)
     if missing:
         asked = plural(len(questions), "question")
         warn(f"{name}: {missing:,} of {asked} without an answer, counted as empty")
-    strange = sum(key not in questions for key in found)
+    strange = sum(key not in questions for key in answers)
     if strange:
         warn(f"{name}: {plural(strange, 'answer')} to questions that are not in the reference")
-    return found
+    return answers
 
 
 def _load(path: str) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from attn_cli.metrics.base import CountMetric, case_signature
+
+if TYPE_CHECKING:
+    from jiwer import CharacterOutput, WordOutput
 
 _KINDS = ("substitute", "delete", "insert")
 
@@ -30,10 +33,16 @@ class WordErrorRate(CountMetric):
             [self._cased(hypotheses[i]) for i in owners],
         )
         candidates: list[list[list[float]]] = [[] for _ in hypotheses]
-        for owner, chunks, words in zip(
+        for owner, chunks, units in zip(
             owners, aligned.alignments, aligned.references, strict=True
         ):
-            candidates[owner].append([*_edits(chunks), float(len(words))])
+            edits = dict.fromkeys(_KINDS, 0.0)
+            for chunk in chunks:
+                if chunk.type in edits:
+                    in_reference = chunk.ref_end_idx - chunk.ref_start_idx
+                    in_hypothesis = chunk.hyp_end_idx - chunk.hyp_start_idx
+                    edits[chunk.type] += max(in_reference, in_hypothesis)
+            candidates[owner].append([*edits.values(), float(len(units))])
         return [min(each, key=lambda row: self.values(row)[0]) for each in candidates]
 
     def values(self, totals: Sequence[float]) -> list[float]:
@@ -60,7 +69,7 @@ class WordErrorRate(CountMetric):
     def _cased(self, text: str) -> str:
         return text.lower() if self._options.lowercase else text
 
-    def _align(self, references: list[str], hypotheses: list[str]) -> Any:
+    def _align(self, references: list[str], hypotheses: list[str]) -> WordOutput | CharacterOutput:
         from jiwer import process_words
 
         return process_words(references, hypotheses)
@@ -72,18 +81,7 @@ class CharacterErrorRate(WordErrorRate):
     names = ("CER",)
     unit = "characters"
 
-    def _align(self, references: list[str], hypotheses: list[str]) -> Any:
+    def _align(self, references: list[str], hypotheses: list[str]) -> CharacterOutput:
         from jiwer import process_characters
 
         return process_characters(references, hypotheses)
-
-
-def _edits(chunks: Sequence[Any]) -> list[float]:
-    """Substitutions, deletions and insertions in jiwer's alignment of one line."""
-    edits = dict.fromkeys(_KINDS, 0.0)
-    for chunk in chunks:
-        if chunk.type in edits:
-            edits[chunk.type] += max(
-                chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
-            )
-    return list(edits.values())

@@ -110,7 +110,7 @@ def class_report(output: Path, parts: Mapping[str, OpenTask]) -> Iterator[str]:
     As `attn score --report` prints them; a line for each class of each task.
     """
     for name, part in parts.items():
-        if not any(getattr(one, "has_table", False) for one in chosen_metrics(part.task.measures)):
+        if not any(metric.has_table for metric in chosen_metrics(part.task.measures)):
             continue
         stride = part.task.setting.stride
         predictor = load_predictor(output, part.predictor.device, name, stride=stride)
