@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 import typer
 
 from attn_cli import __version__
+from attn_cli.cli.front import SETTINGS, LateGroup
 from attn_cli.cli.status import exit_status
+
+# Command -> where its function, or its Typer app of subcommands, is, and what it does.
+COMMANDS = {
+    "tokenize": ("tokenize:app", "Make a tokenizer; turn text into pieces or ids and back."),
+    "train-mt": (
+        "train_mt:train_mt_command",
+        "Train a translator, or a captioner of images, on pairs of lines.",
+    ),
+    "pretrain": (
+        "pretrain:pretrain_command",
+        "Train an encoder or a language model on plain text.",
+    ),
+    "finetune": (
+        "finetune:finetune_command",
+        "Train a classifier, tagger or question answerer on examples.",
+    ),
+    "decode": (
+        "decode:decode_command",
+        "Translate, continue, label or answer lines with a model.",
+    ),
+    "score": (
+        "score:score_command",
+        "Score lines against references, or by a model's probability.",
+    ),
+    "attend": ("attend:attend_command", "Show what a model attends to while it reads a line."),
+    "embed": ("embed:embed_command", "Write contextual vectors of lines, words or tokens."),
+    "convert": ("convert:convert_command", "Read or write Hugging Face models."),
+}
+
+
+class _Front(LateGroup):
+    places = {name: f"attn_cli.cli.{place}" for name, (place, _) in COMMANDS.items()}
+
 
 app = typer.Typer(
     name="attn",
-    add_completion=False,
+    cls=_Front,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=SETTINGS,
     help="""attn train-mt train.tsv && attn decode --beam 5 < test.tsv | attn score --bleu
 
     Train, run and measure attention models in pipes: one line in, one line out, in order.
     """,
+    epilog="`attn COMMAND --help` tells of each, and begins with a pipe to copy.",
 )
 
 
@@ -39,39 +71,14 @@ def _root(
     pass
 
 
-# Command -> where its function, or its Typer app of subcommands, is.
-COMMANDS = {
-    "tokenize": "tokenize:app",
-    "train-mt": "train_mt:train_mt_command",
-    "pretrain": "pretrain:pretrain_command",
-    "finetune": "finetune:finetune_command",
-    "decode": "decode:decode_command",
-    "score": "score:score_command",
-    "attend": "attend:attend_command",
-    "embed": "embed:embed_command",
-    "convert": "convert:convert_command",
-}
+def _imported_when_called() -> None:
+    pass
 
 
-def _register(arguments: list[str]) -> None:
-    """Adds the command that `arguments` begin with, or all of them where it begins with none.
-
-    Their modules import no torch, their bodies do; yet the options of four commands take longer to
-    build than a short file to score.
-    """
-    app.registered_commands.clear()  # of an earlier call in the same process
-    app.registered_groups.clear()
-    wanted = [name for name in COMMANDS if name == (arguments or [""])[0]] or list(COMMANDS)
-    for name in wanted:
-        module, attribute = COMMANDS[name].split(":")
-        target = getattr(importlib.import_module(f"attn_cli.cli.{module}"), attribute)
-        if isinstance(target, typer.Typer):
-            app.add_typer(target, name=name)
-        else:
-            app.command(name)(target)
+for _name, (_, _does) in COMMANDS.items():
+    app.command(_name, short_help=_does)(_imported_when_called)
 
 
 def main() -> int:
     """Runs the command line and returns the exit status of the stream contract."""
-    _register(sys.argv[1:])
-    return exit_status(app)
+    return exit_status(lambda: app(prog_name="attn"))

@@ -16,7 +16,7 @@ from attn_cli.lines.writing import LineWriter
 
 @with_options(AttendCommand)
 def attend_command(
-    file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
+    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)] = "-",
     *,
     options: AttendCommand,
 ) -> None:

@@ -17,7 +17,7 @@ from attn_cli.lines.writing import LineWriter
 
 @with_options(DecodeCommand)
 def decode_command(
-    file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
+    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)] = "-",
     *,
     options: DecodeCommand,
 ) -> None:

@@ -20,7 +20,7 @@ from attn_cli.lines.writing import LineWriter
 
 @with_options(EmbedCommand)
 def embed_command(
-    file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False)] = "-",
+    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)] = "-",
     *,
     options: EmbedCommand,
 ) -> None:
@@ -30,7 +30,7 @@ def embed_command(
     JSON a line, or rows of a NumPy file. Long lines are read in windows; nothing is cut off.
 
     \b
-    attn embed -m bert --format npy -o vectors.npy lines.txt
+    attn embed -m bert -o vectors.npy lines.txt
     attn embed -m bert --words --layer sum4 < lines.txt
     attn embed -m bert --pool cls --layer all < lines.txt
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines

@@ -13,9 +13,7 @@ from attn_cli.config.finetuning import FinetuneCommand
 
 @with_options(FinetuneCommand)
 def finetune_command(
-    data: Annotated[
-        list[str] | None, typer.Argument(metavar="[DATA]...", show_default=False)
-    ] = None,
+    data: Annotated[list[str] | None, typer.Argument(metavar="DATA", show_default=False)] = None,
     *,
     options: FinetuneCommand,
 ) -> None:

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any
 
 import typer
 
-from attn_cli.config import Command, defaults_for, field_types, groups, resolve, said_default
+from attn_cli.cli.front import show_all
+from attn_cli.config import (
+    Command,
+    Group,
+    defaults_for,
+    field_types,
+    groups,
+    long_flags,
+    options_of,
+    resolve,
+    said_default,
+    shown,
+)
 
 ConfigFile = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE.toml", help="Options from a TOML file; flags win."),
+]
+
+
+def _print_all(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        show_all(ctx.command)
+        print(ctx.get_help())
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option(
+        "--help-all",
+        callback=_print_all,
+        is_eager=True,
+        expose_value=False,
+        help="Show this, with the rarer options, and exit.",
+    ),
 ]
 
 _METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
@@ -22,55 +53,94 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a function the flags of a command's options, and `--config`.
+    """Gives a function the flags of a command's options, `--config` and `--help-all`.
 
     The decorated function declares its arguments as Typer wants them, and one parameter `options`,
-    which receives the filled-in `command`. A flag that is not given stays None until `resolve`
-    fills in the TOML file's value or a default.
+    which receives the filled-in `command`. Typer passes texts on, and None for a flag that is not
+    given, until `resolve` fills in the TOML file's value or a default.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
+        types: dict[str, tuple[type, bool, bool]] = {}
+        for group in groups(command):
+            types |= field_types(group.kind)
         flags = [
-            _parameter(command, field, *field_types(kind)[field.name])
-            for kind in groups(command).values()
-            for field in fields(kind)
+            _parameter(command, group, field, types[field.name])
+            for group in groups(command)
+            for field in fields(group.kind)
         ]
-        names = {flag.name for flag in flags}
+        options = options_of(command)
 
         @functools.wraps(function)
         def wrapper(config: str | None, **values: Any) -> None:
-            given = {k: v for k, v in values.items() if k in names and v not in (None, [], ())}
-            arguments = {k: v for k, v in values.items() if k not in names}
+            arguments = {name: values[name] for name in values.keys() & own.keys()}
+            given = {
+                name: _converted(value, options[name], types[name])
+                for name, value in values.items()
+                if name in options and value not in (None, [], ())
+            }
             function(**arguments, options=resolve(command, given, config))
 
         kept = [p.replace(kind=_KEYWORD) for p in own.values() if p.name != "options"]
-        config = inspect.Parameter("config", _KEYWORD, default=None, annotation=ConfigFile)
-        wrapper.__signature__ = inspect.Signature([*kept, *flags, config])  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in [*kept, *flags, config]}
+        shown = [*kept, *flags]
+        shown.append(inspect.Parameter("config", _KEYWORD, default=None, annotation=ConfigFile))
+        shown.append(inspect.Parameter("help_all", _KEYWORD, default=False, annotation=HelpAll))
+        wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in shown}
         return wrapper
 
     return decorate
 
 
+def _converted(value: Any, field: Field[Any], kind: tuple[type, bool, bool]) -> Any:
+    """What stood on the command line, as a number where the option is one.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    plain, _, many = kind
+    if plain not in (int, float):
+        return value
+    texts = value if many else [value]
+    try:
+        numbers = [plain(text) for text in texts]
+    except ValueError:
+        noun = "integer" if plain is int else "number"
+        message = f"{shown(value)} is not a valid {noun}."
+        raise typer.BadParameter(message, param_hint=f"'{long_flags(field)[0]}'") from None
+    return numbers if many else numbers[0]
+
+
 def _parameter(
-    command: type[Command], field: Field[Any], plain: type, _optional: bool, many: bool
+    command: type[Command], group: Group, field: Field[Any], kind: tuple[type, bool, bool]
 ) -> inspect.Parameter:
+    plain, _, many = kind
     meta = field.metadata
     dashed = field.name.replace("_", "-")
     flag = meta["flag"] or (f"--{dashed}/--no-{dashed}" if plain is bool else f"--{dashed}")
     shown = _shown_default(command, field, one_way=plain is bool and "/" not in flag)
     annotation: Any = Annotated[
-        (list[plain] if many else plain) | None,  # type: ignore[valid-type]
+        bool | None if plain is bool else list[str] | None if many else str | None,
         typer.Option(
             *flag.split(","),
             # Typer would put a default that it is told in words into parentheses.
             help=f"{meta['help']} [{shown}]" if shown else meta["help"],
             show_default=False,
             metavar="|".join(meta["choices"]) or _METAVARS.get(plain),
+            autocompletion=_completing(meta["choices"]) if meta["choices"] else None,
+            rich_help_panel=group.panel,
+            hidden=meta["rare"] or group.rare,
         ),
     ]
     return inspect.Parameter(field.name, _KEYWORD, default=None, annotation=annotation)
+
+
+def _completing(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
 
 
 def _shown_default(command: type[Command], field: Field[Any], *, one_way: bool) -> str:

@@ -13,9 +13,7 @@ from attn_cli.config.pretraining import PretrainCommand
 
 @with_options(PretrainCommand)
 def pretrain_command(
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", show_default=False)] = (
-        None
-    ),
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE", show_default=False)] = (None),
     *,
     options: PretrainCommand,
 ) -> None:

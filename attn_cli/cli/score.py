@@ -34,7 +34,7 @@ from attn_cli.wording import plural
 
 @with_options(ScoreCommand)
 def score_command(
-    hyp: Annotated[str, typer.Argument(metavar="[HYP]", show_default=False)] = "-",
+    hyp: Annotated[str, typer.Argument(metavar="HYP", show_default=False)] = "-",
     *,
     options: ScoreCommand,
 ) -> None:

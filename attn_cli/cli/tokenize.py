@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from attn_cli.cli.console import Console
+from attn_cli.cli.front import CommandGroup, OptionsCommand
 from attn_cli.cli.options import with_options
 from attn_cli.cli.stream import answer_lines
 from attn_cli.config.runtime import StreamOptions
@@ -24,6 +25,8 @@ from attn_cli.lines.rows import Rows
 from attn_cli.lines.unusable import BadLines
 
 app = typer.Typer(
+    cls=CommandGroup,
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="""attn tokenize train train.tsv && attn tokenize encode -t tokenizer.model < new.txt
@@ -32,10 +35,10 @@ app = typer.Typer(
     """,
 )
 
-Files = Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", show_default=False)]
+Files = Annotated[list[str] | None, typer.Argument(metavar="FILE", show_default=False)]
 
 
-@app.command("train", short_help="Train a tokenizer on text.")
+@app.command("train", cls=OptionsCommand, short_help="Train a tokenizer on text.")
 @with_options(TokenizeTrainCommand)
 def train_command(files: Files = None, *, options: TokenizeTrainCommand) -> None:
     """attn tokenize train train.en train.de -o tokenizer.model
@@ -65,7 +68,7 @@ def train_command(files: Files = None, *, options: TokenizeTrainCommand) -> None
     print(path)
 
 
-@app.command("encode", short_help="Text to pieces or ids.")
+@app.command("encode", cls=OptionsCommand, short_help="Text to pieces or ids.")
 @with_options(TokenizeEncodeCommand)
 def encode_command(files: Files = None, *, options: TokenizeEncodeCommand) -> None:
     """attn tokenize encode -t tokenizer.model < new.txt > new.pieces
@@ -84,7 +87,7 @@ def encode_command(files: Files = None, *, options: TokenizeEncodeCommand) -> No
     answer_lines(files or [], encode, options.stream, Console(options.speech))
 
 
-@app.command("decode", short_help="Pieces or ids to text.")
+@app.command("decode", cls=OptionsCommand, short_help="Pieces or ids to text.")
 @with_options(TokenizeDecodeCommand)
 def decode_command(files: Files = None, *, options: TokenizeDecodeCommand) -> None:
     """attn tokenize decode -t tokenizer.model < new.pieces > new.txt

@@ -14,7 +14,7 @@ from attn_cli.config.translation import TrainMtCommand
 @with_options(TrainMtCommand)
 def train_mt_command(
     corpus: Annotated[
-        list[str] | None, typer.Argument(metavar="[CORPUS.tsv]...", show_default=False)
+        list[str] | None, typer.Argument(metavar="CORPUS.tsv", show_default=False)
     ] = None,
     *,
     options: TrainMtCommand,

@@ -36,6 +36,7 @@ def option(
     high: float | None = None,
     flag: str | None = None,
     show: str | None = None,
+    rare: bool = False,
 ) -> Any:
     """Declares one option as a dataclass field.
 
@@ -48,6 +49,7 @@ def option(
         high: the largest allowed number.
         flag: the spelling on the command line where it is not `--field-name`.
         show: what `--help` shows as the default of an option whose default is None.
+        rare: whether `--help` leaves it to `--help-all`.
     """
     metadata = {
         "help": help,
@@ -56,6 +58,7 @@ def option(
         "high": high,
         "flag": flag,
         "show": show,
+        "rare": rare,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -110,27 +113,55 @@ class Command:
     modes: ClassVar[tuple[Mode, ...]] = ()
 
 
-def group(kind: type[T], panel: str, *, saved: bool | Sequence[str] = True) -> T:
-    """Declares a group of a command's options.
+@dataclass(frozen=True)
+class Group:
+    """A group of a command's options, as `group()` declares it.
 
-    Args:
-        kind: a dataclass whose fields were declared by `option()`.
+    Attributes:
+        kind: its dataclass.
         panel: the heading under which `--help` shows it.
         saved: whether a trained model keeps these options, or which of them it keeps.
+        rare: whether `--help` leaves all of them to `--help-all`.
+        name: of the command's field.
     """
-    metadata = {"kind": kind, "panel": panel, "saved": saved}
+
+    kind: type
+    panel: str
+    saved: bool | Sequence[str]
+    rare: bool
+    name: str = ""
+
+
+def group(
+    kind: type[T], panel: str, *, saved: bool | Sequence[str] = True, rare: bool = False
+) -> T:
+    """Declares a group of a command's options; see `Group`."""
+    metadata = {"group": Group(kind, panel, saved, rare)}
     return dataclasses.field(default_factory=kind, metadata=metadata)
 
 
-def groups(command: type[Command]) -> dict[str, type]:
-    """Field -> the dataclass of the group."""
-    return {field.name: field.metadata["kind"] for field in dataclasses.fields(command)}
+def groups(command: type[Command]) -> list[Group]:
+    """The groups of a command: its own, then those of the class that it is one of."""
+    own = vars(command).get("__annotations__", {})
+    return [
+        dataclasses.replace(field.metadata["group"], name=field.name)
+        for field in sorted(dataclasses.fields(command), key=lambda field: field.name not in own)
+    ]
 
 
 def options_of(command: type[Command]) -> dict[str, Field[Any]]:
     """Name -> option, of all groups."""
-    kinds = groups(command).values()
+    kinds = [group.kind for group in groups(command)]
     return {field.name: field for kind in kinds for field in dataclasses.fields(kind)}
+
+
+def toml_keys(command: type[Command]) -> dict[str, str]:
+    """Key of a TOML file -> name of the option: a key is a long flag without its dashes."""
+    return {
+        flag.removeprefix("--"): name
+        for name, field in options_of(command).items()
+        for flag in long_flags(field)
+    }
 
 
 def defaults_for(command: type[Command], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,13 +176,12 @@ def defaults_for(command: type[Command], given: Mapping[str, Any]) -> dict[str, 
 def saved(options: Command) -> dict[str, Any]:
     """The options that decide a model as config.json keeps them: plain values, group by group."""
     sections = {}
-    for field in dataclasses.fields(options):
-        names = field.metadata["saved"]
-        section = to_dict(getattr(options, field.name))
-        if not isinstance(names, bool):
-            section = {name: section[name] for name in names}
-        if names:
-            sections[field.name] = section
+    for group in groups(type(options)):
+        section = to_dict(getattr(options, group.name))
+        if not isinstance(group.saved, bool):
+            section = {name: section[name] for name in group.saved}
+        if group.saved:
+            sections[group.name] = section
     return sections
 
 
@@ -342,26 +372,38 @@ def resolve(
         DataError: the file can't be read, or has unknown or bad options.
     """
     given = dict(given or {})
-    filed = {key.replace("-", "_"): v for key, v in load_toml(toml_path).items()}
-    if unknown := _unknown(filed, options_of(command)):
-        raise DataError(f"{toml_path}: {_listed(unknown)}")
+    filed = _filed(command, toml_path)
     for name, field in options_of(command).items():
         if field.default is dataclasses.MISSING and name not in filed | given:
             raise UsageError(f"attn {command.name}: {long_flags(field)[0]} is missing")
     defaults = defaults_for(command, filed | given)
     filled: dict[str, Any] = {}
-    for name, kind in groups(command).items():
-        names = field_types(kind)
+    for group in groups(command):
+        kind, names = group.kind, field_types(group.kind)
         from_file = {key: v for key, v in (defaults | filed).items() if key in names}
         if filed.keys() & names.keys():  # a message about the file alone names the file
             needed = {key: v for key, v in given.items() if key in _required(kind)}
             from_dict(kind, needed | from_file, str(toml_path))
         merged = from_file | {key: value for key, value in given.items() if key in names}
         try:
-            filled[name] = from_dict(kind, merged, f"attn {command.name}")
+            filled[group.name] = from_dict(kind, merged, f"attn {command.name}")
         except DataError as error:
             raise UsageError(str(error)) from error
     return command(**filled)
+
+
+def _filed(command: type[Command], toml_path: str | None) -> dict[str, Any]:
+    """The options of a TOML file, by name; `n-best` may also be written `n_best`."""
+    names = toml_keys(command)
+    filed = load_toml(toml_path)
+    if unknown := _unknown((key.replace("_", "-") for key in filed), names):
+        raise DataError(f"{toml_path}: {_listed(unknown)}")
+    by_name: dict[str, str] = {}
+    for key in filed:
+        other = by_name.setdefault(names[key.replace("_", "-")], key)
+        if other != key:
+            raise DataError(f"{toml_path}: {other} and {key} are one option; leave one of them out")
+    return {name: filed[key] for name, key in by_name.items()}
 
 
 def load_toml(path: str | None) -> dict[str, Any]:

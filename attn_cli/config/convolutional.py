@@ -26,7 +26,7 @@ class ConvolutionalOptions:
     max_positions: int = option(
         1024, "Vectors of learned positions; later ones share the last.", low=1, high=1 << 20
     )
-    kernel_size: int = option(3, "Width of the convolutions in tokens.", low=1, high=255)
+    kernel_size: int = option(3, "Width of the convolutions in tokens.", low=1, high=255, rare=True)
     tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")
 
 

@@ -25,25 +25,34 @@ class CriterionOptions:
         "(reinforce).",
         choices=CRITERIA,
     )
-    samples: int = option(5, "Risk, reinforce: outputs judged for each source.", low=1, high=1000)
+    samples: int = option(
+        5, "Risk, reinforce: outputs judged for each source.", low=1, high=1000, rare=True
+    )
     candidates: str = option(
         "sample",
         "Risk: the outputs are drawn from the model, or are the best of a beam as wide.",
         choices=CANDIDATES,
+        rare=True,
     )
     sharpness: float = option(
         0.005,
         "Risk: exponent of the probabilities that the outputs share out among them.",
         low=1e-6,
         high=100.0,
+        rare=True,
     )
     likelihood_weight: float = option(
-        0.3, "Risk, reinforce: weight of a token's likelihood beside them.", low=0.0, high=1.0
+        0.3,
+        "Risk, reinforce: weight of a token's likelihood beside them.",
+        low=0.0,
+        high=1.0,
+        rare=True,
     )
     with_reference: bool = option(
         False,
         "Risk: the reference is one of the outputs.",
         flag="--with-reference/--without-reference",
+        rare=True,
     )
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ class SearchOptions:
         low=1,
         high=1000,
         show=f"{ITERATIONS}, of a mask-predict model",
+        rare=True,
     )
     length_penalty: float = option(
         1.0,
@@ -47,13 +48,16 @@ class SearchOptions:
         "When a sentence is done: once nothing unfinished can beat what is kept (bound), or once "
         "as many hypotheses as the beam is wide have finished (count: faster, may miss some).",
         choices=("bound", "count"),
+        rare=True,
     )
     n_best: int = option(1, "Outputs per input, best first.", low=1, high=1000)
     sample: bool = option(False, "Draw outputs at random from the model's distribution.")
     temperature: float = option(
         1.0, "With --sample: below 1 sharpens, above 1 flattens.", low=0.01, high=100.0
     )
-    top_k: int = option(0, "With --sample: draw among the K likeliest tokens; 0: all.", low=0)
+    top_k: int = option(
+        0, "With --sample: draw among the K likeliest tokens; 0: all.", low=0, rare=True
+    )
     top_p: float = option(
         1.0,
         "With --sample: draw among the likeliest tokens that hold this share of probability.",
@@ -67,27 +71,34 @@ class SearchOptions:
         high=1_000_000,
         show=f"{MAX_LEN_FACTOR} x source tokens + {MAX_LEN_OFFSET}",
     )
-    min_len: int = option(0, "Shortest output in tokens.", low=0, high=1_000_000)
+    min_len: int = option(0, "Shortest output in tokens.", low=0, high=1_000_000, rare=True)
     no_repeat_ngram: int = option(
-        0, "Never repeat a sequence of this many tokens; 0: repeats are free.", low=0, high=1000
+        0,
+        "Never repeat a sequence of this many tokens; 0: repeats are free.",
+        low=0,
+        high=1000,
+        rare=True,
     )
     coverage_penalty: float = option(
         0.0,
         "Beta of GNMT's coverage penalty: outputs that leave source tokens unattended lose.",
         low=0.0,
         high=100.0,
+        rare=True,
     )
     diversity: float = option(
         0.0,
         "Diverse beam search: what a group of beams loses for a token that earlier groups took.",
         low=0.0,
         high=100.0,
+        rare=True,
     )
     diversity_groups: int | None = option(
         None,
         "Groups that --diversity keeps apart; they share the beam equally.",
         low=1,
         show="as many as the beam is wide",
+        rare=True,
     )
 
     def __post_init__(self) -> None:
@@ -151,11 +162,14 @@ class SearchOptions:
 class AnswerOptions:
     """How questions are answered from what a model gives."""
 
-    max_answer_len: int = option(30, "Longest answer to a question in tokens.", low=1, high=1 << 20)
+    max_answer_len: int = option(
+        30, "Longest answer to a question in tokens.", low=1, high=1 << 20, rare=True
+    )
     no_answer_threshold: float | None = option(
         None,
         "By how much the score of no answer must exceed the best answer's to be given.",
         show="as chosen on the model's dev data",
+        rare=True,
     )
 
 
@@ -176,6 +190,7 @@ class DecodeOptions(AnswerOptions, ImageRootOptions):
         "Tokens between the windows in which a classifier or tagger reads a long text.",
         low=1,
         show="half of a window",
+        rare=True,
     )
     align: bool = option(False, "Add a column with word alignments in Pharaoh format (i-j).")
     format: str = option(
@@ -188,13 +203,19 @@ class DecodeOptions(AnswerOptions, ImageRootOptions):
         "Longer inputs, in tokens, are cut at sentence ends and their parts decoded apart.",
         low=1,
         show=f"{MAX_INPUT}, or the --max-len of its training where that is more",
+        rare=True,
     )
-    batch_tokens: int = option(8192, "Source tokens in flight, counted once per beam.", low=1)
-    buffer: int = option(2048, "Most lines that are read before the first is answered.", low=1)
+    batch_tokens: int = option(
+        8192, "Source tokens in flight, counted once per beam.", low=1, rare=True
+    )
+    buffer: int = option(
+        2048, "Most lines that are read before the first is answered.", low=1, rare=True
+    )
     precision: str = option(
         "auto",
         "Arithmetic; auto: bf16 on a GPU that has it, float32 elsewhere.",
         choices=("auto", "float32", "bf16"),
+        rare=True,
     )
 
 

@@ -29,9 +29,13 @@ class EmbedOptions:
     words: bool = option(False, "A vector for each word, the mean of its tokens' vectors.")
     normalize: bool = option(False, "Scale every vector to length 1.")
     format: str = option(
-        "json", "JSON lines on stdout, or a NumPy array in --output.", choices=("json", "npy")
+        "auto",
+        "JSON lines on stdout, or a NumPy array in --output; auto: an array where -o names a .npy.",
+        choices=("auto", "json", "npy"),
     )
-    output: str | None = option(None, "File of --format npy.", flag="-o,--output")
+    output: str | None = option(
+        None, "File of the array, a row a line.", flag="-o,--output", show="stdout"
+    )
     stride: int | None = option(
         None, "Tokens by which windows of a long line advance.", low=1, show="half a window"
     )
@@ -41,9 +45,11 @@ class EmbedOptions:
     def __post_init__(self) -> None:
         if self.words and self.pool not in (None, "none"):
             raise ValueError(f"words: a vector a word, and pool {self.pool!r} one a line: choose")
-        if (self.format == "npy") != (self.output is not None):
+        if self.format == "auto" and not (self.output or "x.npy").endswith(".npy"):
+            raise ValueError(f"output {self.output!r} is no .npy; say format 'npy' all the same")
+        if self.format != "auto" and (self.format == "npy") != (self.output is not None):
             raise ValueError("format 'npy' and output go together")
-        if self.format == "npy" and self.pooling == "none":
+        if self.output is not None and self.pooling == "none":
             raise ValueError("format 'npy' has one row a line; vectors of tokens need 'json'")
 
     @property

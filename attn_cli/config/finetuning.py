@@ -60,7 +60,7 @@ class FinetuningOptions:
         show="transformer; gat for nodes",
     )
     tokenizer: str | None = option(
-        None, "Tokenizer of a model from random weights.", show="trained on the texts"
+        None, "Tokenizer of a model from random weights.", show="trained on the texts", rare=True
     )
     max_len: int = option(
         256,
@@ -69,7 +69,11 @@ class FinetuningOptions:
         high=1 << 20,
     )
     stride: int | None = option(
-        None, "Tokens between the windows of a long text.", low=1, show="half of a window"
+        None,
+        "Tokens between the windows of a long text.",
+        low=1,
+        show="half of a window",
+        rare=True,
     )
     pool: str = option(
         "auto",
@@ -77,9 +81,10 @@ class FinetuningOptions:
         "first token and pooler; GPT: last token; rnn, han: attention); auto: mean for BERT, own "
         "for others.",
         choices=("auto", *POOLS),
+        rare=True,
     )
     balance: bool = option(
-        False, "Weigh labels by the inverse of their frequency (classify, pair, tag)."
+        False, "Weigh labels by the inverse of their frequency (classify, pair, tag).", rare=True
     )
     dropout: float | None = option(
         None,
@@ -92,7 +97,11 @@ class FinetuningOptions:
         0, "Lowest layers that are not trained, the embeddings counted as the first.", low=0
     )
     layer_decay: float = option(
-        1.0, "Factor of the learning rate from each layer to the one below.", low=0.01, high=1.0
+        1.0,
+        "Factor of the learning rate from each layer to the one below.",
+        low=0.01,
+        high=1.0,
+        rare=True,
     )
     lora: int = option(
         0,
@@ -102,7 +111,7 @@ class FinetuningOptions:
         high=4096,
     )
     embeddings: str | None = option(
-        None, "Word vectors (word2vec or GloVe as text) that token vectors start from."
+        None, "Word vectors (word2vec or GloVe as text) that token vectors start from.", rare=True
     )
 
     def specs(self, files: list[str], kinds: Collection[str]) -> list[TaskSpec]:
@@ -250,8 +259,8 @@ class FinetuneCommand(TrainingCommand):
     size: FinetuneSizeOptions = group(FinetuneSizeOptions, "Model")
     tokenizer: TokenizerOptions = group(TokenizerOptions, "Tokenizer")
     training: TrainingOptions = group(FinetuneTrainingOptions, "Training")
-    gat: GatOptions = group(GatOptions, "Nodes of a graph")
-    graph: GraphOptions = group(GraphOptions, "Nodes of a graph")
+    gat: GatOptions = group(GatOptions, "Nodes of a graph", rare=True)
+    graph: GraphOptions = group(GraphOptions, "Nodes of a graph", rare=True)
 
     def __post_init__(self) -> None:
         if not self.labels_nodes:

@@ -22,6 +22,7 @@ class ImageRootOptions:
         None,
         "Of images: folder where their relative paths start.",
         show="that of the file that names them; the current one for standard input",
+        rare=True,
     )
 
 
@@ -38,14 +39,16 @@ class SourceOptions(ImageRootOptions):
         "conv",
         "Of images: regions come from convolutions, or are projected patches.",
         choices=IMAGE_ENCODERS,
+        rare=True,
     )
     image_size: str | None = option(
         None,
         "Of images: HEIGHTxWIDTH in pixels to which all are resized, multiples of the region size.",
         show="the shape of the first ones, about 128x128 pixels in all",
+        rare=True,
     )
     region_size: int = option(
-        16, "Of images: side of a region in pixels: 4, 8, 16, 32 or 64.", low=4, high=64
+        16, "Of images: side of a region in pixels: 4, 8, 16, 32 or 64.", low=4, high=64, rare=True
     )
 
     def __post_init__(self) -> None:

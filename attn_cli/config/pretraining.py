@@ -52,13 +52,17 @@ class MaskingOptions:
         False,
         "Hide the same tokens in every epoch, to reproduce older work.",
         flag="--static-masking/--dynamic-masking",
+        rare=True,
     )
-    short_seq: float = option(0.1, "Share of shorter segment pairs (mlm+nsp).", low=0.0, high=1.0)
+    short_seq: float = option(
+        0.1, "Share of shorter segment pairs (mlm+nsp).", low=0.0, high=1.0, rare=True
+    )
     nsp_weight: float = option(
         1.0,
         "Weight of next-sentence prediction beside that of a masked token (mlm+nsp).",
         low=0.0,
         high=1000.0,
+        rare=True,
     )
 
 
@@ -71,12 +75,16 @@ class StackSizeOptions:
         "Preset; auto: by corpus size and device.",
         choices=("auto", "tiny", "mini", "small", "base", "large"),
     )
-    d_model: int | None = option(None, "Width of the model.", low=1, high=1 << 16, show="by size")
-    d_ff: int | None = option(
-        None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size"
+    d_model: int | None = option(
+        None, "Width of the model.", low=1, high=1 << 16, show="by size", rare=True
     )
-    n_heads: int | None = option(None, "Attention heads.", low=1, high=1024, show="by size")
-    n_layers: int | None = option(None, "Layers.", low=1, high=256, show="by size")
+    d_ff: int | None = option(
+        None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size", rare=True
+    )
+    n_heads: int | None = option(
+        None, "Attention heads.", low=1, high=1024, show="by size", rare=True
+    )
+    n_layers: int | None = option(None, "Layers.", low=1, high=256, show="by size", rare=True)
 
 
 def _not_given(name: str, show: str = "") -> Any:
@@ -100,12 +108,14 @@ class StackVariantOptions:
         None, "Dropout of every sublayer.", low=0.0, high=0.99, show="0.1; tiny, mini: 0"
     )
     max_positions: int | None = option(
-        None, "Longest input in tokens.", low=1, high=1 << 20, show="512"
+        None, "Longest input in tokens.", low=1, high=1 << 20, show="512", rare=True
     )
     norm: str | None = option(
-        None, "Where sublayers are normalized.", choices=("pre", "post"), show="pre"
+        None, "Where sublayers are normalized.", choices=("pre", "post"), show="pre", rare=True
     )
-    activation: str | None = option(None, "Activation function.", choices=ACTIVATIONS, show="gelu")
+    activation: str | None = option(
+        None, "Activation function.", choices=ACTIVATIONS, show="gelu", rare=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,15 +38,17 @@ class RecurrentOptions:
         "current",
         "The decoder state that asks: of this step (Luong) or of the one before (Bahdanau).",
         choices=("current", "previous"),
+        rare=True,
     )
     input_feeding: bool = option(
-        False, "The cell also reads what attention found (slower to train)."
+        False, "The cell also reads what attention found (slower to train).", rare=True
     )
-    cell: str = option("lstm", "Recurrent cell.", choices=CELL_NAMES)
+    cell: str = option("lstm", "Recurrent cell.", choices=CELL_NAMES, rare=True)
     bidirectional: bool = option(
         True,
         "The encoder reads in both directions, or forward.",
         flag="--bidirectional/--unidirectional",
+        rare=True,
     )
     tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")
 

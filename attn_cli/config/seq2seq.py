@@ -34,6 +34,7 @@ class ArchOptions:
         "Write one token after another, or all at once and the doubtful ones again (transformer).",
         choices=("autoregressive", "mask-predict"),
         show="that of --init, else autoregressive",
+        rare=True,
     )
     init: str | None = option(
         None,
@@ -106,14 +107,20 @@ class LearningOptions:
         "none",
         "The decoder reads more and more of its own tokens: how their share grows over the run.",
         choices=("none", "linear", "exponential", "inverse-sigmoid"),
+        rare=True,
     )
     sampling_rate: float = option(
-        0.25, "Scheduled sampling: share of own tokens at the end of the run.", low=0.0, high=1.0
+        0.25,
+        "Scheduled sampling: share of own tokens at the end of the run.",
+        low=0.0,
+        high=1.0,
+        rare=True,
     )
     sampling_choice: str = option(
         "sampled",
         "Scheduled sampling: own tokens are drawn from the model, or the best ones.",
         choices=("sampled", "argmax"),
+        rare=True,
     )
     professor_forcing: float = option(
         0.0,
@@ -121,4 +128,5 @@ class LearningOptions:
         " 0: none.",
         low=0.0,
         high=1e6,
+        rare=True,
     )

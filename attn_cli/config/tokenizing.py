@@ -35,18 +35,26 @@ class TokenizerOptions:
         "Share of the text's characters that get a piece of their own (0.9995: Chinese, web text).",
         low=0.98,
         high=1.0,
+        rare=True,
     )
     lossless: bool = option(
-        False, "decode(encode(x)) = x for every line: spaces kept, bytes for unseen characters."
+        False,
+        "decode(encode(x)) = x for every line: spaces kept, bytes for unseen characters.",
+        rare=True,
     )
     byte_fallback: bool | None = option(
         None,
         "Write characters without a piece as bytes (256 pieces).",
         show="with --lossless or a coverage below 1",
+        rare=True,
     )
     lowercase: bool = option(False, "Lower-case and strip accents, as uncased BERT (wordpiece).")
     sample_lines: int = option(
-        1_000_000, "Train on a random sample of at most so many texts.", low=1, high=1 << 32
+        1_000_000,
+        "Train on a random sample of at most so many texts.",
+        low=1,
+        high=1 << 32,
+        rare=True,
     )
 
     def __post_init__(self) -> None:

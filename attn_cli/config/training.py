@@ -17,7 +17,7 @@ class OutputOptions:
     )
     overwrite: bool = option(False, "Replace what another training left in the output directory.")
     dry_run: bool = option(False, "Read, check, print size and plan, train one step, keep nothing.")
-    tensorboard: str | None = option(None, "Also log to this TensorBoard directory.")
+    tensorboard: str | None = option(None, "Also log to this TensorBoard directory.", rare=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,36 +25,43 @@ class TrainingOptions:
     """How a model is trained; saved with it."""
 
     batch_tokens: int = option(2048, "Tokens of one batch, padding included.", low=1)
-    accumulate: int = option(1, "Batches per update.", low=1)
+    accumulate: int = option(1, "Batches per update.", low=1, rare=True)
     max_steps: int | None = option(None, "Stop after this many updates.", low=1)
     max_epochs: float | None = option(
         None, "Stop after this many passes.", low=1e-6, show="by corpus size, if nothing else stops"
     )
     max_time: str | None = option(None, "Stop after this long: 90s, 30m, 2h.")
-    optimizer: str = option("muon", "Optimizer of the matrices.", choices=("muon", "adamw", "adam"))
+    optimizer: str = option(
+        "muon", "Optimizer of the matrices.", choices=("muon", "adamw", "adam"), rare=True
+    )
     lr: float = option(0.004, "Peak learning rate of AdamW or Adam.", low=0.0)
-    matrix_lr: float = option(0.015, "Peak learning rate of Muon.", low=0.0)
+    matrix_lr: float = option(0.015, "Peak learning rate of Muon.", low=0.0, rare=True)
     weight_decay: float = option(
-        0.0, "Weight decay of matrices: decoupled, or with adam an L2 penalty.", low=0.0
+        0.0, "Weight decay of matrices: decoupled, or with adam an L2 penalty.", low=0.0, rare=True
     )
     warmup: int = option(
-        200, "Updates of linear warm-up; at most a tenth of a linear or cosine run.", low=0
+        200,
+        "Updates of linear warm-up; at most a tenth of a linear or cosine run.",
+        low=0,
+        rare=True,
     )
     schedule: str = option(
         "linear",
         "Learning rate after the warm-up, down to the end of the run.",
         choices=("linear", "cosine", "inverse-sqrt", "constant"),
+        rare=True,
     )
-    clip_norm: float = option(1.0, "Largest gradient norm; 0 clips nothing.", low=0.0)
+    clip_norm: float = option(1.0, "Largest gradient norm; 0 clips nothing.", low=0.0, rare=True)
     label_smoothing: float = option(0.1, "Label smoothing.", low=0.0, high=0.99)
     ema: float = option(
         0.999,
         "Decay of the averaged weights that are validated and kept; 0: none.",
         low=0,
         high=0.99999,
+        rare=True,
     )
     validate_every: int | None = option(
-        None, "Updates between validations.", low=1, show="10 validations a run"
+        None, "Updates between validations.", low=1, show="10 validations a run", rare=True
     )
     metric: str = option(
         "bleu", "Decides which weights are best.", choices=("loss", "bleu", "chrf")
@@ -62,13 +69,16 @@ class TrainingOptions:
     patience: int = option(
         0, "Stop after this many validations without a better one; 0: never.", low=0
     )
-    keep_best: int = option(1, "How many best checkpoints are kept.", low=1, high=1000)
-    average: int = option(1, "Average this many best checkpoints at the end.", low=1, high=1000)
-    save_every: str = option("10m", "Time between saved states, besides validations.")
+    keep_best: int = option(1, "How many best checkpoints are kept.", low=1, high=1000, rare=True)
+    average: int = option(
+        1, "Average this many best checkpoints at the end.", low=1, high=1000, rare=True
+    )
+    save_every: str = option("10m", "Time between saved states, besides validations.", rare=True)
     precision: str = option(
         "auto",
         "Arithmetic; auto: bf16 on a GPU that has it, float32 elsewhere.",
         choices=("auto", "float32", "bf16"),
+        rare=True,
     )
 
     def __post_init__(self) -> None:

@@ -26,22 +26,25 @@ class AttentionOptions:
         "softmax",
         "From scores to weights: softmax, or softplus divided by its sum.",
         choices=NORMALIZATIONS,
+        rare=True,
     )
     projections: str = option(
         "learned",
         "Project vectors to queries, keys and values, or not.",
         choices=("learned", "none"),
+        rare=True,
     )
-    tie_key_value: bool = option(False, "One projection for keys and values.")
+    tie_key_value: bool = option(False, "One projection for keys and values.", rare=True)
     combine: str = option(
         "concat-linear",
         "Join heads: concatenated and projected, concatenated, or the mean of heads as wide as the "
         "model.",
         choices=COMBINATIONS,
+        rare=True,
     )
     positions: str = option("sinusoidal", "Position encoding.", choices=POSITION_ENCODINGS)
     max_distance: int = option(
-        16, "Distances of relative positions are clipped here.", low=1, high=4096
+        16, "Distances of relative positions are clipped here.", low=1, high=4096, rare=True
     )
 
     def __post_init__(self) -> None:
@@ -69,12 +72,21 @@ class VariantOptions(AttentionOptions):
     """Which transformer: the choices that a size does not make."""
 
     max_positions: int = option(
-        1024, "Vectors of learned positions; later ones share the last.", low=1, high=1 << 20
+        1024,
+        "Vectors of learned positions; later ones share the last.",
+        low=1,
+        high=1 << 20,
+        rare=True,
     )
     norm: str = option(
-        "pre", "Normalize before each sublayer, or after as published.", choices=("pre", "post")
+        "pre",
+        "Normalize before each sublayer, or after as published.",
+        choices=("pre", "post"),
+        rare=True,
     )
-    tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")
+    tie_embeddings: bool = option(
+        True, "One matrix for target embeddings and output layer.", rare=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +115,21 @@ class SizeOptions:
         "Preset; auto: by corpus size and device.",
         choices=("auto", "tiny", "small", "base", "big"),
     )
-    d_model: int | None = option(None, "Width of the model.", low=1, high=1 << 16, show="by size")
-    d_ff: int | None = option(
-        None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size"
+    d_model: int | None = option(
+        None, "Width of the model.", low=1, high=1 << 16, show="by size", rare=True
     )
-    n_heads: int | None = option(None, "Attention heads.", low=1, high=1024, show="by size")
-    n_encoder_layers: int | None = option(None, "Encoder layers.", low=0, high=256, show="by size")
-    n_decoder_layers: int | None = option(None, "Decoder layers.", low=1, high=256, show="by size")
+    d_ff: int | None = option(
+        None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size", rare=True
+    )
+    n_heads: int | None = option(
+        None, "Attention heads.", low=1, high=1024, show="by size", rare=True
+    )
+    n_encoder_layers: int | None = option(
+        None, "Encoder layers.", low=0, high=256, show="by size", rare=True
+    )
+    n_decoder_layers: int | None = option(
+        None, "Decoder layers.", low=1, high=256, show="by size", rare=True
+    )
     dropout: float | None = option(
         None, "Dropout of every sublayer.", low=0.0, high=0.99, show="by size and corpus"
     )

@@ -31,14 +31,16 @@ class CorpusOptions:
         True,
         "One tokenizer and vocabulary for source and target, or one each.",
         flag="--share-vocab/--separate-vocab",
+        rare=True,
     )
     embeddings: str | None = option(
         None,
         "Word vectors (word2vec or GloVe as text) that the source's token vectors start from, and "
         "the target's where they share a vocabulary.",
+        rare=True,
     )
     subword_sampling: float = option(
-        0.0, "Subword regularization of the training pairs; 0: none.", low=0.0, high=1.0
+        0.0, "Subword regularization of the training pairs; 0: none.", low=0.0, high=1.0, rare=True
     )
     max_len: int = option(256, "Longer lines, in tokens, are cut in training (and counted).", low=2)
 
@@ -56,6 +58,7 @@ class LossOptions:
         "Weight of the penalty on heads that look at the same places (slower); 0: none.",
         low=0.0,
         high=1e6,
+        rare=True,
     )
 
 
