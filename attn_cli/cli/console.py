@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Speaks on stderr as `--quiet` and `--verbose` ask."""
+    """Speaks on stderr as `--quiet` asks."""
 
     def __init__(self, speech: SpeechOptions) -> None:
         self._speech = speech
@@ -31,11 +31,6 @@ class Console:
     def say(self, text: str) -> None:
         """Says what a user likes to know."""
         if not self._speech.quiet:
-            _print(text)
-
-    def detail(self, text: str) -> None:
-        """Says what only `--verbose` asks for."""
-        if self._speech.verbose:
             _print(text)
 
     @contextmanager

@@ -93,7 +93,8 @@ def _score_corpus(options: ScoreOptions, segments: Sequence[Segment], console: C
     counts = {len(segment.references) for segment in segments}
     if len(counts) > 1:
         console.say(f"lines have from {min(counts)} to {plural(max(counts), 'reference')}")
-    console.detail(plural(len(segments), "line") + " to score")
+    if options.verbose:
+        console.say(plural(len(segments), "line") + " to score")
     if not segments:
         console.warn("no lines, no score")
     _print_scores(options, score_corpus(options, segments))

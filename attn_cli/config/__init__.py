@@ -403,7 +403,17 @@ def _filed(command: type[Command], toml_path: str | None) -> dict[str, Any]:
         other = by_name.setdefault(names[key.replace("_", "-")], key)
         if other != key:
             raise DataError(f"{toml_path}: {other} and {key} are one option; leave one of them out")
-    return {name: filed[key] for name, key in by_name.items()}
+    options, values, problems = options_of(command), {}, []
+    kinds = {
+        name: kind for group in groups(command) for name, kind in field_types(group.kind).items()
+    }
+    for name, key in by_name.items():
+        meta = options[name].metadata
+        values[name], problem = _checked(name, filed[key], kinds[name], meta)
+        problems += [problem] if problem else []
+    if problems:
+        raise DataError(f"{toml_path}: {_listed(problems)}")
+    return values
 
 
 def load_toml(path: str | None) -> dict[str, Any]:

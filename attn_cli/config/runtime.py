@@ -13,7 +13,6 @@ class SpeechOptions:
     """How much is said on stderr."""
 
     quiet: bool = option(False, "Say nothing on stderr but warnings and errors.")
-    verbose: bool = option(False, "Say more on stderr.")
 
 
 @dataclass(frozen=True, kw_only=True)

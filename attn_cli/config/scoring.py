@@ -110,6 +110,7 @@ class ScoreOptions(MetricOptions):
     report: bool = option(
         False, "Add a line for each class: precision, recall, F1, support.", flag="--report"
     )
+    verbose: bool = option(False, "Say on stderr how many lines are scored.", flag="--verbose")
     per_line: bool = option(
         False, "Print one line of scores per input line, not the total.", flag="--per-line"
     )

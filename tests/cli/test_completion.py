@@ -57,7 +57,7 @@ def test_commands_flags_and_choices_are_offered(line, offered):
 
 def test_every_shell_is_answered():
     assert tab("attn score --scheme b", "fish") == ["bio", "bioes"]
-    assert tab("attn score --scheme b", "zsh") == ["_arguments '*: :((\"bio\"", '"bioes"))\'']
+    assert tab("attn score --scheme b", "zsh") == ['_arguments \'*: :(("bio"', '"bioes"))\'']
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

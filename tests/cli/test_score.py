@@ -270,3 +270,20 @@ def test_model_scores_become_lines_or_a_perplexity(arguments, stdin, status, out
     command = [sys.executable, "-c", FAKE_SCORER, *arguments]
     done = subprocess.run(command, input=stdin, capture_output=True)
     assert (done.returncode, done.stdout) == (status, out), done.stderr.decode()
+
+
+def test_case_and_stems_count_unless_they_shall_not():
+    assert run("--exact-match", stdin="A b\ta B\n")[0] == "EXACT_MATCH\t0.000000\n"
+    assert run("--exact-match", "--lowercase", stdin="A b\ta B\n")[0] == "EXACT_MATCH\t1.000000\n"
+    stemmed, plain = (
+        figures(run("--rouge", *more, stdin="jumped\tjumping\n")[0])["ROUGE-1"]
+        for more in ((), ("--no-stem",))
+    )
+    assert (stemmed, plain) == (1.0, 0.0)
+
+
+def test_verbose_says_how_many_lines_count_and_quiet_does_not():
+    told = [run("--wer", *more, stdin="a\ta\nb\tb\n") for more in ((), ("--verbose",))]
+    assert [err for _, err in told] == ["", "2 lines to score\n"]
+    assert run("--wer", "--verbose", "--quiet", stdin="a\ta\n")[1] == ""
+    assert told[0][0] == told[1][0]

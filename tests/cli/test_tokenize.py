@@ -208,3 +208,35 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
         assert done.returncode == 0, done.stderr.decode()
         peaks.append(int(done.stderr.split()[-1]))
     assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "bytes_for_rare", "bytes_for_unseen"),
+    [((), False, False), (("--coverage", 0.98), True, True), (("--byte-fallback",), False, True)],
+)
+def test_characters_without_a_piece_are_bytes_where_there_are_some(
+    tmp_path, flags, bytes_for_rare, bytes_for_unseen
+):
+    text = corpus() + "Ж\n".encode()
+    attn("train", "--vocab-size", 330, "--type", "bpe", *flags, stdin=text, cwd=tmp_path)
+    out, _ = attn("encode", "-t", "tokenizer.model", stdin="Ж\nЩ\n".encode(), cwd=tmp_path)
+    assert [b"<0xD0>" in line for line in out.split(b"\n")[:2]] == [
+        bytes_for_rare,
+        bytes_for_unseen,
+    ]
+
+
+def test_an_uncased_tokenizer_takes_capitals_for_small_letters(tmp_path):
+    kind = ("--type", "wordpiece", "--vocab-size", 200)
+    for name, flags in (("cased", ()), ("uncased", ("--lowercase",))):
+        (tmp_path / name).mkdir()
+        text = corpus() + b"BAKE Bake bake\n" * 50
+        attn("train", *kind, *flags, stdin=text, cwd=tmp_path / name)
+    pieces = {
+        name: attn("encode", "-t", f"{name}/vocab.txt", stdin=b"bake\nBAKE\n", cwd=tmp_path)[0]
+        for name in ("cased", "uncased")
+    }
+    small, capital, _ = pieces["uncased"].split(b"\n")
+    assert small == capital != b"[UNK]"
+    small, capital, _ = pieces["cased"].split(b"\n")
+    assert small != capital

@@ -211,7 +211,7 @@ def test_an_array_has_a_row_for_each_line(bert, tmp_path):
     file = tmp_path / "vectors.npy"
     text = "".join(f"{line}\n" for line in lines).encode()
     options = ("-m", bert.path, "--threads", 1, "--buffer", 2)
-    run = inside("embed", *options, "--format", "npy", "-o", file, stdin=text)
+    run = inside("embed", *options, "-o", file, stdin=text)
     assert run.out == b""
     array = np.load(file, allow_pickle=False)
     assert array.shape == (5, 24) and array.dtype == np.float32

@@ -278,3 +278,23 @@ def test_cora_is_learnt(data_dir: Path, tmp_path: Path) -> None:
     answers = dict(line.split("\t") for line in attn("decode", graph, "-m", tmp_path / "m").lines)
     val = gold(graph, "val")
     assert np.mean([answers[node] == label for node, label in val.items()]) >= 0.79
+
+
+@pytest.mark.parametrize(
+    ("flags", "part", "value"),
+    [
+        (("--n-output-heads", 3), "n_output_heads", 3),
+        (("--graph-score", "gatv2"), "graph_score", "gatv2"),
+        (("--no-normalize-features",), "normalize_features", False),
+    ],
+)
+def test_what_a_network_is_made_of_decides_its_answers(
+    graph: Path, tmp_path: Path, flags: tuple, part: str, value: object
+) -> None:
+    answers = []
+    for name, more in (("usual", ()), ("other", flags)):
+        inside("finetune", graph, *QUICK, "--max-steps", 2, *more, "-o", tmp_path / name)
+        answers.append(inside("decode", "--scores", graph, "-m", tmp_path / name).out)
+    config, _ = load_model(tmp_path / "other", torch.device("cpu"))
+    assert getattr(config.model, part) == value
+    assert answers[0] != answers[1]

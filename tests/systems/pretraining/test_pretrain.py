@@ -278,3 +278,16 @@ def test_every_choice_of_attention_is_one_of_pretraining(tmp_path, corpus, objec
     config = json.loads((tmp_path / "m" / "config.json").read_text())["model"]
     assert {key: config[key] for key in variant} == variant
     assert config["tie_key_value"] is True
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("--activation", "relu"), ("--short-seq", 1.0), ("--nsp-weight", 0.0)]
+)
+def test_shapes_of_pairs_their_weight_and_the_activation_can_be_chosen(tmp_path, corpus, flags):
+    for name, more in (("usual", ()), ("other", flags)):
+        limits = ("--max-steps", 2, "--validate-every", 2, "--ema", 0)
+        inside("pretrain", corpus, "-o", tmp_path / name, *SMALL, *limits, *more)
+    usual, other = (log(tmp_path / name)[-1] for name in ("usual", "other"))
+    assert (usual == other) is (not flags)
+    config = read_config(tmp_path / "other").model
+    assert config.activation == ("relu" if "--activation" in flags else "gelu")

@@ -336,3 +336,13 @@ def test_options_of_answers_are_refused_where_nothing_reads_them(tagger, reader)
     assert "probabilities with --format json" in run.said
     run = inside("decode", path, "-m", reader / "m", "--columns", "2,1", status=2)
     assert "no columns" in run.said
+
+
+def test_answers_are_no_longer_than_asked_for(reader):
+    path = reader / "dev.json"
+    usual, short = (
+        json.loads(inside("decode", path, "-m", reader / "m", *more).out).values()
+        for more in ((), ("--max-answer-len", 1))
+    )
+    assert max(len(answer.split()) for answer in usual) > 1
+    assert max(len(answer.split()) for answer in short) <= 1

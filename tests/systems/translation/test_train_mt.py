@@ -279,3 +279,69 @@ def test_word_vectors_start_the_token_vectors(tmp_path):
     ratio = weight[banu, :3] / torch.tensor([1.0, 2.0, 3.0])
     torch.testing.assert_close(ratio, ratio[:1].expand(3))
     torch.testing.assert_close(weight[kera, :3], weight[banu, :3].flip(0))
+
+
+RECURRENT = (
+    *("--d-model", 16, "--n-encoder-layers", 1, "--n-decoder-layers", 1, "--threads", 1),
+    *("--device", "cpu", "--type", "bpe", "--vocab-size", 36, "--metric", "loss"),
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (
+            ("--arch", "rnn", "--attend-from", "previous", "--unidirectional"),
+            {"attend_from": "previous", "bidirectional": False},
+        ),
+        (("--arch", "cnn", "--kernel-size", 5), {"kernel_size": 5}),
+    ],
+)
+def test_options_of_an_architecture_are_those_of_its_model(tmp_path, corpus, flags, parts):
+    inside("train-mt", corpus, *RECURRENT, *flags, "--max-steps", 1, "-o", tmp_path / "m")
+    config, _ = load_model(tmp_path / "m", torch.device("cpu"))
+    assert {name: getattr(config.model, name) for name in parts} == parts
+
+
+@pytest.mark.parametrize("flags", [("--weight-decay", 0.9), ("--label-smoothing", 0.5)])
+def test_regularization_changes_what_is_learnt(tmp_path, corpus, flags):
+    learnt = []
+    for name, more in (("usual", ()), ("other", flags)):
+        limits = ("--max-steps", 2, "--ema", 0, "--lr", 0.05, "--matrix-lr", 0.05)
+        inside("train-mt", corpus, *SMALL, *limits, *more, "-o", tmp_path / name)
+        learnt.append(load_model(tmp_path / name, torch.device("cpu"))[1].state_dict())
+    assert any(not torch.equal(weight, learnt[1][name]) for name, weight in learnt[0].items())
+
+
+def test_a_training_ends_when_its_time_is_over(tmp_path, corpus):
+    run = inside("train-mt", corpus, *SMALL, "--max-time", "1s", "-o", tmp_path / "m")
+    assert "until time 1s" in run.said and "finished after" in run.said
+
+
+def test_the_reference_may_be_one_of_the_outputs_that_are_judged(tmp_path, corpus):
+    inside("train-mt", corpus, *SMALL, "--max-steps", 1, "-o", tmp_path / "start")
+    risk = ("--init", tmp_path / "start", "--criterion", "risk", "--samples", 2, "--max-steps", 1)
+    losses = []
+    for name, more in (("usual", ()), ("other", ("--with-reference",))):
+        run = ("train-mt", corpus, *TINY[-4:], "--metric", "loss", *risk, *more, "--ema", 0)
+        inside(*run, "-o", tmp_path / name)
+        losses.append(load_model(tmp_path / name, torch.device("cpu"))[1].state_dict())
+    assert any(not torch.equal(weight, losses[1][name]) for name, weight in losses[0].items())
+
+
+def test_drawing_among_the_likeliest_alone_is_greedy_and_one_group_is_plain_beam_search(
+    tmp_path, corpus
+):
+    inside("train-mt", corpus, *SMALL, "--max-steps", 4, "-o", tmp_path / "m")
+
+    def decoded(*flags):
+        stdin = b"banu kera\nlivo monu bara\n"
+        run = inside("decode", "-m", tmp_path / "m", "--scores", *flags, stdin=stdin)
+        return run.lines
+
+    assert decoded("--sample", "--top-p", 1e-6) == decoded("--greedy")
+    grouped = decoded("--beam", 4, "--diversity", 1, "--diversity-groups", 1)
+    assert grouped == decoded("--beam", 4)
+    assert decoded(
+        "--beam", 4, "--diversity", 1, "--diversity-groups", 2, "--n-best", 4
+    ) != decoded("--beam", 4, "--n-best", 4)
