@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from attn_cli.config import changed, flags
 from attn_cli.config.decoding import AnswerOptions
@@ -17,8 +15,9 @@ from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.writing import passed_through
-from attn_cli.systems.base import DecodeJob, Decoder
+from attn_cli.systems.base import DecodeJob, Decoder, find
 from attn_cli.systems.tasks.base import Answer
+from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import Predictor, load_predictor
 
 _OF_QUESTIONS = {"--n-best", *flags(AnswerOptions)}
@@ -45,13 +44,12 @@ def open_answerer(job: DecodeJob) -> Decoder:
         say=job.say,
     )
     predictor.say = job.say
-    source = predictor.task.source
+    form = predictor.task.format
     vain = changed(job.search, decoding, among=_OF_QUESTIONS)
-    if source != "squad" and vain:
+    if form != "squad" and vain:
         raise UsageError(f"{', '.join(vain)}: for models that answer questions (qa) alone")
-    module, name = SOURCES[source].split(":")
-    opened: Any = getattr(importlib.import_module(f"attn_cli.systems.tasks.{module}"), name)
-    return opened(predictor, job)
+    decoder: Decoder = find(FORMATS[form].answerer)(predictor, job)
+    return decoder
 
 
 class LineAnswerer:
@@ -105,12 +103,3 @@ def answer_as_json(answer: Answer) -> dict[str, object]:
     if answer.probability is not None:
         found["probability"] = answer.probability
     return {**found, **answer.details}
-
-
-# How a task's examples lie in a file (`Task.source`) -> where that is which reads, answers and
-# writes them: called with a `Predictor` and a `DecodeJob`.
-SOURCES = {
-    "lines": "answers:LineAnswerer",
-    "blocks": "sentences:SentenceAnswerer",
-    "squad": "questions:QuestionAnswerer",
-}

@@ -209,7 +209,7 @@ class Task(ABC):
 
     Attributes:
         head: the kind of output layer it reads: "text", "tokens" or "span".
-        source: how examples lie in a file: "lines", "blocks" (CoNLL) or "squad".
+        format: how examples lie in a file, a key of `formats.FORMATS`.
         columns: what a training line has, in order; further ones are not read.
         n_texts: how many of them, from the first, are what a line to be answered has; 0: all.
         n_answered: the same for this model, where the task leaves it open.
@@ -222,7 +222,7 @@ class Task(ABC):
     """
 
     head: ClassVar[str]
-    source: ClassVar[str] = "lines"
+    format: ClassVar[str] = "lines"
     columns: ClassVar[tuple[str, ...]]
     n_texts: ClassVar[int]
     may_be_empty: ClassVar[tuple[str, ...]] = ()

@@ -5,9 +5,8 @@ Shapes: R rows (windows of a text, or sentences of a document), T positions, H h
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import SENTENCE_MARK
 from attn_cli.lines.rows import Row
 from attn_cli.models.directory import load_model, read_config
+from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import load_predictor
-from attn_cli.systems.tasks.squad import Question
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.viz.job import AttendJob
@@ -31,13 +30,6 @@ from attn_cli.viz.lines import MOST_PARTS, LineSource
 from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
 
 OVER_ROWS = frozenset({"sentence"})  # kinds whose columns are rows of a document
-
-# How a task's examples lie in a file (`Task.source`) -> its example of a line's columns.
-EXAMPLES: dict[str, Callable[[list[str]], list[str]]] = {
-    "lines": lambda fields: fields,
-    "blocks": lambda fields: [json.dumps([fields[0].split()])],
-    "squad": lambda fields: [Question("", fields[0], fields[1]).to_row()],
-}
 
 
 def open_texts(job: AttendJob) -> RowSource:
@@ -165,5 +157,5 @@ class TaskSource(RowSource):
 
     def parts(self, fields: list[str]) -> Sequence[InputRow]:
         """See `RowSource`."""
-        example = EXAMPLES[self._task.source](fields)
+        example = FORMATS[self._task.format].example(fields)
         return self._task.encode([example], targets=False)[0].rows

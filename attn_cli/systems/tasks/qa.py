@@ -87,7 +87,7 @@ class Qa(Task):
     """Answers as spans of a text."""
 
     head: ClassVar[str] = "span"
-    source: ClassVar[str] = "squad"
+    format: ClassVar[str] = "squad"
     columns: ClassVar[tuple[str, ...]] = ("question", "context")
     n_texts: ClassVar[int] = 2
     labelled: ClassVar[bool] = False

@@ -24,7 +24,7 @@ from attn_cli.models.sizes import STACK_PRESETS
 from attn_cli.models.text import TextModel
 from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights, with_limit
 from attn_cli.systems.tasks import TASKS
-from attn_cli.systems.tasks.flatten import FLATTEN
+from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import Predictor, task_setting
 from attn_cli.systems.tasks.reader import ExampleReader, MixedBatch, MixedReader
 from attn_cli.systems.tasks.start import reads_documents, starting_point, what_learns
@@ -201,7 +201,8 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         self, spec: TaskSpec, paths: tuple[str, ...], work: Path, name: str, check: RowCheck
     ) -> Corpus:
         kind, bad = TASKS[spec.kind], self.bad_lines()
-        if kind.source == "lines":
+        flatten = FORMATS[kind.format].flatten
+        if flatten is None:
             # Where the task takes any number of texts, a list in a JSON line is several of them.
             count = len(kind.columns) if kind.n_texts else 0
             columns = Columns.parse(self._columns[spec.name], count)
@@ -210,7 +211,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             files = CorpusFiles(paths, columns)
         else:
             rows = work / f"{name}.rows.txt"
-            FLATTEN[kind.source](paths, self._columns[spec.name], rows, bad)
+            flatten(paths, self._columns[spec.name], rows, bad)
             bad.finish("left out", "nothing is trained")
             files, check = CorpusFiles((str(rows),)), kind.problem  # nothing is left to find
         corpus = build_corpus(files, work, name, bad, check)

@@ -60,7 +60,7 @@ class Tag(Task):
     """
 
     head: ClassVar[str] = "tokens"
-    source: ClassVar[str] = "blocks"
+    format: ClassVar[str] = "blocks"
     columns: ClassVar[tuple[str, ...]] = ("word", "tag")
     n_texts: ClassVar[int] = 1
 
