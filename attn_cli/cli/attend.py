@@ -53,7 +53,5 @@ def attend_command(
     )
     out = LineWriter()
     for lines in attend(job, open_map_source, file):
-        for line in lines:
-            out.write(line)
-        out.flush()
+        out.write_lines(lines)
     bad.finish("answered with an empty line")

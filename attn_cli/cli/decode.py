@@ -55,7 +55,5 @@ def decode_command(
     decoder = open_decoder(job)
     out = LineWriter()
     for lines in decoder.results(reader):
-        for line in lines:
-            out.write(line)
-        out.flush()
+        out.write_lines(lines)
     bad.finish("left out" if bad.noun == "question" else "answered with an empty line")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from attn_cli.config import Command, group, option
@@ -132,7 +133,7 @@ class SearchOptions:
             else "",
         ]
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Rows of a batch that one sentence takes: K."""
         if self.sample:
@@ -144,7 +145,7 @@ class SearchOptions:
         """How often a mask-predict model goes over its output: K."""
         return ITERATIONS if self.iterations is None else self.iterations
 
-    @property
+    @cached_property
     def n_groups(self) -> int:
         """Groups of beams that search apart; 1 without diversity."""
         if self.diversity_groups is not None:

@@ -20,7 +20,7 @@ def split_long(text: str, tokenizer: Tokenizer, limit: int) -> list[str]:
     """
     if not text.strip():
         return [""]
-    if len(text) <= limit or _fits(text, tokenizer, limit):
+    if _fits(text, tokenizer, limit):
         return [text]
     return list(_gathered(_pieces(text, tokenizer, limit), limit))
 

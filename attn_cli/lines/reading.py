@@ -68,13 +68,25 @@ class LineReader:
         self._at = 0
         self._number = 0
         self._start = 0  # offset of the next line
-        self._consumed = 0  # bytes of the last line with its end
 
     def __iter__(self) -> Iterator[Line]:
-        while (raw := self._next_bytes()) is not None:
+        while True:
+            parts: list[bytes] = []
+            size, end = 0, -1
+            while end < 0:
+                end = self._chunk.find(b"\n", self._at)
+                piece = self._chunk[self._at : end if end >= 0 else None]
+                if size <= LINE_LIMIT:  # the rest of an endless line is read and dropped
+                    parts.append(piece)
+                size += len(piece)
+                self._at = end + 1
+                if end < 0 and not self._fill():
+                    break
+            if end < 0 and not size:
+                return
             self._number += 1
-            start, self._start = self._start, self._start + self._consumed
-            yield parse_line(raw, self._number, start)
+            start, self._start = self._start, self._start + size + (end >= 0)
+            yield parse_line(b"".join(parts)[: LINE_LIMIT + 1], self._number, start)
 
     def ready(self) -> bool:
         """Whether a line is buffered already, or its producer has bytes (or the end) ready."""
@@ -113,23 +125,6 @@ class LineReader:
         """Closes the file, unless it is standard input."""
         if sys.stdin is None or self._raw is not sys.stdin.buffer:
             self._raw.close()
-
-    def _next_bytes(self) -> bytes | None:
-        r"""The next line without its `\n`, cut after `LINE_LIMIT` + 1 bytes; None at the end."""
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            end = self._chunk.find(b"\n", self._at)
-            piece = self._chunk[self._at : end if end >= 0 else None]
-            if size <= LINE_LIMIT:  # the rest of an endless line is read and dropped
-                parts.append(piece)
-            size += len(piece)
-            self._consumed = size + (end >= 0)
-            if end >= 0:
-                self._at = end + 1
-                return b"".join(parts)[: LINE_LIMIT + 1]
-            if not self._fill():
-                return b"".join(parts)[: LINE_LIMIT + 1] if size else None
 
     def _fill(self) -> bool:
         """Replaces the consumed chunk by what is there, waiting only if nothing is."""

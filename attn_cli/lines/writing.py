@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 from attn_cli.errors import AttnError
 
@@ -21,6 +22,14 @@ class LineWriter:
         """
         try:
             self._out.write("\t".join(fields).encode("utf-8", "replace") + b"\n")
+        except OSError as error:
+            raise _stdout_error(error) from error
+
+    def write_lines(self, lines: Iterable[str]) -> None:
+        """Writes lines, and hands them to the reader; raises what `write` does."""
+        try:
+            self._out.writelines(line.encode("utf-8", "replace") + b"\n" for line in lines)
+            self._out.flush()
         except OSError as error:
             raise _stdout_error(error) from error
 

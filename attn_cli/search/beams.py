@@ -19,7 +19,7 @@ from attn_cli.config.decoding import SearchOptions
 from attn_cli.errors import UsageError
 from attn_cli.search.candidates import FLOOR, NEVER, Choice
 from attn_cli.search.constraints import Constraints, Progress
-from attn_cli.search.penalties import coverage_score, length_norm
+from attn_cli.search.penalties import coverage_score
 from attn_cli.search.sampling import uniforms
 from attn_cli.search.step import Begun, DecoderState, StepModel
 
@@ -67,6 +67,16 @@ class Hypothesis:
     finished: bool
     text: str = ""
     links: Links | None = None
+
+
+def length_norm(length: Tensor, alpha: float) -> Tensor:
+    """L^alpha, the divisor of log P; L counts the end token, so the empty output has L = 1.
+
+    Args:
+        length: tokens without the end token, any shape.
+        alpha: the length penalty; 0 gives 1.
+    """
+    return (length + 1).to(torch.float32).pow(alpha)
 
 
 class Pool:
@@ -124,6 +134,7 @@ class Beams:
         max_len: longest history. Shape: (N,).
         source_len: Shape: (N,).
         prefix: forced tokens, padded with -1. Shape: (N, longest prefix).
+        best_norm: the largest divisor that log P of an output can have. Shape: (N,).
         worst: the score that a new hypothesis must beat. Shape: (N, G).
         ended: hypotheses that ended so far. Shape: (N, G).
         coverage: attention so far; None without coverage penalty. Shape: (N, K, S).
@@ -139,6 +150,7 @@ class Beams:
     max_len: Tensor
     source_len: Tensor
     prefix: Tensor
+    best_norm: Tensor
     worst: Tensor
     ended: Tensor
     coverage: Tensor | None = None
@@ -187,6 +199,7 @@ class Beams:
             slots.append(slot)
         width = options.width if options.sample else 1
         limits = [max(request.max_len, len(request.prefix)) for request in requests]
+        max_len = torch.tensor(limits, device=device)
         uniform = None
         if options.sample:
             keys = [i if request.key is None else request.key for i, request in entering]
@@ -200,9 +213,10 @@ class Beams:
             tokens=_padded(read, 0).to(device)[:, None].repeat(1, width, 1),
             last=last[:, None].repeat(1, width),
             length=torch.tensor([len(tokens) for tokens in read], device=device),
-            max_len=torch.tensor(limits, device=device),
+            max_len=max_len,
             source_len=torch.tensor([len(source) for source in sources], device=device),
             prefix=_padded(prefixes, -1).to(device),
+            best_norm=length_norm(max_len, options.length_penalty),
             worst=torch.full((n, options.n_groups), NEVER, device=device),
             ended=torch.zeros(n, options.n_groups, dtype=torch.int64, device=device),
             coverage=torch.zeros(n, width, 0, device=device) if options.coverage_penalty else None,

@@ -115,6 +115,12 @@ def split_ends(best: Tensor, beams: Tensor, tokens: Tensor, width: int, eos_id: 
     )
 
 
+def plain_tokens(log_probs: Tensor, beam_log_prob: Tensor, width: int, eos_id: int) -> Choice:
+    """One step of beam search: the best extensions of any beam. Shape: (N, P, V), (N, P)."""
+    best, beams, tokens = top_candidates(log_probs, beam_log_prob, 2 * width)
+    return split_ends(best, beams, tokens, width, eos_id)
+
+
 def diverse_tokens(
     log_probs: Tensor,
     beam_log_prob: Tensor,

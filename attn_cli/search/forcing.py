@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from attn_cli.search.beams import Beams
-from attn_cli.search.candidates import FLOOR, NEVER, Choice
+from attn_cli.search.candidates import FLOOR, NEVER, Choice, top_candidates
 from attn_cli.search.constraints import Candidate
 
 
@@ -68,24 +68,22 @@ def _prefixed(beams: Beams, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor] 
     return rows, tokens, log_probs[rows, :, tokens].clamp(min=FLOOR)  # values (rows, P)
 
 
-def allocate(
-    beams: Beams, log_probs: Tensor, found: Sequence[Tensor], choice: Choice, eos_id: int
-) -> None:
+def allocate(beams: Beams, log_probs: Tensor, choice: Choice, eos_id: int) -> None:
     """Replaces, in place, the choice for constrained sentences by dynamic beam allocation.
 
     Args:
         beams: the sentences before the step.
         log_probs: after masks. Shape: (N, P, V).
-        found: log-probabilities, parents and tokens of the best candidates. Shape: (N, 2 K) each.
-        choice: what plain beam search chose among them.
+        choice: what plain beam search chose.
         eos_id: the end token.
     """
+    width = choice.tokens.shape[1]
+    _, parents, tokens = top_candidates(log_probs, beams.log_prob, 2 * width)  # (N, 2 K)
     rooms = (beams.max_len - beams.length - 1).tolist()
     for n, slot in enumerate(beams.slots):
         if slot.constraints:
-            pairs = list(zip(found[1][n].tolist(), found[2][n].tolist(), strict=True))
+            pairs = list(zip(parents[n].tolist(), tokens[n].tolist(), strict=True))
             offered = _candidates(beams, n, log_probs[n], pairs)
-            width = choice.tokens.shape[1]
             live, ends = slot.constraints.allocate(offered, width, rooms[n], eos_id)
             slot.progress = [candidate.progress for candidate in live]
             _write(choice.beams[n], choice.log_prob[n], live)

@@ -12,16 +12,6 @@ from torch.nn.functional import pad
 _UNATTENDED = 1e-6  # coverage of a position that nothing attends to: its logarithm stays finite
 
 
-def length_norm(length: Tensor, alpha: float) -> Tensor:
-    """L^alpha, the divisor of log P; L counts the end token, so the empty output has L = 1.
-
-    Args:
-        length: tokens without the end token, any shape.
-        alpha: the length penalty; 0 gives 1.
-    """
-    return (length + 1).to(torch.float32).pow(alpha)
-
-
 def coverage_score(coverage: Tensor, source_len: Tensor, beta: float) -> Tensor:
     """GNMT's coverage penalty, beta sum_i log min(sum_j p_ij, 1) (Wu et al. 2016, eq. 14).
 

@@ -134,8 +134,7 @@ class _Search:
             stop = stop | (beams.ended >= self._each)
         else:
             # log P only falls, so a beam's best future score is its log P over the largest L.
-            norm = penalties.length_norm(beams.max_len, options.length_penalty)[:, None]
-            stop = stop | (live.amax(2) / norm <= beams.worst)
+            stop = stop | (live.amax(2) / beams.best_norm[:, None] <= beams.worst)
         log_prob = live.masked_fill(stop[:, :, None], NEVER).flatten(1)
         choice = dataclasses.replace(choice, log_prob=log_prob)
         # Leaving copies the state of those that stay; a few idle rows cost less than that.
@@ -143,7 +142,8 @@ class _Search:
         finished: list[tuple[int, list[Hypothesis]]] = []
         if _LEAVE_SHARE * int(done.sum()) >= len(beams.slots):
             finished = beams.leave(done, options)
-            choice = choice.keep((~done).nonzero(as_tuple=True)[0])
+            if beams.slots:
+                choice = choice.keep((~done).nonzero(as_tuple=True)[0])
         if beams.slots:
             beams.advance(choice, moved=not options.sample)
         return finished
@@ -157,10 +157,9 @@ class _Search:
             return candidates.diverse_tokens(
                 log_probs, beams.log_prob, options.width, eos_id, groups, diversity
             )
-        found = candidates.top_candidates(log_probs, beams.log_prob, 2 * options.width)
-        choice = candidates.split_ends(*found, options.width, eos_id)
+        choice = candidates.plain_tokens(log_probs, beams.log_prob, options.width, eos_id)
         if any(slot.constraints for slot in beams.slots):
-            forcing.allocate(beams, log_probs, found, choice, eos_id)
+            forcing.allocate(beams, log_probs, choice, eos_id)
         return choice
 
     def _draw(self, beams: Beams, log_probs: Tensor) -> Choice:

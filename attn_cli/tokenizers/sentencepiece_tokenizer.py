@@ -111,9 +111,12 @@ class SentencePieceTokenizer(Tokenizer):
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Each sequence's text; see `Tokenizer.decode`."""
-        for sequence in ids:
-            self.check_ids(sequence)
-        return self._model.decode(list(ids), num_threads=1) if ids else []
+        try:
+            return self._model.decode(list(ids), num_threads=1) if ids else []
+        except (IndexError, TypeError):
+            for sequence in ids:
+                self.check_ids(sequence)
+            raise
 
     @cached_property
     def vocabulary(self) -> list[str]:

@@ -78,7 +78,13 @@ class LineDecoder:
         check = self._problem if count > 1 else None
         rows = Rows(reader, self._columns, self._bad, count=count, check=check)
         for window in rows.windows(min(options.buffer, generator.most_lines)):
-            sources = [self._sources(row) for row in window]
+            sources: list[list[Source]] = []
+            for number, row in enumerate(window):
+                try:
+                    sources.append(self._sources(row))
+                except DataError as error:
+                    window[number] = row.refuse(str(error))
+                    sources.append([])
             parts = [part for several in sources for part in several]
             found = generator.generate(
                 parts,
@@ -102,18 +108,18 @@ class LineDecoder:
         return None
 
     def _sources(self, row: Row) -> list[Source]:
-        """A line's parts: usually one; none of a blank line, and of one that can't be used."""
+        """A line's parts: usually one; none of a blank line, and of one that can't be used.
+
+        Raises:
+            DataError: the line names a file that can't be used.
+        """
         if not row.fields:
             return []
         text, *steering = row.fields
         sources = [Source(text)]
         if text.strip():
             folder = self._options.image_root or row.stream.folder
-            try:
-                sources = self._generator.sources(text, self._max_input, folder)
-            except DataError as error:
-                row.refuse(str(error))
-                return []
+            sources = self._generator.sources(text, self._max_input, folder)
         if len(sources) > 1:
             self._say(f"{row.where}: long line, decoded in {len(sources)} parts")
         sources = [replace(source, key=row.number) for source in sources]

@@ -72,10 +72,6 @@ class ImageSide(SourceSide):
         pixels = torch.from_numpy(np.stack([item.pixels for item in items]))
         return pixels, torch.ones(len(items), len(items[0]), dtype=torch.bool)
 
-    def output_len(self, item: Picture) -> int:
-        """That of a caption, which has nothing to do with the number of regions."""
-        return _CAPTION
-
     def words(self, item: Picture) -> list[int]:
         """The regions' numbers."""
         return list(range(len(item)))

@@ -20,7 +20,7 @@ from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import UsageError
 from attn_cli.nn.cache import KeyValue
-from attn_cli.search.penalties import length_norm
+from attn_cli.search.beams import length_norm
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.systems.generation.generator import LOGITS_AT_ONCE, Ids
 from attn_cli.systems.translation.source_base import SourceSide

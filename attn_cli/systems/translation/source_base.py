@@ -34,12 +34,14 @@ class SourceSide(ABC):
         vocab_size: of the model's embeddings of it; 0 where it has none.
         n_bytes: that an item needs besides its line.
         most_lines: that are held in memory at once.
+        output_len: tokens of an output, from which its limit is derived; None: those of the item.
     """
 
     reads_files: ClassVar[bool]
     vocab_size: int
     n_bytes: int = 0
     most_lines: int = 1 << 30
+    output_len: int | None = None
 
     @classmethod
     @abstractmethod
@@ -82,10 +84,6 @@ class SourceSide(ABC):
     @abstractmethod
     def collate(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """What a model takes: the items, and their mask, (B, S)."""
-
-    @abstractmethod
-    def output_len(self, item: Any) -> int:
-        """The length of an output, in tokens, that a limit on it is derived from."""
 
     @abstractmethod
     def words(self, item: Any) -> list[int]:

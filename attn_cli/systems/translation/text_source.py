@@ -51,6 +51,8 @@ class TextSide(SourceSide):
 
     def parts(self, text: str, limit: int) -> list[str]:
         """Cut at sentence ends (see `long_input`)."""
+        if len(text) <= limit and text.strip():
+            return [text]
         return split_long(text, self.tokenizer, limit)
 
     def encode(self, contents: Sequence[str]) -> list[Ids]:
@@ -67,10 +69,6 @@ class TextSide(SourceSide):
     def collate(self, items: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """Padded tokens. Shape: (B, S), (B, S)."""
         return pad(items, self.tokenizer.pad_id)
-
-    def output_len(self, item: Ids) -> int:
-        """The text's own."""
-        return len(item) - 1
 
     def words(self, item: Ids) -> list[int]:
         """Words as white space separates them, without eos."""

@@ -105,7 +105,7 @@ class Translator(Generator[Any]):
                     source=item,
                     prefix=tuple(prefix),
                     constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
-                    max_len=options.longest(self.src.output_len(item)),
+                    max_len=options.longest(self.src.output_len or len(item) - 1),
                     key=source.key,
                 )
             )
