@@ -1,11 +1,10 @@
-"""The convolutional sequence-to-sequence model's sizes and variants."""
+"""The variants of convolutional sequence to sequence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from attn_cli.config import option
-from attn_cli.config.encoder_decoder import EncoderDecoderConfig
 from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS
 
 
@@ -28,17 +27,3 @@ class ConvolutionalOptions:
     )
     kernel_size: int = option(3, "Width of the convolutions in tokens.", low=1, high=255, rare=True)
     tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvolutionalConfig(EncoderDecoderConfig, ConvolutionalOptions):
-    """What a saved convolutional model is made of: every part decided.
-
-    Raises:
-        ValueError: the parts do not fit together.
-    """
-
-    def __post_init__(self) -> None:
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size {self.kernel_size} is even: no token is its middle")
-        self.check_vocabularies()

@@ -1,11 +1,10 @@
-"""The recurrent sequence-to-sequence model's sizes and variants."""
+"""The variants of recurrent sequence to sequence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from attn_cli.config import option
-from attn_cli.config.encoder_decoder import EncoderDecoderConfig
 from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS
 
 CELL_NAMES = ("lstm", "gru", "rnn")
@@ -63,18 +62,3 @@ class RecurrentOptions:
             raise ValueError("attention none does not ask, from no state")
         if self.attention == "mean" and self.normalize == "hard":
             raise ValueError("normalize hard needs scores: attention mean gives all states one")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecurrentSeq2SeqConfig(EncoderDecoderConfig, RecurrentOptions):
-    """What a saved recurrent sequence-to-sequence model is made of: every part decided.
-
-    Raises:
-        ValueError: the parts do not fit together.
-    """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.bidirectional and self.d_model % 2:
-            raise ValueError(f"d_model {self.d_model} can't be shared by two directions")
-        self.check_vocabularies()

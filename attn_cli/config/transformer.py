@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 
 from attn_cli.config import option
-from attn_cli.config.encoder_decoder import EncoderDecoderConfig
 
 SCORE_FUNCTIONS = ("scaled-dot", "dot", "general", "additive", "cosine", "mean")
 NORMALIZATIONS = ("softmax", "sum")
@@ -87,23 +86,6 @@ class VariantOptions(AttentionOptions):
     tie_embeddings: bool = option(
         True, "One matrix for target embeddings and output layer.", rare=True
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransformerConfig(EncoderDecoderConfig, VariantOptions):
-    """What a saved transformer is made of: every part decided.
-
-    Raises:
-        ValueError: the parts do not fit together.
-    """
-
-    d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
-    n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.d_head(self.d_model, self.n_heads)
-        self.check_vocabularies()
 
 
 @dataclass(frozen=True, kw_only=True)

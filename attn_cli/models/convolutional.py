@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config.convolutional import ConvolutionalConfig
-from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput
+from attn_cli.config.convolutional import ConvolutionalOptions
+from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput, EncoderDecoderConfig
 from attn_cli.nn.beam_state import BEAMS, LONGEST, BeamState, sentences
 from attn_cli.nn.convolution import (
     ConvolutionalDecoderLayer,
@@ -25,6 +25,20 @@ from attn_cli.nn.convolution import (
 )
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalConfig(EncoderDecoderConfig, ConvolutionalOptions):
+    """What a saved convolutional model is made of: every part decided.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    def __post_init__(self) -> None:
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {self.kernel_size} is even: no token is its middle")
+        self.check_vocabularies()
 
 
 @dataclass(frozen=True)

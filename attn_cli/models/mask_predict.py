@@ -5,17 +5,27 @@ Shapes: B batch, S source length, T target length, D d_model, L target lengths t
 
 from __future__ import annotations
 
+from dataclasses import MISSING, dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from attn_cli.config.mask_predict import MaskPredictConfig
-from attn_cli.models.seq2seq import EncoderDecoder, maps_of
+from attn_cli.config import option
+from attn_cli.models.seq2seq import EncoderDecoder, TransformerConfig, maps_of
 from attn_cli.models.seq2seq_base import AttentionMaps
 from attn_cli.nn.cache import KeyValue
 from attn_cli.nn.tables import OutputLinear
 from attn_cli.nn.transformer import DecoderWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskPredictConfig(TransformerConfig):
+    """What a saved model of `train-mt --decoder mask-predict` is made of."""
+
+    n_lengths: int = option(
+        MISSING, "Target lengths told apart: 0, 1, … and at least N - 1.", low=2, high=1 << 16
+    )
 
 
 class MaskPredict(EncoderDecoder):
@@ -81,7 +91,7 @@ class MaskPredict(EncoderDecoder):
             Vectors (B, T, D), and the weights of every layer if `need_weights`.
         """
         tokens = self.tgt_embedding.tokens(tgt_ids)
-        x = self.tgt_embedding.place(torch.where(masked[..., None], self.mask_vector, tokens))
+        x = self.tgt_embedding.of_vectors(torch.where(masked[..., None], self.mask_vector, tokens))
         src_visible, tgt_visible = src_mask[:, None, None, :], tgt_mask[:, None, None, :]
         return self.decoder(x, memory, src_visible, tgt_visible, need_weights=need_weights)
 

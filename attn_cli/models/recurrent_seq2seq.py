@@ -17,13 +17,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config.recurrent import RecurrentSeq2SeqConfig
-from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput
+from attn_cli.config.recurrent import RecurrentOptions
+from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput, EncoderDecoderConfig
 from attn_cli.nn.attention import Attended
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.rnn import CELLS, NoCells, Recurrent
 from attn_cli.nn.state_attention import LastState, Memory, StateAttention
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentSeq2SeqConfig(EncoderDecoderConfig, RecurrentOptions):
+    """What a saved recurrent sequence-to-sequence model is made of: every part decided.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bidirectional and self.d_model % 2:
+            raise ValueError(f"d_model {self.d_model} can't be shared by two directions")
+        self.check_vocabularies()
 
 
 @dataclass(frozen=True)

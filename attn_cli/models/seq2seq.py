@@ -6,18 +6,20 @@ Shapes: B batch, S source length, T target length, D d_model, V vocabulary, N se
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attn_cli.config.transformer import TransformerConfig
+from attn_cli.config import option
+from attn_cli.config.transformer import VariantOptions
 from attn_cli.models.seq2seq_base import (
     AttentionMaps,
     AutoregressiveModel,
     DecoderOutput,
+    EncoderDecoderConfig,
     Seq2SeqModel,
 )
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
@@ -31,6 +33,23 @@ from attn_cli.nn.transformer import (
     Encoder,
     EncoderLayer,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(EncoderDecoderConfig, VariantOptions):
+    """What a saved transformer is made of: every part decided.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
+    n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.d_head(self.d_model, self.n_heads)
+        self.check_vocabularies()
 
 
 @dataclass(frozen=True)

@@ -92,18 +92,18 @@ def _pick(part: Part, index: Tensor) -> Part:
     return _like(part, [_pick(piece, index) for piece in part])
 
 
-def _join(one: Part, two: Part, padded: int | None) -> Part:
+def _join(first: Part, second: Part, padded: int | None) -> Part:
     """The rows of one part, then of another; the shorter tensors are padded with zeros."""
-    if isinstance(one, Tensor) and isinstance(two, Tensor):
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
         if padded is None:
-            return torch.cat((one, two))
-        length = max(one.shape[padded], two.shape[padded])
-        inner = (0, 0) * (one.dim() - padded - 1)
-        return torch.cat([F.pad(x, (*inner, 0, length - x.shape[padded])) for x in (one, two)])
-    if isinstance(one, KeyValueCache) and isinstance(two, KeyValueCache):
-        return one.merge(two)
-    assert isinstance(one, tuple) and isinstance(two, tuple)
-    return _like(one, [_join(*pieces, padded) for pieces in zip(one, two, strict=True)])
+            return torch.cat((first, second))
+        length = max(first.shape[padded], second.shape[padded])
+        inner = (0, 0) * (first.dim() - padded - 1)
+        return torch.cat([F.pad(x, (*inner, 0, length - x.shape[padded])) for x in (first, second)])
+    if isinstance(first, KeyValueCache) and isinstance(second, KeyValueCache):
+        return first.merge(second)
+    assert isinstance(first, tuple) and isinstance(second, tuple)
+    return _like(first, [_join(*pieces, padded) for pieces in zip(first, second, strict=True)])
 
 
 def _like(part: tuple[Part, ...], pieces: list[Part]) -> tuple[Part, ...]:

@@ -230,9 +230,9 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, ids: Tensor, positions: Positions | None = None) -> Tensor:
         """Embeds tokens that stand there, or at 0, 1, …. Shape: (B, T) -> (B, T, D)."""
-        return self.place(self.tokens(ids), positions)
+        return self.of_vectors(self.tokens(ids), positions)
 
-    def place(self, vectors: Tensor, positions: Positions | None = None) -> Tensor:
+    def of_vectors(self, vectors: Tensor, positions: Positions | None = None) -> Tensor:
         """The same of vectors in the place of tokens'. Shape: (B, T, D) -> (B, T, D)."""
         if positions is None:
             positions = Positions.first(vectors.shape[1], vectors.device)

@@ -103,13 +103,13 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Reads whole sequences.
 
-        Padding takes no part: outputs there are 0, and the state is that of the last real position
-        (of the first one, for the cells that read from the end). A row without real positions
+        Padding takes no part: outputs there are 0, and the state is that of the last valid position
+        (of the first one, for the cells that read from the end). A row without valid positions
         counts as one with its first.
 
         Args:
             x: Shape: (B, S, I).
-            mask: which positions are real, those at the front; None if all. Shape: (B, S).
+            mask: which positions are valid, those at the front; None if all. Shape: (B, S).
             state: where to go on from; zeros if None. Shape: (B, L, directions, P, C).
 
         Returns:
@@ -168,9 +168,9 @@ class NoCells(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Shape: (B, S, D), (B, S) -> (B, S, D), (B, 1, 1, P, D); as `Recurrent`."""
-        real = mask[..., None].to(x.dtype)
-        mean = (x * real).sum(1) / real.sum(1).clamp_min(1)
-        return x * real, mean[:, None, None, None].expand(-1, 1, 1, self.n_parts, -1)
+        valid = mask[..., None].to(x.dtype)
+        mean = (x * valid).sum(1) / valid.sum(1).clamp_min(1)
+        return x * valid, mean[:, None, None, None].expand(-1, 1, 1, self.n_parts, -1)
 
 
 @torch.no_grad()

@@ -19,14 +19,14 @@ _SLICE = 1 << 20  # logits at a time
 
 
 def sequence_log_probs(
-    hidden: Tensor, tokens: Tensor, real: Tensor, weight: Tensor, bias: Tensor
+    hidden: Tensor, tokens: Tensor, valid: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
     """Log P of each row's tokens, with gradient; logits are computed again on the way back.
 
     Args:
         hidden: the model's output vectors. Shape: (R, T, D).
         tokens: what is predicted from them. Shape: (R, T).
-        real: which of them count. Shape: (R, T), boolean.
+        valid: which of them count. Shape: (R, T), boolean.
         weight: the output matrix. Shape: (V, D).
         bias: Shape: (V,).
 
@@ -37,10 +37,10 @@ def sequence_log_probs(
     again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     parts = [
         again(_log_probs, some, ids, weight, bias)
-        for some, ids in zip(hidden[real].split(size), tokens[real].split(size), strict=True)
+        for some, ids in zip(hidden[valid].split(size), tokens[valid].split(size), strict=True)
     ]
     flat = torch.cat(parts)
-    return flat.new_zeros(real.shape).masked_scatter(real, flat).sum(1)
+    return flat.new_zeros(valid.shape).masked_scatter(valid, flat).sum(1)
 
 
 def _log_probs(hidden: Tensor, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def _log_probs(hidden: Tensor, tokens: Tensor, weight: Tensor, bias: Tensor) -> 
     return logits.log_softmax(-1).gather(-1, tokens[:, None]).squeeze(-1)
 
 
-def expected_risk(log_probs: Tensor, costs: Tensor, real: Tensor, sharpness: float) -> Tensor:
+def expected_risk(log_probs: Tensor, costs: Tensor, valid: Tensor, sharpness: float) -> Tensor:
     """Σ over sentences of (Σ_y Q(y) Δ(y) - mean Δ) / α, with Q(y) = P(y)^α / Σ_y′ P(y′)^α.
 
     The sum in it is the expected risk (Shen et al. 2016, eq. 10-12). The plain mean has no
@@ -58,16 +58,16 @@ def expected_risk(log_probs: Tensor, costs: Tensor, real: Tensor, sharpness: flo
     Args:
         log_probs: ln P(y) of different outputs. Shape: (B, C).
         costs: Δ(y). Shape: (B, C).
-        real: which outputs there are. Shape: (B, C), boolean.
+        valid: which outputs there are. Shape: (B, C), boolean.
         sharpness: α.
     """
-    q = masked_softmax(sharpness * log_probs, real)
-    risk = (q * costs.masked_fill(~real, 0.0)).sum(1)
-    mean = costs.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp_min(1)
+    q = masked_softmax(sharpness * log_probs, valid)
+    risk = (q * costs.masked_fill(~valid, 0.0)).sum(1)
+    mean = costs.masked_fill(~valid, 0.0).sum(1) / valid.sum(1).clamp_min(1)
     return (risk - mean).sum() / sharpness
 
 
-def self_critical(log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Tensor) -> Tensor:
+def self_critical(log_probs: Tensor, rewards: Tensor, baseline: Tensor, valid: Tensor) -> Tensor:
     """-Σ over sentences of the mean over samples of (r(y) - b) ln P(y) (Rennie et al. 2017, eq. 9).
 
     Its gradient is that of the expected reward, estimated from the samples (Williams 1992).
@@ -76,8 +76,8 @@ def self_critical(log_probs: Tensor, rewards: Tensor, baseline: Tensor, real: Te
         log_probs: ln P(y) of samples. Shape: (B, C).
         rewards: r(y). Shape: (B, C).
         baseline: b, the reward of the greedy output. Shape: (B,).
-        real: which samples there are. Shape: (B, C), boolean.
+        valid: which samples there are. Shape: (B, C), boolean.
     """
-    advantage = (rewards - baseline[:, None]).masked_fill(~real, 0.0)
-    each = (advantage * log_probs.masked_fill(~real, 0.0)).sum(1)
-    return -(each / real.sum(1).clamp_min(1)).sum()
+    advantage = (rewards - baseline[:, None]).masked_fill(~valid, 0.0)
+    each = (advantage * log_probs.masked_fill(~valid, 0.0)).sum(1)
+    return -(each / valid.sum(1).clamp_min(1)).sum()

@@ -12,9 +12,9 @@ def write_sound_model(place: Path) -> Path:
     import torch
 
     from attn_cli.config.tokenizing import TokenizerOptions
-    from attn_cli.config.transformer import TransformerConfig
     from attn_cli.models import build_model
     from attn_cli.models.directory import ModelConfig, write_config, write_weights
+    from attn_cli.models.seq2seq import TransformerConfig
     from attn_cli.tokenizers.tokenizer_files import write_tokenizers
     from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 

@@ -18,8 +18,8 @@ from seq2seq_checks import (
 from torch.nn import functional as F
 
 from attn_cli.config import from_dict, to_dict
-from attn_cli.config.convolutional import ConvolutionalConfig
 from attn_cli.errors import DataError
+from attn_cli.models.convolutional import ConvolutionalConfig
 from attn_cli.nn.convolution import GatedConvolution
 
 VARIANTS = [

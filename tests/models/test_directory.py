@@ -8,7 +8,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from attn_cli.config.transformer import TransformerConfig
 from attn_cli.errors import DataError
 from attn_cli.models import build_model
 from attn_cli.models.directory import (
@@ -18,6 +17,7 @@ from attn_cli.models.directory import (
     write_config,
     write_weights,
 )
+from attn_cli.models.seq2seq import TransformerConfig
 
 CPU = torch.device("cpu")
 CONFIG = TransformerConfig(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attn_cli.config.mask_predict import MaskPredictConfig
 from attn_cli.data.padding import pad
 from attn_cli.models import build_model
+from attn_cli.models.mask_predict import MaskPredictConfig
 
 SRC = [[3, 4, 5, 2], [6, 7, 2], [9, 8, 7, 6, 2]]
 TGT = [[5, 4, 3], [7, 6, 9, 4], [6]]

@@ -16,8 +16,8 @@ from seq2seq_checks import (
 from torch import nn
 
 from attn_cli.config import from_dict, to_dict
-from attn_cli.config.recurrent import RecurrentSeq2SeqConfig
 from attn_cli.errors import DataError
+from attn_cli.models.recurrent_seq2seq import RecurrentSeq2SeqConfig
 
 VARIANTS = [
     {},

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from attn_cli.config import from_dict, load_json, load_toml, to_dict
 from attn_cli.config.decoding import SearchOptions
-from attn_cli.config.transformer import TransformerConfig
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
+from attn_cli.models.seq2seq import TransformerConfig
 from attn_cli.models.storage import load_tensors
 from attn_cli.tokenizers.tokenizer_files import tokenizer_from_bytes
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from attn_cli.config.training import TrainingOptions
-from attn_cli.config.transformer import TransformerConfig
 from attn_cli.data.batching import Placed, Position
 from attn_cli.data.padding import pad
 from attn_cli.errors import AttnError
 from attn_cli.models import build_model
+from attn_cli.models.seq2seq import TransformerConfig
 from attn_cli.models.storage import load_tensors
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch

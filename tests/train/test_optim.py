@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from attn_cli.config.training import TrainingOptions
-from attn_cli.config.transformer import TransformerConfig
 from attn_cli.models import build_model
+from attn_cli.models.seq2seq import TransformerConfig
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.optim import (
     Muon,

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
-from attn_cli.config.mask_predict import MaskPredictConfig
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.errors import UsageError
 from attn_cli.models import build_model
+from attn_cli.models.mask_predict import MaskPredictConfig
 from attn_cli.models.seq2seq import Transformer
 from attn_cli.systems.translation.mask_predict import MaskPredictor, fill
 from attn_cli.systems.translation.text_source import TextSide

@@ -12,10 +12,10 @@ import torch
 from program import TINY, attn, inside, write_reversal
 from torch.nn import functional as F
 
-from attn_cli.config.mask_predict import MaskPredictConfig
 from attn_cli.data.masking import any_number
 from attn_cli.data.padding import pad
 from attn_cli.models import build_model
+from attn_cli.models.mask_predict import MaskPredictConfig
 from attn_cli.systems.translation.mask_predict_training import (
     MaskedPairReader,
     MaskedPairs,
