@@ -5,14 +5,13 @@ Shapes: B batch, T target length, D d_model.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from attn_cli.config.seq2seq import LearningOptions
 from attn_cli.errors import UsageError
-from attn_cli.models.seq2seq_base import DecoderOutput, Seq2SeqModel
+from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput
+from attn_cli.nn.beam_state import BeamState
 from attn_cli.nn.losses import hard_attention_loss, linear_cross_entropy
 from attn_cli.systems.generation.generator import gold_log_probs
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
@@ -41,12 +40,12 @@ class TranslationObjective(Objective[Seq2SeqBatch]):
         UsageError: the model has no part that a term is about.
     """
 
-    model: Any
+    model: AutoregressiveModel[BeamState]
     partner: Discriminator | None
 
     def __init__(
         self,
-        model: Seq2SeqModel,
+        model: AutoregressiveModel[BeamState],
         label_smoothing: float,
         head_penalty: float = 0.0,
         learning: LearningOptions | None = None,

@@ -9,7 +9,6 @@ Shapes: B batch, S source length, T target length, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,8 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.config.seq2seq import LearningOptions
+from attn_cli.models.seq2seq_base import AutoregressiveModel
+from attn_cli.nn.beam_state import BeamState
 
 Pick = Callable[[Tensor], Tensor]
 
@@ -52,7 +53,11 @@ PICKS: dict[str, Pick] = {"sampled": sampled, "argmax": best}
 
 
 def step_by_step(
-    model: Any, src: tuple[Tensor, Tensor], tgt_in: Tensor, replaced: Tensor, pick: Pick
+    model: AutoregressiveModel[BeamState],
+    src: tuple[Tensor, Tensor],
+    tgt_in: Tensor,
+    replaced: Tensor,
+    pick: Pick,
 ) -> Tensor:
     """Sampled tokens follow sampled ones: each is the model's next one after all that it has read.
 
@@ -78,7 +83,11 @@ def step_by_step(
 
 
 def two_pass(
-    model: Any, src: tuple[Tensor, Tensor], tgt_in: Tensor, replaced: Tensor, pick: Pick
+    model: AutoregressiveModel[BeamState],
+    src: tuple[Tensor, Tensor],
+    tgt_in: Tensor,
+    replaced: Tensor,
+    pick: Pick,
 ) -> Tensor:
     """Sampled tokens follow gold ones: all of them from one teacher-forced pass, in parallel.
 
@@ -94,7 +103,11 @@ def two_pass(
 
 @torch.no_grad()
 def sampled_inputs(
-    model: Any, src: tuple[Tensor, Tensor], tgt_in: Tensor, rate: float, choice: str
+    model: AutoregressiveModel[BeamState],
+    src: tuple[Tensor, Tensor],
+    tgt_in: Tensor,
+    rate: float,
+    choice: str,
 ) -> Tensor:
     """What the decoder reads where a share of the gold tokens give way to sampled ones.
 

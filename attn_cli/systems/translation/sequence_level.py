@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Sequence, Sized
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ from attn_cli.data.padding import pad
 from attn_cli.errors import UsageError
 from attn_cli.metrics import METRICS
 from attn_cli.metrics.base import Segment
-from attn_cli.models.seq2seq_base import Seq2SeqModel
+from attn_cli.models.seq2seq_base import AutoregressiveModel
+from attn_cli.nn.beam_state import BeamState
 from attn_cli.nn.sequence_losses import expected_risk, self_critical, sequence_log_probs
 from attn_cli.search.search import Request, search
 from attn_cli.search.step import DecoderState
@@ -159,7 +160,7 @@ class SequenceObjective(TranslationObjective):
 
     def __init__(
         self,
-        model: Seq2SeqModel,
+        model: AutoregressiveModel[BeamState],
         label_smoothing: float,
         translator: Translator,
         options: CriterionOptions,
@@ -269,13 +270,16 @@ class _Row:
 class _BatchStep(Seq2SeqStep):
     """A model that is searched for outputs of a batch's rows, which are tensors already."""
 
-    def __init__(self, model: Seq2SeqModel, batch: Seq2SeqBatch, translator: Translator) -> None:
+    def __init__(
+        self, model: AutoregressiveModel[BeamState], batch: Seq2SeqBatch, translator: Translator
+    ) -> None:
         super().__init__(model, translator.src, translator.tgt)
         self.batch = batch
 
-    def start(self, sources: Sequence[Any]) -> DecoderState:
+    def start(self, sources: Sequence[Sized]) -> DecoderState:
         """Encodes rows of the batch."""
-        numbers = torch.tensor([row.number for row in sources], device=self.batch.src_ids.device)
+        rows = [source.number for source in sources if isinstance(source, _Row)]
+        numbers = torch.tensor(rows, device=self.batch.src_ids.device)
         return self.model.start(self.batch.src_ids[numbers], self.batch.src_mask[numbers])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attn_cli.config.translation import TrainMtCommand
-from attn_cli.models.seq2seq_base import Seq2SeqModel
+from attn_cli.models.seq2seq_base import AutoregressiveModel, Seq2SeqModel
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.mask_predict import MaskPredictor
 from attn_cli.systems.translation.mask_predict_training import (
@@ -42,6 +42,7 @@ def _autoregressive_objective(
     Raises:
         UsageError: the model, or another option, does not go with it.
     """
+    assert isinstance(model, AutoregressiveModel)
     smoothing, penalty = options.training.label_smoothing, options.objective.head_penalty
     if not options.criterion.samples_outputs:
         return TranslationObjective(model, smoothing, penalty, options.learning)
