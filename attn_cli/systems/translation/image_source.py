@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,14 +23,14 @@ from attn_cli.errors import DataError
 from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.recipe import TRAIN
 from attn_cli.systems.translation.image_cache import ImageCache, ImageCacheWriter
-from attn_cli.systems.translation.source_base import Contents, SourceSide, TrainingSources
+from attn_cli.systems.translation.source_base import Contents, Side, TrainingSources
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 _IMAGE_BYTES = 1 << 28  # of the images that are held at once
 _CAPTION = 64  # tokens that an image's caption is expected to have at most, and half of the limit
 
 
-class ImageSide(SourceSide):
+class ImageSide(Side[Picture, Picture]):
     """Images of one size as regions in reading order."""
 
     reads_files: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class ImageSide(SourceSide):
         self.most_lines = max(1, _IMAGE_BYTES // self.n_bytes)
 
     @classmethod
-    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> ImageSide:
+    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> Self:
         """What a model of this configuration reads."""
         return cls(config.image_height, config.image_width, config.region_size)
 
@@ -89,7 +89,7 @@ class ImageSide(SourceSide):
 
 # --arch -> what suits images better than the preset: a recurrent decoder attends to the regions
 # themselves (Xu et al. 2015).
-_FOR_IMAGES: Mapping[str, Mapping[str, Any]] = {"rnn": {"n_encoder_layers": 0}}
+_FOR_IMAGES: Mapping[str, Mapping[str, object]] = {"rnn": {"n_encoder_layers": 0}}
 
 
 class ImageSources(TrainingSources):
@@ -146,7 +146,7 @@ class ImageSources(TrainingSources):
         """Of the pixels."""
         return self._cache(name).fingerprint
 
-    def model_parts(self, arch: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def model_parts(self, arch: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
         """What the regions are made of, and by what."""
         height, width = self._cache(TRAIN).size
         fixed = {

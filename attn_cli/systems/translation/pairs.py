@@ -6,9 +6,9 @@ Shapes: B batch, S source length, T target length.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ class PairReader:
         sizes: Callable = lambda n: self.corpus.sizes(self.rows[n]) + each  # noqa: E731
         return RowSource(len(self.rows), sizes, self.batches)
 
-    def read(self, numbers: NDArray[np.int64]) -> list[tuple[str, Any, str]]:
+    def read(self, numbers: NDArray[np.int64]) -> list[tuple[str, Sized, str]]:
         """Source column, what it stands for, and target of the pairs with these numbers."""
         rows = self.rows[numbers]
         pairs = self.corpus.read(rows)
@@ -124,7 +124,7 @@ class PairReader:
             )
             self.say = None
 
-    def _batch(self, src: list[Any], tgt: list[list[int]]) -> Seq2SeqBatch:
+    def _batch(self, src: list[Sized], tgt: list[list[int]]) -> Seq2SeqBatch:
         src_ids, src_mask = self.src.collate(src)
         tgt_bos, tgt_eos = self.tgt_tokenizer.bos_id, self.tgt_tokenizer.eos_id
         padded = [[tgt_bos, *ids, tgt_eos] for ids in tgt]

@@ -9,9 +9,9 @@ Shapes: B batch, S positions of a source (tokens or regions).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,12 @@ from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 # Numbers of rows of a corpus and their source columns -> what these stand for.
-Contents = Callable[[NDArray[np.int64], list[str]], list[Any]]
+Contents = Callable[[NDArray[np.int64], list[str]], Sequence[Sized]]
+Content = TypeVar("Content", bound=Sized)  # what a line stands for: a text, a picture
+Item = TypeVar("Item", bound=Sized)  # what a model reads of it: tokens, a picture
 
 
-class SourceSide(ABC):
+class Side(ABC, Generic[Content, Item]):
     """One side of pairs.
 
     Attributes:
@@ -45,11 +47,11 @@ class SourceSide(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> SourceSide:
+    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> Self:
         """What a model of this configuration and tokenizer reads."""
 
     @abstractmethod
-    def read(self, text: str, folder: str) -> Any:
+    def read(self, text: str, folder: str) -> Content:
         """What a line that is not blank stands for: its text, or what is in the file it names.
 
         Args:
@@ -65,13 +67,13 @@ class SourceSide(ABC):
         """The parts of at most `limit` tokens in which a line is read."""
 
     @abstractmethod
-    def encode(self, contents: Sequence[Any]) -> list[Any]:
+    def encode(self, contents: Sequence[Content]) -> list[Item]:
         """Items of what `read` gave."""
 
     @abstractmethod
     def learnt(
-        self, contents: Sequence[Any], limit: int, alpha: float, seed: int
-    ) -> tuple[list[Any], int]:
+        self, contents: Sequence[Content], limit: int, alpha: float, seed: int
+    ) -> tuple[list[Item], int]:
         """Items as a training sees them, and how many of them were cut.
 
         Args:
@@ -82,22 +84,25 @@ class SourceSide(ABC):
         """
 
     @abstractmethod
-    def collate(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    def collate(self, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
         """What a model takes: the items, and their mask, (B, S)."""
 
     @abstractmethod
-    def words(self, item: Any) -> list[int]:
+    def words(self, item: Item) -> list[int]:
         """For each position that can be aligned: the word it belongs to, or the region it is."""
 
     @property
     @abstractmethod
-    def blank(self) -> Any:
+    def blank(self) -> Item:
         """The smallest item."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> bytes:
         """Equal for sides that read alike."""
+
+
+SourceSide: TypeAlias = Side[Any, Any]  # of one kind or another
 
 
 class TrainingSources(ABC):
@@ -150,5 +155,5 @@ class TrainingSources(ABC):
         """Follows from what a corpus's sources stand for, beyond its lines."""
 
     @abstractmethod
-    def model_parts(self, arch: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def model_parts(self, arch: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
         """Parts of a model's configuration: what suits the architecture, and what is fixed."""

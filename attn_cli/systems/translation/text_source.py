@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +19,19 @@ from attn_cli.data.long_input import split_long
 from attn_cli.data.padding import cut_ids, pad
 from attn_cli.data.split import hold_out
 from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.translation.source_base import Contents, SourceSide, TrainingSources
+from attn_cli.systems.translation.source_base import Contents, Side, TrainingSources
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.words import words_of_tokens
 
 Ids = tuple[int, ...]
 
 
-def texts_alone(rows: NDArray[np.int64], texts: list[str]) -> list[Any]:
+def texts_alone(rows: NDArray[np.int64], texts: list[str]) -> list[str]:
     """A text stands for itself."""
     return texts
 
 
-class TextSide(SourceSide):
+class TextSide(Side[str, Ids]):
     """Texts as tokens and their end."""
 
     reads_files: ClassVar[bool] = False
@@ -41,7 +41,7 @@ class TextSide(SourceSide):
         self.vocab_size = tokenizer.vocab_size
 
     @classmethod
-    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> TextSide:
+    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> Self:
         """What a model of this configuration and tokenizer reads."""
         return cls(tokenizer)
 
@@ -120,6 +120,6 @@ class TextSources(TrainingSources):
         """Nothing beyond them."""
         return ""
 
-    def model_parts(self, arch: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def model_parts(self, arch: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
         """None."""
         return {}, {}
