@@ -77,6 +77,28 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def read_bounded(path: Path, limit: int, too_large: str, missing: str = "") -> bytes:
+    """The bytes of a file that a stranger may have put there.
+
+    Args:
+        path: the file.
+        limit: bytes at most.
+        too_large: what is said of a larger one.
+        missing: what is said behind the cause that it can't be read.
+
+    Raises:
+        DataError: it can't be read, or is larger.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}{missing}") from error
+    if len(raw) > limit:
+        raise DataError(f"{path}: {too_large}")
+    return raw
+
+
 def _sync_folder(folder: Path) -> None:
     """Makes the rename itself last through a power cut, where the file system lets us."""
     with contextlib.suppress(OSError):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from attn_cli.errors import DataError, UsageError
+from attn_cli.files import read_bounded
 
 T = TypeVar("T")
 CommandT = TypeVar("CommandT", bound="Command")
@@ -452,13 +453,8 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def _small_text(path: Path, limit: int = 1 << 20) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(limit + 1)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    if len(raw) > limit:
-        raise DataError(f"{path}: larger than {limit >> 10} KiB; this is not a configuration file")
+    too_large = f"larger than {limit >> 10} KiB; this is not a configuration file"
+    raw = read_bounded(path, limit, too_large)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attn_cli.config import load_json, shown
 from attn_cli.errors import DataError
-from attn_cli.files import inside, write_atomically
+from attn_cli.files import inside, read_bounded, write_atomically
 from attn_cli.tokenizers.huggingface_tokenizer import (
     JsonTokenizer,
     WordPieceTokenizer,
@@ -21,7 +21,7 @@ from attn_cli.tokenizers.huggingface_tokenizer import (
     wordpiece_engine,
 )
 from attn_cli.tokenizers.tokenizer import Tokenizer
-from attn_cli.tokenizers.tokenizer_files import SIZE_LIMIT
+from attn_cli.tokenizers.tokenizer_files import SIZE_LIMIT, TOO_LARGE
 
 JSON, VOCABULARY, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 _BYTE_VOCABULARY, _MERGES = "vocab.json", "merges.txt"
@@ -145,14 +145,7 @@ def _end_as_padding(tokenizer: Tokenizer) -> dict[str, Any] | None:
 
 
 def _bytes(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(SIZE_LIMIT + 1)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from error
-    if len(raw) > SIZE_LIMIT:
-        raise DataError(f"{file}: larger than {SIZE_LIMIT >> 20} MiB; this is no tokenizer")
-    return raw
+    return read_bounded(file, SIZE_LIMIT, TOO_LARGE)
 
 
 def _object(raw: bytes, file: Path) -> dict[str, Any]:

@@ -125,18 +125,18 @@ class Corpus:
         return self._rows[indices][:, 4].astype(np.int64)
 
     def _fields(self, row: list[int]) -> list[str]:
-        places = [row[i : i + 3] for i in range(1, len(row) - 2, 3)]
-        raw = [os.pread(self._files[file].fileno(), size, start) for file, start, size in places]
+        spans = [row[i : i + 3] for i in range(1, len(row) - 2, 3)]
+        raw = [os.pread(self._files[file].fileno(), size, start) for file, start, size in spans]
         fields: list[str] | str = []
         with contextlib.suppress(UnicodeDecodeError):
             lines = raw[0].split(b"\n") if self._blocks else raw
             fields = [line.removesuffix(b"\r").decode("utf-8") for line in lines]
             if not (self._parallel or self._blocks):
-                picked = self._columns[places[0][0]].pick(fields[0])
+                picked = self._columns[spans[0][0]].pick(fields[0])
                 fields = picked if isinstance(picked, str) else picked[0]
         mark = "\n" if self._blocks else "\t"
         if isinstance(fields, str) or _row_hash(mark.join(fields).encode("utf-8")) != row[0]:
-            path = self.meta["paths"][places[0][0]]
+            path = self.meta["paths"][spans[0][0]]
             raise DataError(f"{path}: has changed since it was indexed; start the command again")
         return fields
 
@@ -176,7 +176,7 @@ def build_corpus(
     index = inside(folder, f"{name}.index")
     with writing(index), index.open("wb") as out:
         for entry in _entries(readers, files, bad):
-            file, _, _ = entry.places[0]
+            file, _, _ = entry.spans[0]
             problem = check(entry.fields)
             if take and not problem:
                 problem = take(entry.fields, folders[file])
@@ -184,7 +184,7 @@ def build_corpus(
                 entry.row.refuse(problem)
                 continue
             raw = ("\n" if files.blocks else "\t").join(entry.fields).encode("utf-8")
-            numbers = [_row_hash(raw), *itertools.chain(*entry.places)]
+            numbers = [_row_hash(raw), *itertools.chain(*entry.spans)]
             if entry.document is None:
                 digest.update(raw + b"\n")
             else:
@@ -214,13 +214,13 @@ class _Entry:
     Attributes:
         row: the line that messages name.
         fields: the row's texts.
-        places: file number, first byte and bytes; one for each file that it is of.
+        spans: file number, first byte and bytes; one for each file that it is of.
         document: which block of all files it is (a part) of, if rows are blocks.
     """
 
     row: Row
     fields: list[str]
-    places: list[tuple[int, int, int]]
+    spans: list[tuple[int, int, int]]
     document: int | None = None
 
 
@@ -228,8 +228,8 @@ def _entries(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -
     if files.parallel:
         for rows in zip_rows(readers, [None] * len(readers), bad):
             if not rows[-1].error:
-                places = [(i, row.line.start, row.line.size) for i, row in enumerate(rows)]
-                yield _Entry(rows[0], [row.line.text for row in rows], places)
+                spans = [(i, row.line.start, row.line.size) for i, row in enumerate(rows)]
+                yield _Entry(rows[0], [row.line.text for row in rows], spans)
     elif files.blocks:
         yield from _block_entries(readers, files.blocks, bad)
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attn_cli.config import shown
 from attn_cli.errors import DataError
-from attn_cli.files import inside, write_atomically
+from attn_cli.files import inside, read_bounded, write_atomically
 
 SIZE_LIMIT = 1 << 20  # bytes
 
@@ -31,13 +31,8 @@ def read_labels(folder: Path, name: str = "") -> list[str]:
         DataError: the file is missing, larger than 1 MiB, no UTF-8, or has blank or equal lines.
     """
     file = inside(folder, labels_name(name))
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(SIZE_LIMIT + 1)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}; the model's labels belong there") from error
-    if len(raw) > SIZE_LIMIT:
-        raise DataError(f"{file}: larger than {SIZE_LIMIT >> 20} MiB; these are no labels")
+    too_large = f"larger than {SIZE_LIMIT >> 20} MiB; these are no labels"
+    raw = read_bounded(file, SIZE_LIMIT, too_large, "; the model's labels belong there")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

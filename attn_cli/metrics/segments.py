@@ -121,13 +121,13 @@ def sentences(words: Iterable[Segment | None]) -> list[Segment]:
     usable = [row for row in rows if row]
     if any(len(side.split()) > 1 for row in usable for side in (row.hypothesis, *row.references)):
         return usable
-    found: list[list[Segment]] = [[]]
+    groups: list[list[Segment]] = [[]]
     for row in rows:
         if row is None:
-            found.append([])
+            groups.append([])
         else:
-            found[-1].append(row)
-    return [_sentence(group) for group in found if group]
+            groups[-1].append(row)
+    return [_sentence(group) for group in groups if group]
 
 
 def _sentence(words: Sequence[Segment]) -> Segment:

@@ -10,6 +10,7 @@ from attn_cli.files import inside, write_atomically
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 SIZE_LIMIT = 64 << 20  # bytes of a tokenizer file; the largest published ones have 34 MB
+TOO_LARGE = f"larger than {SIZE_LIMIT >> 20} MiB; this is no tokenizer"
 FILE_NAMES = ("tokenizer.model", "tokenizer.json", "vocab.txt")  # in a model directory
 _SOURCE = "src."  # begins the name of the source's own tokenizer
 
@@ -32,7 +33,7 @@ def tokenizer_from_bytes(name: str, raw: bytes) -> Tokenizer:
     if kind is None:
         raise DataError(f"{name}: unknown kind of tokenizer; known endings: {', '.join(kinds)}")
     if len(raw) > SIZE_LIMIT:
-        raise DataError(f"{name}: larger than {SIZE_LIMIT >> 20} MiB; this is no tokenizer")
+        raise DataError(f"{name}: {TOO_LARGE}")
     return kind(raw, name)
 
 
