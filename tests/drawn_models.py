@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from attn_cli.config.graph import GatConfig
-from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.data.label_files import write_labels
-from attn_cli.models import BACKBONES, MODELS, build_model
+from attn_cli.models import BACKBONES, CONFIGS, build_model
 from attn_cli.models.directory import ModelConfig, write_config, write_weights
+from attn_cli.models.gat import GatConfig
+from attn_cli.models.stack import StackConfig
+from attn_cli.models.text import HeadConfig
 from attn_cli.tokenizers.tokenizer_files import write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
@@ -27,7 +28,7 @@ def write_translator(place: Path, arch: str = "transformer", **changes: Any) -> 
     if arch == "transformer":
         sizes |= {"d_ff": 32, "n_heads": 2}
     vocabularies = dict.fromkeys(("src_vocab", "tgt_vocab"), tokenizer.vocab_size)
-    config = MODELS[arch].Config(**sizes, **vocabularies, share_embeddings=True, **changes)
+    config = CONFIGS[arch](**sizes, **vocabularies, share_embeddings=True, **changes)
     return _write(place, ModelConfig(arch, "translate", config, finished=True))
 
 

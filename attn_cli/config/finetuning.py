@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 from attn_cli.config import Mode, group, load_json, option, refuse_unread
 from attn_cli.config.graph import GatOptions, GraphOptions
-from attn_cli.config.stack import POOLS
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import FinetuneTrainingOptions, TrainingCommand, TrainingOptions
 from attn_cli.errors import DataError, UsageError
 
 REGRESSIONS = ("regress", "rate")  # those whose answer is a number
+POOLS = ("mean", "max", "own")
 TEXT_ARCHS = ("transformer", "bert", "gpt", "rnn", "han")
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=([a-z]+):(.+?)(?::([0-9.]+))?")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 
 from attn_cli.config import option
 
@@ -21,18 +21,6 @@ class GatOptions:
     normalize_features: bool = option(
         True, "Divide each node's features by the sum of their magnitudes."
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GatConfig(GatOptions):
-    """What a saved graph attention network is made of: every part decided."""
-
-    dropout: float = option(
-        0.6, "Dropout of every layer's input and of its weights.", low=0.0, high=0.99
-    )
-    n_features: int = option(MISSING, "Features of a node.", low=1, high=1 << 20)
-    n_labels: int = option(MISSING, "Labels.", low=1, high=1 << 20)
-    multi_label: bool = option(MISSING, "Whether a node can have several labels.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from attn_cli.config import load_json
 from attn_cli.config.finetuning import REGRESSIONS
-from attn_cli.config.stack import HeadConfig
 from attn_cli.convert.huggingface_config import (
     ARCHITECTURES,
     Foreign,
@@ -45,6 +44,7 @@ from attn_cli.models.directory import (
     write_weights,
 )
 from attn_cli.models.skeleton import shapes_of, without_values
+from attn_cli.models.text import HeadConfig
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, write_tokenizers
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from attn_cli.config import from_dict, nearest, shown
-from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.errors import DataError
+from attn_cli.models.stack import StackConfig
+from attn_cli.models.text import HeadConfig
 
 # Their activation -> ours. Four of their names are one formula.
 ACTIVATIONS = {

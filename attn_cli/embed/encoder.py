@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -63,8 +63,9 @@ class TokenEncoder:
         layers: ids, mask, segments (B, T) -> the embeddings and every layer's vectors (B, T, D).
         n_layers: how many layers there are, without the embeddings.
         d_model: D.
-        first_is_whole: whether the vector of the first mark stands for the whole text and marks
-            take part in means, as in BERT; else that is the last mark's, which has seen all of it.
+        first_is_whole: whether the vector of the first special token stands for the whole text and
+            special tokens take part in means, as in BERT; else that is the last one's, which has
+            seen all of it.
         device: where it runs.
     """
 
@@ -85,46 +86,46 @@ class TokenEncoder:
         """
         config, model = load_model(Path(path), device)
         if isinstance(model, TextModel):
-            return cls._of_backbone(path, model.backbone, device)
+            return cls._of_backbone(path, model, device)
         if isinstance(model, EncoderDecoder):
             return cls._of_source(path, model, device)
         raise DataError(f"{path}: architecture {config.arch!r} has no layers of token vectors")
 
     @classmethod
-    def _of_backbone(cls, path: str, backbone: Any, device: torch.device) -> TokenEncoder:
-        if not hasattr(backbone, "layers"):
+    def _of_backbone(cls, path: str, model: TextModel, device: torch.device) -> TokenEncoder:
+        backbone = model.backbone
+        if not backbone.n_layers:
             raise DataError(f"{path}: this model has no layers of token vectors")
         tokenizer = load_tokenizer(path)
-        _check_size(path, tokenizer, backbone.config.vocab_size)
-        template = TEMPLATES[backbone.template](tokenizer, backbone.max_len or _LONGEST)
-
-        def layers(ids: Tensor, mask: Tensor, segments: Tensor) -> list[Tensor]:
-            known = bool(getattr(backbone.config, "n_segments", 0))
-            return backbone.layers(ids, mask, segments if known else None)[0]
-
-        n_layers, whole = backbone.config.n_layers, backbone.template == "bert"
-        return cls(tokenizer, template, layers, n_layers, backbone.d_model, whole, device)
+        model.check_vocabulary(tokenizer.vocab_size, path)
+        return cls(
+            tokenizer=tokenizer,
+            template=TEMPLATES[backbone.template](tokenizer, backbone.max_len or _LONGEST),
+            layers=backbone.layers,
+            n_layers=backbone.n_layers,
+            d_model=backbone.d_model,
+            first_is_whole=backbone.template == "bert",
+            device=device,
+        )
 
     @classmethod
-    def _of_source(cls, path: str, model: Any, device: torch.device) -> TokenEncoder:
-        tokenizer, _ = read_tokenizers(Path(path))
+    def _of_source(cls, path: str, model: EncoderDecoder, device: torch.device) -> TokenEncoder:
+        tokenizer, target_tokenizer = read_tokenizers(Path(path))
         config = model.config
         if config.source != "text":
             raise DataError(f"{path}: this model reads images; embed gives vectors of texts")
-        _check_size(path, tokenizer, config.src_vocab)
-        learned = config.positions == "learned"
-        template = SourceTemplate(tokenizer, config.max_positions if learned else _LONGEST)
+        model.check_vocabulary(tokenizer.vocab_size, target_tokenizer.vocab_size, path)
+        limit = config.max_positions if config.positions == "learned" else _LONGEST
 
         def layers(ids: Tensor, mask: Tensor, segments: Tensor) -> list[Tensor]:
             return model.encoder_layers(ids, mask)[0]
 
-        n_layers = config.n_encoder_layers
-        return cls(tokenizer, template, layers, n_layers, config.d_model, False, device)
-
-
-def _check_size(path: str, tokenizer: Tokenizer, vocab_size: int) -> None:
-    if tokenizer.vocab_size > vocab_size:
-        raise DataError(
-            f"{path}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model "
-            f"{vocab_size:,}; the directory mixes files of two models"
+        return cls(
+            tokenizer=tokenizer,
+            template=SourceTemplate(tokenizer, limit),
+            layers=layers,
+            n_layers=config.n_encoder_layers,
+            d_model=config.d_model,
+            first_is_whole=False,
+            device=device,
         )

@@ -12,20 +12,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from attn_cli import __version__
 from attn_cli.config import from_dict, load_json, nearest, shown, to_dict
-from attn_cli.config.stack import HeadConfig
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically
-from attn_cli.models import BACKBONES, build_model, read_model_config
+from attn_cli.models import BACKBONES, AnyConfig, AnyModel, build_model, read_model_config
 from attn_cli.models.skeleton import give_values, shapes_of, without_values
 from attn_cli.models.storage import check_finite, load_tensors, read_header, save_tensors
+from attn_cli.models.text import HeadConfig
 
+M = TypeVar("M", bound=AnyModel)
 FORMAT = 2
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -39,7 +40,7 @@ class ModelConfig:
     """What config.json holds.
 
     Attributes:
-        arch: a key of `models.MODELS`.
+        arch: a key of `models.CONFIGS`.
         task: what the model does with a line: "translate", "mask-predict" (the same, all words
             at once), "continue" (a language model), "fill" (a masked one) or "predict" (the tasks
             of its heads).
@@ -137,7 +138,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, 
     save_tensors(inside(path, WEIGHTS), weights, meta)
 
 
-def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, Any]:
+def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, AnyModel]:
     """Rebuilds a model from its directory, ready to run.
 
     Raises:
@@ -156,7 +157,19 @@ def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, Any]:
     return config, model.eval().to(device)
 
 
-def _check_depth(file: Path, config: Any) -> None:
+def load_model_of(kind: type[M], path: Path, device: torch.device) -> tuple[ModelConfig, M]:
+    """Rebuilds a model of one kind, such as a `TextModel`; see `load_model`.
+
+    Raises:
+        DataError: the directory is damaged, or holds a model of another kind.
+    """
+    config, model = load_model(path, device)
+    if not isinstance(model, kind):
+        raise DataError(f"{path}: a {config.arch!r} is no model for the task {config.task!r}")
+    return config, model
+
+
+def _check_depth(file: Path, config: AnyConfig) -> None:
     """Raises DataError if there are more layers than tensors: no skeleton of a thousand layers."""
     layers = sum(size for name, size in vars(config).items() if name.endswith("_layers"))
     tensors = len(read_header(file))

@@ -5,21 +5,34 @@ Shapes: N nodes, E edges, D input features, H heads, C labels.
 
 from __future__ import annotations
 
+from dataclasses import MISSING, dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config import choose
-from attn_cli.config.graph import GatConfig
+from attn_cli.config import choose, option
+from attn_cli.config.graph import GatOptions
 from attn_cli.nn.graph import GRAPH_SCORES, GraphAttention, SparseFeatures
 from attn_cli.nn.sparse import SparsePattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatConfig(GatOptions):
+    """What a saved graph attention network is made of: every part decided."""
+
+    dropout: float = option(
+        0.6, "Dropout of every layer's input and of its weights.", low=0.0, high=0.99
+    )
+    n_features: int = option(MISSING, "Features of a node.", low=1, high=1 << 20)
+    n_labels: int = option(MISSING, "Labels.", low=1, high=1 << 20)
+    multi_label: bool = option(MISSING, "Whether a node can have several labels.")
 
 
 class Gat(nn.Module):
     """ELU between layers of concatenated heads; the last layer averages its heads (section 3.3)."""
 
-    Config: ClassVar[type] = GatConfig
+    Config: ClassVar[type[GatConfig]] = GatConfig
 
     def __init__(self, config: GatConfig) -> None:
         super().__init__()

@@ -13,30 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from attn_cli.config import option
+from attn_cli.models.backbone import Backbone, BidirectionalConfig
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.pooling import AttentionPool, mean_of
 from attn_cli.nn.rnn import Recurrent
 
 
 @dataclass(frozen=True, kw_only=True)
-class HanConfig:
-    """What a saved hierarchical attention network is made of.
+class HanConfig(BidirectionalConfig):
+    """What a saved hierarchical attention network is made of."""
 
-    Raises:
-        ValueError: the width can't be shared by two directions.
-    """
-
-    vocab_size: int = option(MISSING, "Tokens.", low=1, high=1 << 24)
     d_embedding: int = option(MISSING, "Width of a token's vector.", low=1, high=1 << 16)
-    d_model: int = option(MISSING, "Width of both directions together.", low=2, high=1 << 16)
     dropout: float = option(0.5, "Dropout of both levels' inputs.", low=0.0, high=0.99)
 
-    def __post_init__(self) -> None:
-        if self.d_model % 2:
-            raise ValueError(f"d_model {self.d_model} can't be shared by two directions")
 
-
-class Han(nn.Module):
+class Han(Backbone):
     """A hierarchical attention network (Yang et al. 2016, eq. 1-10).
 
     hᵢₜ = BiGRU(xᵢₜ) over the words of sentence i; sᵢ = Σₜ αᵢₜ hᵢₜ with αᵢₜ = softmax(uᵢₜᵀ q) and
@@ -44,14 +35,12 @@ class Han(nn.Module):
     document's vector. A row of a batch is a sentence; `join` makes documents of rows.
     """
 
-    Config: ClassVar[type] = HanConfig
+    Config: ClassVar[type[HanConfig]] = HanConfig
     template: ClassVar[str] = "han"
-    max_len: ClassVar[int | None] = None
+    joins_rows: ClassVar[bool] = True
 
     def __init__(self, config: HanConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.d_model = config.d_model
+        super().__init__(config)
         self.tokens = nn.Embedding(config.vocab_size, config.d_embedding)
         nn.init.normal_(self.tokens.weight, std=config.d_embedding**-0.5)
         self.dropout = Dropout(config.dropout)
@@ -63,21 +52,21 @@ class Han(nn.Module):
 
     @property
     def token_vectors(self) -> nn.Embedding:
-        """See `Stack.token_vectors`."""
+        """See `Backbone`."""
         return self.tokens
 
     @property
     def depths(self) -> list[list[nn.Module]]:
-        """See `Stack.depths`: the embeddings, the words, the sentences."""
+        """The embeddings, the words, the sentences; see `Backbone`."""
         words: list[nn.Module] = [self.words, self.word_pool]
         return [[self.tokens], words, [self.sentences, self.sentence_pool]]
 
     def forward(self, ids: Tensor, mask: Tensor, segments: Tensor | None = None) -> Tensor:
-        """hᵢₜ of each word. Shape: ids, mask (boolean), segments (R, T) -> (R, T, D)."""
+        """The vector hᵢₜ of each word. Shape: ids, mask, segments (R, T) -> (R, T, D)."""
         return self.words(self.dropout(self.tokens(ids)), mask)[0]
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """sᵢ of each sentence. Shape: (R, T, D), (R, T) -> (R, D)."""
+        """The vector sᵢ of each sentence. Shape: (R, T, D), (R, T) -> (R, D)."""
         return self.word_pool(hidden, mask)[0]
 
     def join(self, vectors: Tensor, owner: Tensor, *, attend: bool = True) -> Tensor:
@@ -91,18 +80,18 @@ class Han(nn.Module):
         Returns:
             Shape: (R, D).
         """
-        hidden, real = self._read(vectors, owner)
-        documents = self.sentence_pool(hidden, real)[0] if attend else mean_of(hidden, real)
+        hidden, mask = self._read(vectors, owner)
+        documents = self.sentence_pool(hidden, mask)[0] if attend else mean_of(hidden, mask)
         return documents[owner]
 
     def attention(self, ids: Tensor, mask: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-        """What is attended to: the weights of words in their sentence, of sentences in theirs.
+        """The weights of words in their sentence, and of sentences in their document.
 
         Shape: ids, mask (R, T), owner (R,) -> (R, T), (R,).
         """
         vectors, words = self.word_pool(self(ids, mask), mask)
-        hidden, real = self._read(vectors, owner)
-        return words, self.sentence_pool(hidden, real)[1][real]
+        hidden, of_document = self._read(vectors, owner)
+        return words, self.sentence_pool(hidden, of_document)[1][of_document]
 
     def attentions(
         self, ids: Tensor, mask: Tensor, segments: Tensor | None = None
@@ -115,9 +104,12 @@ class Han(nn.Module):
         return {"sentence": [sentences[None, None, None]], "word": [words[:, None, None]]}
 
     def _read(self, vectors: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-        """hᵢ of each sentence, by document. Shape: (R, D), (R,) -> (n, S, D), (n, S)."""
+        """The hᵢ of each document's sentences, and which there are.
+
+        Shape: (R, D), (R,) -> (n, S, D), (n, S).
+        """
         sizes = torch.bincount(owner)
-        real = torch.arange(int(sizes.max()), device=owner.device) < sizes[:, None]
-        x = vectors.new_zeros(*real.shape, vectors.shape[1])
-        x[real] = self.dropout(vectors)
-        return self.sentences(x, real)[0], real
+        mask = torch.arange(int(sizes.max()), device=owner.device) < sizes[:, None]
+        x = vectors.new_zeros(*mask.shape, vectors.shape[1])
+        x[mask] = self.dropout(vectors)
+        return self.sentences(x, mask)[0], mask

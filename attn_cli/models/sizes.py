@@ -9,11 +9,11 @@ from typing import Any
 from attn_cli.config import choose, field_types, from_dict
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
 from attn_cli.config.seq2seq import Seq2SeqVariantOptions
-from attn_cli.config.stack import StackConfig
 from attn_cli.config.transformer import SizeOptions
 from attn_cli.errors import DataError, UsageError
-from attn_cli.models import MODELS, SEQ2SEQ
+from attn_cli.models import CONFIGS, SEQ2SEQ
 from attn_cli.models.bilm import BilmConfig
+from attn_cli.models.stack import StackConfig
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def choose_size(size: str, n_pairs: int, *, on_gpu: bool) -> tuple[str, str]:
 
 
 def seq2seq_name(arch: str, decoder: str) -> str:
-    """The key of `models.MODELS` that `--arch` and `--decoder` make.
+    """The key of `models.CONFIGS` that `--arch` and `--decoder` make.
 
     Raises:
         UsageError: the architecture has no decoder of this kind.
@@ -128,7 +128,7 @@ def seq2seq_config(
     chosen = {**vars(options), **vars(variant)}
     del chosen["size"]
     given = {name: value for name, value in chosen.items() if value is not None}
-    config = MODELS[seq2seq_name(arch, decoder)].Config
+    config = CONFIGS[seq2seq_name(arch, decoder)]
     if strange := [name for name in given if name not in field_types(config)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
         raise UsageError(f"--arch {arch} does not have {flags}")

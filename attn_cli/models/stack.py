@@ -1,21 +1,21 @@
 """Backbones that are one stack of self-attention layers: BERT and GPT.
 
-A backbone turns tokens into a vector each, and a text into one vector; heads (`models.text`) make
-outputs of these. Shapes: B batch, T length, D d_model, H heads, L layers, V vocabulary, R rows.
+Shapes: B batch, T length, D d_model, H heads, L layers, V vocabulary, R rows.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config import choose
-from attn_cli.config.stack import StackConfig
+from attn_cli.config import choose, option
+from attn_cli.config.transformer import ACTIVATIONS, POSITION_ENCODINGS, AttentionOptions
+from attn_cli.models.backbone import Backbone, BackboneConfig, LanguageModel
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
@@ -23,6 +23,35 @@ from attn_cli.nn.positions import POSITIONS, Positions
 from attn_cli.nn.transformer import Encoder, EncoderLayer
 
 _STD = 0.02  # of all weights at first (Devlin et al. 2019, Radford et al. 2018)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(BackboneConfig, AttentionOptions):
+    """What a saved stack is made of: every part decided.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
+    n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
+    n_layers: int = option(MISSING, "Layers.", low=1, high=256)
+    positions: str = option("learned", "Position encoding.", choices=POSITION_ENCODINGS)
+    max_positions: int = option(512, "Longest input in tokens.", low=1, high=1 << 20)
+    n_segments: int = option(2, "Segment vectors; 0: none.", low=0, high=1024)
+    norm: str = option("post", "Where sublayers are normalized.", choices=("pre", "post"))
+    norm_eps: float = option(1e-12, "Epsilon of the normalizations.", low=0.0, high=1.0)
+    embedding_norm: bool = option(True, "Normalize the sum of the embeddings.")
+    activation: str = option("gelu", "Activation function.", choices=ACTIVATIONS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.d_head(self.d_model, self.n_heads)
+
+    @property
+    def max_len(self) -> int:
+        """The longest input in tokens."""
+        return self.max_positions
 
 
 class TextEmbedding(nn.Module):
@@ -53,15 +82,15 @@ class TextEmbedding(nn.Module):
         return self.dropout(x if self.norm is None else self.norm(x))
 
 
-class Stack(nn.Module):
+class Stack(Backbone):
     """Embeddings and layers; what BERT and GPT share."""
 
-    Config: ClassVar[type] = StackConfig
+    Config: ClassVar[type[StackConfig]] = StackConfig
+    config: StackConfig
     causal: ClassVar[bool]
 
     def __init__(self, config: StackConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.embedding = TextEmbedding(config)
         drop = Dropout(config.dropout)
         layers = [
@@ -82,49 +111,32 @@ class Stack(nn.Module):
                 nn.init.zeros_(weight)
 
     @property
-    def d_model(self) -> int:
-        """The width of a vector."""
-        return self.config.d_model
-
-    @property
-    def max_len(self) -> int:
-        """The longest input in tokens."""
-        return self.config.max_positions
-
-    @property
     def token_vectors(self) -> nn.Embedding:
-        """A vector for each token of the vocabulary."""
+        """See `Backbone`."""
         return self.embedding.tokens
 
     @property
     def depths(self) -> list[list[nn.Module]]:
-        """The modules from the input up, layer by layer: what is frozen, or learns more slowly."""
+        """See `Backbone`."""
         layers: list[list[nn.Module]] = [[layer] for layer in self.encoder.layers]
         return [[self.embedding], *layers]
 
-    def forward(self, ids: Tensor, mask: Tensor, segments: Tensor | None = None) -> Tensor:
-        """A vector for each token.
+    @property
+    def n_layers(self) -> int:
+        """See `Backbone`."""
+        return len(self.encoder.layers)
 
-        Shape: ids, mask (boolean, True: real) and segments (B, T) -> (B, T, D).
-        """
+    def forward(self, ids: Tensor, mask: Tensor, segments: Tensor | None = None) -> Tensor:
+        """See `Backbone`."""
         return self.encoder(self.embedding(ids, segments), self._visible(mask))
 
     def at(self, ids: Tensor, mask: Tensor, segments: Tensor | None, chosen: Tensor) -> Tensor:
-        """The vectors of the chosen positions alone: cheaper where they are few.
-
-        Shape: ids, mask, segments and chosen (boolean) (B, T) -> (N, D), row by row.
-        """
+        """See `Backbone`."""
         return self.encoder(self.embedding(ids, segments), self._visible(mask), chosen=chosen)
 
-    def layers(
-        self, ids: Tensor, mask: Tensor, segments: Tensor | None = None, *, weights: bool = False
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """The embeddings and every layer's vectors, and attention weights if wanted.
-
-        Shape: as `forward`; L + 1 of (B, T, D), and L of (B, H, T, T).
-        """
-        x = self.embedding(ids, segments)
-        return self.encoder.each_layer(x, self._visible(mask), need_weights=weights)
+    def layers(self, ids: Tensor, mask: Tensor, segments: Tensor | None = None) -> list[Tensor]:
+        """See `Backbone`."""
+        return self.encoder.each_layer(self.embedding(ids, segments), self._visible(mask))[0]
 
     def attentions(
         self, ids: Tensor, mask: Tensor, segments: Tensor | None = None
@@ -133,12 +145,13 @@ class Stack(nn.Module):
 
         Shape: as `forward` -> "self": L of (B, H, T, T).
         """
-        return {"self": self.layers(ids, mask, segments, weights=True)[1]}
+        x = self.embedding(ids, segments)
+        return {"self": self.encoder.each_layer(x, self._visible(mask), need_weights=True)[1]}
 
     def _visible(self, mask: Tensor) -> Tensor | None:
         """The mask that attention needs: none at all where nothing is padded (faster).
 
-        A causal stack needs none: padding stands at the end, behind every real token.
+        A causal stack needs none: padding stands at the end, behind every valid token.
         """
         if self.causal or bool(mask.all()):
             return None
@@ -158,7 +171,7 @@ class Bert(Stack):
         nn.init.zeros_(self.pooler.bias)
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """tanh(W_s z₀ + b_s), z₀ the first token's vector. Shape: (B, T, D), (B, T) -> (B, D)."""
+        """The vector tanh(W_s z₀ + b_s), z₀ that of the first token; see `Backbone`."""
         return torch.tanh(self.pooler(hidden[:, 0]))
 
 
@@ -175,7 +188,7 @@ class GptState(BeamState):
     positions: Tensor = field(metadata=sentences())
 
 
-class Gpt(Stack):
+class Gpt(Stack, LanguageModel):
     """A decoder-only language model (Radford et al. 2018): each token sees earlier ones."""
 
     causal = True
@@ -187,7 +200,7 @@ class Gpt(Stack):
         return self.embedding.tokens.weight, None
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """The last real token's vector: it alone saw all. Shape: (B, T, D), (B, T) -> (B, D)."""
+        """The vector of the last valid token: it alone saw all; see `Backbone`."""
         last = mask.sum(1) - 1
         return hidden[torch.arange(len(hidden), device=hidden.device), last]
 

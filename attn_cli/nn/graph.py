@@ -97,6 +97,8 @@ class GraphAttention(nn.Module):
     α = softmax over the neighbours j of i of the score; the heads are concatenated, or averaged
     as in an output layer. Dropout meets the input and, as published, the weights α.
 
+    It is not `attention.Attention` because that scores all pairs: here only E of N² exist.
+
     Args:
         d_in: D.
         n_heads: H.

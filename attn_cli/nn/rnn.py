@@ -63,6 +63,7 @@ class Recurrent(nn.Module):
         n_layers: L.
         dropout: of the vectors between layers.
         bidirectional: whether a second chain of cells reads from the end (Schuster & Paliwal 1997).
+        uniform: whether all weights begin uniform in ±1/√C, as torch.nn makes them.
 
     Raises:
         ValueError: two directions can't share an odd width.
@@ -77,6 +78,7 @@ class Recurrent(nn.Module):
         dropout: float = 0.0,
         *,
         bidirectional: bool = False,
+        uniform: bool = False,
     ) -> None:
         super().__init__()
         kind = choose(CELLS, cell, "cell")
@@ -95,8 +97,9 @@ class Recurrent(nn.Module):
             for layer in range(n_layers)
         )
         self.dropout = Dropout(dropout)
-        for name, weight in self.named_parameters():
-            _initialize(name.rsplit(".", 1)[-1], weight, kind.n_gates)
+        if not uniform:
+            for name, weight in self.named_parameters():
+                _initialize(name.rsplit(".", 1)[-1], weight, kind.n_gates)
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, state: Tensor | None = None
@@ -115,16 +118,28 @@ class Recurrent(nn.Module):
         Returns:
             The last layer's outputs (B, S, D), and every layer's final state, as `state`.
         """
+        outputs, after = self._run(x, mask, state)
+        return outputs[-1], after
+
+    def each_layer(self, x: Tensor, mask: Tensor) -> list[Tensor]:
+        """The inputs and every layer's outputs. Shape: (B, S, D), (B, S) -> L + 1 of (B, S, D)."""
+        return [x, *self._run(x, mask, None)[0]]
+
+    def _run(
+        self, x: Tensor, mask: Tensor | None, state: Tensor | None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Every layer's outputs and final state; see `forward`."""
         lengths = None
         if mask is not None and not bool(mask.all()):
             lengths = mask.sum(1).clamp_min(1).cpu()
-        states = []
+        outputs, states = [], []
         for number, layer in enumerate(self.layers):
             x = self.dropout(x) if number else x
             before = None if state is None else self._unpacked(state[:, number])
             x, after = self._read(layer, x, lengths, before)
+            outputs.append(x)
             states.append(self._packed(after))
-        return x, torch.stack(states, 1)
+        return outputs, torch.stack(states, 1)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Reads one more vector a row. Shape: (R, I), (R, L, 1, P, C) -> (R, D), the new state."""

@@ -147,6 +147,18 @@ class MeanScore(Score):
         return 0.0 * (query[..., :1] + key[..., :1].mT)
 
 
+class PerceptronScore(Score):
+    """a(k, q) = qᵀ tanh(W k + b) (Yang et al. 2016, eq. 5-6), of a query that is learned itself."""
+
+    def __init__(self, d_key: int) -> None:
+        super().__init__(d_key)
+        self.project = nn.Linear(d_key, d_key)
+
+    def map_key(self, key: Tensor) -> Tensor:
+        """The hidden layer u = tanh(W k + b). Shape: (..., S, K) -> the same."""
+        return self.project(key).tanh()
+
+
 SCORES: dict[str, type[Score]] = {
     "scaled-dot": ScaledDotScore,
     "dot": DotScore,

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from attn_cli.config import resolve
 from attn_cli.config.pretraining import PretrainCommand
-from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.data.batching import cut_by_budget
 from attn_cli.memory import keep_freed_memory
 from attn_cli.models import build_model
+from attn_cli.models.stack import StackConfig
+from attn_cli.models.text import HeadConfig
 from attn_cli.systems.pretraining.masked import MaskedBatch, MaskedObjective
 from attn_cli.train.optim import build_optimizers
 

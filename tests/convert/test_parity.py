@@ -106,7 +106,7 @@ def test_a_bare_encoder_gives_the_same_vectors_in_every_layer(tmp_path, activati
     mask = batch["attention_mask"].bool()
     with torch.no_grad():
         expected = theirs(**batch, output_hidden_states=True)
-        layers, _ = ours.backbone.layers(batch["input_ids"], mask, batch["token_type_ids"])
+        layers = ours.backbone.layers(batch["input_ids"], mask, batch["token_type_ids"])
         pooled = ours.backbone.pool(layers[-1], mask)
     assert len(layers) == len(expected.hidden_states) == 3
     for found, wanted in zip(layers, expected.hidden_states, strict=True):

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from attn_cli.data.padding import pad
-from attn_cli.models import MODELS, build_model
+from attn_cli.models import CONFIGS, build_model
 
 PAD, BOS = 0, 1
 VOCAB = 23
@@ -24,7 +24,7 @@ def model(arch, **changes):
         "share_embeddings": True,
     }
     torch.manual_seed(11)
-    return build_model(arch, MODELS[arch].Config(**{**sizes, **changes})).eval()
+    return build_model(arch, CONFIGS[arch](**{**sizes, **changes})).eval()
 
 
 def sentences(count, longest, seed):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
 from attn_cli.errors import UsageError
 from attn_cli.models import build_model
-from attn_cli.models.bilm import Bilm, BilmConfig
+from attn_cli.models.bilm import BilmConfig
 from attn_cli.models.sizes import bilm_config
 from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective
 from attn_cli.systems.pretraining.causal import LanguageBatch
@@ -48,8 +48,8 @@ class Hand:
     def __init__(self, backbone):
         self.tokens = backbone.tokens.weight.detach().clone().requires_grad_()
         self.bias = backbone.output_bias.detach().clone().requires_grad_()
-        self.ahead = [self.own(recurrent) for recurrent in backbone.forwards]
-        self.back = [self.own(recurrent) for recurrent in backbone.backwards]
+        self.ahead = [self.own(recurrent) for recurrent in backbone.forward_layers]
+        self.back = [self.own(recurrent) for recurrent in backbone.backward_layers]
 
     @staticmethod
     def own(recurrent):
@@ -76,8 +76,8 @@ class Hand:
 @torch.no_grad()
 def test_layers_are_two_chains_of_lstms(model):
     hand = Hand(model.backbone)
-    layers, weights = model.backbone.layers(*padded(TEXTS))
-    assert weights == [] and len(layers) == 3
+    layers = model.backbone.layers(*padded(TEXTS))
+    assert len(layers) == 3
     for row, text in enumerate(TEXTS):
         ahead = hand.layers(text, hand.ahead)
         back = [one.flip(0) for one in hand.layers(text[::-1], hand.back)]
@@ -89,7 +89,7 @@ def test_layers_are_two_chains_of_lstms(model):
 def test_the_mix_is_equation_one(model):
     backbone = model.backbone
     ids, mask = padded(TEXTS)
-    layers = backbone.layers(ids, mask)[0]
+    layers = backbone.layers(ids, mask)
     total = sum(math.exp(w) for w in backbone.mix.tolist())
     expected = sum(
         math.exp(w) / total * x for w, x in zip(backbone.mix.tolist(), layers, strict=True)
@@ -111,7 +111,10 @@ def test_the_loss_is_the_mean_of_both_directions_and_so_is_its_gradient(model):
 
     backbone = model.backbone
     pairs = [(backbone.tokens.weight, hand.tokens), (backbone.output_bias, hand.bias)]
-    for chain, layers in ((backbone.forwards, hand.ahead), (backbone.backwards, hand.back)):
+    for chain, layers in (
+        (backbone.forward_layers, hand.ahead),
+        (backbone.backward_layers, hand.back),
+    ):
         for recurrent, layer in zip(chain, layers, strict=True):
             pairs += zip(recurrent.parameters(), layer.parameters(), strict=True)
     for own, other in pairs:
@@ -168,9 +171,3 @@ def test_a_size_decides_it_and_foreign_options_are_refused():
         bilm_config(StackSizeOptions(n_heads=2), StackVariantOptions(norm="pre"), "mini", 100)
     with pytest.raises(UsageError, match="9 can't be shared"):
         bilm_config(StackSizeOptions(d_model=9), StackVariantOptions(), "mini", 100)
-
-
-def test_it_has_no_attention_to_give():
-    backbone = Bilm(CONFIG)
-    with pytest.raises(UsageError, match="no attention weights"):
-        backbone.layers(*padded(TEXTS), weights=True)

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attn_cli.config.stack import StackConfig
-from attn_cli.models.stack import Bert
+from attn_cli.models.stack import Bert, StackConfig
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])

@@ -49,7 +49,8 @@ def by_hand(gru, pool, vectors):
     hidden = gru(torch.stack(vectors)[None])[0][0]
     scores = []
     for h in hidden:
-        u = torch.tanh(pool.project.weight @ h + pool.project.bias)
+        project = pool.attention.score.project
+        u = torch.tanh(project.weight @ h + project.bias)
         scores.append(torch.exp(u @ pool.query))
     weights = [score / sum(scores) for score in scores]
     return sum(w * h for w, h in zip(weights, hidden, strict=True)), weights

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from attn_cli.errors import UsageError
 from attn_cli.models.recurrent import RecurrentConfig, RecurrentEncoder
 
 
@@ -26,20 +25,19 @@ def test_each_text_is_read_as_torch_reads_it_alone(encoder):
     for name, weight in stacked.named_parameters():
         layer = int(name.split("_l")[1][0])
         own = name.replace(f"_l{layer}", "_l0")
-        weight.copy_(dict(encoder.cells[layer].named_parameters())[own])
+        weight.copy_(dict(encoder.recurrent.layers[layer].named_parameters())[own])
     hidden = encoder(ids, mask)
     pooled = encoder.pool(hidden, mask)
     for row, length in enumerate(lengths):
         alone, _ = stacked(encoder.tokens(ids[row : row + 1, :length]))
         torch.testing.assert_close(hidden[row, :length], alone[0])
-        u = torch.tanh(alone[0] @ encoder.pooler.weight.T + encoder.pooler.bias)
-        weights = (u @ encoder.query).softmax(0)
+        torch.testing.assert_close(encoder.layers(ids, mask)[-1][row, :length], alone[0])
+        project = encoder.attention_pool.attention.score.project
+        u = torch.tanh(alone[0] @ project.weight.T + project.bias)
+        weights = (u @ encoder.attention_pool.query).softmax(0)
         torch.testing.assert_close(pooled[row], weights @ alone[0])
 
 
-def test_what_it_does_not_have_is_refused(encoder):
-    ids = torch.ones(1, 2, dtype=torch.long)
-    with pytest.raises(UsageError, match="no attention weights"):
-        encoder.layers(ids, ids.bool(), weights=True)
+def test_an_odd_width_is_refused():
     with pytest.raises(ValueError, match="two directions"):
         RecurrentConfig(vocab_size=5, d_model=7, n_layers=1)

@@ -17,18 +17,19 @@ from drawn_models import (
 )
 from program import ENVIRONMENT
 
-from attn_cli.config.graph import GatConfig
-from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS
 from attn_cli.models import BACKBONES, build_model
 from attn_cli.models.bilm import BilmConfig
 from attn_cli.models.convolutional import ConvolutionalConfig
+from attn_cli.models.gat import GatConfig
 from attn_cli.models.han import HanConfig
 from attn_cli.models.mask_predict import MaskPredictConfig
 from attn_cli.models.recurrent import RecurrentConfig
 from attn_cli.models.recurrent_seq2seq import RecurrentSeq2SeqConfig
 from attn_cli.models.seq2seq import TransformerConfig
 from attn_cli.models.skeleton import give_values, shapes_of, without_values
+from attn_cli.models.stack import StackConfig
+from attn_cli.models.text import HeadConfig
 
 SEQ2SEQ = {
     "d_model": 8,

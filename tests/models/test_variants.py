@@ -11,12 +11,11 @@ from program import TINY, inside, write_reversal
 from torch.nn import functional as F
 
 from attn_cli.config import from_dict
-from attn_cli.config.stack import StackConfig
 from attn_cli.config.transformer import AttentionOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import DataError
 from attn_cli.models.seq2seq import Transformer, TransformerConfig
-from attn_cli.models.stack import Bert, Gpt
+from attn_cli.models.stack import Bert, Gpt, StackConfig
 from attn_cli.nn.losses import hard_attention_loss, head_penalty
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.models import build_model
+from attn_cli.models.stack import StackConfig
+from attn_cli.models.text import HeadConfig
 from attn_cli.nn.lora import adapt, is_update, plain_weights
 
 CONFIG = StackConfig(vocab_size=20, d_model=16, d_ff=32, n_heads=2, n_layers=2, dropout=0.0)

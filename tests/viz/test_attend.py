@@ -222,7 +222,8 @@ def test_a_document_has_weights_of_its_words_and_of_its_sentences(tmp_path):
             hidden = backbone(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
             vectors.append(backbone.pool(hidden, torch.ones(1, len(ids), dtype=torch.bool)))
         hidden = backbone.sentences(torch.stack(vectors, 1), torch.ones(1, 3, dtype=torch.bool))[0]
-        scores = torch.tanh(backbone.sentence_pool.project(hidden)) @ backbone.sentence_pool.query
+        pool = backbone.sentence_pool
+        scores = torch.tanh(pool.attention.score.project(hidden)) @ pool.query
     np.testing.assert_allclose([*weights.values()], scores.softmax(-1)[0].numpy(), atol=1e-5)
 
 
@@ -237,7 +238,8 @@ def test_a_recurrent_classifier_shows_the_words_of_its_text_vector(tmp_path):
     )
     with torch.no_grad():
         hidden = backbone(ids, ids >= 0)
-        scores = torch.tanh(backbone.pooler(hidden)) @ backbone.query
+        pool = backbone.attention_pool
+        scores = torch.tanh(pool.attention.score.project(hidden)) @ pool.query
     np.testing.assert_allclose(own, scores.softmax(-1).numpy(), atol=1e-6)
     assert tokens(run.lines, "1", 4) == ["text"]
     assert "no target" in attend(model, "a\tb", "--pairs", status=2).said

@@ -13,7 +13,8 @@ from attn_cli.data.label_files import read_labels
 from attn_cli.device import set_up
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.reading import LineReader
-from attn_cli.models.directory import load_model
+from attn_cli.models.directory import load_model_of
+from attn_cli.models.gat import Gat
 from attn_cli.systems.base import DecodeJob
 from attn_cli.systems.nodes.graph_files import Graph, graph_tensors, read_graph
 
@@ -39,7 +40,7 @@ class NodeDecoder:
             raise UsageError(f"-m {job.model}: only models that write texts decode as an ensemble")
         self._job = job
         self._device = set_up(job.runtime)
-        config, self._model = load_model(Path(job.model), self._device)
+        config, self._model = load_model_of(Gat, Path(job.model), self._device)
         self._config = config.model
         self._labels = read_labels(Path(job.model))
         if len(self._labels) != self._config.n_labels:

@@ -16,7 +16,8 @@ from torch import Tensor
 from attn_cli.data.label_files import read_labels
 from attn_cli.device import set_up
 from attn_cli.errors import UsageError
-from attn_cli.models.directory import load_model
+from attn_cli.models.directory import load_model_of
+from attn_cli.models.gat import Gat
 from attn_cli.nn.sparse import SparsePattern
 from attn_cli.systems.nodes.graph_files import Graph, graph_tensors, read_graph
 from attn_cli.viz.graph_picture import draw_nodes, pair_weights
@@ -45,7 +46,7 @@ class NodeSource(MapSource):
                 raise UsageError(f"{flag}: nodes of a graph are no text; leave it out")
         self._job = job
         self._device = set_up(job.runtime)
-        config, self._model = load_model(Path(job.model), self._device)
+        config, self._model = load_model_of(Gat, Path(job.model), self._device)
         self._config = config.model
         inner = [self._config.n_heads] * (self._config.n_layers - 1)
         self.heads = {KIND: [*inner, self._config.n_output_heads]}

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from attn_cli.config import to_dict
 from attn_cli.config.finetuning import FinetuneCommand
-from attn_cli.config.graph import GatConfig
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import Batch, RowSource, stream
 from attn_cli.data.label_files import labels_problem, read_labels, write_labels
@@ -26,6 +25,7 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig
+from attn_cli.models.gat import GatConfig
 from attn_cli.nn.graph import SparseFeatures
 from attn_cli.nn.sparse import SparsePattern
 from attn_cli.systems.nodes.graph_files import (

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attn_cli.models.bilm import Bilm
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import PretrainingObjective
 from attn_cli.systems.pretraining.causal import LanguageBatch, LanguageReader
@@ -51,6 +52,7 @@ class BidirectionalObjective(PretrainingObjective[LanguageBatch]):
     def unused(self) -> Iterable[nn.Parameter]:
         """The mix of the layers and the pooling, which are the task's to learn."""
         backbone = self.model.backbone
+        assert isinstance(backbone, Bilm)
         return (backbone.mix, backbone.scale, *backbone.attention_pool.parameters())
 
     def forward(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:
@@ -61,6 +63,7 @@ class BidirectionalObjective(PretrainingObjective[LanguageBatch]):
     def _each(self, batch: LanguageBatch) -> list[tuple[Tensor, Tensor]]:
         """The sums of the forward model, then of the backward one."""
         backbone, targets = self.model.backbone, batch.mask
+        assert isinstance(backbone, Bilm)
         mask = torch.cat((torch.ones_like(targets[:, :1]), targets), 1)
         ahead, back = backbone.directions(batch.ids, mask)[-1]
         pairs = ((ahead[:, :-1], batch.ids[:, 1:]), (back[:, 1:], batch.ids[:, :-1]))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attn_cli.data.batching import Batch, cut_by_budget
 from attn_cli.data.padding import pad
+from attn_cli.models.backbone import LanguageModel
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
 
@@ -112,6 +113,7 @@ class LanguageObjective(PretrainingObjective[LanguageBatch]):
     def forward(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:
         """Sums over the batch's tokens: the loss, and the unsmoothed one."""
         backbone = self.model.backbone
+        assert isinstance(backbone, LanguageModel)
         inputs = batch.ids[:, :-1]
         hidden = backbone(inputs, torch.ones_like(inputs, dtype=torch.bool))
         gold = batch.ids[:, 1:]

@@ -14,7 +14,9 @@ from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.padding import pad
 from attn_cli.data.templates import windows_of
 from attn_cli.errors import DataError, UsageError
-from attn_cli.models.directory import load_model
+from attn_cli.models.directory import load_model_of
+from attn_cli.models.stack import Gpt, GptState
+from attn_cli.models.text import TextModel
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.search.step import Begun, DecoderState, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
@@ -25,7 +27,8 @@ from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 class LanguageModelStep(StepModel):
     """A language model as the search sees it."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: TextModel, tokenizer: Tokenizer) -> None:
+        assert isinstance(model.backbone, Gpt)
         self.backbone = model.backbone
         self.bos_id, self.eos_id, self.pad_id = (
             tokenizer.bos_id,
@@ -52,6 +55,7 @@ class LanguageModelStep(StepModel):
         self, state: DecoderState, tokens: Tensor, *, need_attention: bool = False
     ) -> StepOutput:
         """One step of every beam."""
+        assert isinstance(state, GptState)
         logits, after = self.backbone.step(state, tokens)
         return StepOutput(logits.float().log_softmax(-1), after)
 
@@ -81,15 +85,11 @@ class Continuer(Generator[Any]):
         """
         models, tokenizers = [], []
         for path in (Path(part) for part in paths.split(",")):
-            config, model = load_model(path, device)
+            config, model = load_model_of(TextModel, path, device)
             if config.task != "continue":
                 raise DataError(f"{path}: this model's task is {shown(config.task)}")
             tokenizer, _ = read_tokenizers(path)
-            if tokenizer.vocab_size > model.config.vocab_size:
-                raise DataError(
-                    f"{path}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
-                    f"{model.config.vocab_size:,}; the directory mixes files of two models"
-                )
+            model.check_vocabulary(tokenizer.vocab_size, str(path))
             models.append(model)
             tokenizers.append(tokenizer)
             if tokenizer.to_bytes() != tokenizers[0].to_bytes():

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from attn_cli.data.batching import Batch, cut_by_budget
 from attn_cli.data.masking import Masker
+from attn_cli.models.stack import Bert
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
 from attn_cli.systems.pretraining.segments import (
@@ -227,7 +228,9 @@ class MaskedObjective(PretrainingObjective[MaskedBatch]):
     @property
     def unused(self) -> Iterable[nn.Parameter]:
         """The pooler, where no pair is asked about."""
-        return () if "nsp" in self.model.heads else self.model.backbone.pooler.parameters()
+        backbone = self.model.backbone
+        assert isinstance(backbone, Bert)
+        return () if "nsp" in self.model.heads else backbone.pooler.parameters()
 
     def forward(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
         """The loss, a sum over hidden tokens and weighted pairs; and the tokens' without smoothing.

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
-from attn_cli.config.stack import HeadConfig
 from attn_cli.data.corpus import Blocks
+from attn_cli.models.backbone import BackboneConfig
 from attn_cli.models.sizes import bilm_config, stack_config
+from attn_cli.models.text import HeadConfig
 from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
 from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective, SentenceReader
 from attn_cli.systems.pretraining.causal import LanguageObjective, LanguageReader
@@ -27,7 +28,7 @@ class ConfigMaker(Protocol):
         variant: StackVariantOptions,
         preset: str,
         vocab_size: int,
-    ) -> Any:
+    ) -> BackboneConfig:
         """From a preset, what the options set by themselves, and the vocabulary."""
 
 

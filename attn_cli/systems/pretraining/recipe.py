@@ -17,7 +17,8 @@ from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
 from attn_cli.data.split import hold_out
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import build_model
-from attn_cli.models.directory import ModelConfig, load_model, read_config
+from attn_cli.models.backbone import BackboneConfig
+from attn_cli.models.directory import ModelConfig, load_model_of, read_config
 from attn_cli.models.sizes import STACK_PRESETS, choose_stack_size
 from attn_cli.models.text import TextModel
 from attn_cli.systems.pretraining.objectives import OBJECTIVES
@@ -179,7 +180,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
             )
         return corpus
 
-    def _initial_config(self, init: str) -> Any:
+    def _initial_config(self, init: str) -> BackboneConfig:
         before = read_config(Path(init))
         if before.arch != self._kind.arch:
             raise DataError(
@@ -190,7 +191,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
         changes = {} if dropout is None else {"dropout": dropout}
         return dataclasses.replace(before.model, **changes)
 
-    def _model(self, config: Any) -> TextModel:
+    def _model(self, config: BackboneConfig) -> TextModel:
         """Fresh weights, or those of the model to begin with, where it has them.
 
         Raises:
@@ -198,7 +199,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
         """
         options = self.options
         torch.manual_seed(self.seed)
-        model: TextModel = build_model(self._kind.arch, config, self._kind.heads(config.vocab_size))
+        model = build_model(self._kind.arch, config, self._kind.heads(config.vocab_size))
         longest = model.backbone.max_len
         if longest and options.objective.max_len > longest:
             raise UsageError(
@@ -206,7 +207,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
                 f"{longest} tokens (--max-positions)"
             )
         if options.init:
-            _, before = load_model(Path(options.init), torch.device("cpu"))
+            _, before = load_model_of(TextModel, Path(options.init), torch.device("cpu"))
             weights = dict(before.named_parameters())
             with torch.no_grad():  # heads that are new stay fresh
                 for name, weight in model.named_parameters():

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.config.stack import HeadConfig
 from attn_cli.data.batching import Batch
 from attn_cli.data.padding import pad
 from attn_cli.data.templates import BertTemplate, InputRow
 from attn_cli.errors import DataError, UsageError
 from attn_cli.metrics.base import Segment
+from attn_cli.models.text import HeadConfig
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
 

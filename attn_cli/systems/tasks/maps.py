@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +16,12 @@ from attn_cli.config.decoding import MAX_INPUT
 from attn_cli.data.padding import pad
 from attn_cli.data.templates import TEMPLATES, InputRow, windows_of
 from attn_cli.device import set_up
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import UsageError
 from attn_cli.lines.columns import SENTENCE_MARK
 from attn_cli.lines.rows import Row
-from attn_cli.models.directory import load_model, read_config
+from attn_cli.models.backbone import Backbone
+from attn_cli.models.directory import load_model_of, read_config
+from attn_cli.models.text import TextModel
 from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import load_predictor
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -51,15 +52,15 @@ class RowSource(LineSource):
         UsageError: `--pairs`.
     """
 
-    def __init__(self, job: AttendJob, backbone: Any, tokenizer: Tokenizer) -> None:
+    def __init__(self, job: AttendJob, backbone: Backbone, tokenizer: Tokenizer) -> None:
         super().__init__(job)
         if job.options.pairs:
             raise UsageError("--pairs: this model has no target; leave it out")
         self._backbone = backbone
         self._tokenizer = tokenizer
         self._device = next(backbone.parameters()).device
-        self._joins = hasattr(backbone, "join")
-        probe = self._weights([InputRow([0], [0], (0,))]) if hasattr(backbone, "attentions") else {}
+        self._joins = backbone.joins_rows
+        probe = self._weights([InputRow([0], [0], (0,))])
         self.heads = {kind: [layer.shape[1] for layer in probe[kind]] for kind in probe}
 
     @abstractmethod
@@ -118,13 +119,9 @@ class BackboneSource(RowSource):
 
     def __init__(self, job: AttendJob) -> None:
         device = set_up(job.runtime)
-        _, model = load_model(Path(job.model), device)
+        _, model = load_model_of(TextModel, Path(job.model), device)
         tokenizer = load_tokenizer(job.model)
-        if tokenizer.vocab_size > model.config.vocab_size:
-            raise DataError(
-                f"{job.model}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
-                f"{model.config.vocab_size:,}; the directory mixes files of two models"
-            )
+        model.check_vocabulary(tokenizer.vocab_size, job.model)
         backbone = model.backbone
         limit = job.options.max_input or MAX_INPUT
         self._template = TEMPLATES[backbone.template](

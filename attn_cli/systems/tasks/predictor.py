@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from attn_cli.config import choose, nearest
-from attn_cli.config.stack import HeadConfig
 from attn_cli.data.label_files import read_labels
 from attn_cli.data.templates import TEMPLATES
 from attn_cli.errors import AttnError, DataError, UsageError
 from attn_cli.memory import is_out_of_memory
-from attn_cli.models.directory import ModelConfig, load_model
+from attn_cli.models.directory import ModelConfig, load_model_of
+from attn_cli.models.text import HeadConfig, TextModel
 from attn_cli.systems.tasks import TASKS
 from attn_cli.systems.tasks.base import (
     Answer,
@@ -34,7 +34,7 @@ BATCH_TOKENS = 8192
 
 
 def task_setting(
-    model: Any, tokenizer: Tokenizer, labels: Sequence[str], max_len: int, **more: Any
+    model: TextModel, tokenizer: Tokenizer, labels: Sequence[str], max_len: int, **more: Any
 ) -> TaskSetting:
     """What a task needs to know, for a model.
 
@@ -61,7 +61,7 @@ class Predictor:
     """
 
     def __init__(
-        self, model: Any, name: str, task: Task, say: Callable[[str], None] | None = None
+        self, model: TextModel, name: str, task: Task, say: Callable[[str], None] | None = None
     ) -> None:
         self.model = model
         self.name = name
@@ -121,9 +121,11 @@ class Predictor:
                 self.say = None
 
     def _pass(self, batch: TextBatch, rows: slice) -> Tensor:
-        tensors = (batch.ids[rows], batch.mask[rows], batch.segments[rows])
         run = self.model.vectors if self._joins else self.model
-        return run(*(tensor.to(self.device) for tensor in tensors), self.name)
+        ids, mask, segments = (
+            x[rows].to(self.device) for x in (batch.ids, batch.mask, batch.segments)
+        )
+        return run(ids, mask, segments, self.name)
 
 
 def load_predictor(path: Path, device: torch.device, name: str | None, **setting: Any) -> Predictor:
@@ -138,14 +140,10 @@ def load_predictor(path: Path, device: torch.device, name: str | None, **setting
     Raises:
         DataError: the directory is damaged, or has no such task.
     """
-    config, model = load_model(path, device)
+    config, model = load_model_of(TextModel, path, device)
     head = _head(config, path, name)
     tokenizer, _ = read_tokenizers(path)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise DataError(
-            f"{path}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
-            f"{model.config.vocab_size:,}; the directory mixes files of two models"
-        )
+    model.check_vocabulary(tokenizer.vocab_size, str(path))
     kind = choose(TASKS, head.task, "task")
     several = sum(bool(one.task) for one in config.heads) > 1
     labels = read_labels(path, head.name if several else "") if kind.labelled else []

@@ -28,6 +28,7 @@ from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.templates import GptTemplate, InputRow, windows_of
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.squad import Squad
+from attn_cli.nn.heads import SpanHead
 from attn_cli.systems.tasks.base import (
     IGNORE_INDEX,
     Answer,
@@ -98,7 +99,7 @@ class Qa(Task):
         super().__init__(setting)
         self._options: AnswerOptions = setting.options or AnswerOptions()
         self._causal = isinstance(setting.template, GptTemplate)
-        self._head: nn.Module | None = None
+        self._head: SpanHead | None = None
         self._has_said = False
 
     @classmethod
@@ -187,14 +188,14 @@ class Qa(Task):
 
     def attach(self, head: nn.Module) -> None:
         """Takes the threshold from a `nn.heads.SpanHead`; other heads have 0, as the official."""
-        self._head = head
+        self._head = head if isinstance(head, SpanHead) else None
 
     @property
     def threshold(self) -> float:
         """By how much the score of no answer must exceed the best answer's."""
         if self._options.no_answer_threshold is not None:
             return self._options.no_answer_threshold
-        return float(getattr(self._head, "no_answer_threshold", 0.0))
+        return 0.0 if self._head is None else float(self._head.no_answer_threshold)
 
     def answer(self, logits: Tensor, example: EncodedExample) -> SpanAnswer:
         """The best span of all windows, or "".
@@ -262,7 +263,7 @@ class Qa(Task):
         if any(gold.references == ("",) for gold in golds):
             chosen = best_threshold([answer.margin for answer in spans], gains)
         assert self._head is not None
-        self._head.no_answer_threshold.data.fill_(chosen)  # type: ignore[operator]
+        self._head.no_answer_threshold.data.fill_(chosen)
         threshold = self.threshold
         return [
             Answer(answer.span if answer.margin <= threshold else "", answer.probability)

@@ -11,7 +11,6 @@ import numpy as np
 from torch import nn
 
 from attn_cli.config.finetuning import FinetuneCommand, TaskSpec
-from attn_cli.config.stack import HeadConfig
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
@@ -21,7 +20,7 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.models.directory import CONFIG, ModelConfig
 from attn_cli.models.sizes import STACK_PRESETS
-from attn_cli.models.text import TextModel
+from attn_cli.models.text import HeadConfig, TextModel
 from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights, with_limit
 from attn_cli.systems.tasks import TASKS
 from attn_cli.systems.tasks.formats import FORMATS

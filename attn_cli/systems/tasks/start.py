@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from attn_cli.config.finetuning import FinetuningOptions
-from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.data.templates import TEMPLATES
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import UsageError
 from attn_cli.models import BACKBONES, build_model
+from attn_cli.models.backbone import Backbone, BackboneConfig
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.models.han import HanConfig
 from attn_cli.models.recurrent import RecurrentConfig
 from attn_cli.models.sizes import STACK_PRESETS
+from attn_cli.models.stack import StackConfig
+from attn_cli.models.text import HeadConfig, TextModel
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.lora import adapt, is_update
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -37,8 +38,8 @@ class Start:
     """
 
     arch: str
-    config: Any
-    backbone: Any = None
+    config: BackboneConfig
+    backbone: Backbone | None = None
 
     def pool(self, wanted: str) -> str:
         """How a text's vectors become one: as `--pool` says."""
@@ -46,8 +47,10 @@ class Start:
             return wanted
         return "mean" if self.arch == "bert" else "own"
 
-    def build(self, heads: Sequence[HeadConfig], seed: int, dropout: float | None = None) -> Any:
-        """A `models.text.TextModel` with these heads, and this dropout instead of its own."""
+    def build(
+        self, heads: Sequence[HeadConfig], seed: int, dropout: float | None = None
+    ) -> TextModel:
+        """The model with these heads, and this dropout instead of its own."""
         torch.manual_seed(seed)
         model = build_model(self.arch, self.config, heads)
         for module in model.modules():
@@ -70,7 +73,7 @@ def starting_point(options: FinetuningOptions, size: str, tokenizer: Tokenizer) 
     preset = STACK_PRESETS[size]
     arch = options.arch or "transformer"
     if arch == "rnn":
-        config: Any = RecurrentConfig(
+        config: BackboneConfig = RecurrentConfig(
             vocab_size=tokenizer.vocab_size,
             d_model=preset.d_model,
             # A layer that reads in both directions at once does more than one of attention.
@@ -105,20 +108,16 @@ def reads_documents(options: FinetuningOptions) -> bool:
 
 def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:
     config, model = load_model(path, torch.device("cpu"))
-    if config.arch not in BACKBONES:
+    if not isinstance(model, TextModel):
         raise UsageError(
             f"--init {path}: architecture {config.arch} is no encoder of texts; attn pretrain and "
             "attn convert make some"
         )
-    if tokenizer.vocab_size > config.model.vocab_size:
-        raise DataError(
-            f"{path}: {tokenizer.vocab_size:,} tokens, but the model has vectors for "
-            f"{config.model.vocab_size:,}; the directory mixes files of two models"
-        )
+    model.check_vocabulary(tokenizer.vocab_size, str(path))
     return Start(config.arch, config.model, model.backbone)
 
 
-def what_learns(model: Any, options: FinetuningOptions) -> dict[str, float]:
+def what_learns(model: TextModel, options: FinetuningOptions) -> dict[str, float]:
     """Freezes what does not learn, and gives each parameter the factor of its learning rate.
 
     Layers from the top down learn more slowly by `layer_decay` each (Howard & Ruder 2018; Clark et
@@ -126,7 +125,7 @@ def what_learns(model: Any, options: FinetuningOptions) -> dict[str, float]:
     and the embeddings learns; the pooler and the heads do.
 
     Args:
-        model: a `models.text.TextModel`.
+        model: with the heads of its tasks.
         options: `freeze`, `layer_decay`, `lora`.
 
     Raises:

@@ -21,6 +21,7 @@ from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
 from attn_cli.models.directory import ModelConfig, read_config
 from attn_cli.models.sizes import PRESETS, choose_size
+from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.systems.recipe import (
     DEV,
     TRAIN,
@@ -117,6 +118,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         model = start.build(self.seed)
         summary: list[str] = []
         if options.corpus.embeddings:
+            assert isinstance(model.src_embedding, TokenEmbedding)  # images have no vectors
             weight = model.src_embedding.tokens.weight
             summary.append(self.start_embeddings(weight, options.corpus.embeddings, tokenizer))
         kind = TRAINING_KINDS[model.task]

@@ -15,7 +15,8 @@ from attn_cli.config.image import SourceOptions
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import SEQ2SEQ, build_model
-from attn_cli.models.directory import load_model, read_config
+from attn_cli.models.directory import load_model_of, read_config
+from attn_cli.models.seq2seq_base import EncoderDecoderConfig, Seq2SeqModel
 from attn_cli.models.sizes import choose_size, seq2seq_config, seq2seq_name
 from attn_cli.systems.translation.source_base import TrainingSources
 from attn_cli.systems.translation.sources import source_kind
@@ -33,11 +34,11 @@ class Start:
     """
 
     arch: str
-    config: Any
+    config: EncoderDecoderConfig
     why: str
-    model: Any = None
+    model: Seq2SeqModel | None = None
 
-    def build(self, seed: int) -> Any:
+    def build(self, seed: int) -> Seq2SeqModel:
         """The model, ready to be trained."""
         torch.manual_seed(seed)
         model = build_model(self.arch, self.config)
@@ -89,7 +90,7 @@ def starting_point(
 
 def _continued(options: TrainMtCommand, vocabularies: tuple[int, int]) -> Start:
     init = str(options.arch.init)
-    before, model = load_model(Path(init), torch.device("cpu"))
+    before, model = load_model_of(Seq2SeqModel, Path(init), torch.device("cpu"))
     model.check_vocabulary(*vocabularies, init)
     dropout = options.size.dropout
     changes = {} if dropout is None else {"dropout": dropout}

@@ -13,7 +13,8 @@ from attn_cli.config import shown
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import DataError, UsageError
-from attn_cli.models.directory import load_model
+from attn_cli.models.directory import load_model_of
+from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.search.search import Request
 from attn_cli.search.step import DecoderState, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
@@ -76,7 +77,7 @@ class Translator(Generator[Any]):
         sides: list[tuple[SourceSide, Tokenizer]] = []
         lengths: list[int] = []
         for path in (Path(part) for part in paths.split(",")):
-            config, model = load_model(path, device)
+            config, model = load_model_of(Seq2SeqModel, path, device)
             if config.task != cls.task:
                 raise DataError(f"{path}: this model's task is {shown(config.task)}")
             tokenizer, tgt = read_tokenizers(path)

@@ -101,7 +101,8 @@ def test_a_task_learns_the_mix_and_leaves_the_language_model_alone(elmo, tmp_pat
         for name, weight in after.backbone.named_parameters()
         if not torch.equal(weight, dict(before.backbone.named_parameters())[name])
     }
-    pool = {f"attention_pool.{name}" for name in ("project.weight", "project.bias", "query")}
+    names = ("attention.score.project.weight", "attention.score.project.bias", "query")
+    pool = {f"attention_pool.{name}" for name in names}
     assert moved == {"mix", "scale", *pool}
     given = "\n".join(line.split("\t")[0] for line in lines[:60]).encode()
     answers = attn("decode", "-m", tmp_path / "model", "--threads", 1, stdin=given).lines

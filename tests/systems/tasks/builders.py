@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from attn_cli.config.stack import HeadConfig, StackConfig
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.models import build_model
 from attn_cli.models.recurrent import RecurrentConfig
+from attn_cli.models.stack import StackConfig
+from attn_cli.models.text import HeadConfig
 from attn_cli.systems.tasks import TASKS
 from attn_cli.systems.tasks.predictor import Predictor, task_setting
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer

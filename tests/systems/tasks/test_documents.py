@@ -6,7 +6,6 @@ import pytest
 import torch
 from builders import WORDS, tokenizer
 
-from attn_cli.config.stack import HeadConfig
 from attn_cli.data.batching import cut_by_budget
 from attn_cli.data.sentences import sentences_of
 from attn_cli.data.templates import DocumentTemplate
@@ -14,6 +13,7 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.picking import Keys
 from attn_cli.models import build_model
 from attn_cli.models.han import HanConfig
+from attn_cli.models.text import HeadConfig
 from attn_cli.systems.tasks import TASKS
 from attn_cli.systems.tasks import predictor as prediction
 from attn_cli.systems.tasks.base import collate

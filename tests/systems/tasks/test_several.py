@@ -7,12 +7,12 @@ import pytest
 import torch
 from builders import WORDS, backbone_config, tokenizer
 
-from attn_cli.config.stack import HeadConfig
 from attn_cli.data.corpus import CorpusFiles, build_corpus
 from attn_cli.data.split import Rows
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models import build_model
+from attn_cli.models.text import HeadConfig
 from attn_cli.systems.tasks import TASKS
 from attn_cli.systems.tasks.predictor import task_setting
 from attn_cli.systems.tasks.reader import ExampleReader, MixedReader

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from attn_cli.config.seq2seq import LearningOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import UsageError
-from attn_cli.models import MODELS, build_model
+from attn_cli.models import CONFIGS, build_model
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
 from attn_cli.systems.translation.professor import Discriminator, adversarial_losses
@@ -31,7 +31,7 @@ def model(arch, **changes):
     torch.manual_seed(7)
     sizes = {"d_model": 8, "n_encoder_layers": 1, "n_decoder_layers": 1, "dropout": 0.0}
     vocabulary = {"src_vocab": 12, "tgt_vocab": 12, "share_embeddings": True}
-    config = MODELS[arch].Config(**{**sizes, **vocabulary, **ARCHS[arch], **changes})
+    config = CONFIGS[arch](**{**sizes, **vocabulary, **ARCHS[arch], **changes})
     return build_model(arch, config)
 
 
