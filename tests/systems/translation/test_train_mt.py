@@ -342,6 +342,5 @@ def test_drawing_among_the_likeliest_alone_is_greedy_and_one_group_is_plain_beam
     assert decoded("--sample", "--top-p", 1e-6) == decoded("--greedy")
     grouped = decoded("--beam", 4, "--diversity", 1, "--diversity-groups", 1)
     assert grouped == decoded("--beam", 4)
-    assert decoded(
-        "--beam", 4, "--diversity", 1, "--diversity-groups", 2, "--n-best", 4
-    ) != decoded("--beam", 4, "--n-best", 4)
+    several = ("--beam", 4, "--n-best", 4, "--format", "moses")
+    assert decoded(*several, "--diversity", 9, "--diversity-groups", 2) != decoded(*several)
