@@ -53,11 +53,12 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a function the flags of a command's options, `--config` and `--help-all`.
+    """Gives a function the flags of a command's options, and `--config`.
 
-    The decorated function declares its arguments as Typer wants them, and one parameter `options`,
-    which receives the filled-in `command`. Typer passes texts on, and None for a flag that is not
-    given, until `resolve` fills in the TOML file's value or a default.
+    Where some of them are rare, it also gets `--help-all`. The decorated function declares its
+    arguments as Typer wants them, and one parameter `options`, which receives the filled-in
+    `command`. Typer passes texts on, and None for a flag that is not given, until `resolve` fills
+    in the TOML file's value or a default.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -85,7 +86,10 @@ def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Call
         kept = [p.replace(kind=_KEYWORD) for p in own.values() if p.name != "options"]
         shown = [*kept, *flags]
         shown.append(inspect.Parameter("config", _KEYWORD, default=None, annotation=ConfigFile))
-        shown.append(inspect.Parameter("help_all", _KEYWORD, default=False, annotation=HelpAll))
+        if any(group.rare for group in groups(command)) or any(
+            field.metadata["rare"] for field in options.values()
+        ):
+            shown.append(inspect.Parameter("help_all", _KEYWORD, default=False, annotation=HelpAll))
         wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in shown}
         return wrapper

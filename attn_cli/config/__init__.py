@@ -397,7 +397,7 @@ def _filed(command: type[Command], toml_path: str | None) -> dict[str, Any]:
     """The options of a TOML file, by name; `n-best` may also be written `n_best`."""
     names = toml_keys(command)
     filed = load_toml(toml_path)
-    if unknown := _unknown((key.replace("_", "-") for key in filed), names):
+    if unknown := _unknown([key for key in filed if key.replace("_", "-") not in names], names):
         raise DataError(f"{toml_path}: {_listed(unknown)}")
     by_name: dict[str, str] = {}
     for key in filed:

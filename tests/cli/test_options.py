@@ -36,7 +36,8 @@ TESTS = Path(__file__).resolve().parents[1]
 
 def flags_of(command: str) -> list[tuple[list[str], str]]:
     """The flags of each option: its long ones, then all as they are shown."""
-    text = inside(*command.split(), "--help-all").out.decode()
+    plain = inside(*command.split(), "--help").out.decode()
+    text = inside(*command.split(), "--help-all").out.decode() if "--help-all" in plain else plain
     shown = re.findall(r"^  (-.*?)(?:  |$)", text, re.M)
     told = []
     for line in shown:
