@@ -13,7 +13,6 @@ import dataclasses
 import difflib
 import json
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -429,6 +428,8 @@ def load_toml(path: str | None) -> dict[str, Any]:
     text = _small_text(Path(path), 1 << 16)
     if any(len(line) > 1024 for line in text.split("\n")):
         raise DataError(f"{path}: a line of more than 1,024 characters; this is no configuration")
+    import tomllib  # only where a file is named: it costs what a hundred options do
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
