@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from attn_cli.config import Mode, group, option, said_default, with_default
+from attn_cli.config.attention import ACTIVATIONS, AttentionOptions
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.config.training import PretrainTrainingOptions, TrainingCommand, TrainingOptions
-from attn_cli.config.transformer import ACTIVATIONS, AttentionOptions
 
 OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm", "bilm")  # of train.pretraining_objectives
 

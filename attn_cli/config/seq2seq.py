@@ -11,9 +11,107 @@ from dataclasses import dataclass
 from typing import Any
 
 from attn_cli.config import option, said_default, with_default
-from attn_cli.config.convolutional import ConvolutionalOptions
-from attn_cli.config.recurrent import RecurrentOptions
-from attn_cli.config.transformer import VariantOptions
+from attn_cli.config.attention import NORMALIZATIONS, SCORE_FUNCTIONS, AttentionOptions
+
+CELL_NAMES = ("lstm", "gru", "rnn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantOptions(AttentionOptions):
+    """Which transformer: the choices that a size does not make."""
+
+    max_positions: int = option(
+        1024,
+        "Vectors of learned positions; later ones share the last.",
+        low=1,
+        high=1 << 20,
+        rare=True,
+    )
+    norm: str = option(
+        "pre",
+        "Normalize before each sublayer, or after as published.",
+        choices=("pre", "post"),
+        rare=True,
+    )
+    tie_embeddings: bool = option(
+        True, "One matrix for target embeddings and output layer.", rare=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentOptions:
+    """Which recurrent model: the choices that a size does not make.
+
+    Raises:
+        ValueError: the choices exclude each other.
+    """
+
+    attention: str = option(
+        "general",
+        "Score function; none: the decoder sees the encoder's last state alone.",
+        choices=(*SCORE_FUNCTIONS, "none"),
+    )
+    normalize: str = option(
+        "softmax",
+        "From scores to weights: softmax, softplus divided by its sum, or hard: one position, "
+        "drawn in training.",
+        choices=(*NORMALIZATIONS, "hard"),
+    )
+    projections: str = option(
+        "none", "Project states to queries, keys and values, or not.", choices=("learned", "none")
+    )
+    tie_key_value: bool = option(False, "One projection for keys and values.")
+    attend_from: str = option(
+        "current",
+        "The decoder state that asks: of this step (Luong) or of the one before (Bahdanau).",
+        choices=("current", "previous"),
+        rare=True,
+    )
+    input_feeding: bool = option(
+        False, "The cell also reads what attention found (slower to train).", rare=True
+    )
+    cell: str = option("lstm", "Recurrent cell.", choices=CELL_NAMES, rare=True)
+    bidirectional: bool = option(
+        True,
+        "The encoder reads in both directions, or forward.",
+        flag="--bidirectional/--unidirectional",
+        rare=True,
+    )
+    tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")
+
+    def __post_init__(self) -> None:
+        if self.projections == "none" and self.tie_key_value:
+            raise ValueError("tie_key_value needs projections learned: there is nothing to tie")
+        if self.attention == "none" and self.normalize != "softmax":
+            raise ValueError("attention none has no weights that normalize could change")
+        if self.attention == "none" and self.projections != "none":
+            raise ValueError("attention none leaves projections nothing to project")
+        if self.attention == "none" and self.attend_from != "current":
+            raise ValueError("attention none does not ask, from no state")
+        if self.attention == "mean" and self.normalize == "hard":
+            raise ValueError("normalize hard needs scores: attention mean gives all states one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalOptions:
+    """Which convolutional model: the choices that a size does not make."""
+
+    # Published with dot products of vectors that begin small; ours begin with unit variance.
+    attention: str = option("scaled-dot", "Score function.", choices=SCORE_FUNCTIONS)
+    normalize: str = option(
+        "softmax",
+        "From scores to weights: softmax, or softplus divided by its sum.",
+        choices=NORMALIZATIONS,
+    )
+    positions: str = option(
+        "learned", "Position encoding.", choices=("learned", "sinusoidal", "none")
+    )
+    max_positions: int = option(
+        1024, "Vectors of learned positions; later ones share the last.", low=1, high=1 << 20
+    )
+    kernel_size: int = option(3, "Width of the convolutions in tokens.", low=1, high=255, rare=True)
+    tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")
+
 
 VARIANTS: dict[str, type] = {
     "transformer": VariantOptions,
@@ -51,6 +149,35 @@ class ArchOptions:
     def decoder_of_new(self) -> str:
         """The kind of decoder of such a model."""
         return self.decoder or "autoregressive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeOptions:
+    """How large: a preset, each part of which can be set by itself."""
+
+    size: str = option(
+        "auto",
+        "Preset; auto: by corpus size and device.",
+        choices=("auto", "tiny", "small", "base", "big"),
+    )
+    d_model: int | None = option(
+        None, "Width of the model.", low=1, high=1 << 16, show="by size", rare=True
+    )
+    d_ff: int | None = option(
+        None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size", rare=True
+    )
+    n_heads: int | None = option(
+        None, "Attention heads.", low=1, high=1024, show="by size", rare=True
+    )
+    n_encoder_layers: int | None = option(
+        None, "Encoder layers.", low=0, high=256, show="by size", rare=True
+    )
+    n_decoder_layers: int | None = option(
+        None, "Decoder layers.", low=1, high=256, show="by size", rare=True
+    )
+    dropout: float | None = option(
+        None, "Dropout of every sublayer.", low=0.0, high=0.99, show="by size and corpus"
+    )
 
 
 def _not_given(name: str) -> Any:

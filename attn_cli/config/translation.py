@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 from attn_cli.config import Mode, group, option
 from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.image import SourceOptions
-from attn_cli.config.seq2seq import ArchOptions, LearningOptions, Seq2SeqVariantOptions
+from attn_cli.config.seq2seq import ArchOptions, LearningOptions, Seq2SeqVariantOptions, SizeOptions
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingCommand
-from attn_cli.config.transformer import SizeOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config.convolutional import ConvolutionalOptions
+from attn_cli.config.seq2seq import ConvolutionalOptions
 from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput, EncoderDecoderConfig
 from attn_cli.nn.beam_state import BEAMS, LONGEST, BeamState, sentences
 from attn_cli.nn.convolution import (

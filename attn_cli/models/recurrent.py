@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attn_cli.config import option
-from attn_cli.config.recurrent import CELL_NAMES
+from attn_cli.config.seq2seq import CELL_NAMES
 from attn_cli.models.backbone import Backbone, BidirectionalConfig
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.pooling import AttentionPool

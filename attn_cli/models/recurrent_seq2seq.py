@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config.recurrent import RecurrentOptions
+from attn_cli.config.seq2seq import RecurrentOptions
 from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput, EncoderDecoderConfig
 from attn_cli.nn.attention import Attended
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences

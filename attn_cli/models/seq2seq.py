@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config import option
-from attn_cli.config.transformer import VariantOptions
+from attn_cli.config.seq2seq import VariantOptions
 from attn_cli.models.seq2seq_base import (
     AttentionMaps,
     AutoregressiveModel,

@@ -8,8 +8,7 @@ from typing import Any
 
 from attn_cli.config import choose, field_types, from_dict
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
-from attn_cli.config.seq2seq import Seq2SeqVariantOptions
-from attn_cli.config.transformer import SizeOptions
+from attn_cli.config.seq2seq import Seq2SeqVariantOptions, SizeOptions
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import CONFIGS, SEQ2SEQ
 from attn_cli.models.bilm import BilmConfig

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config import choose, option
-from attn_cli.config.transformer import ACTIVATIONS, POSITION_ENCODINGS, AttentionOptions
+from attn_cli.config.attention import ACTIVATIONS, POSITION_ENCODINGS, AttentionOptions
 from attn_cli.models.backbone import Backbone, BackboneConfig, LanguageModel
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValueCache

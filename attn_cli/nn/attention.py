@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config import choose
-from attn_cli.config.transformer import AttentionOptions
+from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.cache import KeyValue, LayerCache
 from attn_cli.nn.normalizers import NORMALIZERS, Normalizer, SoftmaxNormalizer, Weights
 from attn_cli.nn.positions import ATTENTION_POSITIONS, AttentionPositions, Positions

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config import choose
-from attn_cli.config.recurrent import RecurrentOptions
+from attn_cli.config.seq2seq import RecurrentOptions
 from attn_cli.nn.attention import Attended, Attention
 from attn_cli.nn.normalizers import NORMALIZERS
 from attn_cli.nn.scores import SCORES

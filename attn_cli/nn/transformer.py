@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config import choose
-from attn_cli.config.transformer import AttentionOptions
+from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import Attended, MultiHeadAttention
 from attn_cli.nn.cache import KeyValue, KeyValueCache, LayerCache
 from attn_cli.nn.positions import Positions

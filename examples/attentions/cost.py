@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attn_cli.config.transformer import AttentionOptions
+from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.convolution import GatedConvolution
 from attn_cli.nn.rnn import Recurrent

@@ -42,9 +42,7 @@ def script(name, *arguments, status=0):
 
 
 def test_every_member_is_a_model_of_its_own(family):
-    from attn_cli.config.convolutional import ConvolutionalOptions
-    from attn_cli.config.recurrent import RecurrentOptions
-    from attn_cli.config.transformer import VariantOptions
+    from attn_cli.config.seq2seq import ConvolutionalOptions, RecurrentOptions, VariantOptions
 
     options = {
         "rnn": RecurrentOptions,

@@ -5,8 +5,7 @@ import seq2seq_checks
 import torch
 from seq2seq_checks import BOS, VOCAB, check_padding, check_states, check_steps, full_logits
 
-from attn_cli.config.seq2seq import Seq2SeqVariantOptions
-from attn_cli.config.transformer import SizeOptions
+from attn_cli.config.seq2seq import Seq2SeqVariantOptions, SizeOptions
 from attn_cli.models import build_model
 from attn_cli.models.sizes import seq2seq_config
 

@@ -17,7 +17,7 @@ from drawn_models import (
 )
 from program import ENVIRONMENT
 
-from attn_cli.config.transformer import POSITION_ENCODINGS, SCORE_FUNCTIONS
+from attn_cli.config.attention import POSITION_ENCODINGS, SCORE_FUNCTIONS
 from attn_cli.models import BACKBONES, build_model
 from attn_cli.models.bilm import BilmConfig
 from attn_cli.models.convolutional import ConvolutionalConfig

@@ -11,7 +11,7 @@ from program import TINY, inside, write_reversal
 from torch.nn import functional as F
 
 from attn_cli.config import from_dict
-from attn_cli.config.transformer import AttentionOptions
+from attn_cli.config.attention import AttentionOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import DataError
 from attn_cli.models.seq2seq import Transformer, TransformerConfig

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_cli.config.transformer import AttentionOptions
+from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
 from attn_cli.nn.normalizers import masked_softmax
 from attn_cli.nn.positions import Positions

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_cli.config.transformer import AttentionOptions
+from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.positions import (
     Positions,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_cli.config.transformer import POSITION_ENCODINGS, AttentionOptions
+from attn_cli.config.attention import POSITION_ENCODINGS, AttentionOptions
 from attn_cli.errors import UsageError
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.positions import (

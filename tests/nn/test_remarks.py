@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attn_cli.config.transformer import AttentionOptions
+from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.positions import Positions
 from attn_cli.nn.transformer import Encoder, EncoderLayer, FeedForward

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attn_cli.config.transformer import NORMALIZATIONS, SCORE_FUNCTIONS, AttentionOptions
+from attn_cli.config.attention import NORMALIZATIONS, SCORE_FUNCTIONS, AttentionOptions
 from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
 from attn_cli.nn.normalizers import NORMALIZERS
 from attn_cli.nn.scores import SCORES

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_cli.config.transformer import AttentionOptions
+from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention, causal_mask
 from attn_cli.nn.positions import Positions
 from attn_cli.nn.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer

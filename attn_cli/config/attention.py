@@ -1,4 +1,4 @@
-"""The transformer's sizes and variants."""
+"""Options of attention: the same choices in every model made of heads."""
 
 from __future__ import annotations
 
@@ -65,54 +65,3 @@ class AttentionOptions:
         if self.positions == "rotary" and d_head % 2:
             raise ValueError(f"positions rotary need heads of even width, not {d_head}")
         return d_head
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariantOptions(AttentionOptions):
-    """Which transformer: the choices that a size does not make."""
-
-    max_positions: int = option(
-        1024,
-        "Vectors of learned positions; later ones share the last.",
-        low=1,
-        high=1 << 20,
-        rare=True,
-    )
-    norm: str = option(
-        "pre",
-        "Normalize before each sublayer, or after as published.",
-        choices=("pre", "post"),
-        rare=True,
-    )
-    tie_embeddings: bool = option(
-        True, "One matrix for target embeddings and output layer.", rare=True
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SizeOptions:
-    """How large: a preset, each part of which can be set by itself."""
-
-    size: str = option(
-        "auto",
-        "Preset; auto: by corpus size and device.",
-        choices=("auto", "tiny", "small", "base", "big"),
-    )
-    d_model: int | None = option(
-        None, "Width of the model.", low=1, high=1 << 16, show="by size", rare=True
-    )
-    d_ff: int | None = option(
-        None, "Width of the feed-forward networks.", low=1, high=1 << 20, show="by size", rare=True
-    )
-    n_heads: int | None = option(
-        None, "Attention heads.", low=1, high=1024, show="by size", rare=True
-    )
-    n_encoder_layers: int | None = option(
-        None, "Encoder layers.", low=0, high=256, show="by size", rare=True
-    )
-    n_decoder_layers: int | None = option(
-        None, "Decoder layers.", low=1, high=256, show="by size", rare=True
-    )
-    dropout: float | None = option(
-        None, "Dropout of every sublayer.", low=0.0, high=0.99, show="by size and corpus"
-    )
