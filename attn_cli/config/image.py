@@ -52,8 +52,9 @@ class SourceOptions(ImageRootOptions):
     )
 
     def __post_init__(self) -> None:
-        if self.source == "text" and (given := changed(self)):
-            raise ValueError(f"{', '.join(given)} without --source image")
+        of_images = [flag for flag in changed(self) if flag != "--source"]
+        if self.source != "image" and of_images:
+            raise ValueError(f"{', '.join(of_images)} without --source image")
         if problem := _region_problem(self.region_size):
             raise ValueError(problem)
         if self.image_size is not None:
@@ -89,7 +90,7 @@ class SourceConfig:
 
     def check_source(self, src_vocab: int, *, share_embeddings: bool) -> None:
         """Raises ValueError if texts have no vocabulary, or images no size."""
-        if self.source == "text":
+        if self.source != "image":
             if not src_vocab:
                 raise ValueError("src_vocab: a source of texts needs a vocabulary")
             return

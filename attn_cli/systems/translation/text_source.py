@@ -121,5 +121,5 @@ class TextSources(TrainingSources):
         return ""
 
     def model_parts(self, arch: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
-        """None."""
-        return {}, {}
+        """That it is of texts."""
+        return {}, {"source": self._options.source}
