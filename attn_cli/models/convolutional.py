@@ -7,7 +7,7 @@ R rows (sentences times beams), L decoder layers, k kernel size.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config.seq2seq import ConvolutionalOptions
-from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput, EncoderDecoderConfig
+from attn_cli.models.seq2seq_base import (
+    AutoregressiveModel,
+    DecoderOutput,
+    EncoderDecoderConfig,
+    Preset,
+)
 from attn_cli.nn.beam_state import BEAMS, LONGEST, BeamState, sentences
 from attn_cli.nn.convolution import (
     ConvolutionalDecoderLayer,
@@ -34,6 +39,13 @@ class ConvolutionalConfig(EncoderDecoderConfig, ConvolutionalOptions):
     Raises:
         ValueError: the parts do not fit together.
     """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "tiny": Preset(128, None, None, 4, 4, 0.15, 5000),
+        "small": Preset(256, None, None, 4, 4, 0.2, 8000),  # Gehring et al. 2017: IWSLT
+        "base": Preset(512, None, None, 15, 15, 0.2, 32000),  # WMT'14, without its wider layers
+        "big": Preset(768, None, None, 15, 15, 0.2, 32000),
+    }
 
     def __post_init__(self) -> None:
         if self.kernel_size % 2 == 0:

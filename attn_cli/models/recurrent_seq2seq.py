@@ -10,6 +10,7 @@ R rows (sentences times beams), L decoder layers, P vectors of a cell's state.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
@@ -18,7 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config.seq2seq import RecurrentOptions
-from attn_cli.models.seq2seq_base import AutoregressiveModel, DecoderOutput, EncoderDecoderConfig
+from attn_cli.models.seq2seq_base import (
+    AutoregressiveModel,
+    DecoderOutput,
+    EncoderDecoderConfig,
+    Preset,
+)
 from attn_cli.nn.attention import Attended
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.dropout import Dropout
@@ -33,6 +39,13 @@ class RecurrentSeq2SeqConfig(EncoderDecoderConfig, RecurrentOptions):
     Raises:
         ValueError: the parts do not fit together.
     """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "tiny": Preset(256, None, None, 1, 1, 0.3, 5000),
+        "small": Preset(384, None, None, 2, 2, 0.3, 8000),
+        "base": Preset(1024, None, None, 4, 4, 0.2, 32000),  # Luong et al. 2015, 4.1
+        "big": Preset(1536, None, None, 4, 4, 0.3, 32000),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,6 +6,7 @@ Shapes: B batch, S source length, T target length, D d_model, V vocabulary, N se
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from attn_cli.models.seq2seq_base import (
     AutoregressiveModel,
     DecoderOutput,
     EncoderDecoderConfig,
+    Preset,
     Seq2SeqModel,
 )
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
@@ -43,6 +45,12 @@ class TransformerConfig(EncoderDecoderConfig, VariantOptions):
         ValueError: the parts do not fit together.
     """
 
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "tiny": Preset(128, 512, 4, 3, 3, 0.15, 5000),
+        "small": Preset(256, 1024, 4, 3, 3, 0.2, 8000),
+        "base": Preset(512, 2048, 8, 6, 6, 0.1, 32000),  # Vaswani et al. 2017, table 3
+        "big": Preset(1024, 4096, 16, 6, 6, 0.3, 32000),
+    }
     d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
     n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
 

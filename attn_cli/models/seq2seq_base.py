@@ -10,6 +10,7 @@ K beams.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
@@ -26,10 +27,35 @@ from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.nn.tables import HasTables
 
 
+@dataclass(frozen=True)
+class Preset:
+    """The parts that a size decides; None: the architecture has no such part."""
+
+    d_model: int
+    d_ff: int | None
+    n_heads: int | None
+    n_encoder_layers: int
+    n_decoder_layers: int
+    dropout: float
+    vocab_size: int  # of a tokenizer trained for it
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The parts that a model's configuration has."""
+        parts = {name: value for name, value in vars(self).items() if value is not None}
+        del parts["vocab_size"]
+        return parts
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoderConfig(SourceConfig):
-    """What a saved sequence-to-sequence model is made of, apart from its architecture's choices."""
+    """What a saved sequence-to-sequence model is made of, apart from its architecture's choices.
 
+    Attributes:
+        presets: by the name of a size.
+    """
+
+    presets: ClassVar[Mapping[str, Preset]]
     d_model: int = option(MISSING, "Width of the model.", low=1, high=1 << 16)
     n_encoder_layers: int = option(MISSING, "Encoder layers.", low=0, high=256)
     n_decoder_layers: int = option(MISSING, "Decoder layers.", low=1, high=256)

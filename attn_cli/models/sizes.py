@@ -12,50 +12,8 @@ from attn_cli.config.seq2seq import Seq2SeqVariantOptions, SizeOptions
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import CONFIGS, SEQ2SEQ
 from attn_cli.models.bilm import BilmConfig
+from attn_cli.models.seq2seq_base import EncoderDecoderConfig, Preset
 from attn_cli.models.stack import StackConfig
-
-
-@dataclass(frozen=True)
-class Preset:
-    """The parts that a size decides; None: the architecture has no such part."""
-
-    d_model: int
-    d_ff: int | None
-    n_heads: int | None
-    n_encoder_layers: int
-    n_decoder_layers: int
-    dropout: float
-    vocab_size: int  # of a tokenizer trained for it
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """The parts that a model's configuration has."""
-        parts = {name: value for name, value in vars(self).items() if value is not None}
-        del parts["vocab_size"]
-        return parts
-
-
-# --arch -> --size -> its parts.
-PRESETS = {
-    "transformer": {
-        "tiny": Preset(128, 512, 4, 3, 3, 0.15, 5000),
-        "small": Preset(256, 1024, 4, 3, 3, 0.2, 8000),
-        "base": Preset(512, 2048, 8, 6, 6, 0.1, 32000),  # Vaswani et al. 2017, table 3
-        "big": Preset(1024, 4096, 16, 6, 6, 0.3, 32000),
-    },
-    "rnn": {
-        "tiny": Preset(256, None, None, 1, 1, 0.3, 5000),
-        "small": Preset(384, None, None, 2, 2, 0.3, 8000),
-        "base": Preset(1024, None, None, 4, 4, 0.2, 32000),  # Luong et al. 2015, 4.1
-        "big": Preset(1536, None, None, 4, 4, 0.3, 32000),
-    },
-    "cnn": {
-        "tiny": Preset(128, None, None, 4, 4, 0.15, 5000),
-        "small": Preset(256, None, None, 4, 4, 0.2, 8000),  # Gehring et al. 2017: IWSLT
-        "base": Preset(512, None, None, 15, 15, 0.2, 32000),  # WMT'14, without its wider layers
-        "big": Preset(768, None, None, 15, 15, 0.2, 32000),
-    },
-}
 
 
 def choose_size(size: str, n_pairs: int, *, on_gpu: bool) -> tuple[str, str]:
@@ -95,6 +53,17 @@ def seq2seq_name(arch: str, decoder: str) -> str:
     return names[arch]
 
 
+def seq2seq_preset(arch: str, decoder: str, size: str) -> Preset:
+    """What a size decides of an architecture.
+
+    Raises:
+        UsageError: the architecture has no decoder of this kind.
+    """
+    config = CONFIGS[seq2seq_name(arch, decoder)]
+    assert issubclass(config, EncoderDecoderConfig)
+    return config.presets[size]
+
+
 def seq2seq_config(
     arch: str,
     options: SizeOptions,
@@ -113,7 +82,7 @@ def seq2seq_config(
         arch: of `--arch`.
         options: parts that are set by themselves.
         variant: choices that a size does not make.
-        preset: a key of the architecture's `PRESETS`.
+        preset: a key of the architecture's presets.
         vocabularies: sizes of the source's and the target's.
         share: whether they are one, and so are their embeddings.
         decoder: a key of `SEQ2SEQ`.
@@ -136,10 +105,9 @@ def seq2seq_config(
     usual, of_source = source
     fixed |= of_source
     fixed = {name: value for name, value in fixed.items() if name in field_types(config)}
+    parts = seq2seq_preset(arch, decoder, preset).parts
     try:
-        return from_dict(
-            config, {**PRESETS[arch][preset].parts, **usual, **given, **fixed}, f"--arch {arch}"
-        )
+        return from_dict(config, {**parts, **usual, **given, **fixed}, f"--arch {arch}")
     except DataError as error:
         raise UsageError(str(error)) from error
 

@@ -28,7 +28,7 @@ _ARCHS = {"transformer": "bert"}  # names of --arch that are not keys of BACKBON
 
 
 @dataclass(frozen=True)
-class Start:
+class TextModelStart:
     """What a model is built from.
 
     Attributes:
@@ -61,7 +61,7 @@ class Start:
         return model
 
 
-def starting_point(options: FinetuningOptions, size: str, tokenizer: Tokenizer) -> Start:
+def starting_point(options: FinetuningOptions, size: str, tokenizer: Tokenizer) -> TextModelStart:
     """What to train: the backbone of `--init`, or a new one of `--arch` and `--size`.
 
     Raises:
@@ -80,10 +80,10 @@ def starting_point(options: FinetuningOptions, size: str, tokenizer: Tokenizer) 
             n_layers=max(1, preset.n_layers // 2),
             dropout=_DROPOUT,
         )
-        return Start(arch, config)
+        return TextModelStart(arch, config)
     if arch == "han":
         sizes = {"d_embedding": preset.d_model, "d_model": preset.d_model // 2}
-        return Start(arch, HanConfig(vocab_size=tokenizer.vocab_size, **sizes))
+        return TextModelStart(arch, HanConfig(vocab_size=tokenizer.vocab_size, **sizes))
     config = StackConfig(
         vocab_size=tokenizer.vocab_size,
         d_model=preset.d_model,
@@ -92,7 +92,7 @@ def starting_point(options: FinetuningOptions, size: str, tokenizer: Tokenizer) 
         n_layers=preset.n_layers,
         dropout=_DROPOUT,
     )
-    return Start(_ARCHS.get(arch, arch), config)
+    return TextModelStart(_ARCHS.get(arch, arch), config)
 
 
 def reads_documents(options: FinetuningOptions) -> bool:
@@ -106,7 +106,7 @@ def reads_documents(options: FinetuningOptions) -> bool:
     return backbone is not None and TEMPLATES[backbone.template].by_sentence
 
 
-def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:
+def _pretrained(path: Path, tokenizer: Tokenizer) -> TextModelStart:
     config, model = load_model(path, torch.device("cpu"))
     if not isinstance(model, TextModel):
         raise UsageError(
@@ -114,7 +114,7 @@ def _pretrained(path: Path, tokenizer: Tokenizer) -> Start:
             "attn convert make some"
         )
     model.check_vocabulary(tokenizer.vocab_size, str(path))
-    return Start(config.arch, config.model, model.backbone)
+    return TextModelStart(config.arch, config.model, model.backbone)
 
 
 def what_learns(model: TextModel, options: FinetuningOptions) -> dict[str, float]:

@@ -20,7 +20,7 @@ from attn_cli.lines.columns import Columns
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
 from attn_cli.models.directory import ModelConfig, read_config
-from attn_cli.models.sizes import PRESETS, choose_size
+from attn_cli.models.sizes import choose_size, seq2seq_preset
 from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.systems.recipe import (
     DEV,
@@ -87,7 +87,8 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
 
         def train_tokenizers() -> tuple[Tokenizer, Tokenizer]:
             size, _ = choose_size(options.size.size, len(rows), on_gpu=torch.cuda.is_available())
-            usual_size = PRESETS[options.arch.arch_of_new][size].vocab_size
+            decoder, arch = options.arch.decoder_of_new, options.arch.arch_of_new
+            usual_size = seq2seq_preset(arch, decoder, size).vocab_size
             trained = [
                 self.trained_tokenizer(
                     (pair[column] for pair in each_row(corpus, rows) for column in text_columns),

@@ -23,11 +23,11 @@ from attn_cli.systems.translation.sources import source_kind
 
 
 @dataclass(frozen=True)
-class Start:
+class TranslatorStart:
     """What a translator is built from.
 
     Attributes:
-        arch: a key of `models.MODELS`.
+        arch: a key of `models.CONFIGS`.
         config: its configuration.
         why: where that comes from, in words.
         model: whose weights it takes; None: random ones.
@@ -55,7 +55,7 @@ def starting_point(
     *,
     share: bool,
     on_gpu: bool,
-) -> Start:
+) -> TranslatorStart:
     """What to train: the model of `--init`, or a new one of `--arch` and `--size`.
 
     Args:
@@ -85,17 +85,17 @@ def starting_point(
         max_len=options.corpus.max_len,
         source=sources.model_parts(arch),
     )
-    return Start(seq2seq_name(arch, decoder), config, f"size {size} ({why})")
+    return TranslatorStart(seq2seq_name(arch, decoder), config, f"size {size} ({why})")
 
 
-def _continued(options: TrainMtCommand, vocabularies: tuple[int, int]) -> Start:
+def _continued(options: TrainMtCommand, vocabularies: tuple[int, int]) -> TranslatorStart:
     init = str(options.arch.init)
     before, model = load_model_of(Seq2SeqModel, Path(init), torch.device("cpu"))
     model.check_vocabulary(*vocabularies, init)
     dropout = options.size.dropout
     changes = {} if dropout is None else {"dropout": dropout}
     config = dataclasses.replace(before.model, **changes)
-    return Start(before.arch, config, f"continued from {init}", model)
+    return TranslatorStart(before.arch, config, f"continued from {init}", model)
 
 
 def check_start(options: TrainMtCommand) -> None:
