@@ -15,6 +15,7 @@ from attn_cli.models.directory import ModelConfig, write_config, write_weights
 from attn_cli.models.gat import GatConfig
 from attn_cli.models.stack import StackConfig
 from attn_cli.models.text import HeadConfig
+from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
@@ -39,6 +40,17 @@ def write_reader(place: Path, arch: str, **sizes: int) -> Path:
     head = HeadConfig(name="mood", kind="text", n_outputs=2, task="classify")
     write_labels(place, ["bad", "good"])
     return _write(place, ModelConfig(arch, "predict", config, finished=True, heads=(head,)))
+
+
+def write_tagger(place: Path, tokenizer: Tokenizer) -> Path:
+    """A BERT of one layer that gives each word one of two tags."""
+    place.mkdir()
+    write_tokenizers(place, tokenizer, tokenizer)
+    sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 1}
+    config = StackConfig(vocab_size=tokenizer.vocab_size, **sizes)
+    head = HeadConfig(name="tags", kind="tokens", n_outputs=2, task="tag")
+    write_labels(place, ["X", "Y"])
+    return _write(place, ModelConfig("bert", "predict", config, finished=True, heads=(head,)))
 
 
 def write_language_model(place: Path) -> Path:

@@ -106,7 +106,11 @@ class Embedder:
 
     def embed(self, texts: Sequence[str]) -> list[Embedded]:
         """The vectors of each text."""
-        cut = [self._units(text) for text in texts] if self._options.words else self._tokens(texts)
+        if self._options.words:
+            words = [text.split() for text in texts]
+            cut = list(zip(words, encode_words(self._encoder.tokenizer, words), strict=True))
+        else:
+            cut = self._tokens(texts)
         jobs, rows = [], []
         for number, (units, ids) in enumerate(cut):
             job = _Text(units, [len(unit) for unit in ids])
@@ -134,10 +138,6 @@ class Embedder:
             (tokenizer.pieces(ids) if named else [], [[index] for index in ids])
             for ids in tokenizer.encode(texts)
         ]
-
-    def _units(self, text: str) -> tuple[list[str], list[list[int]]]:
-        words = text.split()
-        return words, encode_words(self._encoder.tokenizer, words)
 
     def _rows(self, number: int, ids: list[int]) -> Iterator[_Row]:
         windows = windows_of(len(ids), self.room, self._stride)

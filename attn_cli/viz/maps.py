@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from attn_cli.data.images import Picture
 from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.words import word_groups
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,18 +124,6 @@ def to_array(weights: Tensor) -> Weights:
     return array
 
 
-def token_axis(tokenizer: Tokenizer, ids: Sequence[int]) -> Axis:
-    """The axis of tokens that know their words; a special token is a word of its own."""
-    labels = tokenizer.pieces(ids)
-    if not ids:
-        return Axis((), ())
-    is_special = np.isin(np.array(ids), list(tokenizer.reserved_ids - {tokenizer.unk_id}))
-    starts = tokenizer.word_starts(np.array(ids)) | is_special
-    starts[1:] |= is_special[:-1]
-    firsts = np.flatnonzero(starts).tolist()
-    groups = [ids[first:end] for first, end in zip(firsts, [*firsts[1:], len(ids)], strict=True)]
-    words = []
-    for first, group, text in zip(firsts, groups, tokenizer.decode(groups), strict=True):
-        name = text.strip() or "".join(labels[first : first + len(group)])
-        words.append((name, len(group)))
-    return Axis(tuple(labels), tuple(words))
+def token_axis(tokenizer: Tokenizer, ids: Sequence[int], texts: Sequence[str] = ()) -> Axis:
+    """The axis of tokens that know their words; see `words.word_groups`."""
+    return Axis(tuple(tokenizer.pieces(ids)), tuple(word_groups(tokenizer, ids, texts)))

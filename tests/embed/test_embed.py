@@ -124,10 +124,10 @@ def test_a_language_model_reads_marks_and_pools_without_them(gpt):
 def test_words_have_the_tokens_that_they_have_in_the_text(bert, gpt):
     words = ["the", "cat", "unseen", "é", "x-y"]
     for model in (bert, gpt):
-        cut = encode_words(model.tokenizer, words)
+        (cut,) = encode_words(model.tokenizer, [words])
         whole = model.tokenizer.encode([" ".join(words)])[0]
         assert [index for ids in cut for index in ids] == whole
-    assert encode_words(bert.tokenizer, ["\x07"]) == [[bert.tokenizer.unk_id]]
+    assert encode_words(bert.tokenizer, [["\x07"]]) == [[[bert.tokenizer.unk_id]]]
 
 
 def test_normalized_vectors_have_length_one(bert):

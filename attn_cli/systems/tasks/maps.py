@@ -79,21 +79,21 @@ class RowSource(LineSource):
             maps = []
             for number, group in enumerate(groups, 1):
                 title = f"part {number} of {len(parts)}" if len(parts) > 1 else ""
-                maps += self._maps(group, title)
+                maps += self._maps(group, title, row.fields)
             yield tuple(text.replace(SENTENCE_MARK, " ") for text in row.fields), maps
 
-    def _maps(self, rows: Sequence[InputRow], title: str) -> list[AttentionMap]:
+    def _maps(
+        self, rows: Sequence[InputRow], title: str, texts: Sequence[str]
+    ) -> list[AttentionMap]:
         """The maps of rows that are read together."""
-        axes = [token_axis(self._tokenizer, row.ids) for row in rows]
+        axes = [token_axis(self._tokenizer, row.ids, texts) for row in rows]
         whole = Axis(("text",))
         maps = []
         for kind, layers in self._weights(rows).items():
             arrays = [to_array(layer) for layer in layers]
             if kind in OVER_ROWS:
-                texts = self._tokenizer.decode([row.ids for row in rows])
-                maps.append(
-                    AttentionMap(kind, tuple(a[0] for a in arrays), whole, Axis(tuple(texts)))
-                )
+                sentences = Axis(tuple(self._tokenizer.decode([row.ids for row in rows])))
+                maps.append(AttentionMap(kind, tuple(a[0] for a in arrays), whole, sentences))
                 continue
             for place, axis in enumerate(axes):
                 size = len(axis.labels)

@@ -12,7 +12,6 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +32,7 @@ from attn_cli.systems.tasks.base import (
     TaskSetting,
     TextBatch,
 )
+from attn_cli.tokenizers.words import encode_words
 
 
 @dataclass(frozen=True)
@@ -95,33 +95,16 @@ class Tag(Task):
         What is to be learnt comes window by window: they are examples of their own.
         """
         sentences = [json.loads(fields[0]) for fields in examples]
-        token_ids = iter(self._encode([word for words, *_ in sentences for word in words]))
+        cut = encode_words(self.setting.tokenizer, [words for words, *_ in sentences])
+        nothing = [self.setting.template.separator_id]  # of a word that leaves no token
         encoded = []
-        for words, *tags in sentences:
-            read = self._read([next(token_ids) for _ in words])
+        for (_, *tags), words in zip(sentences, cut, strict=True):
+            read = self._read([tokens or nothing for tokens in words])
             if targets:
                 encoded += self._taught(read, tags[0])
             else:
                 encoded.append(EncodedExample(read.rows, notes=read))
         return encoded
-
-    def _encode(self, words: Sequence[str]) -> list[list[int]]:
-        """The tokens of each word, at least one."""
-        tokenizer = self.setting.tokenizer
-        fallback = [
-            tokenizer.unk_id if tokenizer.unk_id >= 0 else self.setting.template.separator_id
-        ]
-        texts = [f"{self._glue}{word}" for word in words]
-        return [ids or fallback for ids in tokenizer.encode(texts)]
-
-    @cached_property
-    def _glue(self) -> str:
-        """What must stand before a word for it to be cut as inside a text.
-
-        A space where the tokenizer's words begin with one that it does not add itself, as GPT-2's.
-        """
-        alone, second, both = self.setting.tokenizer.encode(["in", " in", "in in"])
-        return " " if both == alone + second != alone + alone else ""
 
     def _read(self, words: Sequence[Sequence[int]]) -> _Read:
         setting = self.setting

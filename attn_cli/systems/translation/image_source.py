@@ -25,6 +25,7 @@ from attn_cli.systems.recipe import TRAIN
 from attn_cli.systems.translation.image_cache import ImageCache, ImageCacheWriter
 from attn_cli.systems.translation.source_base import Contents, Side, TrainingSources
 from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.viz.maps import Axis
 
 _IMAGE_BYTES = 1 << 28  # of the images that are held at once
 _CAPTION = 64  # tokens that an image's caption is expected to have at most, and half of the limit
@@ -75,6 +76,12 @@ class ImageSide(Side[Picture, Picture]):
     def words(self, item: Picture) -> list[int]:
         """The regions' numbers."""
         return list(range(len(item)))
+
+    def axis(self, item: Picture, text: str) -> Axis:
+        """Regions are named by row and column, from 0."""
+        rows, columns = item.grid
+        labels = (f"{row},{column}" for row in range(rows) for column in range(columns))
+        return Axis(tuple(labels), picture=item)
 
     @property
     def blank(self) -> Picture:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from functools import singledispatch
 from typing import Any
 
 import torch
@@ -19,13 +18,10 @@ from attn_cli.device import set_up
 from attn_cli.errors import DataError
 from attn_cli.lines.rows import Row
 from attn_cli.systems.base import load_generator
-from attn_cli.systems.translation.image_source import ImageSide
-from attn_cli.systems.translation.source_base import SourceSide
-from attn_cli.systems.translation.text_source import TextSide
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.viz.job import AttendJob
 from attn_cli.viz.lines import MOST_PARTS, LineSource
-from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
+from attn_cli.viz.maps import AttentionMap, to_array, token_axis
 from attn_cli.wording import plural
 
 _BATCH_TOKENS = 4096
@@ -69,9 +65,11 @@ class PairSource(LineSource):
         for own in parts:
             found, maps = [next(outputs) for _ in own], []
             src = self._translator.encoded(own)
-            for number, (item, (_, tokens)) in enumerate(zip(src, found, strict=True), 1):
+            for number, (item, part, (text, tokens)) in enumerate(
+                zip(src, own, found, strict=True), 1
+            ):
                 title = f"part {number} of {len(own)}" if len(own) > 1 else ""
-                maps += self._maps(item, tokens, title)
+                maps += self._maps(item, tokens, title, (part.text, text))
             if not own:
                 yield (), []
                 continue
@@ -112,13 +110,15 @@ class PairSource(LineSource):
         if longest > limit:
             row.refuse(f"{plural(longest, 'token')}, more than {limit}; --max-input allows more")
             return (), []
-        return (row.fields[0], row.fields[1]), self._maps(src, tgt, "")
+        texts = row.fields[0], row.fields[1]
+        return texts, self._maps(src, tgt, "", texts)
 
-    def _maps(self, src: Any, tgt: Ids, title: str) -> list[AttentionMap]:
+    def _maps(self, src: Any, tgt: Ids, title: str, texts: tuple[str, str]) -> list[AttentionMap]:
         """All kinds. `tgt` has neither bos nor eos."""
         tokenizer = self._translator.tgt
-        source = source_axis(self._translator.src, src)
-        said, heard = (token_axis(tokenizer, ids) for ids in self._translator.spoken(tgt))
+        source = self._translator.src.axis(src, texts[0])
+        rows_and_columns = self._translator.spoken(tgt)
+        said, heard = (token_axis(tokenizer, ids, texts[1:]) for ids in rows_and_columns)
         axes = {"cross": (said, source), "encoder": (source, source), "decoder": (said, heard)}
         return [
             AttentionMap(kind, tuple(to_array(layer[0]) for layer in layers), *axes[kind], title)
@@ -130,22 +130,3 @@ class PairSource(LineSource):
         """The kinds of attention that the model has, layers of shape (1, H, T, S) each."""
         found = self._translator.attentions([src], [tgt])
         return {kind: found[kind] for kind in KINDS if found.get(kind)}
-
-
-@singledispatch
-def source_axis(side: SourceSide, item: Any) -> Axis:
-    """An axis of what a model read."""
-    raise TypeError(f"no axis for {type(side).__name__}")
-
-
-@source_axis.register
-def _text_axis(side: TextSide, item: Any) -> Axis:
-    return token_axis(side.tokenizer, item)
-
-
-@source_axis.register
-def _region_axis(side: ImageSide, item: Any) -> Axis:
-    """Regions are named by row and column, from 0."""
-    rows, columns = item.grid
-    labels = (f"{row},{column}" for row in range(rows) for column in range(columns))
-    return Axis(tuple(labels), picture=item)

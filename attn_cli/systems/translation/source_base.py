@@ -21,6 +21,7 @@ from attn_cli.config.image import SourceConfig, SourceOptions
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck
 from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.viz.maps import Axis
 
 # Numbers of rows of a corpus and their source columns -> what these stand for.
 Contents = Callable[[NDArray[np.int64], list[str]], Sequence[Sized]]
@@ -90,6 +91,10 @@ class Side(ABC, Generic[Content, Item]):
     @abstractmethod
     def words(self, item: Item) -> list[int]:
         """For each position that can be aligned: the word it belongs to, or the region it is."""
+
+    @abstractmethod
+    def axis(self, item: Item, text: str) -> Axis:
+        """The axis of an item, and of the line that it was read from, in an attention map."""
 
     @property
     @abstractmethod

@@ -22,6 +22,7 @@ from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.translation.source_base import Contents, Side, TrainingSources
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.words import words_of_tokens
+from attn_cli.viz.maps import Axis, token_axis
 
 Ids = tuple[int, ...]
 
@@ -73,6 +74,10 @@ class TextSide(Side[str, Ids]):
     def words(self, item: Ids) -> list[int]:
         """Words as white space separates them, without eos."""
         return words_of_tokens(self.tokenizer, item[:-1])
+
+    def axis(self, item: Ids, text: str) -> Axis:
+        """Its tokens, and their words."""
+        return token_axis(self.tokenizer, item, [text])
 
     @property
     def blank(self) -> Ids:
