@@ -62,7 +62,7 @@ class TextEmbedding(nn.Module):
         d_model = config.d_model
         self.tokens = nn.Embedding(config.vocab_size, d_model)
         scheme = choose(POSITIONS, config.positions, "position encoding")
-        self.positions = scheme(d_model, config.max_positions)
+        self.positions = scheme.added(d_model, config.max_positions)
         self.segments = nn.Embedding(config.n_segments, d_model) if config.n_segments else None
         self.norm = nn.LayerNorm(d_model, config.norm_eps) if config.embedding_norm else None
         self.dropout = Dropout(config.dropout)
@@ -231,4 +231,4 @@ class Gpt(Stack, LanguageModel):
         positions = Positions((columns - starts[:, None]).clamp(min=0), width)
         embedded = self.embedding(ids, None, positions)
         hidden = self.encoder(embedded, visible[:, None], positions=positions, cache=cache)
-        return hidden, GptState(1, cache, lengths)
+        return hidden, GptState(beam_size=1, cache=cache, positions=lengths)

@@ -18,7 +18,7 @@ from attn_cli.config import choose
 from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.cache import KeyValue, LayerCache
 from attn_cli.nn.normalizers import NORMALIZERS, Normalizer, SoftmaxNormalizer, Weights
-from attn_cli.nn.positions import ATTENTION_POSITIONS, AttentionPositions, Positions
+from attn_cli.nn.positions import POSITIONS, AttentionPositions, Positions
 from attn_cli.nn.scores import SCORES, Score
 
 
@@ -144,11 +144,11 @@ class MultiHeadAttention(nn.Module):
             self.out_proj = nn.Linear(d_model, d_model)  # W_o
             nn.init.xavier_uniform_(self.out_proj.weight)
             nn.init.zeros_(self.out_proj.bias)
-        scheme = choose(ATTENTION_POSITIONS, options.positions, "position encoding")
+        scheme = choose(POSITIONS, options.positions, "position encoding")
         self.attention = Attention(
             choose(SCORES, options.attention, "score function")(d_head, n_heads=n_heads),
             choose(NORMALIZERS, options.normalize, "normalization")(),
-            scheme(d_head, options.max_distance) if to_self else None,
+            scheme.inside(d_head, options.max_distance) if to_self else None,
         )
 
     def forward(

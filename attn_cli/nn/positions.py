@@ -1,6 +1,6 @@
 """Where a token stands: position encodings, each one small class.
 
-`POSITIONS` are added to the token vectors, `ATTENTION_POSITIONS` act inside self-attention.
+Some are added to the token vectors, others act inside self-attention.
 
 Shapes: B batch, T length (of queries), S keys, D d_model, H heads, K d_head, R distances.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -117,16 +117,6 @@ class NoPositions(nn.Module):
         return 0.0
 
 
-POSITIONS: dict[str, type[nn.Module]] = {
-    "sinusoidal": SinusoidalPositions,
-    "sinusoidal-halves": SinusoidalHalvesPositions,
-    "learned": LearnedPositions,
-    "relative": NoPositions,
-    "rotary": NoPositions,
-    "none": NoPositions,
-}
-
-
 class AttentionPositions(nn.Module):
     """What positions do inside self-attention: nothing, unless a scheme says otherwise.
 
@@ -204,14 +194,20 @@ class RelativePositions(AttentionPositions, HasTables):
         return by_distance @ self.values
 
 
-# As `POSITIONS`, name by name: the schemes that add vectors to tokens' do nothing here.
-ATTENTION_POSITIONS: dict[str, type[AttentionPositions]] = {
-    "sinusoidal": AttentionPositions,
-    "sinusoidal-halves": AttentionPositions,
-    "learned": AttentionPositions,
-    "relative": RelativePositions,
-    "rotary": RotaryPositions,
-    "none": AttentionPositions,
+class Scheme(NamedTuple):
+    """How one `--positions` says where a token stands: two parts, of which one does nothing."""
+
+    added: type[nn.Module]  # to the tokens' vectors
+    inside: type[AttentionPositions]  # self-attention
+
+
+POSITIONS = {
+    "sinusoidal": Scheme(SinusoidalPositions, AttentionPositions),
+    "sinusoidal-halves": Scheme(SinusoidalHalvesPositions, AttentionPositions),
+    "learned": Scheme(LearnedPositions, AttentionPositions),
+    "relative": Scheme(NoPositions, RelativePositions),
+    "rotary": Scheme(NoPositions, RotaryPositions),
+    "none": Scheme(NoPositions, AttentionPositions),
 }
 
 
@@ -224,7 +220,8 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         d_model = weight.embedding_dim
         self.tokens = weight
-        self.positions = choose(POSITIONS, positions, "position encoding")(d_model, max_positions)
+        scheme = choose(POSITIONS, positions, "position encoding")
+        self.positions = scheme.added(d_model, max_positions)
         self.dropout = dropout
         self.scale = math.sqrt(d_model)
 

@@ -223,16 +223,16 @@ class DecoderLayer(nn.Module):
         )
         x = to_self.after(x, attended.context.view(x.shape))
         y = to_memory.before(x)
-        found = self.cross_attention.attend_to(memory, y, memory_mask, need_weights=need_weights)
-        x = to_memory.after(x, found.context)
+        crossed = self.cross_attention.attend_to(memory, y, memory_mask, need_weights=need_weights)
+        x = to_memory.after(x, crossed.context)
         x = feed_forward.after(x, self.feed_forward(feed_forward.before(x)))
-        return x, DecoderWeights(attended.weights, found.weights)
+        return x, DecoderWeights(attended.weights, crossed.weights)
 
 
 class Encoder(nn.Module):
     """A stack of encoder layers; pre-norm stacks end in a normalization."""
 
-    layers: Sequence[EncoderLayer]  # a ModuleList
+    layers: Sequence[EncoderLayer]  # a ModuleList, which has no type of its elements
 
     def __init__(
         self, layers: Sequence[EncoderLayer], d_model: int, norm: str, eps: float = 1e-5
@@ -278,7 +278,7 @@ class Encoder(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """What every layer gives, its input first and the normalized output last.
 
-        Shape: as `forward`; n_layers + 1 of (B, S, D), and n_layers of (B, H, S, S) if wanted.
+        Shape: x (B, T, D) -> n_layers + 1 of (B, T, D), n_layers of (B, H, T, T) if wanted.
         """
         outputs, weights = [x], []
         positions = Positions.first(x.shape[1], x.device)

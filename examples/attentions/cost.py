@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.convolution import GatedConvolution
+from attn_cli.nn.positions import Positions
 from attn_cli.nn.rnn import Recurrent
 
 KERNEL = 3
@@ -51,7 +52,11 @@ class Layer:
 
 
 def _attend(explicit: bool) -> Callable[[nn.Module, Tensor], Tensor]:
-    return lambda layer, x: layer(x, need_weights=explicit)[0]
+    def run(layer: nn.Module, x: Tensor) -> Tensor:
+        positions = Positions.first(x.shape[1], x.device)
+        return layer(x, None, positions, need_weights=explicit).context
+
+    return run
 
 
 def _attention(d: int) -> nn.Module:

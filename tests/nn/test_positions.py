@@ -10,7 +10,6 @@ from attn_cli.config.attention import POSITION_ENCODINGS, AttentionOptions
 from attn_cli.errors import UsageError
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.positions import (
-    ATTENTION_POSITIONS,
     POSITIONS,
     Positions,
     RotaryPositions,
@@ -56,9 +55,8 @@ def test_a_table_made_while_inferring_serves_training():
     assert heads.grad is not None
 
 
-@pytest.mark.parametrize("table", [POSITIONS, ATTENTION_POSITIONS])
-def test_every_scheme_of_the_options_is_in_both_tables(table):
-    assert tuple(table) == POSITION_ENCODINGS
+def test_the_options_name_what_there_is():
+    assert tuple(POSITIONS) == POSITION_ENCODINGS
 
 
 def test_an_unknown_scheme_is_refused():
@@ -69,7 +67,7 @@ def test_an_unknown_scheme_is_refused():
 
 
 def test_learned_positions_beyond_the_last_share_its_vector():
-    learned = POSITIONS["learned"](4, 3)
+    learned = POSITIONS["learned"].added(4, 3)
     found = learned(Positions(torch.tensor([[0, 2, 3, 99]]), 100))[0]
     assert torch.equal(found[1], found[2])
     assert torch.equal(found[1], found[3])
