@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +14,8 @@ from attn_cli.cli.front import show_all
 from attn_cli.config import (
     Command,
     Group,
+    Kind,
+    Option,
     defaults_for,
     field_types,
     groups,
@@ -63,7 +65,7 @@ def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Call
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
-        types: dict[str, tuple[type, bool, bool]] = {}
+        types: dict[str, Kind] = {}
         for group in groups(command):
             types |= field_types(group.kind)
         flags = [
@@ -74,7 +76,7 @@ def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Call
         options = options_of(command)
 
         @functools.wraps(function)
-        def wrapper(config: str | None, **values: Any) -> None:
+        def wrapper(config: str | None, **values: object) -> None:
             arguments = {name: values[name] for name in values.keys() & own.keys()}
             given = {
                 name: _converted(value, options[name], types[name])
@@ -97,35 +99,32 @@ def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Call
     return decorate
 
 
-def _converted(value: Any, field: Field[Any], kind: tuple[type, bool, bool]) -> Any:
+def _converted(value: object, field: Option, kind: Kind) -> object:
     """What stood on the command line, as a number where the option is one.
 
     Raises:
         typer.BadParameter: it is none.
     """
-    plain, _, many = kind
-    if plain not in (int, float):
+    if kind.plain not in (int, float) or not isinstance(value, str):
         return value
-    texts = value if many else [value]
     try:
-        numbers = [plain(text) for text in texts]
+        return kind.plain(value)
     except ValueError:
-        noun = "integer" if plain is int else "number"
+        noun = "integer" if kind.plain is int else "number"
         message = f"{shown(value)} is not a valid {noun}."
         raise typer.BadParameter(message, param_hint=f"'{long_flags(field)[0]}'") from None
-    return numbers if many else numbers[0]
 
 
 def _parameter(
-    command: type[Command], group: Group, field: Field[Any], kind: tuple[type, bool, bool]
+    command: type[Command], group: Group, field: Option, kind: Kind
 ) -> inspect.Parameter:
-    plain, _, many = kind
+    plain = kind.plain
     meta = field.metadata
     dashed = field.name.replace("_", "-")
     flag = meta["flag"] or (f"--{dashed}/--no-{dashed}" if plain is bool else f"--{dashed}")
     shown = _shown_default(command, field, one_way=plain is bool and "/" not in flag)
     annotation: Any = Annotated[
-        bool | None if plain is bool else list[str] | None if many else str | None,
+        bool | None if plain is bool else list[str] | None if kind.many else str | None,
         typer.Option(
             *flag.split(","),
             # Typer would put a default that it is told in words into parentheses.
@@ -147,7 +146,7 @@ def _completing(choices: Sequence[str]) -> Callable[[str], list[str]]:
     return complete
 
 
-def _shown_default(command: type[Command], field: Field[Any], *, one_way: bool) -> str:
+def _shown_default(command: type[Command], field: Option, *, one_way: bool) -> str:
     """The default of an option, and those that suit the command's modes, in words."""
     usual = defaults_for(command, {}).get(field.name, MISSING)
     shown = said_default(field.default if usual is MISSING else usual)

@@ -18,17 +18,29 @@ import typing
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import read_bounded
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
 CommandT = TypeVar("CommandT", bound="Command")
+Option = Field[Any]  # a field that `option()` made
+
+
+class Kind(NamedTuple):
+    """The type of an option: of one value, whether None is allowed, whether it is a list."""
+
+    plain: type
+    optional: bool
+    many: bool
 
 
 def option(
-    default: Any,
+    default: object,
     help: str,  # noqa: A002 - the word Typer and argparse use
     *,
     choices: Sequence[str] = (),
@@ -63,13 +75,13 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def with_default(cls: type, name: str, default: Any, **changes: Any) -> Any:
+def with_default(cls: type, name: str, default: object, **changes: object) -> Any:
     """An option of `cls` with another default, and what else `changes` says of it."""
     (field,) = (field for field in dataclasses.fields(cls) if field.name == name)
     return dataclasses.field(default=default, metadata={**field.metadata, **changes})
 
 
-def said_default(default: Any) -> str:
+def said_default(default: object) -> str:
     """A default as `--help` says it; nothing for an option that must be given, or has none."""
     if isinstance(default, bool):
         return "on" if default else "off"
@@ -78,7 +90,7 @@ def said_default(default: Any) -> str:
     return str(default)
 
 
-def long_flags(field: Field[Any]) -> list[str]:
+def long_flags(field: Option) -> list[str]:
     """The long flags of an option, those that switch it off left out: `--mask`, `--mask-rate`."""
     spelt = field.metadata["flag"] or f"--{field.name.replace('_', '-')}"
     return [part for part in spelt.split("/")[0].split(",") if part.startswith("--")]
@@ -94,8 +106,8 @@ class Mode:
         said: when that is, as `--help` says it; "" for the usual case.
     """
 
-    suits: Callable[[Mapping[str, Any]], bool]
-    defaults: Mapping[str, Any]
+    suits: Callable[[Mapping[str, object]], bool]
+    defaults: Mapping[str, object]
     said: str = ""
 
 
@@ -149,7 +161,7 @@ def groups(command: type[Command]) -> list[Group]:
     ]
 
 
-def options_of(command: type[Command]) -> dict[str, Field[Any]]:
+def options_of(command: type[Command]) -> dict[str, Option]:
     """Name -> option, of all groups."""
     kinds = [group.kind for group in groups(command)]
     return {field.name: field for kind in kinds for field in dataclasses.fields(kind)}
@@ -164,18 +176,18 @@ def toml_keys(command: type[Command]) -> dict[str, str]:
     }
 
 
-def defaults_for(command: type[Command], given: Mapping[str, Any]) -> dict[str, Any]:
+def defaults_for(command: type[Command], given: Mapping[str, object]) -> dict[str, object]:
     """The defaults that suit the given options, where they are not those of the declaration."""
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, object] = {}
     for mode in command.modes:
         if mode.suits(given):
             defaults |= mode.defaults
     return defaults
 
 
-def saved(options: Command) -> dict[str, Any]:
+def saved(options: Command) -> dict[str, object]:
     """The options that decide a model as config.json keeps them: plain values, group by group."""
-    sections = {}
+    sections: dict[str, object] = {}
     for group in groups(type(options)):
         section = to_dict(getattr(options, group.name))
         if not isinstance(group.saved, bool):
@@ -191,7 +203,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def shown(value: Any, limit: int = 80) -> str:
+def shown(value: object, limit: int = 80) -> str:
     """A value as a message shows it: on one line, and short, however long it is."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}…"
@@ -223,23 +235,23 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
     return table[name]
 
 
-def field_types(cls: type) -> dict[str, tuple[type, bool, bool]]:
+def field_types(cls: type) -> dict[str, Kind]:
     """For each field: its plain type, whether None is allowed, whether it is a list."""
     hints = typing.get_type_hints(cls)
     return {field.name: _plain(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
-def _plain(hint: Any) -> tuple[type, bool, bool]:
+def _plain(hint: Any) -> Kind:
     optional = False
     if isinstance(hint, types.UnionType):
         optional = type(None) in hint.__args__
         (hint,) = (arg for arg in hint.__args__ if arg is not type(None))
     if typing.get_origin(hint) is tuple:
-        return typing.get_args(hint)[0], optional, True
-    return hint, optional, False
+        return Kind(typing.get_args(hint)[0], optional, True)
+    return Kind(hint, optional, False)
 
 
-def to_dict(settings: Any) -> dict[str, Any]:
+def to_dict(settings: DataclassInstance) -> dict[str, Any]:
     """A settings dataclass as a JSON-ready dictionary (tuples as lists)."""
     return {
         field.name: list(value) if isinstance(value, tuple) else value
@@ -248,12 +260,12 @@ def to_dict(settings: Any) -> dict[str, Any]:
     }
 
 
-def flags(*kinds: Any) -> frozenset[str]:
+def flags(*kinds: type) -> frozenset[str]:
     """The flags of some groups, the first of each option."""
     return frozenset(long_flags(field)[0] for kind in kinds for field in dataclasses.fields(kind))
 
 
-def changed(*settings: Any, among: Container[str] | None = None) -> list[str]:
+def changed(*settings: DataclassInstance, among: Container[str] | None = None) -> list[str]:
     """The options of some groups that differ from their declared defaults, as flags.
 
     Args:
@@ -269,7 +281,7 @@ def changed(*settings: Any, among: Container[str] | None = None) -> list[str]:
     return [flag for flag in found if among is None or flag in among]
 
 
-def refuse_unread(what: str, *settings: Any, but: Container[str] = ()) -> None:
+def refuse_unread(what: str, *settings: DataclassInstance, but: Container[str] = ()) -> None:
     """Raises UsageError if options that `what` does not read were given.
 
     Args:
@@ -281,7 +293,7 @@ def refuse_unread(what: str, *settings: Any, but: Container[str] = ()) -> None:
         raise UsageError(f"{what} does not read {', '.join(unread)}")
 
 
-def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+def from_dict(cls: type[T], values: Mapping[str, object], where: str) -> T:
     """Rebuilds a settings dataclass strictly; missing keys take their defaults.
 
     Args:
@@ -318,16 +330,16 @@ def _required(cls: type) -> set[str]:
 
 
 def _checked(
-    key: str, value: Any, kind: tuple[type, bool, bool], meta: Mapping[str, Any]
-) -> tuple[Any, str | None]:
+    key: str, value: object, kind: Kind, meta: Mapping[str, Any]
+) -> tuple[object, str | None]:
     """The value in its field's type, and what is wrong with it (or None)."""
-    plain, optional, many = kind
-    if value is None and optional:
+    plain = kind.plain
+    if value is None and kind.optional:
         return None, None
-    if many:
+    if kind.many:
         if not isinstance(value, list | tuple):
             return value, f"{key}: a list is needed, not {shown(value)}"
-        pairs = [_checked(key, item, (plain, False, False), meta) for item in value]
+        pairs = [_checked(key, item, Kind(plain, False, False), meta) for item in value]
         return tuple(item for item, _ in pairs), next((p for _, p in pairs if p), None)
     if plain is float and type(value) is int and abs(value) < 1 << 53:
         value = float(value)
@@ -342,8 +354,10 @@ def _checked(
     return value, _bounds_problem(key, value, meta)
 
 
-def _bounds_problem(key: str, value: Any, meta: Mapping[str, Any]) -> str | None:
+def _bounds_problem(key: str, value: object, meta: Mapping[str, Any]) -> str | None:
     low, high = meta.get("low"), meta.get("high")
+    if not isinstance(value, int | float):
+        return None
     if isinstance(value, float) and not math.isfinite(value):
         return f"{key}: {value} is not a finite number"
     if low is not None and value < low:
@@ -358,7 +372,7 @@ def _noun(plain: type) -> str:
 
 
 def resolve(
-    command: type[CommandT], given: Mapping[str, Any] | None = None, toml_path: str | None = None
+    command: type[CommandT], given: Mapping[str, object] | None = None, toml_path: str | None = None
 ) -> CommandT:
     """Merges defaults < defaults of a mode < TOML file < command line into a command's options.
 
@@ -392,7 +406,7 @@ def resolve(
     return command(**filled)
 
 
-def _filed(command: type[Command], toml_path: str | None) -> dict[str, Any]:
+def _filed(command: type[Command], toml_path: str | None) -> dict[str, object]:
     """The options of a TOML file, by name; `n-best` may also be written `n_best`."""
     names = toml_keys(command)
     filed = load_toml(toml_path)
@@ -416,7 +430,7 @@ def _filed(command: type[Command], toml_path: str | None) -> dict[str, Any]:
     return values
 
 
-def load_toml(path: str | None) -> dict[str, Any]:
+def load_toml(path: str | None) -> dict[str, object]:
     """The options of a TOML file; none without a path.
 
     Raises:

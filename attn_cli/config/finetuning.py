@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from attn_cli.config import Mode, group, load_json, option, refuse_unread
 from attn_cli.config.graph import GatOptions, GraphOptions
@@ -196,17 +196,17 @@ def _require_kind(kind: str, kinds: Collection[str]) -> None:
         raise ValueError(f"unknown task {kind!r}; known: {', '.join(kinds)}")
 
 
-def _labels_nodes(given: Mapping[str, Any]) -> bool:
-    return tuple(given.get("task", ())) == ("nodes",)
+def _labels_nodes(given: Mapping[str, object]) -> bool:
+    return given.get("task") in (("nodes",), ["nodes"])
 
 
-def _reads_documents(given: Mapping[str, Any]) -> bool:
+def _reads_documents(given: Mapping[str, object]) -> bool:
     """Whether these options train a hierarchical attention network."""
     if _labels_nodes(given):
         return False
     if given.get("init"):
         try:
-            return load_json(Path(given["init"]) / "config.json").get("arch") == "han"
+            return load_json(Path(str(given["init"])) / "config.json").get("arch") == "han"
         except DataError:
             return False  # what is wrong with it is said where it is loaded
     return given.get("arch") == "han"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from attn_cli.config import Mode, group, option
 from attn_cli.config.criterion import CriterionOptions
@@ -61,11 +61,11 @@ class LossOptions:
     )
 
 
-def _continues(given: Mapping[str, Any]) -> bool:
+def _continues(given: Mapping[str, object]) -> bool:
     return bool(given.get("init"))
 
 
-def _learns_from_samples(given: Mapping[str, Any]) -> bool:
+def _learns_from_samples(given: Mapping[str, object]) -> bool:
     return _continues(given) and given.get("criterion", "likelihood") != "likelihood"
 
 
