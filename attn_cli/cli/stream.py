@@ -1,8 +1,8 @@
-"""One line in, one line out: the loop of the commands that answer each line by itself."""
+"""The lines of `attn tokenize`: answered one by one, or taken together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attn_cli.cli.console import Console
 from attn_cli.config.runtime import StreamOptions
@@ -52,3 +52,24 @@ def answer_lines(
             writer.flush()
         reader.close()
     bad.finish("answered with an empty result")
+
+
+def texts_of(files: Sequence[str], stream: StreamOptions, console: Console) -> Iterator[str]:
+    """The texts of all lines: every column of a TSV file, or the picked ones.
+
+    Args:
+        files: paths; `-`, or none at all, is standard input.
+        stream: the columns, and whether unusable lines are accepted.
+        console: is told of unusable lines.
+
+    Raises:
+        DataError: a file can't be read, or lines were unusable and `--skip-bad` was not given.
+    """
+    bad = BadLines(console.warn, skip_bad=stream.skip_bad)
+    columns = Columns.parse(stream.columns, 1) if stream.columns else None
+    for path in files or ["-"]:
+        reader = LineReader(path)
+        for row in Rows(reader, columns, bad):
+            yield from row.fields if columns else row.line.text.split("\t")
+        reader.close()
+    bad.finish("left out of the training text")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,18 +9,12 @@ import typer
 from attn_cli.cli.console import Console
 from attn_cli.cli.front import CommandGroup, OptionsCommand
 from attn_cli.cli.options import with_options
-from attn_cli.cli.stream import answer_lines
-from attn_cli.config.runtime import StreamOptions
+from attn_cli.cli.stream import answer_lines, texts_of
 from attn_cli.config.tokenizing import (
     TokenizeDecodeCommand,
     TokenizeEncodeCommand,
     TokenizeTrainCommand,
 )
-from attn_cli.errors import UsageError
-from attn_cli.lines.columns import Columns
-from attn_cli.lines.reading import LineReader
-from attn_cli.lines.rows import Rows
-from attn_cli.lines.unusable import BadLines
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -54,11 +46,9 @@ def train_command(files: Files = None, *, options: TokenizeTrainCommand) -> None
     from attn_cli.files import write_atomically
     from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
-    console, stream = Console(options.speech), options.stream
-    path = _output_path(options.output.output, options.tokenizer.type)
-    texts = _texts(files or ["-"], stream, BadLines(console.warn, skip_bad=stream.skip_bad))
+    console, path = Console(options.speech), options.path
     tokenizer = train_tokenizer(
-        texts,
+        texts_of(files or [], options.stream, console),
         options.tokenizer,
         seed=options.seed.seed,
         threads=options.cpu.threads,
@@ -102,26 +92,3 @@ def decode_command(files: Files = None, *, options: TokenizeDecodeCommand) -> No
 
     decode = line_decoder(load_tokenizer(options.tokenizer.tokenizer), options.unit.unit)
     answer_lines(files or [], decode, options.stream, Console(options.speech))
-
-
-def _output_path(output: str | None, kind: str) -> Path:
-    """Where the tokenizer goes; its ending must be the one that it is loaded by."""
-    standard = "vocab.txt" if kind == "wordpiece" else "tokenizer.model"
-    path = Path(output or standard)
-    ending = Path(standard).suffix
-    if path.suffix != ending or path.is_dir():
-        raise UsageError(f"--output {path}: a tokenizer of type {kind} is a file *{ending}")
-    if not path.parent.is_dir():
-        raise UsageError(f"--output {path}: there is no directory {path.parent}")
-    return path
-
-
-def _texts(files: list[str], stream: StreamOptions, bad: BadLines) -> Iterator[str]:
-    """The text columns of all lines; ends with a refusal if some lines were unusable."""
-    columns = Columns.parse(stream.columns, 1) if stream.columns else None
-    for path in files:
-        reader = LineReader(path)
-        for row in Rows(reader, columns, bad):
-            yield from row.fields if columns else row.line.text.split("\t")
-        reader.close()
-    bad.finish("left out of the training text")

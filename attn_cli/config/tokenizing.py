@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from attn_cli.config import Command, group, option
 from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, ThreadOptions
+from attn_cli.errors import UsageError
 
 SENTENCEPIECE_TYPES = ("bpe", "unigram", "char", "word")
 UNITS = ("pieces", "ids")
@@ -141,6 +143,24 @@ class TokenizeTrainCommand(Command):
     seed: SeedOptions = group(SeedOptions, "Running")
     cpu: ThreadOptions = group(ThreadOptions, "Running")
     speech: SpeechOptions = group(SpeechOptions, "Running")
+
+    @property
+    def path(self) -> Path:
+        """Where the tokenizer goes; its ending must be the one that it is loaded by.
+
+        Raises:
+            UsageError: it can't go there.
+        """
+        kind = self.tokenizer.type
+        standard = Path("vocab.txt" if kind == "wordpiece" else "tokenizer.model")
+        path = Path(self.output.output or standard)
+        if path.suffix != standard.suffix or path.is_dir():
+            raise UsageError(
+                f"--output {path}: a tokenizer of type {kind} is a file *{standard.suffix}"
+            )
+        if not path.parent.is_dir():
+            raise UsageError(f"--output {path}: there is no directory {path.parent}")
+        return path
 
 
 @dataclass(frozen=True, kw_only=True)
