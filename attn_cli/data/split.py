@@ -98,7 +98,7 @@ def hold_out_groups(
 def count_shared(dev: Corpus, train: Corpus) -> int:
     """How many rows of one corpus also stand in another."""
     wanted = np.asarray(dev.hashes)
-    found = np.zeros(len(wanted), bool)
+    shared = np.zeros(len(wanted), bool)
     for start in range(0, len(train), _CHUNK):
-        found |= np.isin(wanted, train.hashes[start : start + _CHUNK])
-    return int(found.sum())
+        shared |= np.isin(wanted, train.hashes[start : start + _CHUNK])
+    return int(shared.sum())

@@ -231,7 +231,7 @@ def _add_node(nodes: _Nodes, fields: Sequence[str], n_features: int) -> str | No
 
 def _features(text: str, n_features: int) -> dict[int, float] | str:
     """Index -> value, or why the text is none."""
-    found: dict[int, float] = {}
+    features: dict[int, float] = {}
     for item in text.split(" "):
         if not item:
             continue
@@ -241,15 +241,15 @@ def _features(text: str, n_features: int) -> dict[int, float] | str:
         number = int(index)
         if number >= n_features:
             return f"feature {number} is beyond the {n_features:,} features that there can be"
-        if number in found:
+        if number in features:
             return f"feature {number} stands here twice"
         try:
-            found[number] = float(value) if colon else 1.0
+            features[number] = float(value) if colon else 1.0
         except ValueError:
             return f"feature {shown(item)}: the value is no number"
-        if not math.isfinite(found[number]) or abs(found[number]) > _VALUE_LIMIT:
+        if not math.isfinite(features[number]) or abs(features[number]) > _VALUE_LIMIT:
             return f"feature {shown(item)}: the value is no finite number of a sane size"
-    return found
+    return features
 
 
 def _read_edges(
@@ -278,14 +278,15 @@ def _add_edge(ends: array[int], fields: Sequence[str], numbers: dict[str, int]) 
 
 def label_set(labels: Sequence[str], *, multi_label: bool) -> list[str]:
     """The distinct labels, sorted; a node's own are joined by commas where it can have several."""
-    parts = (split_label(label, multi_label=multi_label) for label in labels)
-    return sorted({part for own in parts for part in own})
+    return sorted(
+        {part for label in labels for part in split_label(label, multi_label=multi_label)}
+    )
 
 
 def split_label(label: str, *, multi_label: bool) -> list[str]:
     """The labels of one node."""
-    own = label.split(",") if multi_label else [label]
-    return [part.strip() for part in own if part.strip()]
+    parts = label.split(",") if multi_label else [label]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def graph_tensors(

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attn_cli.config.decoding import AnswerOptions
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.batching import Batch
 from attn_cli.data.padding import pad
@@ -42,9 +43,9 @@ class EncodedExample:
     """
 
     rows: tuple[InputRow, ...]
-    targets: NDArray[Any] | None = None
+    targets: NDArray[np.generic] | None = None
     n_targets: int = 1
-    notes: Any = None
+    notes: object = None
 
     @property
     def width(self) -> int:
@@ -179,7 +180,7 @@ class TaskSetting:
     stride: int | None = None
     class_weights: Sequence[float] = ()
     label_smoothing: float = 0.0
-    options: Any = None
+    options: AnswerOptions | None = None
     n_best: int = 1
     head: HeadConfig = HeadConfig(name="task", kind="text", n_outputs=1)
     say: Callable[[str], None] | None = None

@@ -66,7 +66,7 @@ class Choice(WindowedTask):
         return fields[:-1]
 
     @classmethod
-    def outputs(cls, labels: Any) -> int:
+    def outputs(cls, labels: Sequence[str]) -> int:
         """One for each pass."""
         return 1
 

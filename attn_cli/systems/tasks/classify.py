@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ class TextTask(WindowedTask):
         return encoded
 
     @abstractmethod
-    def target(self, fields: list[str]) -> NDArray[Any]:
+    def target(self, fields: list[str]) -> NDArray[np.generic]:
         """What the outputs are to be for a line: a number, or a vector."""
 
     def _encoded(self, examples: Sequence[list[str]]) -> Iterator[list[InputRow]]:
@@ -106,8 +106,8 @@ class TextTask(WindowedTask):
                 yield template.document([[next(token_ids) for _ in parts] for parts in texts])
             return
         token_ids = iter(encode([text for texts in examples for text in texts]))
-        for own in examples:
-            yield self.rows([next(token_ids) for _ in own])
+        for parts in examples:
+            yield self.rows([next(token_ids) for _ in parts])
 
     def loss(self, logits: Tensor, batch: TextBatch) -> Tensor:
         """The example's loss, of outputs averaged over its rows."""
@@ -146,7 +146,7 @@ class Classify(TextTask):
         """See `Task.labels_in`."""
         return (fields[cls.n_texts],)
 
-    def target(self, fields: list[str]) -> NDArray[Any]:
+    def target(self, fields: list[str]) -> NDArray[np.generic]:
         """The label's number."""
         return np.array(self._number[fields[self.n_texts]])
 

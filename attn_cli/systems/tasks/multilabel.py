@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class Multilabel(TextTask):
         """See `Task.labels_in`."""
         return [label for part in fields[cls.n_texts].split(",") if (label := part.strip())]
 
-    def target(self, fields: list[str]) -> NDArray[Any]:
+    def target(self, fields: list[str]) -> NDArray[np.generic]:
         """1 for each label that the text has, 0 for the others."""
         vector = np.zeros(self.n_outputs, np.float32)
         vector[[self._number[label] for label in self.labels_in(fields)]] = 1

@@ -79,9 +79,9 @@ class Predictor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             for numbers, batch, logits in self.outputs(encoded):
                 logits = logits.float().cpu()
-                for place, number in enumerate(numbers):
-                    own = logits[batch.owner == place]
-                    answers[number] = self.task.answer(own, encoded[number])
+                for owner, number in enumerate(numbers):
+                    rows = logits[batch.owner == owner]
+                    answers[number] = self.task.answer(rows, encoded[number])
         return answers  # type: ignore[return-value]
 
     def outputs(
@@ -98,15 +98,15 @@ class Predictor:
         rows = max(1, BATCH_TOKENS // batch.ids.shape[1])  # a single example may have many more
         while True:
             try:
-                found = torch.cat(
+                outputs = torch.cat(
                     [
                         self._pass(batch, slice(first, first + rows))
                         for first in range(0, len(batch.ids), rows)
                     ]
                 )
                 if self._joins:
-                    found = self.model.outputs(found, self.name, batch.owner.to(self.device))
-                return found
+                    outputs = self.model.outputs(outputs, self.name, batch.owner.to(self.device))
+                return outputs
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -128,13 +128,13 @@ class Qa(Task):
         questions = [Question.from_row(fields[0]) for fields in examples]
         token_ids = self.setting.tokenizer.encode([question.question for question in questions])
         contexts = list(dict.fromkeys(question.context for question in questions))
-        read = self.setting.tokenizer.encode_with_offsets(contexts)
-        found = dict(zip(contexts, read, strict=True))
+        offsets = self.setting.tokenizer.encode_with_offsets(contexts)
+        tokens_of = dict(zip(contexts, offsets, strict=True))
         encoded = []
         for question, ids in zip(questions, token_ids, strict=True):
-            windows = self._windows(ids, *found[question.context])
+            windows = self._windows(ids, *tokens_of[question.context])
             if targets:
-                encoded += _taught(windows, question, found[question.context][1])
+                encoded += _taught(windows, question, tokens_of[question.context][1])
             else:
                 rows = tuple(window.row for window in windows)
                 encoded.append(EncodedExample(rows, notes=_Asked(question.context, windows)))
@@ -148,13 +148,13 @@ class Qa(Task):
         if len(question) > room // 2:
             self._say_cut(room // 2)
             question = question[: room // 2]
-        places = np.array(spans, np.int64).reshape(-1, 2)
+        characters = np.array(spans, np.int64).reshape(-1, 2)
         windows = []
         width = room - len(question)
         for first, end in windows_of(len(ids), width, setting.step(width)):
             row = setting.template.fill(question, ids[first:end])
             summary = len(row.ids) - 1 if self._causal else 0
-            windows.append(_Window(row, row.starts[1], first, summary, places[first:end]))
+            windows.append(_Window(row, row.starts[1], first, summary, characters[first:end]))
         return windows
 
     def _say_cut(self, length: int) -> None:
@@ -204,7 +204,8 @@ class Qa(Task):
         common zero otherwise. Probabilities are shared among the best spans and no answer, whose
         score is the threshold, negated; it takes part unless the model always answers.
         """
-        asked: _Asked = example.notes
+        asked = example.notes
+        assert isinstance(asked, _Asked)
         scores = logits.float().numpy()
         spans = self._best_spans(scores, asked)
         threshold = self.threshold
@@ -216,7 +217,7 @@ class Qa(Task):
             {"text": text, "probability": p, "start": first, "end": end}
             for (_, text, first, end), p in zip(candidates, probs, strict=True)
         ]
-        details: dict[str, Any] = {"start": candidates[0][2], "end": candidates[0][3]}
+        details: dict[str, object] = {"start": candidates[0][2], "end": candidates[0][3]}
         details |= {"n_best": best[: self.setting.n_best]} if self.setting.n_best > 1 else {}
         return SpanAnswer(
             candidates[0][1],
@@ -227,22 +228,22 @@ class Qa(Task):
         )
 
     def _best_spans(
-        self, scores: NDArray[np.floating[Any]], asked: _Asked
+        self, scores: NDArray[np.float32], asked: _Asked
     ) -> list[tuple[float, int, int]]:
         """Scores and characters of the best spans, best first, each span once."""
-        found: dict[tuple[int, int], float] = {}
-        for own, window in zip(scores, asked.windows, strict=True):
+        best: dict[tuple[int, int], float] = {}
+        for row_scores, window in zip(scores, asked.windows, strict=True):
             usable = window.spans[:, 0] < window.spans[:, 1]
             if not usable.any():
                 continue
-            own_scores = own[window.start : window.start + len(usable)]
-            masked = np.where(usable[:, None], own_scores, -np.inf)
-            none = own[window.summary].sum()
+            of_context = row_scores[window.start : window.start + len(usable)]
+            masked = np.where(usable[:, None], of_context, -np.inf)
+            none = row_scores[window.summary].sum()
             longest = self._options.max_answer_len
             for score, i, j in best_pairs(masked[:, 0], masked[:, 1], longest, _CANDIDATES):
                 span = (int(window.spans[i, 0]), int(window.spans[j, 1]))
-                found[span] = max(found.get(span, -np.inf), float(score - none))
-        ranked = sorted((-score, *span) for span, score in found.items())[:_CANDIDATES]
+                best[span] = max(best.get(span, -np.inf), float(score - none))
+        ranked = sorted((-score, *span) for span, score in best.items())[:_CANDIDATES]
         return [(-score, first, end) for score, first, end in ranked]
 
     def segment(self, answer: Answer, fields: list[str]) -> Segment:
@@ -297,8 +298,8 @@ def _taught(
 
 
 def best_pairs(
-    start: NDArray[np.floating[Any]],
-    end: NDArray[np.floating[Any]],
+    start: NDArray[np.float32],
+    end: NDArray[np.float32],
     max_len: int,
     count: int,
 ) -> list[tuple[float, int, int]]:

@@ -124,17 +124,19 @@ class MixedReader:
 
     def batches(self, numbers: NDArray[np.int64], seed: int) -> list[MixedBatch]:
         """The examples with these numbers, of all tasks, as updates."""
-        found = {
-            name: reader.batches(own, seed)
-            for (name, reader), own in zip(self.readers.items(), self._split(numbers), strict=True)
-            if len(own)
+        of_tasks = {
+            name: reader.batches(chosen, seed)
+            for (name, reader), chosen in zip(
+                self.readers.items(), self._split(numbers), strict=True
+            )
+            if len(chosen)
         }
-        n_updates = max(map(len, found.values()))
+        n_updates = max(map(len, of_tasks.values()))
         updates = []
         for update in range(n_updates):
             chosen = {
                 name: batches[update * len(batches) // n_updates]
-                for name, batches in found.items()
+                for name, batches in of_tasks.items()
                 # A task with fewer batches sits out: each of its batches comes once.
                 if update * len(batches) // n_updates != (update - 1) * len(batches) // n_updates
             }
@@ -163,7 +165,6 @@ class MixedReader:
         first = 0
         for reader in self.readers.values():
             inside = (numbers >= first) & (numbers < first + len(reader.rows))
-            own = reader.rows[numbers[inside] - first]
-            sizes[inside] = reader.corpus.sizes(own)
+            sizes[inside] = reader.corpus.sizes(reader.rows[numbers[inside] - first])
             first += len(reader.rows)
         return sizes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,7 +39,7 @@ class Regress(TextTask):
         return super().problem(fields) or wrong
 
     @classmethod
-    def outputs(cls, labels: Any) -> int:
+    def outputs(cls, labels: Sequence[str]) -> int:
         """One."""
         return 1
 
@@ -59,7 +59,7 @@ class Regress(TextTask):
         orders = [texts, texts[::-1]] if both else [texts]
         return [row for order in orders for row in super(Regress, self).rows(order)]
 
-    def target(self, fields: list[str]) -> NDArray[Any]:
+    def target(self, fields: list[str]) -> NDArray[np.generic]:
         """The number, in standard deviations from the mean."""
         head = self.setting.head
         return np.array((float(fields[self.n_texts]) - head.mean) / head.std, np.float32)

@@ -12,7 +12,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -42,12 +42,12 @@ class _Read:
     Attributes:
         rows: the windows.
         window: of each word, the number of the window that answers it. Shape: (words,).
-        place: of each word, the position of its first token there. Shape: (words,).
+        position: of each word, the position of its first token there. Shape: (words,).
     """
 
     rows: tuple[InputRow, ...]
     window: NDArray[np.int64]
-    place: NDArray[np.int64]
+    position: NDArray[np.int64]
 
 
 class Tag(Task):
@@ -123,11 +123,11 @@ class Tag(Task):
         gold = np.array([self._number.get(tag, IGNORE_INDEX) for tag in tags])
         encoded = []
         for number, row in enumerate(read.rows):
-            own = (read.window == number) & (gold != IGNORE_INDEX)
-            if own.any():
+            chosen = (read.window == number) & (gold != IGNORE_INDEX)
+            if chosen.any():
                 targets = np.full((1, len(row.ids)), IGNORE_INDEX)
-                targets[0, read.place[own]] = gold[own]
-                encoded.append(EncodedExample((row,), targets, int(own.sum())))
+                targets[0, read.position[chosen]] = gold[chosen]
+                encoded.append(EncodedExample((row,), targets, int(chosen.sum())))
         return encoded
 
     def loss(self, logits: Tensor, batch: TextBatch) -> Tensor:
@@ -147,12 +147,13 @@ class Tag(Task):
 
     def answer(self, logits: Tensor, example: EncodedExample) -> Answer:
         """A tag for each word, joined by spaces; the details have tags and their probabilities."""
-        read: _Read = example.notes
-        log_probs = logits.float()[torch.from_numpy(read.window), torch.from_numpy(read.place)]
-        found = log_probs.log_softmax(-1).numpy()  # (words, C)
-        best = viterbi(found, *self._legal) if self._legal else found.argmax(-1)
+        read = example.notes
+        assert isinstance(read, _Read)
+        scores = logits.float()[torch.from_numpy(read.window), torch.from_numpy(read.position)]
+        log_probs = scores.log_softmax(-1).numpy()  # (words, C)
+        best = viterbi(log_probs, *self._legal) if self._legal else log_probs.argmax(-1)
         tags = [self.setting.labels[number] for number in best.tolist()]
-        probs = np.exp(found[np.arange(len(best)), best]).tolist()
+        probs = np.exp(log_probs[np.arange(len(best)), best]).tolist()
         return Answer(" ".join(tags), None, {"tags": tags, "probs": probs})
 
     def segment(self, answer: Answer, fields: list[str]) -> Segment:
@@ -198,7 +199,7 @@ def well_formed(labels: Sequence[str]) -> Legal | None:
 
 
 def viterbi(
-    log_probs: NDArray[np.floating[Any]],
+    log_probs: NDArray[np.float32],
     pairs: NDArray[np.bool_],
     begins: NDArray[np.bool_],
     ends: NDArray[np.bool_],
@@ -206,7 +207,7 @@ def viterbi(
     """The sequence of labels with the highest sum of log-probabilities among the legal ones.
 
     Args:
-        log_probs: of each label at each place. Shape: (T, C), T at least 1.
+        log_probs: of each label at each position. Shape: (T, C), T at least 1.
         pairs: whether label j may follow label i. Shape: (C, C).
         begins: whether a label may come first. Shape: (C,).
         ends: whether a label may come last. Shape: (C,).

@@ -47,8 +47,7 @@ class FinetuneObjective(Objective[MixedBatch]):
         losses = []
         for part in batch.parts:
             inputs = part.batch
-            given = (inputs.ids, inputs.mask, inputs.segments, part.name, inputs.owner)
-            logits = self.model(*given)
+            logits = self.model(inputs.ids, inputs.mask, inputs.segments, part.name, inputs.owner)
             losses.append(part.weight * self.tasks[part.name].loss(logits, inputs))
         loss = torch.stack(losses).sum()
         return loss, loss.detach()
@@ -72,11 +71,13 @@ class TasksValidation:
         if len(each) == 1:
             return next(iter(each.values()))
         figures = {
-            f"{name}.{key}": value for name, own in each.items() for key, value in own.items()
+            f"{name}.{key}": value
+            for name, of_task in each.items()
+            for key, value in of_task.items()
         }
-        own = [each[name][part.task.metric] for name, part in self._parts.items()]
-        losses = [figures["loss"] for figures in each.values()]
-        return {"loss": sum(losses), "score": sum(own) / len(own), **figures}
+        scores = [each[name][part.task.metric] for name, part in self._parts.items()]
+        losses = [of_task["loss"] for of_task in each.values()]
+        return {"loss": sum(losses), "score": sum(scores) / len(scores), **figures}
 
     def _figures(self, part: OpenTask) -> dict[str, float]:
         numbers = np.arange(len(part.dev.rows))
@@ -84,8 +85,9 @@ class TasksValidation:
         loss = n_targets = 0.0
         for batch in part.dev.batches(numbers, 0):
             placed = batch.to(device)
-            given = (placed.ids, placed.mask, placed.segments, part.predictor.name, placed.owner)
-            logits = self._objective.model(*given)
+            logits = self._objective.model(
+                placed.ids, placed.mask, placed.segments, part.predictor.name, placed.owner
+            )
             loss += float(part.task.loss(logits, placed))
             n_targets += batch.n_tokens
         scores = measured(part.predictor, part.dev)
@@ -128,7 +130,7 @@ def known_figures(tasks: Sequence[Task]) -> list[str]:
     if len(tasks) > 1:
         return ["score", "loss"]
     (task,) = tasks
-    names = [name.lower() for one in chosen_metrics(task.measures) for name in one.names]
+    names = [name.lower() for metric in chosen_metrics(task.measures) for name in metric.names]
     return [task.metric, *(name for name in names if name != task.metric), "loss"]
 
 

@@ -234,14 +234,14 @@ class TranslationValidation:
         ):
             sources[same] = Source(text, file=content)
             references[same] = (*references.get(same, ()), reference)
-        found = self._translator.generate(
+        hypotheses = self._translator.generate(
             list(sources.values()),
             SearchOptions(greedy=True),
             batch_tokens=DecodeOptions().batch_tokens,
         )
         segments = [
-            Segment(outputs[0].text if outputs else "", own)
-            for own, outputs in zip(references.values(), found, strict=True)
+            Segment(outputs[0].text if outputs else "", texts)
+            for texts, outputs in zip(references.values(), hypotheses, strict=True)
         ]
         scores = score_corpus(ScoreOptions(bleu=True, chrf=True), segments)
         return {"bleu": scores[0].value, "chrf": scores[1].value}

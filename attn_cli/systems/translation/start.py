@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from attn_cli.config import changed
-from attn_cli.config.image import SourceOptions
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import SEQ2SEQ, build_model
@@ -125,32 +122,21 @@ def check_start(options: TrainMtCommand) -> None:
     decoder, arch = kinds[before.arch]
     there = {**vars(before.model), "decoder": decoder, "arch": arch}
     there["image_size"] = "{image_height}x{image_width}".format(**there)
-    given = {**vars(options.size), **vars(options.variant), **vars(options.arch)}
+    wanted = {**vars(options.size), **vars(options.variant), **vars(options.arch)}
     for name in ("size", "dropout", "init"):
-        given.pop(name)
-    given |= {"source": options.source.source, **_of_images(options.source)}
-    problems = _contradictions(given, there)
+        wanted.pop(name)
+    wanted["source"] = options.source.source
+    asked = changed(options.source)
+    for name in ("image_encoder", "image_size", "region_size"):
+        if f"--{name.replace('_', '-')}" in asked:
+            wanted[name] = vars(options.source)[name]
+    problems = []
+    for name, value in wanted.items():
+        if value is not None and there.get(name) != value:
+            has = f" (there: {there[name]})" if name in there else ""
+            problems.append(f"--{name.replace('_', '-')} {value}{has}")
     problems += ["--size"] if options.size.size != "auto" else []
     problems += changed(options.corpus, among=("--tokenizer", "--share-vocab", "--embeddings"))
     problems += changed(options.tokenizer)
     if problems:
         raise UsageError(f"--init {init} decides otherwise than {', '.join(problems)}")
-
-
-def _of_images(options: SourceOptions) -> dict[str, Any]:
-    """What was asked for of a model of images."""
-    names = ("image_encoder", "image_size", "region_size")
-    asked = changed(options)
-    return {
-        name: getattr(options, name) for name in names if f"--{name.replace('_', '-')}" in asked
-    }
-
-
-def _contradictions(given: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """The flags that were given with other values than the model has."""
-    found = []
-    for name, value in given.items():
-        if value is not None and there.get(name) != value:
-            has = f" (there: {there[name]})" if name in there else ""
-            found.append(f"--{name.replace('_', '-')} {value}{has}")
-    return found
