@@ -5,10 +5,10 @@ Nothing is downloaded, and none of their code runs: files are read as data that 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -112,17 +112,20 @@ def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, He
         *(key for key in foreign.possible if _PLACES[key] in beginnings),
     ]
     n_labels = len(foreign.labels) or 1
-    longest: dict[str, Any] = {"max_len": max(_SHORTEST, foreign.model.max_positions)}
+    longest = max(_SHORTEST, foreign.model.max_positions)
+    text = HeadConfig(
+        name=task or "text", kind="text", n_outputs=n_labels, task=task, max_len=longest
+    )
     if task in REGRESSIONS:
-        longest |= {"low": -_ANY_NUMBER, "high": _ANY_NUMBER}
+        text = dataclasses.replace(text, low=-_ANY_NUMBER, high=_ANY_NUMBER)
     heads = {
         "mlm": HeadConfig(name="mlm", kind="mlm", n_outputs=foreign.model.vocab_size),
         "nsp": HeadConfig(name="nsp", kind="text", n_outputs=2),
-        "text": HeadConfig(
-            name=task or "text", kind="text", n_outputs=n_labels, task=task, **longest
+        "text": text,
+        "tag": HeadConfig(
+            name="tag", kind="tokens", n_outputs=n_labels, task="tag", max_len=longest
         ),
-        "tag": HeadConfig(name="tag", kind="tokens", n_outputs=n_labels, task="tag", **longest),
-        "qa": HeadConfig(name="qa", kind="span", n_outputs=2, task="qa", **longest),
+        "qa": HeadConfig(name="qa", kind="span", n_outputs=2, task="qa", max_len=longest),
     }
     return {key: heads[key] for key in heads if key in there}
 

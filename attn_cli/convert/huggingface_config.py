@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from attn_cli.config import from_dict, nearest, shown
 from attn_cli.errors import DataError
@@ -42,7 +41,7 @@ ARCHITECTURES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 _MODEL_TYPES = {"bert": "BertModel", "gpt2": "GPT2LMHeadModel"}
 
 # Option -> the one value that our stack computes.
-_FIXED: dict[str, dict[str, Any]] = {
+_FIXED: dict[str, dict[str, object]] = {
     "bert": {
         "position_embedding_type": "absolute",
         "is_decoder": False,
@@ -59,7 +58,7 @@ _FIXED: dict[str, dict[str, Any]] = {
     },
 }
 # Ours -> theirs and the value of a config.json that lacks it (`...`: it must be there).
-_FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
+_FIELDS: dict[str, dict[str, tuple[str, object]]] = {
     "bert": {
         "vocab_size": ("vocab_size", ...),
         "d_model": ("hidden_size", ...),
@@ -81,7 +80,7 @@ _FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
         "norm_eps": ("layer_norm_epsilon", 1e-5),
     },
 }
-_SHAPE: dict[str, dict[str, Any]] = {
+_SHAPE: dict[str, dict[str, object]] = {
     "bert": {"norm": "post", "embedding_norm": True},
     "gpt": {"norm": "pre", "embedding_norm": False, "n_segments": 0},
 }
@@ -117,7 +116,7 @@ class Foreign:
     task: str
 
 
-def read_foreign(values: Mapping[str, Any], where: str) -> Foreign:
+def read_foreign(values: Mapping[str, object], where: str) -> Foreign:
     """Reads and checks the content of a config.json.
 
     Raises:
@@ -131,12 +130,12 @@ def read_foreign(values: Mapping[str, Any], where: str) -> Foreign:
                 f"{where}: {key} {shown(values[key])} is not supported, {wanted!r} alone is; "
                 "convert a model that was trained so"
             )
-    ours = {key: _value(values, *theirs, where) for key, theirs in _FIELDS[arch].items()}
-    ours["activation"] = _activation(values, arch, where)
+    numbers = {key: _number(values, *theirs, where) for key, theirs in _FIELDS[arch].items()}
+    ours = {**numbers, "activation": _activation(values, arch, where), **_SHAPE[arch]}
     if arch == "gpt":
         inner = values.get("n_inner")
-        ours["d_ff"] = 4 * ours["d_model"] if inner is None else inner
-    model = from_dict(StackConfig, {**ours, **_SHAPE[arch]}, where)
+        ours["d_ff"] = 4 * numbers["d_model"] if inner is None else inner
+    model = from_dict(StackConfig, ours, where)
     labels = _labels(values, where) if {"text", "tag"} & set(needed) else ()
     task = ""
     if "text" in needed:
@@ -146,7 +145,7 @@ def read_foreign(values: Mapping[str, Any], where: str) -> Foreign:
     return Foreign(name, arch, model, needed, possible, labels, task)
 
 
-def _architecture(values: Mapping[str, Any], where: str) -> str:
+def _architecture(values: Mapping[str, object], where: str) -> str:
     names = values.get("architectures") or [_MODEL_TYPES.get(str(values.get("model_type")))]
     name = names[0] if isinstance(names, list) and names else names
     if not isinstance(name, str):
@@ -162,7 +161,7 @@ def _architecture(values: Mapping[str, Any], where: str) -> str:
     return name
 
 
-def _value(values: Mapping[str, Any], key: str, default: Any, where: str) -> Any:
+def _number(values: Mapping[str, object], key: str, default: object, where: str) -> int | float:
     value = values.get(key)
     if value is None:
         value = default
@@ -173,7 +172,7 @@ def _value(values: Mapping[str, Any], key: str, default: Any, where: str) -> Any
     return value
 
 
-def _activation(values: Mapping[str, Any], arch: str, where: str) -> str:
+def _activation(values: Mapping[str, object], arch: str, where: str) -> str:
     key, default = _ACTIVATION[arch]
     name = values.get(key, default)
     if not isinstance(name, str) or name not in ACTIVATIONS:
@@ -183,7 +182,7 @@ def _activation(values: Mapping[str, Any], arch: str, where: str) -> str:
     return ACTIVATIONS[name]
 
 
-def _labels(values: Mapping[str, Any], where: str) -> tuple[str, ...]:
+def _labels(values: Mapping[str, object], where: str) -> tuple[str, ...]:
     """The classifier's labels in the order of its outputs; theirs are two without a word."""
     table = values.get("id2label")
     if table is None:
@@ -227,7 +226,7 @@ def foreign_name(arch: str, heads: Sequence[HeadConfig], where: str) -> str:
     )
 
 
-def _fixed_parts(arch: str) -> dict[str, Any]:
+def _fixed_parts(arch: str) -> dict[str, object]:
     """What our stack must be for their class: all parts that it does not leave open."""
     parts = {field.name: field.default for field in dataclasses.fields(StackConfig)}
     for key in (*_FIELDS[arch], "d_ff", "activation"):
@@ -237,7 +236,7 @@ def _fixed_parts(arch: str) -> dict[str, Any]:
 
 def write_foreign(
     name: str, model: StackConfig, labels: Sequence[str], task: str, where: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The content of their config.json.
 
     Args:
@@ -259,7 +258,7 @@ def write_foreign(
             )
     if arch == "bert" and not model.n_segments:
         raise DataError(f"{where}: {name} needs segment vectors, this model has none")
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "architectures": [name],
         "model_type": "gpt2" if arch == "gpt" else "bert",
         "dtype": "float32",

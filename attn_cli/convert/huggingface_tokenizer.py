@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from attn_cli.config import load_json, shown
 from attn_cli.errors import DataError
@@ -57,14 +56,14 @@ def read_tokenizer(folder: Path, arch: str, say: Callable[[str], None]) -> Token
     return None
 
 
-def _flag(settings: Mapping[str, Any], key: str, default: bool | None) -> bool | None:
+def _flag(settings: Mapping[str, object], key: str, default: bool | None) -> bool | None:
     value = settings.get(key, default)
     if value is not None and not isinstance(value, bool):
         raise DataError(f"{SETTINGS}: {key}: true or false is needed, not {shown(value)}")
     return value
 
 
-def _from_json(file: Path, arch: str, settings: Mapping[str, Any]) -> Tokenizer:
+def _from_json(file: Path, arch: str, settings: Mapping[str, object]) -> Tokenizer:
     raw = _bytes(file)
     values = _object(raw, file)
     if arch == "gpt":
@@ -84,7 +83,7 @@ def _from_json(file: Path, arch: str, settings: Mapping[str, Any]) -> Tokenizer:
 
 
 def _from_vocabulary(
-    file: Path, settings: Mapping[str, Any], say: Callable[[str], None]
+    file: Path, settings: Mapping[str, object], say: Callable[[str], None]
 ) -> Tokenizer:
     vocabulary = read_vocabulary(_bytes(file), str(file))
     lowercase = _flag(settings, "do_lower_case", True)
@@ -104,20 +103,20 @@ def _from_vocabulary(
     return JsonTokenizer(engine.to_str().encode("utf-8"), JSON)
 
 
-def _from_merges(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
+def _from_merges(folder: Path, settings: Mapping[str, object]) -> Tokenizer:
     """GPT-2's two files: byte-level byte-pair encoding (Radford et al. 2019, 2.2)."""
     file = inside(folder, _BYTE_VOCABULARY)
     vocabulary = _object(_bytes(file), file)
     merges = _bytes(inside(folder, _MERGES)).decode("utf-8", "replace").split("\n")
     spaced = bool(_flag(settings, "add_prefix_space", False))
     shape = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
-    special: dict[str, Any] = {
+    special: dict[str, object] = {
         "content": _END_OF_TEXT,
         "id": vocabulary.get(_END_OF_TEXT),
         "special": True,
     }
     special |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "version": "1.0",
         "added_tokens": [special] if _END_OF_TEXT in vocabulary else [],
         "pre_tokenizer": {**shape, "add_prefix_space": spaced},
@@ -135,7 +134,7 @@ def _from_merges(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
     return JsonTokenizer(json.dumps(values, ensure_ascii=False).encode("utf-8"), str(file))
 
 
-def _end_as_padding(tokenizer: Tokenizer) -> dict[str, Any] | None:
+def _end_as_padding(tokenizer: Tokenizer) -> dict[str, object] | None:
     """GPT-2 has one special token alone: padding, behind the end of a text, is that one too."""
     if tokenizer.pad_id >= 0 or tokenizer.eos_id < 0:
         return None
@@ -148,7 +147,7 @@ def _bytes(file: Path) -> bytes:
     return read_bounded(file, SIZE_LIMIT, TOO_LARGE)
 
 
-def _object(raw: bytes, file: Path) -> dict[str, Any]:
+def _object(raw: bytes, file: Path) -> dict[str, object]:
     try:
         values = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -191,11 +190,12 @@ def write_tokenizer(
 
 
 def _settings(
-    values: Mapping[str, Any], tokenizer: Tokenizer, arch: str, max_len: int
-) -> dict[str, Any]:
-    normalizer = values.get("normalizer") or {}
+    values: Mapping[str, object], tokenizer: Tokenizer, arch: str, max_len: int
+) -> dict[str, object]:
+    normalizer = values.get("normalizer")
+    normalizer = normalizer if isinstance(normalizer, dict) else {}
     is_bert = arch == "bert" and normalizer.get("type") == "BertNormalizer"
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "tokenizer_class": "BertTokenizer" if is_bert else "PreTrainedTokenizerFast"
     }
     if is_bert:
@@ -208,22 +208,22 @@ def _settings(
     return {**settings, "model_max_length": max_len}
 
 
-def _template(tokenizer: Tokenizer) -> dict[str, Any]:
+def _template(tokenizer: Tokenizer) -> dict[str, object]:
     """⟨CLS⟩ A ⟨SEP⟩ B ⟨SEP⟩ as a post-processor of the `tokenizers` library."""
     cls, sep = (tokenizer.vocabulary[index] for index in (tokenizer.cls_id, tokenizer.sep_id))
 
-    def mark(piece: str, segment: int) -> dict[str, Any]:
+    def special(piece: str, segment: int) -> dict[str, object]:
         return {"SpecialToken": {"id": piece, "type_id": segment}}
 
-    def text(name: str, segment: int) -> dict[str, Any]:
+    def text(name: str, segment: int) -> dict[str, object]:
         return {"Sequence": {"id": name, "type_id": segment}}
 
-    single = [mark(cls, 0), text("A", 0), mark(sep, 0)]
+    single = [special(cls, 0), text("A", 0), special(sep, 0)]
     ids = {cls: tokenizer.cls_id, sep: tokenizer.sep_id}
     return {
         "type": "TemplateProcessing",
         "single": single,
-        "pair": [*single, text("B", 1), mark(sep, 1)],
+        "pair": [*single, text("B", 1), special(sep, 1)],
         "special_tokens": {
             piece: {"id": piece, "ids": [index], "tokens": [piece]} for piece, index in ids.items()
         },

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -194,17 +193,15 @@ class ForeignWeights:
             names = {name: _plain_name(name, PREFIX[arch]) for name in header}
             self._names[file] = {n: plain for n, plain in names.items() if plain is not None}
             for name, plain in self._names[file].items():
-                self._add(file, plain, header[name])
-
-    def _add(self, file: Path, plain: str, entry: Mapping[str, Any]) -> None:
-        if plain in self.shapes:
-            raise DataError(f"{file}: tensor {shown(plain)} is there twice")
-        if entry["dtype"] not in FLOATS:
-            raise DataError(
-                f"{file}: tensor {shown(plain)} has type {entry['dtype']}; save the model in "
-                f"one of {', '.join(FLOATS)}"
-            )
-        self.shapes[plain] = tuple(entry["shape"])
+                dtype = header[name]["dtype"]
+                if plain in self.shapes:
+                    raise DataError(f"{file}: tensor {shown(plain)} is there twice")
+                if dtype not in FLOATS:
+                    raise DataError(
+                        f"{file}: tensor {shown(plain)} has type {dtype}; save the model in "
+                        f"one of {', '.join(FLOATS)}"
+                    )
+                self.shapes[plain] = tuple(header[name]["shape"])
 
     def check(self, parts: Sequence[Part], shapes: Mapping[str, Shape]) -> list[Part]:
         """The parts that are there; a BERT may lack its pooler.
