@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# The upper left corner of a panel, in parts of the page's width and height.
+Corner = tuple[float, float]
+
 # Inches.
 _CELL = 0.22  # room for a letter
 _LETTER = 0.08  # of a label, likewise
@@ -47,15 +50,15 @@ class Page:
     height: float
     scale: float
 
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """The axes of a rectangle, in inches from the upper left corner."""
-        bottom = 1.0 - (top + height) / self.height
-        place = (left / self.width, bottom, width / self.width, height / self.height)
+    def axes(self, corner: Corner, left: float, top: float, width: float, height: float) -> Axes:
+        """The axes of a rectangle of a panel, in inches from the panel's corner."""
+        bottom = 1.0 - corner[1] - top / self.height - height / self.height
+        place = (corner[0] + left / self.width, bottom, width / self.width, height / self.height)
         return self.figure.add_axes(place)
 
-    def write_title(self, left: float, top: float, title: str) -> None:
-        """Writes the title of a panel, whose upper left corner is given in inches."""
-        place = (left + 0.1) / self.width, 1.0 - (top + 0.5 * _TITLE) / self.height
+    def write_title(self, corner: Corner, title: str) -> None:
+        """Writes the title of a panel."""
+        place = corner[0] + 0.1 / self.width, 1.0 - corner[1] - 0.5 * _TITLE / self.height
         self.figure.text(*place, title, fontsize=9 * self.scale, verticalalignment="center")
 
 
@@ -84,14 +87,8 @@ class Panel(ABC):
         """Inches."""
 
     @abstractmethod
-    def draw(self, page: Page, left: float, top: float) -> None:
-        """Draws the panel.
-
-        Args:
-            page: is drawn on.
-            left: inches from the page's left side.
-            top: inches from its upper one.
-        """
+    def draw(self, page: Page, corner: Corner) -> None:
+        """Draws the panel."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +106,12 @@ class MatrixPanel(Panel):
         """See `Panel`."""
         return _TITLE + _room(self.drawn.columns) + _CELL * self.weights.shape[0] + _GAP
 
-    def draw(self, page: Page, left: float, top: float) -> None:
+    def draw(self, page: Page, corner: Corner) -> None:
         """See `Panel`."""
-        page.write_title(left, top, self.title)
+        page.write_title(corner, self.title)
         height, width = self.weights.shape
-        left, top = left + _room(self.drawn.rows), top + _TITLE + _room(self.drawn.columns)
-        axes = page.axes(left, top, _CELL * width, _CELL * height)
+        left, top = _room(self.drawn.rows), _TITLE + _room(self.drawn.columns)
+        axes = page.axes(corner, left, top, _CELL * width, _CELL * height)
         axes.imshow(self.weights, cmap="viridis", vmin=0.0, interpolation="nearest", aspect="auto")
         axes.xaxis.tick_top()
         size = 8 * page.scale
@@ -152,9 +149,9 @@ class RegionPanel(Panel):
         rows = -(-max(1, len(self.weights)) // _IMAGES_ABREAST)
         return _TITLE + rows * (self._sides[1] + _IMAGE_LABEL + _IMAGE_GAP)
 
-    def draw(self, page: Page, left: float, top: float) -> None:
+    def draw(self, page: Page, corner: Corner) -> None:
         """See `Panel`."""
-        page.write_title(left, top, self.title)
+        page.write_title(corner, self.title)
         width, height = self._sides
         size = 8 * page.scale
         veiled = zip(self.drawn.rows.labels, veils(self.weights, self.picture), strict=True)
@@ -162,7 +159,7 @@ class RegionPanel(Panel):
             row, column = divmod(number, _IMAGES_ABREAST)
             across = _IMAGE_GAP + column * (width + _IMAGE_GAP)
             down = _TITLE + row * (height + _IMAGE_LABEL + _IMAGE_GAP) + _IMAGE_LABEL
-            axes = page.axes(left + across, top + down, width, height)
+            axes = page.axes(corner, across, down, width, height)
             axes.imshow(self.picture.pixels, extent=(0, 1, 0, 1), aspect="auto")
             axes.imshow(veil, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
             axes.set_axis_off()

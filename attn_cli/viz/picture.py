@@ -79,7 +79,7 @@ class PictureSink(Sink):
         for row, height in zip(rows, heights, strict=True):
             left = 0.0
             for panel in row:
-                panel.draw(page, left, top)
+                panel.draw(page, (left / width, top / sum(heights)))
                 left += panel.width
             top += height
         return figure
