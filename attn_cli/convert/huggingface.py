@@ -44,6 +44,7 @@ from attn_cli.models.directory import (
     write_weights,
 )
 from attn_cli.models.skeleton import shapes_of, without_values
+from attn_cli.models.stack import StackConfig
 from attn_cli.models.text import HeadConfig
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, write_tokenizers
@@ -190,7 +191,8 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
         UsageError: `output` holds a model.
     """
     config, model = load_model(folder, torch.device("cpu"))
-    if config.arch not in PREFIX:
+    stack = config.model
+    if config.arch not in PREFIX or not isinstance(stack, StackConfig):
         raise DataError(
             f"{folder}: Hugging Face has no class for architecture {config.arch!r}; "
             f"{' and '.join(PREFIX)} can be written"
@@ -202,17 +204,17 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
     task = config.heads[0].task if config.heads else ""
     if task in REGRESSIONS:
         labels = ["LABEL_0"]
-    values = write_foreign(name, config.model, labels, task, str(folder))
+    values = write_foreign(name, stack, labels, task, str(folder))
     tokenizer = load_tokenizer(str(folder))
     weights = _in_own_unit(config, model)
     for place, value in weights.items():
         if place.endswith(_THRESHOLD) and float(value):
             say(f"{name} has no threshold of no answer: 0 there, {float(value):.4g} in this model")
-    tensors = _their_tensors(config, name, weights)
+    tensors = _their_tensors(config, stack.n_layers, name, weights)
     with replace_directory(output, folder, overwrite):
         data = safetensors.torch.save(tensors, {"format": "pt"})
         write_atomically(inside(output, WEIGHTS), data)
-        write_tokenizer(output, tokenizer, config.arch, config.model.max_positions, say)
+        write_tokenizer(output, tokenizer, config.arch, stack.max_positions, say)
         text = json.dumps({**values, **_special_ids(tokenizer)}, indent=2, ensure_ascii=False)
         write_atomically(inside(output, CONFIG), text.encode("utf-8") + b"\n")
 
@@ -233,13 +235,15 @@ def _in_own_unit(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def _their_tensors(config: ModelConfig, name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _their_tensors(
+    config: ModelConfig, n_layers: int, name: str, ours: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Our weights under their names; their classes that pool nothing have no pooler."""
     places = {head.name: _place(head) for head in config.heads}
     pools = not config.heads or any(head.kind == "text" for head in config.heads)
     prefix = "" if name in ("BertModel", "GPT2Model") else PREFIX[ARCHITECTURES[name][0]]
     tensors: dict[str, Tensor] = {}
-    for part in parts_of(config.arch, config.model.n_layers, places):
+    for part in parts_of(config.arch, n_layers, places):
         if part.is_pooler and not pools:
             continue
         written = part.write(ours[part.ours])

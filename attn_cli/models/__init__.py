@@ -28,7 +28,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "han": Han,
     "bilm": Bilm,
 }
-# Sequence to sequence: `train-mt --decoder` -> `--arch` -> a key of `_SEQ2SEQ_MODELS`.
+# Sequence to sequence: `train-mt --decoder` -> `--arch` -> a key of `SEQ2SEQ_MODELS`.
 SEQ2SEQ = {
     "autoregressive": {
         "transformer": "transformer",
@@ -37,7 +37,7 @@ SEQ2SEQ = {
     },
     "mask-predict": {"transformer": "mask-predict"},
 }
-_SEQ2SEQ_MODELS: dict[str, type[Seq2SeqModel]] = {
+SEQ2SEQ_MODELS: dict[str, type[Seq2SeqModel]] = {
     "transformer": Transformer,
     "recurrent": RecurrentSeq2Seq,
     "convolutional": ConvolutionalSeq2Seq,
@@ -48,7 +48,7 @@ AnyConfig = BackboneConfig | EncoderDecoderConfig | GatConfig
 # The architectures that a config.json can name, and their configurations.
 CONFIGS: dict[str, type[AnyConfig]] = {
     **{arch: backbone.Config for arch, backbone in BACKBONES.items()},
-    **{arch: model.Config for arch, model in _SEQ2SEQ_MODELS.items()},
+    **{arch: model.Config for arch, model in SEQ2SEQ_MODELS.items()},
     "gat": GatConfig,
 }
 
@@ -82,4 +82,4 @@ def build_model(arch: str, config: AnyConfig, heads: Sequence[HeadConfig] = ()) 
         return TextModel(BACKBONES[arch](config), heads)
     if heads:
         raise DataError(f"architecture {arch!r} takes no output heads")
-    return Gat(config) if isinstance(config, GatConfig) else _SEQ2SEQ_MODELS[arch](config)
+    return Gat(config) if isinstance(config, GatConfig) else SEQ2SEQ_MODELS[arch](config)

@@ -8,20 +8,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
 from attn_cli.config import option
 
 
+@dataclass(frozen=True)
+class BackbonePreset:
+    """The parts of a backbone that a size decides; d_ff = 4 d_model."""
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    vocab_size: int  # of a tokenizer trained for it
+    dropout: float = 0.1  # of a pre-training
+
+
 @dataclass(frozen=True, kw_only=True)
-class BackboneConfig:
+class BackboneConfig(ABC):
     """The parts that the configuration of every backbone has."""
 
     vocab_size: int = option(MISSING, "Tokens.", low=1, high=1 << 24)
     d_model: int = option(MISSING, "Width of the model.", low=1, high=1 << 16)
     dropout: float = option(0.1, "Dropout of every layer.", low=0.0, high=0.99)
+
+    @classmethod
+    @abstractmethod
+    def of_size(cls, preset: BackbonePreset, vocab_size: int) -> Self:
+        """The configuration of a preset, with its own dropout."""
 
     @property
     def max_len(self) -> int | None:
@@ -30,7 +46,7 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BidirectionalConfig(BackboneConfig):
+class BidirectionalConfig(BackboneConfig, ABC):
     """The parts of backbones whose cells read in both directions.
 
     Raises:
@@ -51,11 +67,13 @@ class Backbone(nn.Module, ABC):
         Config: the class of its configuration.
         template: how texts become its input, a key of `data.templates.TEMPLATES`.
         joins_rows: whether rows are parts of an example, of which `join` makes one vector.
+        usual_pool: how a text's vectors become one where nothing is said: "own", "mean" or "max".
     """
 
     Config: ClassVar[type[BackboneConfig]]
     template: ClassVar[str]
     joins_rows: ClassVar[bool] = False
+    usual_pool: ClassVar[str] = "own"
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()

@@ -6,13 +6,13 @@ Shapes: B batch, T length, D d_model, P = D/2 width of a direction, L layers, V 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from attn_cli.config import option
-from attn_cli.models.backbone import BidirectionalConfig, LanguageModel
+from attn_cli.models.backbone import BackbonePreset, BidirectionalConfig, LanguageModel
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.pooling import AttentionPool
 from attn_cli.nn.rnn import Recurrent
@@ -23,6 +23,11 @@ class BilmConfig(BidirectionalConfig):
     """What a saved bidirectional language model is made of."""
 
     n_layers: int = option(2, "Layers of each direction.", low=1, high=256)
+
+    @classmethod
+    def of_size(cls, preset: BackbonePreset, vocab_size: int) -> Self:
+        """Each direction is as wide as a stack; see `BackboneConfig`."""
+        return cls(vocab_size=vocab_size, d_model=2 * preset.d_model)
 
 
 class Bilm(LanguageModel):

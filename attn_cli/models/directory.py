@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -52,8 +52,8 @@ class ModelConfig:
 
     arch: str
     task: str
-    model: Any
-    options: Mapping[str, Any] = field(default_factory=dict)
+    model: AnyConfig
+    options: Mapping[str, object] = field(default_factory=dict)
     finished: bool = False
     heads: tuple[HeadConfig, ...] = ()
 
@@ -64,7 +64,7 @@ class ModelConfig:
         length = corpus.get("max_len") if isinstance(corpus, Mapping) else None
         return length if isinstance(length, int) and 0 < length <= _LENGTH_LIMIT else 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The file's content."""
         return {
             "format": FORMAT,
@@ -111,7 +111,7 @@ def read_config(path: Path) -> ModelConfig:
     return ModelConfig(**known, model=model, heads=heads)
 
 
-def _heads(values: Any, arch: str, where: str) -> tuple[HeadConfig, ...]:
+def _heads(values: object, arch: str, where: str) -> tuple[HeadConfig, ...]:
     """The output layers that a config.json names, every one of them checked."""
     if not isinstance(values, list) or len(values) > _HEAD_LIMIT:
         raise DataError(f"{where}: 'heads' is no list of at most {_HEAD_LIMIT} heads")
@@ -133,7 +133,7 @@ def write_config(path: Path, config: ModelConfig) -> None:
     write_atomically(inside(path, CONFIG), text.encode("utf-8") + b"\n")
 
 
-def write_weights(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+def write_weights(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, object]) -> None:
     """Writes model.safetensors; tensors that share memory must be there once."""
     save_tensors(inside(path, WEIGHTS), weights, meta)
 

@@ -7,13 +7,13 @@ of a word's vector, D d_model.
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from attn_cli.config import option
-from attn_cli.models.backbone import Backbone, BidirectionalConfig
+from attn_cli.models.backbone import Backbone, BackbonePreset, BidirectionalConfig
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.pooling import AttentionPool, mean_of
 from attn_cli.nn.rnn import Recurrent
@@ -25,6 +25,12 @@ class HanConfig(BidirectionalConfig):
 
     d_embedding: int = option(MISSING, "Width of a token's vector.", low=1, high=1 << 16)
     dropout: float = option(0.5, "Dropout of both levels' inputs.", low=0.0, high=0.99)
+
+    @classmethod
+    def of_size(cls, preset: BackbonePreset, vocab_size: int) -> Self:
+        """See `BackboneConfig`."""
+        width = preset.d_model
+        return cls(vocab_size=vocab_size, d_embedding=width, d_model=width // 2)
 
 
 class Han(Backbone):

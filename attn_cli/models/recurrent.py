@@ -6,13 +6,13 @@ Shapes: B batch, T length, D d_model, L layers.
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
 from attn_cli.config import option
 from attn_cli.config.seq2seq import CELL_NAMES
-from attn_cli.models.backbone import Backbone, BidirectionalConfig
+from attn_cli.models.backbone import Backbone, BackbonePreset, BidirectionalConfig
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.pooling import AttentionPool
 from attn_cli.nn.rnn import Recurrent
@@ -24,6 +24,13 @@ class RecurrentConfig(BidirectionalConfig):
 
     n_layers: int = option(MISSING, "Layers.", low=1, high=256)
     cell: str = option("lstm", "Cell.", choices=CELL_NAMES)
+
+    @classmethod
+    def of_size(cls, preset: BackbonePreset, vocab_size: int) -> Self:
+        """See `BackboneConfig`."""
+        # A layer that reads in both directions at once does more than one of attention.
+        layers = max(1, preset.n_layers // 2)
+        return cls(vocab_size=vocab_size, d_model=preset.d_model, n_layers=layers)
 
 
 class RecurrentEncoder(Backbone):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from attn_cli.config import choose, field_types, from_dict
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
 from attn_cli.config.seq2seq import Seq2SeqVariantOptions, SizeOptions
 from attn_cli.errors import DataError, UsageError
-from attn_cli.models import CONFIGS, SEQ2SEQ
+from attn_cli.models import SEQ2SEQ, SEQ2SEQ_MODELS
+from attn_cli.models.backbone import BackbonePreset
 from attn_cli.models.bilm import BilmConfig
 from attn_cli.models.seq2seq_base import EncoderDecoderConfig, Preset
 from attn_cli.models.stack import StackConfig
@@ -59,9 +59,7 @@ def seq2seq_preset(arch: str, decoder: str, size: str) -> Preset:
     Raises:
         UsageError: the architecture has no decoder of this kind.
     """
-    config = CONFIGS[seq2seq_name(arch, decoder)]
-    assert issubclass(config, EncoderDecoderConfig)
-    return config.presets[size]
+    return SEQ2SEQ_MODELS[seq2seq_name(arch, decoder)].Config.presets[size]
 
 
 def seq2seq_config(
@@ -74,8 +72,8 @@ def seq2seq_config(
     share: bool,
     decoder: str,
     max_len: int,
-    source: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
-) -> Any:
+    source: tuple[Mapping[str, object], Mapping[str, object]] = ({}, {}),
+) -> EncoderDecoderConfig:
     """A configuration from a preset, what the options set by themselves, and the corpus.
 
     Args:
@@ -93,46 +91,40 @@ def seq2seq_config(
     Raises:
         UsageError: the parts do not fit together, or not to the architecture.
     """
-    chosen = {**vars(options), **vars(variant)}
-    del chosen["size"]
-    given = {name: value for name, value in chosen.items() if value is not None}
-    config = CONFIGS[seq2seq_name(arch, decoder)]
-    if strange := [name for name in given if name not in field_types(config)]:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
-        raise UsageError(f"--arch {arch} does not have {flags}")
+    config = SEQ2SEQ_MODELS[seq2seq_name(arch, decoder)].Config
+    known = field_types(config)
+    chosen = _chosen(options, variant)
+    if strange := [f"--{name.replace('_', '-')}" for name in chosen if name not in known]:
+        raise UsageError(f"--arch {arch} does not have {', '.join(strange)}")
     src, tgt = vocabularies
-    fixed = {"src_vocab": src, "tgt_vocab": tgt, "share_embeddings": share, "n_lengths": max_len}
     usual, of_source = source
-    fixed |= of_source
-    fixed = {name: value for name, value in fixed.items() if name in field_types(config)}
-    parts = seq2seq_preset(arch, decoder, preset).parts
+    of_corpus = {"src_vocab": src, "tgt_vocab": tgt, "share_embeddings": share}
+    fixed = {**of_corpus, "n_lengths": max_len, **of_source}
+    fixed = {name: value for name, value in fixed.items() if name in known}
+    parts = {**config.presets[preset].parts, **usual, **chosen, **fixed}
     try:
-        return from_dict(config, {**parts, **usual, **given, **fixed}, f"--arch {arch}")
+        return from_dict(config, parts, f"--arch {arch}")
     except DataError as error:
         raise UsageError(str(error)) from error
 
 
-@dataclass(frozen=True)
-class StackPreset:
-    """The parts that a size decides of one stack of layers; d_ff = 4 d_model."""
-
-    n_layers: int
-    d_model: int
-    n_heads: int
-    vocab_size: int  # of a tokenizer trained for it
-    dropout: float = 0.1  # of a pre-training
+def _chosen(options: SizeOptions | StackSizeOptions, variant: object) -> dict[str, Any]:
+    """The parts that were set by themselves."""
+    parts = {**vars(options), **vars(variant)}
+    del parts["size"]
+    return {name: value for name, value in parts.items() if value is not None}
 
 
-STACK_PRESETS = {
-    "tiny": StackPreset(2, 128, 2, 4000, 0.0),  # the small ones: Turc et al. 2019
-    "mini": StackPreset(4, 256, 4, 8000, 0.0),
-    "small": StackPreset(4, 512, 8, 16000),
-    "base": StackPreset(12, 768, 12, 30522),  # Devlin et al. 2019, section 3: 110 M weights
-    "large": StackPreset(24, 1024, 16, 30522),  # 340 M weights
+BACKBONE_PRESETS = {
+    "tiny": BackbonePreset(2, 128, 2, 4000, 0.0),  # the small ones: Turc et al. 2019
+    "mini": BackbonePreset(4, 256, 4, 8000, 0.0),
+    "small": BackbonePreset(4, 512, 8, 16000),
+    "base": BackbonePreset(12, 768, 12, 30522),  # Devlin et al. 2019, section 3: 110 M weights
+    "large": BackbonePreset(24, 1024, 16, 30522),  # 340 M weights
 }
 
 
-def choose_stack_size(size: str, n_bytes: int, *, on_gpu: bool) -> tuple[str, str]:
+def choose_backbone_size(size: str, n_bytes: int, *, on_gpu: bool) -> tuple[str, str]:
     """The preset's name, and why it was chosen.
 
     Args:
@@ -158,28 +150,28 @@ def stack_config(
     variant: StackVariantOptions,
     preset: str,
     vocab_size: int,
-    usual: Mapping[str, Any],
+    usual: Mapping[str, object],
 ) -> StackConfig:
     """A configuration from a preset, what the options set by themselves, and the vocabulary.
 
     Args:
         options: parts that are set by themselves.
         variant: choices that a size does not make.
-        preset: a key of `STACK_PRESETS`.
+        preset: a key of `BACKBONE_PRESETS`.
         vocab_size: tokens.
         usual: what suits the objective, where no option says otherwise.
 
     Raises:
         UsageError: the parts do not fit together.
     """
-    parts = dict(vars(STACK_PRESETS[preset]))
-    del parts["vocab_size"]
-    chosen = {**vars(options), **vars(variant)}
-    del chosen["size"]
-    parts |= {**usual, **{name: value for name, value in chosen.items() if value is not None}}
-    parts.setdefault("d_ff", 4 * parts["d_model"])
+    size = BACKBONE_PRESETS[preset]
+    parts = vars(StackConfig.of_size(size, vocab_size)) | {"dropout": size.dropout, **usual}
+    chosen = _chosen(options, variant)
+    if "d_model" in chosen:
+        parts["d_ff"] = 4 * chosen["d_model"]
+    parts |= chosen
     try:
-        return StackConfig(**parts, vocab_size=vocab_size)
+        return StackConfig(**parts)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -192,21 +184,19 @@ def bilm_config(
     Args:
         options: parts that are set by themselves; `d_model` is the width of both directions.
         variant: of which such a model has the dropout alone.
-        preset: a key of `STACK_PRESETS`.
+        preset: a key of `BACKBONE_PRESETS`.
         vocab_size: tokens.
 
     Raises:
         UsageError: options of what it does not have, or parts that do not fit together.
     """
-    given = {**vars(options), **vars(variant)}
-    del given["size"]
-    given = {name: value for name, value in given.items() if value is not None}
-    usual = STACK_PRESETS[preset]
-    parts: dict[str, Any] = {"d_model": 2 * usual.d_model, "dropout": usual.dropout}
-    known = ("n_layers", *parts)
-    if foreign := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
+    size = BACKBONE_PRESETS[preset]
+    parts = vars(BilmConfig.of_size(size, vocab_size)) | {"dropout": size.dropout}
+    chosen = _chosen(options, variant)
+    known = ("d_model", "n_layers", "dropout")
+    if foreign := [f"--{name.replace('_', '-')}" for name in chosen if name not in known]:
         raise UsageError(f"--objective bilm trains recurrent layers without {', '.join(foreign)}")
     try:
-        return BilmConfig(vocab_size=vocab_size, **(parts | given))
+        return BilmConfig(**(parts | chosen))
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import MISSING, dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose, option
 from attn_cli.config.attention import ACTIVATIONS, POSITION_ENCODINGS, AttentionOptions
-from attn_cli.models.backbone import Backbone, BackboneConfig, LanguageModel
+from attn_cli.models.backbone import Backbone, BackboneConfig, BackbonePreset, LanguageModel
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
@@ -47,6 +47,17 @@ class StackConfig(BackboneConfig, AttentionOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.d_head(self.d_model, self.n_heads)
+
+    @classmethod
+    def of_size(cls, preset: BackbonePreset, vocab_size: int) -> Self:
+        """See `BackboneConfig`."""
+        return cls(
+            vocab_size=vocab_size,
+            d_model=preset.d_model,
+            d_ff=4 * preset.d_model,
+            n_heads=preset.n_heads,
+            n_layers=preset.n_layers,
+        )
 
     @property
     def max_len(self) -> int:
@@ -163,6 +174,7 @@ class Bert(Stack):
 
     causal = False
     template = "bert"
+    usual_pool = "mean"
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__(config)

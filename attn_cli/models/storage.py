@@ -26,7 +26,7 @@ FLOATS = ("F64", "F32", "F16", "BF16")  # what weights may be stored as
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> None:
     """Writes tensors and JSON metadata with a SHA-256 over both, safely (see `files`)."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(meta)
@@ -119,7 +119,7 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _header_problem(header: Any, n_bytes: int) -> str | None:
+def _header_problem(header: object, n_bytes: int) -> str | None:
     if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
         return "malformed header"
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
@@ -137,7 +137,7 @@ def _header_problem(header: Any, n_bytes: int) -> str | None:
     return None if at == n_bytes else f"cut short or padded: {n_bytes} bytes, {at} declared"
 
 
-def _span(entry: Any) -> tuple[int, int] | None:
+def _span(entry: object) -> tuple[int, int] | None:
     """First and last byte of a declared tensor, if the declaration makes sense."""
     if not isinstance(entry, dict) or entry.get("dtype") not in _BYTES:
         return None
@@ -148,7 +148,7 @@ def _span(entry: Any) -> tuple[int, int] | None:
     return (start, end) if end - start == math.prod(shape) * _BYTES[entry["dtype"]] else None
 
 
-def _whole_numbers(value: Any) -> list[int] | None:
+def _whole_numbers(value: object) -> list[int] | None:
     """The value, if it is a list of numbers from 0."""
     if isinstance(value, list) and all(type(n) is int and n >= 0 for n in value):
         return value
@@ -161,9 +161,9 @@ def _compare(
     for name, shape in expected.items():
         if name not in header:
             raise DataError(f"{path}: tensor {name!r} is missing; config.json asks for it")
-        found = tuple(header[name]["shape"])
-        if found != shape:
-            raise DataError(f"{path}: tensor {name!r} has shape {found}, config.json says {shape}")
+        stored = tuple(header[name]["shape"])
+        if stored != shape:
+            raise DataError(f"{path}: tensor {name!r} has shape {stored}, config.json says {shape}")
         if header[name]["dtype"] not in ("F32", "F16", "BF16"):
             raise DataError(f"{path}: tensor {name!r} has type {header[name]['dtype']}")
     for name in header:

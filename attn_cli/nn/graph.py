@@ -66,9 +66,9 @@ class GatScore(nn.Module):
 
     def forward(self, targets: Tensor, sources: Tensor, edges: SparsePattern) -> Tensor:
         """Shape: targets and sources (H, N, K) -> (H, E)."""
-        own = (targets @ self.target[:, :, None]).squeeze(-1)
-        other = (sources @ self.source[:, :, None]).squeeze(-1)
-        scores = own.index_select(1, edges.rows) + other.index_select(1, edges.cols)
+        of_target = (targets @ self.target[:, :, None]).squeeze(-1)
+        of_source = (sources @ self.source[:, :, None]).squeeze(-1)
+        scores = of_target.index_select(1, edges.rows) + of_source.index_select(1, edges.cols)
         return F.leaky_relu(scores, NEGATIVE_SLOPE)
 
 

@@ -149,6 +149,6 @@ class RegionEmbedding(nn.Module):
         """Regions of images in bytes, from 0 to 255. Shape: (B, R P, C P, 3) -> (B, S, D)."""
         weight = self.norm.weight
         scaled = pixels.movedim(-1, 1).to(weight.dtype) / 127.5 - 1.0
-        found = self.norm(self.regions(scaled))  # (B, R, C, D)
-        places = self.positions(found.shape[1], found.shape[2], found.device).to(found.dtype)
-        return self.dropout(found + places).flatten(1, 2)
+        regions = self.norm(self.regions(scaled))  # (B, R, C, D)
+        positions = self.positions(*regions.shape[1:3], regions.device).to(regions.dtype)
+        return self.dropout(regions + positions).flatten(1, 2)

@@ -7,12 +7,18 @@ Shapes: N tokens, D d_model, V vocabulary, B batch, H heads, T queries, S keys.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 _SLICE = 1 << 20  # logits per slice: 4 MiB of float32 stay in a CPU's cache
+
+
+class _Context(FunctionCtx):
+    """What autograd keeps from the forward pass for the backward pass."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -24,7 +30,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
+        ctx: _Context,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        smoothing: float,
     ) -> tuple[Tensor, Tensor]:
         """Shape: hidden (N, D), weight (V, D), bias (V,), targets (N,) -> loss sum, nll sum."""
         kind = hidden.device.type
@@ -40,7 +51,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss, nll
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Scales the stored gradients by the loss's own."""
         d_hidden, d_weight, d_bias = ctx.saved_tensors
         return d_hidden * grads[0], d_weight * grads[0], d_bias * grads[0], None, None
@@ -120,21 +131,21 @@ def linear_cross_entropy(
     return loss, nll
 
 
-def head_penalty(weights: Tensor, real: Tensor) -> Tensor:
+def head_penalty(weights: Tensor, mask: Tensor) -> Tensor:
     """Σₜ ‖Aₜ Aₜᵀ - I‖²_F, the rows of Aₜ (H, S) being what the heads attend to from position t.
 
     It is small where heads look at different places, and each at few (Lin et al. 2017, eq. 8).
 
     Args:
         weights: Shape: (B, H, T, S).
-        real: the positions that count. Shape: (B, T).
+        mask: the valid positions. Shape: (B, T).
     """
-    rows = weights.transpose(1, 2)[real]  # (N, H, S)
+    rows = weights.transpose(1, 2)[mask]  # (N, H, S)
     identity = torch.eye(rows.shape[1], device=rows.device)
     return (rows @ rows.mT - identity).square().sum()
 
 
-def hard_attention_loss(log_probs: Tensor, rewards: Tensor, real: Tensor) -> Tensor:
+def hard_attention_loss(log_probs: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
     """-Σ ln q(iₜ) (Rₜ - bₜ): its gradient is the score-function estimator (Xu et al. 2015, eq. 11).
 
     Rₜ is the sum of the rewards from step t on: what a choice can still change. The baseline bₜ is
@@ -144,12 +155,12 @@ def hard_attention_loss(log_probs: Tensor, rewards: Tensor, real: Tensor) -> Ten
     Args:
         log_probs: ln q of the positions drawn, as `HardNormalizer` gives them. Shape: (B, T).
         rewards: ln p(yₜ) of each step; no gradient flows through them. Shape: (B, T).
-        real: which steps there are. Shape: (B, T).
+        mask: the valid steps. Shape: (B, T).
     """
-    rewards = rewards.detach().masked_fill(~real, 0.0)
-    own, steps = rewards.sum(1), real.sum(1)
+    rewards = rewards.detach().masked_fill(~mask, 0.0)
+    totals, steps = rewards.sum(1), mask.sum(1)
     others = (steps.sum() - steps).clamp_min(1)
-    each = (own.sum() - own) / others  # a step's reward in the other sentences
-    left = real.flip(1).cumsum(1).flip(1)
+    each = (totals.sum() - totals) / others  # a step's reward in the other sentences
+    left = mask.flip(1).cumsum(1).flip(1)
     advantage = rewards.flip(1).cumsum(1).flip(1) - each[:, None] * left
-    return -(log_probs.masked_fill(~real, 0.0) * advantage).sum()
+    return -(log_probs.masked_fill(~mask, 0.0) * advantage).sum()

@@ -9,10 +9,10 @@ Shapes: R rows, C columns, M entries (the stored elements), K width of the dense
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 
@@ -51,8 +51,8 @@ class SparsePattern:
         """
         if len(rows) and bool((rows.diff() < 0).any()):
             raise ValueError("the entries are not ordered by row")
-        for places, size in ((rows, n_rows), (cols, n_cols)):
-            if len(places) and not 0 <= int(places.min()) <= int(places.max()) < size:
+        for indices, size in ((rows, n_rows), (cols, n_cols)):
+            if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < size:
                 raise ValueError("an entry is outside the matrix")
         by_col = torch.argsort(cols, stable=True)
         return cls(
@@ -75,23 +75,31 @@ class SparsePattern:
         return SparsePattern(self.n_rows, self.n_cols, **tensors)
 
 
-def _starts(ordered_or_not: Tensor, size: int) -> Tensor:
-    counts = torch.bincount(ordered_or_not, minlength=size)
+def _starts(indices: Tensor, size: int) -> Tensor:
+    counts = torch.bincount(indices, minlength=size)
     return counts.cumsum(0) - counts
+
+
+class _Context(FunctionCtx):
+    """What autograd keeps from the forward pass for the backward pass."""
+
+    pattern: SparsePattern
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
 
 
 class _SparseProduct(torch.autograd.Function):
     """A X and its gradients: Aᵀ G for X, and ⟨Gᵣ, X_c⟩ for the entry (r, c) of A."""
 
     @staticmethod
-    def forward(ctx: Any, pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
+    def forward(ctx: _Context, pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
         """Shape: values (M,), dense (C, K) -> (R, K)."""
         ctx.pattern = pattern
         ctx.save_for_backward(values, dense)
         return _bags(pattern.cols, pattern.row_starts, values, dense)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Shape: (R, K) -> (M,), (C, K), each where it is needed."""
         pattern, (values, dense), grad = ctx.pattern, ctx.saved_tensors, grads[0].contiguous()
         d_values = d_dense = None
@@ -123,11 +131,11 @@ class _RowSoftmax(torch.autograd.Function):
     """Softmax over the entries of each row; keeps the result alone for its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, pattern: SparsePattern, scores: Tensor) -> Tensor:
+    def forward(ctx: _Context, pattern: SparsePattern, scores: Tensor) -> Tensor:
         """Shape: (H, M) -> (H, M)."""
-        places = pattern.rows.expand_as(scores)
+        index = pattern.rows.expand_as(scores)
         lowest = scores.new_full((len(scores), pattern.n_rows), -torch.inf)
-        largest = lowest.scatter_reduce_(1, places, scores, "amax")
+        largest = lowest.scatter_reduce_(1, index, scores, "amax")
         probs = (scores - largest.index_select(1, pattern.rows)).exp_()
         probs /= _row_sums(pattern, probs).index_select(1, pattern.rows)
         ctx.pattern = pattern
@@ -135,8 +143,8 @@ class _RowSoftmax(torch.autograd.Function):
         return probs
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
-        """α (G - Σ α G) with the sum over the row."""
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[None, Tensor]:
+        """The gradient α (G - Σ α G), the sum over the row. Shape: (H, M) -> (H, M)."""
         (probs,) = ctx.saved_tensors
         weighted = probs * grads[0]
         sums = _row_sums(ctx.pattern, weighted).index_select(1, ctx.pattern.rows)

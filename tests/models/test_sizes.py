@@ -5,7 +5,7 @@ import torch
 
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
 from attn_cli.errors import UsageError
-from attn_cli.models.sizes import choose_stack_size, stack_config
+from attn_cli.models.sizes import choose_backbone_size, stack_config
 from attn_cli.models.stack import Bert
 
 
@@ -49,9 +49,9 @@ def test_a_part_can_be_set_by_itself():
 
 def test_the_size_fits_the_corpus_and_the_device():
     sizes = [
-        choose_stack_size("auto", n, on_gpu=gpu)[0]
+        choose_backbone_size("auto", n, on_gpu=gpu)[0]
         for n in (10**4, 10**7, 10**10)
         for gpu in (False, True)
     ]
     assert sizes == ["tiny", "tiny", "mini", "mini", "small", "base"]
-    assert choose_stack_size("large", 1, on_gpu=False) == ("large", "as asked for")
+    assert choose_backbone_size("large", 1, on_gpu=False) == ("large", "as asked for")

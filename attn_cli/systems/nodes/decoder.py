@@ -40,8 +40,8 @@ class NodeDecoder:
             raise UsageError(f"-m {job.model}: only models that write texts decode as an ensemble")
         self._job = job
         self._device = set_up(job.runtime)
-        config, self._model = load_model_of(Gat, Path(job.model), self._device)
-        self._config = config.model
+        _, self._model = load_model_of(Gat, Path(job.model), self._device)
+        self._config = self._model.config
         self._labels = read_labels(Path(job.model))
         if len(self._labels) != self._config.n_labels:
             raise DataError(

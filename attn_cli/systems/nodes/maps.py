@@ -46,8 +46,8 @@ class NodeSource(MapSource):
                 raise UsageError(f"{flag}: nodes of a graph are no text; leave it out")
         self._job = job
         self._device = set_up(job.runtime)
-        config, self._model = load_model_of(Gat, Path(job.model), self._device)
-        self._config = config.model
+        _, self._model = load_model_of(Gat, Path(job.model), self._device)
+        self._config = self._model.config
         inner = [self._config.n_heads] * (self._config.n_layers - 1)
         self.heads = {KIND: [*inner, self._config.n_output_heads]}
 

@@ -19,7 +19,7 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.models import build_model
 from attn_cli.models.backbone import BackboneConfig
 from attn_cli.models.directory import ModelConfig, load_model_of, read_config
-from attn_cli.models.sizes import STACK_PRESETS, choose_stack_size
+from attn_cli.models.sizes import BACKBONE_PRESETS, choose_backbone_size
 from attn_cli.models.text import TextModel
 from attn_cli.systems.pretraining.objectives import OBJECTIVES
 from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, each_row, n_weights, with_limit
@@ -85,11 +85,11 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
 
         def train_tokenizer() -> tuple[Tokenizer, Tokenizer]:
             on_gpu = torch.cuda.is_available()
-            size, _ = choose_stack_size(self.options.size.size, _n_bytes(corpus), on_gpu=on_gpu)
+            size, _ = choose_backbone_size(self.options.size.size, _n_bytes(corpus), on_gpu=on_gpu)
             tokenizer = self.trained_tokenizer(
                 (line for lines in each_row(corpus, rows) for line in lines),
                 self._tokenizer_options,
-                STACK_PRESETS[size].vocab_size,
+                BACKBONE_PRESETS[size].vocab_size,
             )
             return tokenizer, tokenizer
 
@@ -105,7 +105,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
             config, why = self._initial_config(options.init), f"continued from {options.init}"
         else:
             on_gpu = processes.device.type == "cuda"
-            size, reason = choose_stack_size(options.size.size, n_bytes, on_gpu=on_gpu)
+            size, reason = choose_backbone_size(options.size.size, n_bytes, on_gpu=on_gpu)
             config = kind.config(options.size, options.variant, size, tokenizer.vocab_size)
             why = f"size {size} ({reason})"
         model = self._model(config).to(processes.device)
@@ -182,14 +182,13 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
 
     def _initial_config(self, init: str) -> BackboneConfig:
         before = read_config(Path(init))
-        if before.arch != self._kind.arch:
+        config, dropout = before.model, self.options.variant.dropout
+        if before.arch != self._kind.arch or not isinstance(config, BackboneConfig):
             raise DataError(
                 f"{init}: holds a {before.arch!r}, but --objective "
                 f"{self.options.objective.objective} trains a {self._kind.arch!r}"
             )
-        dropout = self.options.variant.dropout
-        changes = {} if dropout is None else {"dropout": dropout}
-        return dataclasses.replace(before.model, **changes)
+        return config if dropout is None else dataclasses.replace(config, dropout=dropout)
 
     def _model(self, config: BackboneConfig) -> TextModel:
         """Fresh weights, or those of the model to begin with, where it has them.

@@ -19,7 +19,7 @@ from attn_cli.data.split import hold_out
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.models.directory import CONFIG, ModelConfig
-from attn_cli.models.sizes import STACK_PRESETS
+from attn_cli.models.sizes import BACKBONE_PRESETS
 from attn_cli.models.text import HeadConfig, TextModel
 from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights, with_limit
 from attn_cli.systems.tasks import TASKS
@@ -86,7 +86,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
                 for fields in each_row(corpora[spec.name], np.arange(len(corpora[spec.name])))
                 for text in TASKS[spec.kind].texts_in(fields)
             )
-            usual_size = STACK_PRESETS[self.options.size.size].vocab_size
+            usual_size = BACKBONE_PRESETS[self.options.size.size].vocab_size
             tokenizer = self.trained_tokenizer(texts, self.options.tokenizer, usual_size)
             return tokenizer, tokenizer
 

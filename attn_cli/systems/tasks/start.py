@@ -14,16 +14,12 @@ from attn_cli.errors import UsageError
 from attn_cli.models import BACKBONES, build_model
 from attn_cli.models.backbone import Backbone, BackboneConfig
 from attn_cli.models.directory import load_model, read_config
-from attn_cli.models.han import HanConfig
-from attn_cli.models.recurrent import RecurrentConfig
-from attn_cli.models.sizes import STACK_PRESETS
-from attn_cli.models.stack import StackConfig
+from attn_cli.models.sizes import BACKBONE_PRESETS
 from attn_cli.models.text import HeadConfig, TextModel
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.lora import adapt, is_update
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
-_DROPOUT = 0.1  # of a model from random weights: it sees each of few examples many times
 _ARCHS = {"transformer": "bert"}  # names of --arch that are not keys of BACKBONES
 
 
@@ -45,7 +41,7 @@ class TextModelStart:
         """How a text's vectors become one: as `--pool` says."""
         if wanted != "auto":
             return wanted
-        return "mean" if self.arch == "bert" else "own"
+        return BACKBONES[self.arch].usual_pool
 
     def build(
         self, heads: Sequence[HeadConfig], seed: int, dropout: float | None = None
@@ -70,29 +66,9 @@ def starting_point(options: FinetuningOptions, size: str, tokenizer: Tokenizer) 
     """
     if options.init:
         return _pretrained(Path(options.init), tokenizer)
-    preset = STACK_PRESETS[size]
-    arch = options.arch or "transformer"
-    if arch == "rnn":
-        config: BackboneConfig = RecurrentConfig(
-            vocab_size=tokenizer.vocab_size,
-            d_model=preset.d_model,
-            # A layer that reads in both directions at once does more than one of attention.
-            n_layers=max(1, preset.n_layers // 2),
-            dropout=_DROPOUT,
-        )
-        return TextModelStart(arch, config)
-    if arch == "han":
-        sizes = {"d_embedding": preset.d_model, "d_model": preset.d_model // 2}
-        return TextModelStart(arch, HanConfig(vocab_size=tokenizer.vocab_size, **sizes))
-    config = StackConfig(
-        vocab_size=tokenizer.vocab_size,
-        d_model=preset.d_model,
-        d_ff=4 * preset.d_model,
-        n_heads=preset.n_heads,
-        n_layers=preset.n_layers,
-        dropout=_DROPOUT,
-    )
-    return TextModelStart(_ARCHS.get(arch, arch), config)
+    arch = _ARCHS.get(options.arch or "transformer", options.arch or "")
+    config = BACKBONES[arch].Config.of_size(BACKBONE_PRESETS[size], tokenizer.vocab_size)
+    return TextModelStart(arch, config)
 
 
 def reads_documents(options: FinetuningOptions) -> bool:
@@ -114,7 +90,7 @@ def _pretrained(path: Path, tokenizer: Tokenizer) -> TextModelStart:
             "attn convert make some"
         )
     model.check_vocabulary(tokenizer.vocab_size, str(path))
-    return TextModelStart(config.arch, config.model, model.backbone)
+    return TextModelStart(config.arch, model.config, model.backbone)
 
 
 def what_learns(model: TextModel, options: FinetuningOptions) -> dict[str, float]:

@@ -20,6 +20,7 @@ from attn_cli.lines.columns import Columns
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
 from attn_cli.models.directory import ModelConfig, read_config
+from attn_cli.models.seq2seq_base import EncoderDecoderConfig
 from attn_cli.models.sizes import choose_size, seq2seq_preset
 from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.systems.recipe import (
@@ -175,6 +176,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
     def _sources(self, work: Path) -> TrainingSources:
         options = self.options
         like = read_config(Path(options.init)).model if options.init else None
+        assert like is None or isinstance(like, EncoderDecoderConfig)  # see `check_start`
         kind = source_kind(options.source.source)
         return kind.training(options.source, work, like, share_vocab=options.corpus.share_vocab)
 

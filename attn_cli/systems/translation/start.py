@@ -89,9 +89,9 @@ def _continued(options: TrainMtCommand, vocabularies: tuple[int, int]) -> Transl
     init = str(options.arch.init)
     before, model = load_model_of(Seq2SeqModel, Path(init), torch.device("cpu"))
     model.check_vocabulary(*vocabularies, init)
-    dropout = options.size.dropout
-    changes = {} if dropout is None else {"dropout": dropout}
-    config = dataclasses.replace(before.model, **changes)
+    config = model.config
+    if options.size.dropout is not None:
+        config = dataclasses.replace(config, dropout=options.size.dropout)
     return TranslatorStart(before.arch, config, f"continued from {init}", model)
 
 

@@ -81,7 +81,7 @@ class Translator(Generator[Any]):
             if config.task != cls.task:
                 raise DataError(f"{path}: this model's task is {shown(config.task)}")
             tokenizer, tgt = read_tokenizers(path)
-            src = source_side(config.model, tokenizer)
+            src = source_side(model.config, tokenizer)
             model.check_vocabulary(src.vocab_size, tgt.vocab_size, str(path))
             models.append(model)
             sides.append((src, tgt))
