@@ -118,7 +118,9 @@ class Trainer(Generic[B]):
             while not self.progress.finished:
                 self._update([next(batches) for _ in range(self.options.accumulate)])
                 self._after_update(signals)
-        self._finish()
+        steps = [item.step for item in self.progress.best[: self.options.average]]
+        if self.processes.is_main and len(steps) > 1:
+            self._save_weights(self.checkpoints.average(steps), {"average_of_steps": steps})
         return self.progress
 
     def _update(self, placed: Sequence[Placed[B]]) -> None:
@@ -181,23 +183,22 @@ class Trainer(Generic[B]):
 
     def _accumulate(self, batches: Sequence[B], n_parts: int, n_tokens: int) -> list[float]:
         """Adds the gradients of all batches, each cut into parts; returns the loss sums."""
-        parts = [part for batch in batches for part in _cut(batch, n_parts)]
-        sums = [0.0, 0.0]
-        for number, part in enumerate(parts):
-            last = number + 1 == len(parts)
-            losses = self._backward(part, n_tokens, last=last)
-            sums = [total + value for total, value in zip(sums, losses, strict=True)]
-        return sums
-
-    def _backward(self, batch: B, n_tokens: int, *, last: bool) -> list[float]:
-        """Adds a batch's gradient."""
-        batch = batch.to(self.processes.device)
-        with torch.enable_grad() if last else self.processes.no_sync(self.module):
-            with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
-                loss, nll = self.module(batch)
-            # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
-            (loss * (self.processes.world / n_tokens)).backward()
-        return [float(loss.detach()), float(nll)]
+        parts: list[B] = []
+        for batch in batches:
+            size = -(-len(batch) // n_parts)
+            parts += [batch.rows(slice(row, row + size)) for row in range(0, len(batch), size)]
+        device, world = self.processes.device, self.processes.world
+        loss_sum = nll_sum = 0.0
+        for number, part in enumerate(parts, 1):
+            last = number == len(parts)
+            with torch.enable_grad() if last else self.processes.no_sync(self.module):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
+                    loss, nll = self.module(part.to(device))
+                # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
+                (loss * (world / n_tokens)).backward()
+            loss_sum += float(loss.detach())
+            nll_sum += float(nll)
+        return [loss_sum, nll_sum]
 
     def _zero_grad(self) -> None:
         """Forgets the gradients of all that is trained."""
@@ -283,7 +284,7 @@ class Trainer(Generic[B]):
                 self.objective.train()
                 loss = _finite(-figures["loss"])
                 good = loss if metric == "loss" else _finite(figures[metric])
-                self._rank_among_best(Validated(good, loss, progress.step))
+                self._keep_if_good(Validated(good, loss, progress.step))
             is_best = progress.since_best == 0
             progress.log_bytes = self.monitor.validation(
                 progress, figures, is_best=is_best, often=self.training.validates_often
@@ -293,7 +294,7 @@ class Trainer(Generic[B]):
         since, size = self.processes.agree(progress.since_best, progress.log_bytes)
         progress.since_best, progress.log_bytes = int(since), int(size)
 
-    def _rank_among_best(self, validated: Validated) -> None:
+    def _keep_if_good(self, validated: Validated) -> None:
         progress, keep = self.progress, self.options.keep_best
         is_best = not progress.best or validated.beats(progress.best[0])
         progress.since_best = 0 if is_best else progress.since_best + 1
@@ -302,16 +303,8 @@ class Trainer(Generic[B]):
         meta = {"step": validated.step, "metric": self.options.metric, "figure": validated.figure}
         if is_best:
             self._save_weights(weights, meta)
-        kept = [item.step for item in progress.best]
-        if keep > 1 and progress.step in kept:
+        if keep > 1 and validated in progress.best:
             self.checkpoints.save_best(progress.step, weights, meta)
-
-    def _finish(self) -> None:
-        """Averages the best weights where that was asked for."""
-        steps = [item.step for item in self.progress.best[: self.options.average]]
-        if not self.processes.is_main or len(steps) < 2:
-            return
-        self._save_weights(self.checkpoints.average(steps), {"average_of_steps": steps})
 
     def _save(self) -> None:
         """Saves all that is needed to continue to the same bytes."""
@@ -356,8 +349,3 @@ def parts_of(rows_per_sentence: int, batch_tokens: int) -> int:
 
 def _finite(figure: float) -> float:
     return figure if math.isfinite(figure) else -math.inf
-
-
-def _cut(batch: B, n_parts: int) -> list[B]:
-    size = -(-len(batch) // n_parts)
-    return [batch.rows(slice(first, first + size)) for first in range(0, len(batch), size)]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import nn
 
 from attn_cli.config.finetuning import FinetuneCommand, TaskSpec
 from attn_cli.config.training import TrainingOptions
@@ -128,13 +127,14 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         )
         training = self._decided(model, parts)
         objective = FinetuneObjective(model, {name: part.task for name, part in parts.items()})
+        n_learnt = sum(w.numel() for w in model.parameters() if w.requires_grad)
         summary += [
             *(
                 f"{name}: {len(part.train.rows):,} examples to train on, {len(part.dev.rows):,} to "
                 f"validate on; {plural(part.task.n_outputs, 'output')}"
                 for name, part in parts.items()
             ),
-            f"{n_weights(model):,} weights, of which {_n_learnt(model):,} learn",
+            f"{n_weights(model):,} weights, of which {n_learnt:,} learn",
             f"rate {training.lr:g}; {said_limits(training)}",
         ]
         fingerprint = "".join(
@@ -293,7 +293,3 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         n_examples = sum(len(part.train.rows) for part in parts.values())
         epochs = float(min(20, max(3, _EXAMPLES_SEEN // max(n_examples, 1))))
         return with_limit(dataclasses.replace(training, **changes), epochs)
-
-
-def _n_learnt(model: nn.Module) -> int:
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

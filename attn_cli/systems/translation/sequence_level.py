@@ -128,15 +128,12 @@ class SentenceBleu:
         """The rewards of each sentence's outputs."""
         gold = self._tokenizer.decode([reference.tokens for reference in references])
         return [
-            [self._reward(text, reference) for text in self._texts(samples)]
+            [
+                self._metric.line(Segment(text, (reference,)))[0] / 100
+                for text in self._tokenizer.decode([output.tokens for output in samples])
+            ]
             for samples, reference in zip(outputs, gold, strict=True)
         ]
-
-    def _texts(self, outputs: Sequence[Output]) -> list[str]:
-        return self._tokenizer.decode([output.tokens for output in outputs])
-
-    def _reward(self, text: str, reference: str) -> float:
-        return self._metric.line(Segment(text, (reference,)))[0] / 100
 
 
 class SequenceObjective(TranslationObjective):

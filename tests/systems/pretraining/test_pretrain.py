@@ -218,9 +218,12 @@ def test_bad_lines_are_left_out_where_that_is_accepted(tmp_path, corpus):
 
 def test_dev_documents_of_their_own(tmp_path, corpus):
     dev = write_stories(tmp_path / "dev.txt", 12, seed=9)
+    with dev.open("a") as file:
+        file.write("\n" + corpus.read_text().split("\n\n")[0] + "\n")
     options = (*SMALL, "--max-steps", 2, "--dev", dev, "--objective", "mlm")
     run = inside("pretrain", corpus, "-o", tmp_path / "m", *options)
-    assert "200 documents to train on, 12 to validate on" in run.said
+    assert "200 documents to train on, 13 to validate on" in run.said
+    assert "1 of 13 dev documents are also trained on" in run.said
     assert "dev_nsp_accuracy" not in log(tmp_path / "m")[0]
 
 
