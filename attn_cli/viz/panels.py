@@ -50,11 +50,9 @@ class Page:
     height: float
     scale: float
 
-    def axes(self, corner: Corner, left: float, top: float, width: float, height: float) -> Axes:
-        """The axes of a rectangle of a panel, in inches from the panel's corner."""
-        bottom = 1.0 - corner[1] - top / self.height - height / self.height
-        place = (corner[0] + left / self.width, bottom, width / self.width, height / self.height)
-        return self.figure.add_axes(place)
+    def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        """The axes of a rectangle: its left and lower edge in parts, its sides in inches."""
+        return self.figure.add_axes((left, bottom, width / self.width, height / self.height))
 
     def write_title(self, corner: Corner, title: str) -> None:
         """Writes the title of a panel."""
@@ -110,8 +108,10 @@ class MatrixPanel(Panel):
         """See `Panel`."""
         page.write_title(corner, self.title)
         height, width = self.weights.shape
-        left, top = _room(self.drawn.rows), _TITLE + _room(self.drawn.columns)
-        axes = page.axes(corner, left, top, _CELL * width, _CELL * height)
+        left = corner[0] + _room(self.drawn.rows) / page.width
+        top = (_room(self.drawn.columns) + _TITLE) / page.height
+        bottom = 1.0 - corner[1] - top - _CELL * height / page.height
+        axes = page.axes(left, bottom, _CELL * width, _CELL * height)
         axes.imshow(self.weights, cmap="viridis", vmin=0.0, interpolation="nearest", aspect="auto")
         axes.xaxis.tick_top()
         size = 8 * page.scale
@@ -157,9 +157,10 @@ class RegionPanel(Panel):
         veiled = zip(self.drawn.rows.labels, veils(self.weights, self.picture), strict=True)
         for number, (label, veil) in enumerate(veiled):
             row, column = divmod(number, _IMAGES_ABREAST)
-            across = _IMAGE_GAP + column * (width + _IMAGE_GAP)
-            down = _TITLE + row * (height + _IMAGE_LABEL + _IMAGE_GAP) + _IMAGE_LABEL
-            axes = page.axes(corner, across, down, width, height)
+            left = _IMAGE_GAP + column * (width + _IMAGE_GAP)
+            down = _TITLE + row * (height + _IMAGE_LABEL + _IMAGE_GAP) + _IMAGE_LABEL + height
+            left, bottom = corner[0] + left / page.width, 1.0 - corner[1] - down / page.height
+            axes = page.axes(left, bottom, width, height)
             axes.imshow(self.picture.pixels, extent=(0, 1, 0, 1), aspect="auto")
             axes.imshow(veil, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
             axes.set_axis_off()
