@@ -62,7 +62,7 @@ B = TypeVar("B", bound=Batch)
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands in its endless stream of batches.
+    """The place of a training in its endless stream of batches.
 
     Attributes:
         epoch: finished passes over the corpus.

@@ -55,7 +55,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class CorpusFiles:
-    """Where a corpus lies: TSV files one after the other, or parallel files side by side.
+    """The files of a corpus: TSV, one after the other, or parallel, side by side.
 
     Attributes:
         paths: the files; `-` is standard input.
@@ -121,7 +121,7 @@ class Corpus:
         return self._rows[indices][:, 3::3].sum(1).astype(np.int64)
 
     def documents(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which block of the files each row is (a part) of. Shape: (M,) -> (M,)."""
+        """The block of the files that each row is (a part) of. Shape: (M,) -> (M,)."""
         return self._rows[indices][:, 4].astype(np.int64)
 
     def _fields(self, row: list[int]) -> list[str]:

@@ -89,7 +89,7 @@ class Masker:
         return np.cumsum(begins) - 1
 
     def _chosen_units(self, chance: NDArray[np.float64], row: Ids) -> Flags:
-        """Which units are hidden, given a random number and the row of each. Shape: (W,)."""
+        """The mask of hidden units, by a random number and the row of each. Shape: (W,)."""
         options = self._options
         chosen = self._in_spans(chance, row) if options.span else chance < options.mask
         # The least of the random numbers is the one that a higher share would have chosen first.
@@ -103,7 +103,7 @@ class Masker:
         return chosen
 
     def _in_spans(self, chance: NDArray[np.float64], row: Ids) -> Flags:
-        """Which words lie in a span. A span may begin at every word, also before a row's first."""
+        """The mask of words in a span, which may begin at every word, also before a row's first."""
         inner, edge = self._span_tails
         is_first = np.diff(row, prepend=-1) != 0
         reach = (chance[:, None] < inner).sum(1)

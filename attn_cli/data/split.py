@@ -15,7 +15,7 @@ _SPLIT = 7919  # sets the split's permutation apart from those of the epochs
 
 
 class RowNumbers(Protocol):
-    """Which rows of a corpus are used: an array of their numbers, or a rule (`Rows`)."""
+    """The rows of a corpus that are used: an array of their numbers, or a rule (`Rows`)."""
 
     def __len__(self) -> int:
         """How many rows."""
@@ -96,7 +96,7 @@ def hold_out_groups(
 
 
 def count_shared(dev: Corpus, train: Corpus) -> int:
-    """How many rows of one corpus also stand in another."""
+    """The number of rows of one corpus that also stand in another."""
     wanted = np.asarray(dev.hashes)
     shared = np.zeros(len(wanted), bool)
     for start in range(0, len(train), _CHUNK):

@@ -146,7 +146,7 @@ def widest_context(windows: Sequence[tuple[int, int]], position: int) -> int:
 
 
 def owned_spans(windows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """For each of `windows_of`'s windows, the positions that have their widest context in it.
+    """The positions that have their widest context in each of `windows_of`'s windows.
 
     The spans (first, end) follow each other without gap; `widest_context` gives the same, position
     by position.

@@ -65,7 +65,7 @@ class Metric(ABC):
         self._options = options
 
     def problem(self, segment: Segment) -> str | None:
-        """Why a line can't be scored, if it can't: a number that is none, too many references."""
+        """The reason that a line can't be scored (no number, too many references); None: it can."""
         return None
 
     @abstractmethod

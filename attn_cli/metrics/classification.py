@@ -21,7 +21,7 @@ NO_TAG = "\N{REPLACEMENT CHARACTER}"  # stands for the tags of an unanswered sen
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """How often each class was predicted rightly, was predicted, and is gold. Shape: (classes,)."""
+    """The counts of each class: rightly predicted, predicted, and gold. Shape: (classes,)."""
 
     correct: NDArray[np.float64]
     predicted: NDArray[np.float64]
@@ -59,7 +59,7 @@ class ClassCounts:
 
 
 class _Tally:
-    """Which classes occur in which lines; sparse, so that a thousand classes cost no memory."""
+    """The classes of each line; sparse, so that a thousand classes cost no memory."""
 
     def __init__(self, lines: Iterable[tuple[set[Item], set[Item]]]) -> None:
         import numpy as np
@@ -105,7 +105,7 @@ class ClassMetric(ResampledMetric):
         """Looks at all gold lines before any is counted."""
 
     def problem(self, segment: Segment) -> str | None:
-        """Why a line can't be scored: a label has one gold answer, and tags are as many."""
+        """The reason that a line can't be scored: several gold answers, or not as many tags."""
         if len(segment.references) != 1:
             return several_references(segment)
         if not self._options.by_word:
@@ -184,7 +184,7 @@ class MultilabelF1(ClassMetric):
         return _label_set(hypothesis), _label_set(reference)
 
     def problem(self, segment: Segment) -> str | None:
-        """Why a line can't be scored: there is one gold set a line."""
+        """The reason that a line can't be scored: several gold sets."""
         n_references = len(segment.references)
         if n_references == 1:
             return None

@@ -23,7 +23,7 @@ class Correlation(ResampledMetric):
     """Correlation r = cov(x, y) / (std(x) std(y)); 0 where a side is constant and r undefined."""
 
     def problem(self, segment: Segment) -> str | None:
-        """Why a line can't be scored: a cell is no number, or there are several references."""
+        """The reason that a line can't be scored: a cell is no number, or several references."""
         if len(segment.references) != 1:
             return several_references(segment)
         cells = [segment.hypothesis, segment.references[0]]

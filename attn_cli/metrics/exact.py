@@ -26,7 +26,7 @@ class ExactMatch(CountMetric):
         return [float(totals[0] / totals[1])]
 
     def details(self, totals: Sequence[float]) -> dict[str, object]:
-        """How many lines matched."""
+        """The number of lines that matched."""
         return {"matches": int(totals[0])}
 
     def recipe(self) -> str:

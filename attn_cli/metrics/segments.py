@@ -16,7 +16,7 @@ from attn_cli.metrics.classification import NO_TAG
 
 @dataclass(frozen=True)
 class SegmentFiles:
-    """Where hypotheses, references and a baseline come from.
+    """The files that hypotheses, references and a baseline come from.
 
     Without reference files the hypothesis file is TSV: hypothesis, reference(s). With them, all
     files are parallel, and a line is a text as it stands. The baseline is read as the hypothesis

@@ -46,7 +46,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Resampling:
-    """How often a corpus is resampled for an interval (None: not at all), and from which seed."""
+    """The number of resamplings for an interval (None: there is none), and their seed."""
 
     seed: int
     samples: int | None = None

@@ -106,7 +106,7 @@ class SpanF1(ClassMetric):
         return _READERS[self._scheme](predicted), _READERS[self._scheme](gold)
 
     def problem(self, segment: Segment) -> str | None:
-        """Why a line can't be scored: tags are as many on both sides, gold ones are of the kind.
+        """The reason that a line can't be scored: another number of tags, or strange gold ones.
 
         A strange tag in a hypothesis is a wrong answer, not a wrong line: it counts as outside.
         """

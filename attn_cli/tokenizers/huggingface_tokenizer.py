@@ -18,7 +18,7 @@ _UNUSED = re.compile(r"\[unused\d+\]")
 
 
 class _HuggingFaceTokenizer(Tokenizer):
-    """What the two kinds of tokenizers of the `tokenizers` library share."""
+    """The shared part of the two kinds of tokenizers of the `tokenizers` library."""
 
     def __init__(
         self, raw: bytes, engine: Engine, specials: Mapping[str, tuple[str, ...]], name: str
@@ -153,7 +153,7 @@ class JsonTokenizer(_HuggingFaceTokenizer):
 
     @cached_property
     def _word_marks(self) -> tuple[str, str, str]:
-        """What continues a word, what ends one, and the characters that a space is written as."""
+        """The marks that continue a word, that end one, and that stand for a space."""
         parts = json.loads(self._raw)
         model = parts["model"]
         prefix = model.get("continuing_subword_prefix") or ""

@@ -24,7 +24,7 @@ Span = tuple[int, int]
 
 
 class Tokenizer(ABC):
-    """What every tokenizer can do.
+    """The interface of every tokenizer.
 
     Special ids that a foreign tokenizer lacks are -1; those that attn trains have all of them.
 
@@ -149,7 +149,7 @@ class Tokenizer(ABC):
 
     @cached_property
     def _word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """For each id: whether it begins a word, and whether the token after it does."""
+        """The masks of the ids that begin a word, and of those behind which one begins."""
         import numpy as np
 
         edges = [self._edges(index, piece) for index, piece in enumerate(self.vocabulary)]

@@ -32,7 +32,7 @@ def encode_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list[l
 
 
 def words_of_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
-    """For each token of a text the number of the word of that text that it belongs to."""
+    """The number of the word of a text that each of its tokens belongs to."""
     if not ids:
         return []
     text = tokenizer.decode([ids])[0]

@@ -24,7 +24,7 @@ _WIDTH = 1.5  # of the strongest edge, in points
 def pair_weights(
     edges: NDArray[np.int64], weights: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """How much two nodes attend to each other: Σ over heads of α_ij + α_ji, without self-loops.
+    """The weight of each pair of nodes: Σ over heads of α_ij + α_ji, without self-loops.
 
     As in figure 2 of Velickovic et al. 2018.
 

@@ -84,7 +84,7 @@ class AttentionMap:
 
     @property
     def picture(self) -> Picture | None:
-        """What each row is drawn over: an image whose regions words attend to."""
+        """The image that each row is drawn over, whose regions words attend to."""
         return self.columns.picture if self.rows.picture is None else None
 
     def by_word(self) -> AttentionMap:
