@@ -1,7 +1,9 @@
 """Texts -> vectors: batches of windows, pooled as soon as they are computed.
 
 A text that is longer than the model's input is read in overlapping windows. Every token's vector
-comes from the window in which it has most context; those of marks are averaged over the windows.
+comes from the window in which it has most context; those of special tokens are averaged over the
+windows.
+
 Shapes: B batch, T length, W the shape of one vector (see `LayerChoice`), n tokens or words.
 """
 
@@ -9,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,18 +41,18 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One window of a text.
+class _Window:
+    """A part of a text that is read at once.
 
     Attributes:
         text: the text's number.
-        input_row: the tokens with their special tokens.
-        first: where in `input_row` the tokens begin whose vectors are taken from this window.
+        row: its tokens, with the special tokens around them.
+        first: where in `row` the tokens begin whose vectors are taken from this window.
         end: where they end.
     """
 
     text: int
-    input_row: InputRow
+    row: InputRow
     first: int
     end: int
 
@@ -63,17 +64,17 @@ class _Text:
     Attributes:
         units: its tokens or words.
         sizes: tokens of each unit.
-        waiting: windows that are still to come.
-        rows: pooled vectors of the windows so far, with the tokens they stand for: (window number,
-            vectors of tokens or their sum or maximum, their count).
-        marks: the sum of the windows' mark vectors. Shape: (marks, *W).
+        n_missing: windows that are still to come.
+        pooled: what the windows so far gave, with the tokens it stands for: (window number, vectors
+            of tokens or their sum or maximum, their count).
+        special: the sum of the windows' vectors of special tokens. Shape: (special tokens, *W).
     """
 
     units: list[str]
     sizes: list[int]
-    waiting: int = 0
-    rows: list[tuple[int, Tensor, int]] = field(default_factory=list)
-    marks: Tensor | float = 0.0
+    n_missing: int = 0
+    pooled: list[tuple[int, Tensor, int]] = field(default_factory=list)
+    special: Tensor | float = 0.0
 
 
 class Embedder:
@@ -106,52 +107,45 @@ class Embedder:
 
     def embed(self, texts: Sequence[str]) -> list[Embedded]:
         """The vectors of each text."""
+        tokenizer, template = self._encoder.tokenizer, self._encoder.template
         if self._options.words:
-            words = [text.split() for text in texts]
-            cut = list(zip(words, encode_words(self._encoder.tokenizer, words), strict=True))
+            units = [text.split() for text in texts]
+            ids_of_units = encode_words(tokenizer, units)
         else:
-            cut = self._tokens(texts)
-        jobs, rows = [], []
-        for number, (units, ids) in enumerate(cut):
-            job = _Text(units, [len(unit) for unit in ids])
-            windows = list(self._rows(number, [index for unit in ids for index in unit]))
-            job.waiting = len(windows)
-            jobs.append(job)
-            rows += windows
+            ids_of_units = [[[index] for index in ids] for ids in tokenizer.encode(texts)]
+            named = self._options.pooling == "none"
+            ids_of_texts = [[index for (index,) in ids] for ids in ids_of_units]
+            units = [tokenizer.pieces(ids) if named else [] for ids in ids_of_texts]
+        open_texts: list[_Text] = []
+        windows: list[_Window] = []
+        for number, (names, parts) in enumerate(zip(units, ids_of_units, strict=True)):
+            text = _Text(names, [len(part) for part in parts])
+            ids = [index for part in parts for index in part]
+            spans = windows_of(len(ids), self.room, self._stride)
+            for (start, end), (first, last) in zip(spans, owned_spans(spans), strict=True):
+                row = template.fill(ids[start:end])
+                shift = row.starts[0] - start
+                windows.append(_Window(number, row, first + shift, last + shift))
+            text.n_missing = len(spans)
+            open_texts.append(text)
         done: dict[int, Embedded] = {}
-        for batch in self._batches(rows):
-            hidden = self._run([rows[index].input_row for index in batch])
-            for place, index in enumerate(batch):
-                row = rows[index]
-                job = jobs[row.text]
-                self._add(job, index, row, hidden[place, : len(row.input_row.ids)])
-                if not job.waiting:
-                    done[row.text] = self._finish(job)
-                    jobs[row.text].rows.clear()
+        for batch in self._batches(windows):
+            hidden = self._run([windows[index].row for index in batch])
+            for vectors, index in zip(hidden, batch, strict=True):
+                window = windows[index]
+                text = open_texts[window.text]
+                self._add(text, index, window, vectors[: len(window.row.ids)])
+                if not text.n_missing:
+                    done[window.text] = self._finish(text)
+                    text.pooled.clear()
         return [done[number] for number in range(len(texts))]
 
-    def _tokens(self, texts: Sequence[str]) -> list[tuple[list[str], list[list[int]]]]:
-        """Each text's tokens: their names (where they are asked for), and their ids."""
-        tokenizer = self._encoder.tokenizer
-        named = self._options.pooling == "none"
-        return [
-            (tokenizer.pieces(ids) if named else [], [[index] for index in ids])
-            for ids in tokenizer.encode(texts)
-        ]
-
-    def _rows(self, number: int, ids: list[int]) -> Iterator[_Row]:
-        windows = windows_of(len(ids), self.room, self._stride)
-        for (first, end), (own, own_end) in zip(windows, owned_spans(windows), strict=True):
-            input_row = self._encoder.template.fill(ids[first:end])
-            shift = input_row.starts[0] - first
-            yield _Row(number, input_row, own + shift, own_end + shift)
-
-    def _batches(self, rows: Sequence[_Row]) -> Iterator[list[int]]:
-        """Rows of similar length together, the longest first: they need the most memory."""
-        order = sorted(range(len(rows)), key=lambda index: -len(rows[index].input_row.ids))
+    def _batches(self, windows: Sequence[_Window]) -> Iterator[list[int]]:
+        """Windows of similar length together, the longest first: they need the most memory."""
+        order = sorted(range(len(windows)), key=lambda index: -len(windows[index].row.ids))
         batch: list[int] = []
         for index in order:
-            width = len(rows[batch[0] if batch else index].input_row.ids)
+            width = len(windows[batch[0] if batch else index].row.ids)
             if batch and (len(batch) + 1) * width > self._options.batch_tokens:
                 yield batch
                 batch = []
@@ -160,20 +154,20 @@ class Embedder:
             yield batch
 
     @torch.inference_mode()
-    def _run(self, input_row: Sequence[InputRow]) -> Tensor:
+    def _run(self, rows: Sequence[InputRow]) -> Tensor:
         """The chosen vectors. Shape: (B, T, *W)."""
         encoder = self._encoder
-        ids, mask = pad([one.ids for one in input_row], max(encoder.tokenizer.pad_id, 0))
-        segments, _ = pad([one.segments for one in input_row], 0)
+        ids, mask = pad([row.ids for row in rows], max(encoder.tokenizer.pad_id, 0))
+        segments, _ = pad([row.segments for row in rows], 0)
         inputs = (ids.to(encoder.device), mask.to(encoder.device), segments.to(encoder.device))
         return self._choice.combine(encoder.layers(*inputs)).float().cpu()
 
-    def _add(self, job: _Text, number: int, row: _Row, hidden: Tensor) -> None:
+    def _add(self, text: _Text, number: int, window: _Window, hidden: Tensor) -> None:
         """Pools a window. Shape: hidden (T, *W)."""
-        job.waiting -= 1
-        start, tokens = row.input_row.starts[0], hidden[row.first : row.end]
+        text.n_missing -= 1
+        start, tokens = window.row.starts[0], hidden[window.first : window.end]
         last = len(hidden) - self._encoder.template.overhead(1) + start
-        job.marks = job.marks + torch.cat((hidden[:start], hidden[last:]))
+        text.special = text.special + torch.cat((hidden[:start], hidden[last:]))
         pooling, count = self._options.pooling, len(tokens)
         if pooling == "cls" or not count:
             tokens = tokens[:0]
@@ -182,40 +176,34 @@ class Embedder:
         elif pooling == "max":
             tokens = tokens.amax(0, keepdim=True)
         # A copy: a view would keep the whole batch alive.
-        job.rows.append((number, tokens.clone(), count))
+        text.pooled.append((number, tokens.clone(), count))
 
-    def _finish(self, job: _Text) -> Embedded:
+    def _finish(self, text: _Text) -> Embedded:
         """The vectors of a text whose windows are all there."""
-        rows = sorted(job.rows, key=lambda row: row[0])
-        tokens = torch.cat([vectors for _, vectors, _ in rows])
-        marks = torch.as_tensor(job.marks) / len(rows)
+        windows = sorted(text.pooled, key=lambda window: window[0])
+        tokens = torch.cat([vectors for _, vectors, _ in windows])
+        count = sum(count for _, _, count in windows)
+        special = torch.as_tensor(text.special) / len(windows)
         pooling, units = self._options.pooling, None
-        if pooling == "none":
-            vectors, units = self._by_unit(tokens, job.sizes), job.units
-        elif pooling == "cls":
-            vectors = marks[0 if self._encoder.first_is_whole else -1]
+        if pooling == "cls":
+            vectors = special[0 if self._encoder.first_is_whole else -1]
+        elif pooling == "none":
+            vectors, units = tokens, text.units
+            if self._options.words:  # the mean of a word's tokens; zeros where it has none
+                sizes = torch.tensor(text.sizes, dtype=torch.long)
+                owner = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+                sums = tokens.new_zeros((len(sizes), *self.vector_shape)).index_add_(
+                    0, owner, tokens
+                )
+                vectors = sums / sizes.clamp(min=1).view(-1, *[1] * (tokens.dim() - 1))
         else:
-            vectors = self._pooled(tokens, sum(count for _, _, count in rows), marks)
+            # Special tokens take part where the model is trained with them, or there is no other.
+            parts = (tokens, special) if self._encoder.first_is_whole or not count else (tokens,)
+            together = torch.cat(parts)
+            if pooling == "max":
+                vectors = together.amax(0)
+            else:
+                vectors = together.sum(0) / (count + len(together) - len(tokens))
         if self._options.normalize:
             vectors = F.normalize(vectors, dim=-1)
         return Embedded(vectors.numpy(), units)
-
-    def _pooled(self, tokens: Tensor, count: int, marks: Tensor) -> Tensor:
-        """The mean or maximum over tokens, with marks where the model is trained with them."""
-        if not self._encoder.first_is_whole and count:
-            marks = marks[:0]
-        if self._options.pooling == "max":
-            return torch.cat((tokens, marks)).amax(0)
-        return torch.cat((tokens, marks)).sum(0) / (count + len(marks))
-
-    def _by_unit(self, tokens: Tensor, sizes: Sequence[int]) -> Tensor:
-        """A vector for each unit, the mean of its tokens'; zeros where it has none."""
-        if not self._options.words:
-            return tokens
-        sums = tokens.new_zeros((len(sizes), *self.vector_shape))
-        owner = torch.repeat_interleave(
-            torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.long)
-        )
-        sums.index_add_(0, owner, tokens)
-        divisors: Any = torch.tensor(sizes).clamp(min=1)
-        return sums / divisors.view(-1, *[1] * (tokens.dim() - 1))

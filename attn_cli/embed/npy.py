@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.lib import format as npy
@@ -64,6 +64,6 @@ class NpyWriter:
 
     def _header(self) -> None:
         shape = (self._rows, *self._row_shape)
-        values: dict[str, Any] = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        values: dict[str, object] = {"descr": "<f4", "fortran_order": False, "shape": shape}
         with writing(self._path):
             npy.write_array_header_1_0(self._file, values)
