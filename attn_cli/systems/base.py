@@ -55,7 +55,7 @@ SYSTEMS: dict[str, System] = {
         does="writes texts",
         decoder="generation.lines:open_line_decoder",
         options=_OF_TEXTS,
-        generator="translation.translator:Translator",
+        generator="translation.translator:AutoregressiveTranslator",
         maps="translation.maps:PairSource",
     ),
     "mask-predict": System(

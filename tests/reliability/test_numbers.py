@@ -16,7 +16,7 @@ from attn_cli.data.batching import cut_by_budget
 from attn_cli.errors import AttnError
 from attn_cli.search import search
 from attn_cli.systems.translation.likelihood import TranslationObjective
-from attn_cli.systems.translation.translator import Source, Translator
+from attn_cli.systems.translation.translator import AutoregressiveTranslator, Source
 from attn_cli.train import loop
 
 OUT_OF_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
@@ -122,14 +122,14 @@ def test_spoilt_weights_never_replace_those_on_disk(
 
 
 @pytest.fixture
-def translator(reversal_model: Path) -> Translator:
-    return Translator.load(str(reversal_model), torch.device("cpu"))
+def translator(reversal_model: Path) -> AutoregressiveTranslator:
+    return AutoregressiveTranslator.load(str(reversal_model), torch.device("cpu"))
 
 
 SOURCES = [Source(text) for text in ("banu kera", "livo", "mora banu livo", "kenu") * 4]
 
 
-def translate(translator: Translator) -> list[str]:
+def translate(translator: AutoregressiveTranslator) -> list[str]:
     found = translator.generate(SOURCES, SearchOptions(beam=2), batch_tokens=64)
     return [several[0].text for several in found]
 
@@ -146,7 +146,7 @@ def scarce_rows(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
 
 
 def test_out_of_memory_in_decoding_is_split_and_said_once(
-    translator: Translator, monkeypatch: pytest.MonkeyPatch
+    translator: AutoregressiveTranslator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plenty = translate(translator)
     scarce_rows(monkeypatch, 4)
@@ -158,7 +158,7 @@ def test_out_of_memory_in_decoding_is_split_and_said_once(
 
 
 def test_one_sentence_that_never_fits_ends_with_the_remedy(
-    translator: Translator, monkeypatch: pytest.MonkeyPatch
+    translator: AutoregressiveTranslator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scarce_rows(monkeypatch, 0)
     with pytest.raises(AttnError, match="one sentence of .* tokens; lower --beam"):

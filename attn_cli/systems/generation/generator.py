@@ -72,7 +72,7 @@ class Generator(ABC, Generic[Model]):
         self.say: Callable[[str], None] | None = None
         self.models = tuple(models)
         self.tgt = tgt
-        self._step: StepModel = steps[0] if len(steps) == 1 else Ensemble(steps)
+        self._steps = tuple(steps)
         self.device = next(models[0].parameters()).device
         specials = (tgt.pad_id, tgt.unk_id, tgt.bos_id, tgt.mask_id, tgt.cls_id, tgt.sep_id)
         self.never_ids = tuple(i for i in specials if i >= 0 and i != tgt.eos_id)
@@ -98,9 +98,13 @@ class Generator(ABC, Generic[Model]):
     def encoded(self, sources: Sequence[Source]) -> Sequence[Sized]:
         """Inputs as `token_log_probs` and `alignment` take them."""
 
-    @abstractmethod
     def token_log_probs(self, model: Model, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
-        """Log-probability of each output token and of eos; padding beyond. Shape: (B, T)."""
+        """Log-probability of each output token and of eos; padding beyond. Shape: (B, T).
+
+        Raises:
+            UsageError: this kind of model has none: see `has_likelihood`.
+        """
+        raise UsageError("this kind of model has no probability of a given text")
 
     @abstractmethod
     def scored(self, fields: Sequence[str]) -> tuple[str, str]:
@@ -152,7 +156,7 @@ class Generator(ABC, Generic[Model]):
     ) -> list[list[Hypothesis]]:
         """The hypotheses of each request, with at most `max_rows` in flight."""
         return search(
-            self._step,
+            self._steps[0] if len(self._steps) == 1 else Ensemble(self._steps),
             requests,
             options,
             max_rows=max_rows,

@@ -6,8 +6,7 @@ Shapes: B batch, H heads, S source length, T target length.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence, Sized
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from attn_cli.config.decoding import SearchOptions
 from attn_cli.device import set_up
 from attn_cli.errors import DataError
 from attn_cli.lines.rows import Row
+from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.systems.base import load_generator
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.viz.job import AttendJob
@@ -28,10 +28,9 @@ _BATCH_TOKENS = 4096
 _WHOLE = 1 << 62  # tokens: a line that has its target is not drawn in parts
 Ids = Sequence[int]
 Answer = tuple[tuple[str, ...], list[AttentionMap]]
-KINDS = ("cross", "encoder", "decoder")
 
 
-def _translator(job: AttendJob) -> Translator:
+def _translator(job: AttendJob) -> Translator[Seq2SeqModel]:
     generator = load_generator(job.model, set_up(job.runtime))
     assert isinstance(generator, Translator)  # as the tasks are for which `SOURCES` names this file
     return generator
@@ -113,11 +112,11 @@ class PairSource(LineSource):
         texts = row.fields[0], row.fields[1]
         return texts, self._maps(src, tgt, "", texts)
 
-    def _maps(self, src: Any, tgt: Ids, title: str, texts: tuple[str, str]) -> list[AttentionMap]:
+    def _maps(self, src: Sized, tgt: Ids, title: str, texts: tuple[str, str]) -> list[AttentionMap]:
         """All kinds. `tgt` has neither bos nor eos."""
         tokenizer = self._translator.tgt
         source = self._translator.src.axis(src, texts[0])
-        rows_and_columns = self._translator.spoken(tgt)
+        rows_and_columns = self._translator.target_axes(tgt)
         said, heard = (token_axis(tokenizer, ids, texts[1:]) for ids in rows_and_columns)
         axes = {"cross": (said, source), "encoder": (source, source), "decoder": (said, heard)}
         return [
@@ -126,7 +125,8 @@ class PairSource(LineSource):
         ]
 
     @torch.inference_mode()
-    def _weights(self, src: Any, tgt: Ids) -> dict[str, list[Tensor]]:
+    def _weights(self, src: Sized, tgt: Ids) -> dict[str, list[Tensor]]:
         """The kinds of attention that the model has, layers of shape (1, H, T, S) each."""
-        found = self._translator.attentions([src], [tgt])
-        return {kind: found[kind] for kind in KINDS if found.get(kind)}
+        maps = self._translator.attentions([src], [tgt])
+        kinds = {"cross": maps.cross, "encoder": maps.encoder, "decoder": maps.decoder}
+        return {kind: layers for kind, layers in kinds.items() if layers}

@@ -1,7 +1,7 @@
 """Translation without order: every word at once, then the doubtful ones again (mask-predict).
 
 Shapes: N sentences, R candidates (a sentence with a length each), T target length, L lengths told
-apart, V vocabulary, M hidden tokens.
+apart, V vocabulary, M masked tokens.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from attn_cli.config import changed
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import UsageError
+from attn_cli.models.mask_predict import MaskPredict
+from attn_cli.models.seq2seq_base import AttentionMaps, Seq2SeqModel
 from attn_cli.nn.cache import KeyValue
 from attn_cli.search.beams import length_norm
 from attn_cli.search.search import Hypothesis, Request
@@ -27,8 +29,8 @@ from attn_cli.systems.translation.source_base import SourceSide
 from attn_cli.systems.translation.translator import Translator
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
-# Given what is written and which of it is hidden, of the first R candidates, (R, T) each: the best
-# token for each hidden place and its log-probability, (M,) each.
+# Given what is written and which of it is masked, of the first R candidates, (R, T) each: the best
+# token for each masked place and its log-probability, (M,) each.
 Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _READ = ("--iterations", "--beam", "--greedy", "--n-best", "--length-penalty")
@@ -36,7 +38,7 @@ _READ_TOO = ("--max-len", "--min-len")
 _STEERS = ("--prefix", "--constraints")
 
 
-class MaskPredictor(Translator):
+class MaskPredictor(Translator[MaskPredict]):
     """Translates with one conditional masked language model, or with several as an ensemble.
 
     The model says how long the output may be; each of the likeliest lengths is a candidate, made in
@@ -47,10 +49,10 @@ class MaskPredictor(Translator):
     that is out of the question would win without.
     """
 
-    task: ClassVar[str] = "mask-predict"
+    kind: ClassVar[type[Seq2SeqModel]] = MaskPredict
     has_likelihood: ClassVar[bool] = False
 
-    def __init__(self, models: Sequence[Any], src: SourceSide, tgt: Tokenizer) -> None:
+    def __init__(self, models: Sequence[MaskPredict], src: SourceSide, tgt: Tokenizer) -> None:
         super().__init__(models, src, tgt)
         self._forbidden = torch.tensor([*self.never_ids, tgt.eos_id], device=self.device)
         if len({model.config.n_lengths for model in models}) > 1:
@@ -75,17 +77,13 @@ class MaskPredictor(Translator):
         groups = (requests[start : start + size] for start in range(0, len(requests), size))
         return [found for group in groups for found in self._candidates(group, options)]
 
-    def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> dict[str, list[Tensor]]:
+    def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> AttentionMaps:
         """See `Translator.attentions`; in a pass that sees the whole target."""
-        tgt_ids, real = (tensor.to(self.device) for tensor in pad(tgt, self.tgt.pad_id))
-        return vars(self.models[0].attentions(*self.source_tensors(src), tgt_ids, real)[1])
+        tgt_ids, valid = (tensor.to(self.device) for tensor in pad(tgt, self.tgt.pad_id))
+        return self.models[0].attentions(*self.source_tensors(src), tgt_ids, valid)[1]
 
-    def cross_weights(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Tensor]:
-        """See `Translator.cross_weights`."""
-        return self.attentions(src, tgt)["cross"]
-
-    def spoken(self, tgt: Ids) -> tuple[Ids, Ids]:
-        """See `Translator.spoken`: every token sees all of them, and there is no end."""
+    def target_axes(self, tgt: Ids) -> tuple[Ids, Ids]:
+        """See `Translator.target_axes`: every token sees all of them, and there is no end."""
         return tgt, tgt
 
     def _candidates(
@@ -100,9 +98,9 @@ class MaskPredictor(Translator):
             for model, memory in zip(self.models, memories, strict=True)
         ]
 
-        def predict(tokens: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-            real = _real(lengths[: len(tokens)], tokens.shape[1])
-            vectors = [draft.vectors(tokens, hidden, real) for draft in drafts]
+        def predict(tokens: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+            valid = _valid(lengths[: len(tokens)], tokens.shape[1])
+            vectors = [draft.vectors(tokens, masked, valid) for draft in drafts]
             return self._best_tokens(vectors)
 
         tokens, log_probs = fill(predict, lengths, options.passes)
@@ -171,12 +169,12 @@ class MaskPredictor(Translator):
 class _Draft:
     """A model and the sources of R candidates, ready for any number of passes."""
 
-    model: Any
+    model: MaskPredict
     memory: tuple[KeyValue, ...]
     src_mask: Tensor
 
     @classmethod
-    def of(cls, model: Any, memory: Tensor, src_mask: Tensor, sentences: Tensor) -> _Draft:
+    def of(cls, model: MaskPredict, memory: Tensor, src_mask: Tensor, sentences: Tensor) -> _Draft:
         """Projects each source once and gives it to its candidates. Shape: sentences (R,)."""
         projected = tuple(
             KeyValue(key[sentences], value[sentences])
@@ -184,20 +182,20 @@ class _Draft:
         )
         return cls(model, projected, src_mask[sentences])
 
-    def vectors(self, tokens: Tensor, hidden: Tensor, real: Tensor) -> Tensor:
-        """What the hidden tokens are predicted from. Shape: (R, T) each -> (M, D)."""
+    def vectors(self, tokens: Tensor, masked: Tensor, valid: Tensor) -> Tensor:
+        """What the masked tokens are predicted from. Shape: (R, T) each -> (M, D)."""
         count = len(tokens)
-        memory = tuple((key[:count], value[:count]) for key, value in self.memory)
-        found, _ = self.model.decode(memory, self.src_mask[:count], tokens, hidden, real)
-        return found[hidden]
+        memory = tuple(KeyValue(key[:count], value[:count]) for key, value in self.memory)
+        found, _ = self.model.decode(memory, self.src_mask[:count], tokens, masked, valid)
+        return found[masked]
 
 
 def fill(predict: Predict, lengths: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
     """Mask-predict (Ghazvininejad et al. 2019, section 3): from nothing visible to all written.
 
     The first of K passes writes every token. Before pass t the n = ⌊N (K - t) / K⌋ tokens of the
-    lowest log-probability are hidden, and written again in view of the others; tokens that stay
-    keep their log-probability. A candidate of which nothing would be hidden is done.
+    lowest log-probability are masked, and written again in view of the others; tokens that stay
+    keep their log-probability. A candidate of which nothing would be masked is done.
 
     Args:
         predict: the model.
@@ -208,26 +206,26 @@ def fill(predict: Predict, lengths: Tensor, iterations: int) -> tuple[Tensor, Te
         Tokens and their log-probabilities; padding beyond N. Shape: (R, T).
     """
     width = int(lengths.max()) if len(lengths) else 0
-    real = _real(lengths, width)
-    tokens = torch.zeros(real.shape, dtype=torch.int64, device=lengths.device)
-    log_probs = torch.zeros(real.shape, device=lengths.device)
+    valid = _valid(lengths, width)
+    tokens = torch.zeros(valid.shape, dtype=torch.int64, device=lengths.device)
+    log_probs = torch.zeros(valid.shape, device=lengths.device)
     for number in range(iterations):
         counts = lengths * (iterations - number) // iterations
         going = int((counts > 0).sum())
         if not going:
             break
-        hidden = worst(log_probs[:going], real[:going], counts[:going])
-        found = predict(tokens[:going], hidden)
-        tokens[:going][hidden], log_probs[:going][hidden] = found
+        masked = worst(log_probs[:going], valid[:going], counts[:going])
+        found = predict(tokens[:going], masked)
+        tokens[:going][masked], log_probs[:going][masked] = found
     return tokens, log_probs
 
 
-def worst(log_probs: Tensor, real: Tensor, counts: Tensor) -> Tensor:
-    """The n real tokens of the lowest log-probability; of equals the first.
+def worst(log_probs: Tensor, valid: Tensor, counts: Tensor) -> Tensor:
+    """The n valid tokens of the lowest log-probability; of equals the first.
 
     Shape: (R, T), (R, T), n (R,) -> (R, T), boolean.
     """
-    order = log_probs.masked_fill(~real, torch.inf).argsort(dim=1, stable=True)
+    order = log_probs.masked_fill(~valid, torch.inf).argsort(dim=1, stable=True)
     ranks = torch.empty_like(order)
     ranks.scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
     return ranks < counts[:, None]
@@ -238,6 +236,6 @@ def _mean(log_probs: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(log_probs)).logsumexp(0) - math.log(len(log_probs))
 
 
-def _real(lengths: Tensor, width: int) -> Tensor:
+def _valid(lengths: Tensor, width: int) -> Tensor:
     """Which places a candidate has. Shape: (R,) -> (R, T)."""
     return torch.arange(width, device=lengths.device) < lengths[:, None]

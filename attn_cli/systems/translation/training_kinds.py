@@ -15,7 +15,7 @@ from attn_cli.systems.translation.mask_predict_training import (
 )
 from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
 from attn_cli.systems.translation.sequence_level import SequenceObjective
-from attn_cli.systems.translation.translator import Translator
+from attn_cli.systems.translation.translator import AutoregressiveTranslator, Translator
 from attn_cli.train.objective import Objective
 
 
@@ -53,6 +53,6 @@ def _autoregressive_objective(
 
 # By the model's task.
 TRAINING_KINDS = {
-    "translate": TrainingKind(PairReader, Translator, _autoregressive_objective),
+    "translate": TrainingKind(PairReader, AutoregressiveTranslator, _autoregressive_objective),
     "mask-predict": TrainingKind(MaskedPairReader, MaskPredictor, mask_predict_objective),
 }

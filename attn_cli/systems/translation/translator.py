@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence, Sized
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from attn_cli.config import shown
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import DataError, UsageError
-from attn_cli.models.directory import load_model_of
-from attn_cli.models.seq2seq_base import Seq2SeqModel
+from attn_cli.models.directory import load_model_of, read_config
+from attn_cli.models.seq2seq_base import AttentionMaps, AutoregressiveModel, Seq2SeqModel
+from attn_cli.nn.beam_state import BeamState
 from attn_cli.search.search import Request
 from attn_cli.search.step import DecoderState, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
@@ -23,13 +25,18 @@ from attn_cli.systems.translation.sources import source_side
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 
-__all__ = ["Source", "Translator"]
+__all__ = ["AutoregressiveTranslator", "Source", "Translator"]
+
+
+M = TypeVar("M", bound=Seq2SeqModel)
 
 
 class Seq2SeqStep(StepModel):
     """A sequence-to-sequence model as the search sees it."""
 
-    def __init__(self, model: Any, src: SourceSide, tgt: Tokenizer) -> None:
+    def __init__(
+        self, model: AutoregressiveModel[BeamState], src: SourceSide, tgt: Tokenizer
+    ) -> None:
         self.model = model
         self.src = src
         self.bos_id, self.eos_id, self.pad_id = tgt.bos_id, tgt.eos_id, tgt.pad_id
@@ -44,24 +51,27 @@ class Seq2SeqStep(StepModel):
         self, state: DecoderState, tokens: Tensor, *, need_attention: bool = False
     ) -> StepOutput:
         """One step of every beam."""
+        assert isinstance(state, BeamState)
         logits, after, attention = self.model.step(state, tokens, need_attention=need_attention)
         return StepOutput(logits.float().log_softmax(-1), after, attention)
 
 
-class Translator(Generator[Any]):
+class Translator(Generator[M]):
     """Translates texts, or says what is in images, with one model or several as an ensemble.
 
     Attributes:
-        task: of its models, see `ModelConfig`.
+        kind: the class of its models.
         src: what they read.
     """
 
-    task: ClassVar[str] = "translate"
+    kind: ClassVar[type[Seq2SeqModel]]
     has_source: ClassVar[bool] = True
     n_scored: ClassVar[int] = 2
 
-    def __init__(self, models: Sequence[Any], src: SourceSide, tgt: Tokenizer) -> None:
-        super().__init__(models, [Seq2SeqStep(model, src, tgt) for model in models], tgt)
+    def __init__(
+        self, models: Sequence[M], src: SourceSide, tgt: Tokenizer, steps: Sequence[StepModel] = ()
+    ) -> None:
+        super().__init__(models, steps, tgt)
         self.src = src
         self.reads_files, self.most_lines = src.reads_files, src.most_lines
 
@@ -73,13 +83,14 @@ class Translator(Generator[Any]):
             DataError: a directory is missing, foreign or damaged.
             UsageError: the models of an ensemble have different tokenizers, or read other images.
         """
-        models: list[Any] = []
+        models: list[Any] = []  # of this kind
         sides: list[tuple[SourceSide, Tokenizer]] = []
         lengths: list[int] = []
         for path in (Path(part) for part in paths.split(",")):
-            config, model = load_model_of(Seq2SeqModel, path, device)
-            if config.task != cls.task:
+            config = read_config(path)
+            if config.task != cls.kind.task:
                 raise DataError(f"{path}: this model's task is {shown(config.task)}")
+            _, model = load_model_of(cls.kind, path, device)
             tokenizer, tgt = read_tokenizers(path)
             src = source_side(model.config, tokenizer)
             model.check_vocabulary(src.vocab_size, tgt.vocab_size, str(path))
@@ -128,41 +139,57 @@ class Translator(Generator[Any]):
         """Source and target."""
         return fields[0], fields[1]
 
-    def token_log_probs(self, model: Any, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
-        """By teacher forcing; see `Generator.token_log_probs`."""
-        src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
-        hidden = model(src_ids, src_mask, tgt_ids[:, :-1]).hidden
-        return gold_log_probs(hidden, tgt_ids[:, 1:], *model.output_layer)
-
     def alignment(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
         """The mean of the heads of the last decoder layer but one (Garg et al. 2019, 3.2)."""
         if not self.models[0].has_attention:
             raise UsageError("this model was trained with --attention none: it can't align")
-        layers = self.cross_weights(src, tgt)
+        layers = self.attentions(src, tgt).cross
         return layers[max(0, len(layers) - 2)].mean(1)
 
     def source_words(self, item: Sized) -> list[int]:
         """See `Generator.source_words`."""
         return self.src.words(item)
 
-    def cross_weights(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Tensor]:
-        """Attention from each output token to the source, layer by layer. Shape: (B, H, T, S)."""
-        src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
-        return self.models[0](src_ids, src_mask, tgt_ids[:, :-1], need_weights=True).weights
+    @abstractmethod
+    def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> AttentionMaps:
+        """The weights of every attention of the first model (see `viz.maps`)."""
 
-    def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> dict[str, list[Tensor]]:
-        """The kinds of attention that the first model has (see `viz.maps`), layer by layer."""
-        model, tensors = self.models[0], self.tensors(src, tgt)
-        return vars(model.attentions(*tensors[:2], tensors[2][:, :-1])[1])
-
-    def spoken(self, tgt: Ids) -> tuple[Ids, Ids]:
+    @abstractmethod
+    def target_axes(self, tgt: Ids) -> tuple[Ids, Ids]:
         """What the rows and the columns of a target's attention to itself are."""
-        return [*tgt, self.tgt.eos_id], [self.tgt.bos_id, *tgt]
 
     def source_tensors(self, items: Sequence[Sized]) -> tuple[Tensor, Tensor]:
-        """What the models take, and which of its places are real. Shape: (B, S, …), (B, S)."""
+        """What the models take, and the mask of its positions. Shape: (B, S, …), (B, S)."""
         src_ids, src_mask = self.src.collate(items)
         return src_ids.to(self.device), src_mask.to(self.device)
+
+
+class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
+    """Translates word after word, by a search."""
+
+    kind: ClassVar[type[Seq2SeqModel]] = AutoregressiveModel
+
+    def __init__(
+        self, models: Sequence[AutoregressiveModel[BeamState]], src: SourceSide, tgt: Tokenizer
+    ) -> None:
+        super().__init__(models, src, tgt, [Seq2SeqStep(model, src, tgt) for model in models])
+
+    def token_log_probs(
+        self, model: AutoregressiveModel[BeamState], src: Sequence[Sized], tgt: Sequence[Ids]
+    ) -> Tensor:
+        """By teacher forcing; see `Generator.token_log_probs`."""
+        src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
+        hidden = model(src_ids, src_mask, tgt_ids[:, :-1]).hidden
+        return gold_log_probs(hidden, tgt_ids[:, 1:], *model.output_layer)
+
+    def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> AttentionMaps:
+        """See `Translator.attentions`."""
+        src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
+        return self.models[0].attentions(src_ids, src_mask, tgt_ids[:, :-1])[1]
+
+    def target_axes(self, tgt: Ids) -> tuple[Ids, Ids]:
+        """See `Translator.target_axes`: bos is read when the first token is about to be said."""
+        return [*tgt, self.tgt.eos_id], [self.tgt.bos_id, *tgt]
 
     def tensors(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> tuple[Tensor, Tensor, Tensor]:
         """Padded pairs: as `source_tensors`; bos, target and eos. Shape: …, (B, T + 1)."""

@@ -16,7 +16,7 @@ from attn_cli.models.mask_predict import MaskPredictConfig
 from attn_cli.models.seq2seq import Transformer
 from attn_cli.systems.translation.mask_predict import MaskPredictor, fill
 from attn_cli.systems.translation.text_source import TextSide
-from attn_cli.systems.translation.translator import Source, Translator
+from attn_cli.systems.translation.translator import AutoregressiveTranslator, Source
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
 WORDS = ["ba", "ke", "li", "mo", "nu", "ra", "vo"]
@@ -207,7 +207,9 @@ def test_what_fits_is_accepted_and_iterations_belong_to_mask_predict(predictor, 
     predictor.check(fitting, DecodeOptions(scores=True, align=True, format="json"))
     predictor.check(SearchOptions(greedy=True), DecodeOptions())
     config = {k: v for k, v in vars(predictor.models[0].config).items() if k != "n_lengths"}
-    one_by_one = Translator([Transformer(Transformer.Config(**config))], TextSide(words), words)
+    one_by_one = AutoregressiveTranslator(
+        [Transformer(Transformer.Config(**config))], TextSide(words), words
+    )
     one_by_one.check(SearchOptions(), DecodeOptions())
     with pytest.raises(UsageError, match="--iterations: this model writes one token after another"):
         one_by_one.check(SearchOptions(iterations=10), DecodeOptions())

@@ -28,7 +28,7 @@ from attn_cli.systems.translation.sequence_level import (
     SequenceObjective,
 )
 from attn_cli.systems.translation.text_source import TextSide
-from attn_cli.systems.translation.translator import Seq2SeqStep, Translator
+from attn_cli.systems.translation.translator import AutoregressiveTranslator, Seq2SeqStep
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 
 EOS = 2
@@ -48,7 +48,7 @@ class Letters:
 def objective(arch="transformer", smoothing=0.0, changes=None, **options):
     options = CriterionOptions(**{"criterion": "risk", "likelihood_weight": 0.0, **options})
     seq2seq = model(arch, **(changes or {}))
-    translator = Translator([seq2seq], TextSide(Letters()), Letters())
+    translator = AutoregressiveTranslator([seq2seq], TextSide(Letters()), Letters())
     return SequenceObjective(seq2seq, smoothing, translator, options).train()
 
 
