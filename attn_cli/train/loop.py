@@ -118,9 +118,7 @@ class Trainer(Generic[B]):
             while not self.progress.finished:
                 self._update([next(batches) for _ in range(self.options.accumulate)])
                 self._after_update(signals)
-        steps = [item.step for item in self.progress.best[: self.options.average]]
-        if self.processes.is_main and len(steps) > 1:
-            self._save_weights(self.checkpoints.average(steps), {"average_of_steps": steps})
+        self._finish()
         return self.progress
 
     def _update(self, placed: Sequence[Placed[B]]) -> None:
@@ -187,18 +185,22 @@ class Trainer(Generic[B]):
         for batch in batches:
             size = -(-len(batch) // n_parts)
             parts += [batch.rows(slice(row, row + size)) for row in range(0, len(batch), size)]
-        device, world = self.processes.device, self.processes.world
         loss_sum = nll_sum = 0.0
         for number, part in enumerate(parts, 1):
-            last = number == len(parts)
-            with torch.enable_grad() if last else self.processes.no_sync(self.module):
-                with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
-                    loss, nll = self.module(part.to(device))
-                # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
-                (loss * (world / n_tokens)).backward()
-            loss_sum += float(loss.detach())
-            nll_sum += float(nll)
+            loss, nll = self._backward(part, n_tokens, last=number == len(parts))
+            loss_sum += loss
+            nll_sum += nll
         return [loss_sum, nll_sum]
+
+    def _backward(self, batch: B, n_tokens: int, *, last: bool) -> tuple[float, float]:
+        """Adds a batch's gradient."""
+        batch = batch.to(self.processes.device)
+        with torch.enable_grad() if last else self.processes.no_sync(self.module):
+            with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
+                loss, nll = self.module(batch)
+            # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
+            (loss * (self.processes.world / n_tokens)).backward()
+        return float(loss.detach()), float(nll)
 
     def _zero_grad(self) -> None:
         """Forgets the gradients of all that is trained."""
@@ -305,6 +307,12 @@ class Trainer(Generic[B]):
             self._save_weights(weights, meta)
         if keep > 1 and validated in progress.best:
             self.checkpoints.save_best(progress.step, weights, meta)
+
+    def _finish(self) -> None:
+        """Averages the best weights where that was asked for."""
+        steps = [item.step for item in self.progress.best[: self.options.average]]
+        if self.processes.is_main and len(steps) > 1:
+            self._save_weights(self.checkpoints.average(steps), {"average_of_steps": steps})
 
     def _save(self) -> None:
         """Saves all that is needed to continue to the same bytes."""

@@ -106,15 +106,15 @@ def test_spoilt_weights_never_replace_those_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is finite, the update is not: seen at the next save, not after a night."""
-    look_around, count = loop.Trainer._look_around, [0]
+    after_update, count = loop.Trainer._after_update, [0]
 
     def spoilt(self: Any, signals: Any) -> None:
         count[0] += 1
         if count[0] == 7:
-            next(iter(self.task.model.parameters())).data.view(-1)[0] = math.inf
-        look_around(self, signals)
+            next(iter(self.objective.model.parameters())).data.view(-1)[0] = math.inf
+        after_update(self, signals)
 
-    monkeypatch.setattr(loop.Trainer, "_look_around", spoilt)
+    monkeypatch.setattr(loop.Trainer, "_after_update", spoilt)
     done = train(tmp_path)
     assert done.status == 1
     assert "no finite number any more; what was saved is intact" in done.said
