@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from attn_cli.config import Command, group, option, parse_duration, with_default
@@ -124,7 +125,7 @@ class FinetuneTrainingOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingCommand(Command):
+class TrainingCommand(Command, ABC):
     """The options that every training command has."""
 
     output: OutputOptions = group(OutputOptions, "Output", saved=False)
@@ -134,6 +135,6 @@ class TrainingCommand(Command):
     speech: SpeechOptions = group(SpeechOptions, "Running", saved=False)
 
     @property
+    @abstractmethod
     def init(self) -> str | None:
         """The model directory that the training starts from, if any."""
-        raise NotImplementedError
