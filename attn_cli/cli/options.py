@@ -11,20 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from attn_cli.cli.front import show_all
-from attn_cli.config import (
-    Command,
-    Group,
-    Kind,
-    Option,
-    defaults_for,
-    field_types,
-    groups,
-    long_flags,
-    options_of,
-    resolve,
-    said_default,
-    shown,
-)
+from attn_cli.config import Kind, Option, field_types, long_flags, said_default, shown
+from attn_cli.config.command import Command, Group, defaults_for, groups, options_of, resolve
 
 ConfigFile = Annotated[
     str | None,

@@ -1,10 +1,9 @@
 """Options as frozen dataclasses: one field, one default, one check, for flags, TOML and JSON.
 
-A field made by `option()` carries its help, choices and bounds; a `Command` bundles groups of them
-by `group()`. `cli.options` turns the fields into flags, `resolve` merges defaults < defaults of a
-mode < TOML < command line into the bundle, `saved` gives what of it a model keeps, and `from_dict`
-rebuilds a saved section strictly: an unknown key, a wrong type or a value out of bounds is an error
-that says what to do. Standard library only.
+A field made by `option()` carries its help, choices and bounds; `config.command` bundles groups of
+them into what a command is asked for, `cli.options` turns them into flags, and `from_dict` rebuilds
+a saved section strictly: an unknown key, a wrong type or a value out of bounds is an error that
+says what to do. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import Field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import read_bounded
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
-CommandT = TypeVar("CommandT", bound="Command")
 Option = Field[Any]  # a field that `option()` made
 
 
@@ -96,107 +94,6 @@ def long_flags(field: Option) -> list[str]:
     return [part for part in spelt.split("/")[0].split(",") if part.startswith("--")]
 
 
-@dataclass(frozen=True)
-class Mode:
-    """What suits a command where it is asked for one thing rather than another.
-
-    Attributes:
-        suits: whether these options ask for it.
-        defaults: option -> the default that suits it.
-        said: when that is, as `--help` says it; "" for the usual case.
-    """
-
-    suits: Callable[[Mapping[str, object]], bool]
-    defaults: Mapping[str, object]
-    said: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """The options of a command; its fields are groups of options, made by `group()`.
-
-    Attributes:
-        name: of the command.
-        modes: the one table of defaults that are not those of the option's declaration; where
-            several modes suit, later ones win.
-    """
-
-    name: ClassVar[str]
-    modes: ClassVar[tuple[Mode, ...]] = ()
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group of a command's options, as `group()` declares it.
-
-    Attributes:
-        kind: its dataclass.
-        panel: the heading under which `--help` shows it.
-        saved: whether a trained model keeps these options, or which of them it keeps.
-        rare: whether `--help` leaves all of them to `--help-all`.
-        name: of the command's field.
-    """
-
-    kind: type
-    panel: str
-    saved: bool | Sequence[str]
-    rare: bool
-    name: str = ""
-
-
-def group(
-    kind: type[T], panel: str, *, saved: bool | Sequence[str] = True, rare: bool = False
-) -> T:
-    """Declares a group of a command's options; see `Group`."""
-    metadata = {"group": Group(kind, panel, saved, rare)}
-    return dataclasses.field(default_factory=kind, metadata=metadata)
-
-
-def groups(command: type[Command]) -> list[Group]:
-    """The groups of a command: its own, then those of the class that it is one of."""
-    own = vars(command).get("__annotations__", {})
-    return [
-        dataclasses.replace(field.metadata["group"], name=field.name)
-        for field in sorted(dataclasses.fields(command), key=lambda field: field.name not in own)
-    ]
-
-
-def options_of(command: type[Command]) -> dict[str, Option]:
-    """Name -> option, of all groups."""
-    kinds = [group.kind for group in groups(command)]
-    return {field.name: field for kind in kinds for field in dataclasses.fields(kind)}
-
-
-def toml_keys(command: type[Command]) -> dict[str, str]:
-    """Key of a TOML file -> name of the option: a key is a long flag without its dashes."""
-    return {
-        flag.removeprefix("--"): name
-        for name, field in options_of(command).items()
-        for flag in long_flags(field)
-    }
-
-
-def defaults_for(command: type[Command], given: Mapping[str, object]) -> dict[str, object]:
-    """The defaults that suit the given options, where they are not those of the declaration."""
-    defaults: dict[str, object] = {}
-    for mode in command.modes:
-        if mode.suits(given):
-            defaults |= mode.defaults
-    return defaults
-
-
-def saved(options: Command) -> dict[str, object]:
-    """The options that decide a model as config.json keeps them: plain values, group by group."""
-    sections: dict[str, object] = {}
-    for group in groups(type(options)):
-        section = to_dict(getattr(options, group.name))
-        if not isinstance(group.saved, bool):
-            section = {name: section[name] for name in group.saved}
-        if group.saved:
-            sections[group.name] = section
-    return sections
-
-
 def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean X?)` for the closest of `names`, or nothing if none is close."""
     close = difflib.get_close_matches(name[:80], list(names), n=1, cutoff=0.5)
@@ -209,13 +106,14 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
-def _listed(problems: Sequence[str], limit: int = 10) -> str:
+def listed(problems: Sequence[str], limit: int = 10) -> str:
     """Problems in one line, the first few of them."""
     more = len(problems) - limit
     return "; ".join(problems[:limit]) + (f"; and {more:,} more" if more > 0 else "")
 
 
-def _unknown(keys: Iterable[str], known: Iterable[str]) -> list[str]:
+def unknown_names(keys: Iterable[str], known: Iterable[str]) -> list[str]:
+    """What is wrong with keys that are not among the known ones, a message for each."""
     names = set(known)
     strange = [key for key in keys if key not in names]
     hints = [nearest(key, names) for key in strange[:10]] + [""] * max(0, len(strange) - 10)
@@ -307,29 +205,30 @@ def from_dict(cls: type[T], values: Mapping[str, object], where: str) -> T:
     if not isinstance(values, Mapping):
         raise DataError(f"{where}: a table of options is needed, not {type(values).__name__}")
     fields = field_types(cls)
-    problems = _unknown(values, fields)
+    problems = unknown_names(values, fields)
     problems += [
-        f"{key} is missing" for key in fields if key in _required(cls) and key not in values
+        f"{key} is missing" for key in fields if key in required_names(cls) and key not in values
     ]
     clean: dict[str, Any] = {}
     metadata = {f.name: f.metadata for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in fields:
         if key in values:
-            clean[key], problem = _checked(key, values[key], fields[key], metadata[key])
+            clean[key], problem = checked(key, values[key], fields[key], metadata[key])
             problems += [problem] if problem else []
     if problems:
-        raise DataError(f"{where}: {_listed(problems)}")
+        raise DataError(f"{where}: {listed(problems)}")
     try:
         return cls(**clean)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
 
 
-def _required(cls: type) -> set[str]:
+def required_names(cls: type) -> set[str]:
+    """The options that must be given."""
     return {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
 
 
-def _checked(
+def checked(
     key: str, value: object, kind: Kind, meta: Mapping[str, Any]
 ) -> tuple[object, str | None]:
     """The value in its field's type, and what is wrong with it (or None)."""
@@ -339,7 +238,7 @@ def _checked(
     if kind.many:
         if not isinstance(value, list | tuple):
             return value, f"{key}: a list is needed, not {shown(value)}"
-        pairs = [_checked(key, item, Kind(plain, False, False), meta) for item in value]
+        pairs = [checked(key, item, Kind(plain, False, False), meta) for item in value]
         return tuple(item for item, _ in pairs), next((p for _, p in pairs if p), None)
     if plain is float and type(value) is int and abs(value) < 1 << 53:
         value = float(value)
@@ -369,65 +268,6 @@ def _bounds_problem(key: str, value: object, meta: Mapping[str, Any]) -> str | N
 
 def _noun(plain: type) -> str:
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[plain]
-
-
-def resolve(
-    command: type[CommandT], given: Mapping[str, object] | None = None, toml_path: str | None = None
-) -> CommandT:
-    """Merges defaults < defaults of a mode < TOML file < command line into a command's options.
-
-    Args:
-        command: the bundle to fill in.
-        given: the options that stood on the command line, by the names of their fields.
-        toml_path: the file named by `--config`.
-
-    Raises:
-        UsageError: a bad value on the command line.
-        DataError: the file can't be read, or has unknown or bad options.
-    """
-    given = dict(given or {})
-    filed = _filed(command, toml_path)
-    for name, field in options_of(command).items():
-        if field.default is dataclasses.MISSING and name not in filed | given:
-            raise UsageError(f"attn {command.name}: {long_flags(field)[0]} is missing")
-    defaults = defaults_for(command, filed | given)
-    filled: dict[str, Any] = {}
-    for group in groups(command):
-        kind, names = group.kind, field_types(group.kind)
-        from_file = {key: v for key, v in (defaults | filed).items() if key in names}
-        if filed.keys() & names.keys():  # a message about the file alone names the file
-            needed = {key: v for key, v in given.items() if key in _required(kind)}
-            from_dict(kind, needed | from_file, str(toml_path))
-        merged = from_file | {key: value for key, value in given.items() if key in names}
-        try:
-            filled[group.name] = from_dict(kind, merged, f"attn {command.name}")
-        except DataError as error:
-            raise UsageError(str(error)) from error
-    return command(**filled)
-
-
-def _filed(command: type[Command], toml_path: str | None) -> dict[str, object]:
-    """The options of a TOML file, by name; `n-best` may also be written `n_best`."""
-    names = toml_keys(command)
-    filed = load_toml(toml_path)
-    if unknown := _unknown([key for key in filed if key.replace("_", "-") not in names], names):
-        raise DataError(f"{toml_path}: {_listed(unknown)}")
-    by_name: dict[str, str] = {}
-    for key in filed:
-        other = by_name.setdefault(names[key.replace("_", "-")], key)
-        if other != key:
-            raise DataError(f"{toml_path}: {other} and {key} are one option; leave one of them out")
-    options, values, problems = options_of(command), {}, []
-    kinds = {
-        name: kind for group in groups(command) for name, kind in field_types(group.kind).items()
-    }
-    for name, key in by_name.items():
-        meta = options[name].metadata
-        values[name], problem = _checked(name, filed[key], kinds[name], meta)
-        problems += [problem] if problem else []
-    if problems:
-        raise DataError(f"{toml_path}: {_listed(problems)}")
-    return values
 
 
 def load_toml(path: str | None) -> dict[str, object]:

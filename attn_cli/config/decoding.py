@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from attn_cli.config import Command, group, option
+from attn_cli.config import option
+from attn_cli.config.command import Command, group
 from attn_cli.config.image import ImageRootOptions
 from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
 

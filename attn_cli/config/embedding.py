@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attn_cli.config import Command, group, option
+from attn_cli.config import option
+from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import DeviceOptions, ModelOptions, SpeechOptions, StreamOptions
 
 

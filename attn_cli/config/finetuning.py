@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from attn_cli.config import Mode, group, load_json, option, refuse_unread
+from attn_cli.config import load_json, option, refuse_unread
+from attn_cli.config.command import Mode, group
 from attn_cli.config.graph import GatOptions, GraphOptions
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import FinetuneTrainingOptions, TrainingCommand, TrainingOptions

@@ -6,8 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from attn_cli.config import Mode, group, option, said_default, with_default
+from attn_cli.config import option, said_default, with_default
 from attn_cli.config.attention import ACTIVATIONS, AttentionOptions
+from attn_cli.config.command import Mode, group
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.config.training import PretrainTrainingOptions, TrainingCommand, TrainingOptions
 

@@ -6,7 +6,8 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from attn_cli.config import Command, group, option
+from attn_cli.config import option
+from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, ThreadOptions
 from attn_cli.errors import UsageError
 

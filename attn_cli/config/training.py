@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from attn_cli.config import Command, group, option, parse_duration, with_default
+from attn_cli.config import option, parse_duration, with_default
+from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attn_cli.config import Mode, group, option
+from attn_cli.config import option
+from attn_cli.config.command import Mode, group
 from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.image import SourceOptions
 from attn_cli.config.seq2seq import ArchOptions, LearningOptions, Seq2SeqVariantOptions, SizeOptions

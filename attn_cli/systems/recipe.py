@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attn_cli.config import saved
+from attn_cli.config.command import saved
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingCommand, TrainingOptions
 from attn_cli.data.batching import B

@@ -20,7 +20,7 @@ from typing import Generic
 
 import torch
 
-from attn_cli.config import saved
+from attn_cli.config.command import saved
 from attn_cli.config.training import TrainingCommand, TrainingOptions
 from attn_cli.data.batching import B
 from attn_cli.errors import DataError, UsageError

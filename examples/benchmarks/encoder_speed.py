@@ -19,7 +19,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from attn_cli.config import resolve
+from attn_cli.config.command import resolve
 from attn_cli.config.pretraining import PretrainCommand
 from attn_cli.data.batching import cut_by_budget
 from attn_cli.memory import keep_freed_memory

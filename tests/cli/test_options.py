@@ -9,8 +9,9 @@ import pytest
 from program import inside
 
 from attn_cli.cli import COMMANDS
-from attn_cli.config import Command, changed, resolve, saved, toml_keys
+from attn_cli.config import changed
 from attn_cli.config.attending import AttendCommand
+from attn_cli.config.command import Command, resolve, saved, toml_keys
 from attn_cli.config.converting import ConvertCommand
 from attn_cli.config.decoding import DecodeCommand, SearchOptions
 from attn_cli.config.embedding import EmbedCommand

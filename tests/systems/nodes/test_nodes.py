@@ -14,7 +14,7 @@ import pytest
 import torch
 from program import COMMAND, ENVIRONMENT, attn, inside
 
-from attn_cli.config import resolve
+from attn_cli.config.command import resolve
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.training import TrainingOptions
 from attn_cli.models.directory import load_model

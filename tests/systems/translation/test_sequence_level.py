@@ -13,7 +13,7 @@ from program import TINY, inside, run_inside, write_reversal
 from test_learning import ARCHS, batch, model
 from torch.nn import functional as F
 
-from attn_cli.config import resolve
+from attn_cli.config.command import resolve
 from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.config.translation import TrainMtCommand
