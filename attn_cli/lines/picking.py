@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from attn_cli.config import shown
 from attn_cli.errors import DataError, UsageError
@@ -75,7 +74,7 @@ class Keys(Columns):
             return str(error)
         return fields, []
 
-    def _columns(self, entry: dict[str, Any], key: str, end: str) -> list[str]:
+    def _columns(self, entry: dict[str, object], key: str, end: str) -> list[str]:
         """What one of the keys gives: one column, or as many as a list has texts."""
         if key.endswith(_EACH) and key not in entry:
             name = key.removesuffix(_EACH)
@@ -88,11 +87,11 @@ class Keys(Columns):
         return [" ".join(text for texts in parts for text in texts)]
 
 
-def _texts(entry: dict[str, Any], name: str, end: str) -> list[str]:
+def _texts(entry: dict[str, object], name: str, end: str) -> list[str]:
     """The texts under a key, such as `passage.text`: one, or those of a list, `end` behind each."""
     if name in entry:  # a key with a dot in it
         return _flat(entry[name], name, end)
-    value: Any = entry
+    value: object = entry
     for part in name.split("."):
         if isinstance(value, list) and part.isascii() and part.isdigit():
             # Compared as text: int() refuses what has thousands of digits.
@@ -107,7 +106,7 @@ def _texts(entry: dict[str, Any], name: str, end: str) -> list[str]:
     return _flat(value, name, end)
 
 
-def _flat(value: Any, name: str, end: str) -> list[str]:
+def _flat(value: object, name: str, end: str) -> list[str]:
     if isinstance(value, list):
         if any(isinstance(item, list) for item in value):
             raise DataError(f"key {name!r} holds lists in a list, not texts")
@@ -120,15 +119,16 @@ def _flat(value: Any, name: str, end: str) -> list[str]:
     return [value]
 
 
-def saved(columns: Columns) -> Any:
+def saved(columns: Columns) -> object:
     """What is picked, as JSON."""
     if isinstance(columns, Keys):
         return {"keys": list(columns.keys), "spread": columns.spread, "apart": columns.apart}
     return list(columns.indices)
 
 
-def restored(values: Any) -> Columns:
+def restored(values: object) -> Columns:
     """What `saved` wrote."""
     if isinstance(values, dict):
         return Keys((), (), values["spread"], values.get("apart", False), tuple(values["keys"]))
+    assert isinstance(values, list)
     return Columns(tuple(values))

@@ -138,18 +138,18 @@ def diverse_tokens(
     choices: list[Choice] = []
     for group in range(n_groups):
         first = group * each if parents > 1 else 0  # at the first step all share one parent
-        own = slice(first, first + (each if parents > 1 else 1))
-        steered = _less_taken(log_probs[:, own], choices, diversity)
-        best, beams, tokens = top_candidates(steered, beam_log_prob[:, own], 2 * each)
+        group_beams = slice(first, first + (each if parents > 1 else 1))
+        steered = _less_taken(log_probs[:, group_beams], choices, diversity)
+        best, beams, tokens = top_candidates(steered, beam_log_prob[:, group_beams], 2 * each)
         flat = beams * log_probs.shape[2] + tokens
-        true = log_probs[:, own].flatten(1).gather(1, flat)
-        true = true + beam_log_prob[:, own].gather(1, beams)
+        true = log_probs[:, group_beams].flatten(1).gather(1, flat)
+        true = true + beam_log_prob[:, group_beams].gather(1, beams)
         true = true.masked_fill(best == NEVER, NEVER)
         choices.append(split_ends(true, beams + first, tokens, each, eos_id))
     return Choice(
         *(
-            torch.cat([getattr(choice, name) for choice in choices], 1)
-            for name in ("beams", "tokens", "log_prob", "end_beams", "end_log_prob")
+            torch.cat(parts, 1)
+            for parts in zip(*(vars(choice).values() for choice in choices), strict=True)
         )
     )
 

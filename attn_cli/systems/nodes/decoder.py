@@ -22,7 +22,7 @@ _WINDOW = 4096  # lines
 
 
 class NodeDecoder:
-    """Labels the nodes of a graph directory; a `decode.job.Decoder`.
+    """Labels the nodes of a graph directory; a `systems.base.Decoder`.
 
     One line for each line of nodes.tsv after its header: the node, its label (or labels, joined by
     commas), and with `--scores` the label's probability, or that of exactly these labels.
@@ -50,7 +50,7 @@ class NodeDecoder:
             )
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
-        """See `decode.job.Decoder`; the reader's file is the graph's nodes.tsv."""
+        """See `systems.base.Decoder`; the reader's file is the graph's nodes.tsv."""
         path = reader.name
         reader.close()
         graph = read_graph(path, self._job.bad, self._config.n_features)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from attn_cli.device import set_up
 from attn_cli.errors import UsageError
 from attn_cli.models.directory import load_model_of
 from attn_cli.models.gat import Gat
+from attn_cli.nn.graph import SparseFeatures
 from attn_cli.nn.sparse import SparsePattern
 from attn_cli.systems.nodes.graph_files import Graph, graph_tensors, read_graph
 from attn_cli.viz.graph_picture import draw_nodes, pair_weights
@@ -100,7 +100,9 @@ class NodeSource(MapSource):
         return read_graph(path, self._job.bad, self._config.n_features)
 
     @torch.inference_mode()
-    def _run(self, graph: Graph) -> tuple[SparsePattern, Tensor, Any, list[Tensor]]:
+    def _run(
+        self, graph: Graph
+    ) -> tuple[SparsePattern, Tensor, Tensor | SparseFeatures, list[Tensor]]:
         """Edges, logits, the vectors before the last layer, and each layer's weights (H, E)."""
         config = self._config
         features, edges = graph_tensors(

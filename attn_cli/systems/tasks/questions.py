@@ -27,7 +27,7 @@ class QuestionAnswerer:
     """Answers SQuAD's JSON, or lines of question and context.
 
     Args:
-        predictor: answers; of a `tasks.qa.Qa`.
+        predictor: answers; of a `qa.Qa`.
         job: what was asked for.
 
     Raises:

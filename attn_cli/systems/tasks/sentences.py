@@ -24,7 +24,7 @@ class SentenceAnswerer:
     """One line a word: the word, its tag, then the columns that were not read.
 
     Blank lines and comments stay as they are. Each sentence is answered as soon as it ends; one
-    without an end, in parts (see `data.conll`).
+    without an end, in parts (see `conll`).
 
     Args:
         predictor: answers.
