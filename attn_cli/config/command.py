@@ -87,10 +87,11 @@ def group(
 
 def groups(command: type[Command]) -> list[Group]:
     """The groups of a command: its own, then those of the class that it is one of."""
-    own = vars(command).get("__annotations__", {})
+    fields = {field.name: field for field in dataclasses.fields(command)}
+    own = [name for name in vars(command).get("__annotations__", {}) if name in fields]
     return [
-        dataclasses.replace(field.metadata["group"], name=field.name)
-        for field in sorted(dataclasses.fields(command), key=lambda field: field.name not in own)
+        dataclasses.replace(fields[name].metadata["group"], name=name)
+        for name in dict.fromkeys([*own, *fields])
     ]
 
 

@@ -51,9 +51,10 @@ def test_rare_options_wait_for_help_all(command):
 
 
 def test_options_stand_under_headings_everyday_ones_first():
+    for command, first in (("train-mt", "Corpus"), ("pretrain", "Objective"), ("finetune", "Task")):
+        headings = re.findall(r"^(\w[\w ]*):$", helped(command, "--help"), re.M)
+        assert headings[0] == first and headings[-1] == "Running"
     text = helped("train-mt", "--help")
-    headings = re.findall(r"^(\w[\w ]*):$", text, re.M)
-    assert headings[0] == "Corpus" and headings[-1] == "Running"
     training = text.split("\nTraining:\n")[1].split("\n\n")[0]
     assert "--max-time" in training and "--matrix-lr" not in training
 
