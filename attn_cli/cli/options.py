@@ -11,8 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from attn_cli.cli.front import show_all
-from attn_cli.config import Kind, Option, field_types, long_flags, said_default, shown
-from attn_cli.config.command import Command, Group, defaults_for, groups, options_of, resolve
+from attn_cli.config import Kind, Option, long_flags, said_default, shown
+from attn_cli.config.command import (
+    Command,
+    Group,
+    defaults_for,
+    groups,
+    kinds_of,
+    options_of,
+    resolve,
+)
 
 ConfigFile = Annotated[
     str | None,
@@ -53,9 +61,7 @@ def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Call
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
-        types: dict[str, Kind] = {}
-        for group in groups(command):
-            types |= field_types(group.kind)
+        types = kinds_of(command)
         flags = [
             _parameter(command, group, field, types[field.name])
             for group in groups(command)

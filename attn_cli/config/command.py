@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from attn_cli.config import (
+    Kind,
     Option,
     checked,
     field_types,
@@ -101,6 +102,13 @@ def options_of(command: type[Command]) -> dict[str, Option]:
     return {field.name: field for kind in kinds for field in dataclasses.fields(kind)}
 
 
+def kinds_of(command: type[Command]) -> dict[str, Kind]:
+    """Name -> type of the option, of all groups."""
+    return {
+        name: kind for group in groups(command) for name, kind in field_types(group.kind).items()
+    }
+
+
 def toml_keys(command: type[Command]) -> dict[str, str]:
     """Key of a TOML file -> name of the option: a key is a long flag without its dashes."""
     return {
@@ -170,22 +178,19 @@ def _filed(command: type[Command], toml_path: str | None) -> dict[str, object]:
     """The options of a TOML file, by name; `n-best` may also be written `n_best`."""
     names = toml_keys(command)
     filed = load_toml(toml_path)
-    if unknown := unknown_names(
-        [key for key in filed if key.replace("_", "-") not in names], names
-    ):
+    strange = [key for key in filed if key.replace("_", "-") not in names]
+    if unknown := unknown_names(strange, names):
         raise DataError(f"{toml_path}: {listed(unknown)}")
     by_name: dict[str, str] = {}
     for key in filed:
         other = by_name.setdefault(names[key.replace("_", "-")], key)
         if other != key:
             raise DataError(f"{toml_path}: {other} and {key} are one option; leave one of them out")
-    options, values, problems = options_of(command), {}, []
-    kinds = {
-        name: kind for group in groups(command) for name, kind in field_types(group.kind).items()
-    }
+    options, kinds = options_of(command), kinds_of(command)
+    values: dict[str, object] = {}
+    problems: list[str] = []
     for name, key in by_name.items():
-        meta = options[name].metadata
-        values[name], problem = checked(name, filed[key], kinds[name], meta)
+        values[name], problem = checked(name, filed[key], kinds[name], options[name].metadata)
         problems += [problem] if problem else []
     if problems:
         raise DataError(f"{toml_path}: {listed(problems)}")
