@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from attn_cli.config import choose, nearest
+from attn_cli.config.decoding import AnswerOptions
 from attn_cli.data.label_files import read_labels
 from attn_cli.data.templates import TEMPLATES
 from attn_cli.errors import AttnError, DataError, UsageError
@@ -34,20 +35,19 @@ BATCH_TOKENS = 8192
 
 
 def task_setting(
-    model: TextModel, tokenizer: Tokenizer, labels: Sequence[str], max_len: int, **more: Any
+    model: TextModel, tokenizer: Tokenizer, labels: Sequence[str], head: HeadConfig
 ) -> TaskSetting:
     """What a task needs to know, for a model.
 
     Args:
-        model: a `models.text.TextModel`.
+        model: that model.
         tokenizer: its tokenizer.
         labels: the task's answers.
-        max_len: the longest input where the backbone itself sets no bound.
-        more: further fields of `TaskSetting`.
+        head: what is saved of the task; it says the longest input where the backbone sets no bound.
     """
-    longest = min(max_len, model.backbone.max_len or max_len)
+    longest = min(head.max_len, model.backbone.max_len or head.max_len)
     template = TEMPLATES[model.backbone.template](tokenizer, longest)
-    return TaskSetting(tokenizer=tokenizer, template=template, labels=labels, **more)
+    return TaskSetting(tokenizer=tokenizer, template=template, labels=labels, head=head)
 
 
 class Predictor:
@@ -128,14 +128,26 @@ class Predictor:
         return run(ids, mask, segments, self.name)
 
 
-def load_predictor(path: Path, device: torch.device, name: str | None, **setting: Any) -> Predictor:
+def load_predictor(
+    path: Path,
+    device: torch.device,
+    name: str | None,
+    *,
+    stride: int | None = None,
+    options: AnswerOptions | None = None,
+    n_best: int = 1,
+    say: Callable[[str], None] | None = None,
+) -> Predictor:
     """The predictor of a model directory.
 
     Args:
         path: the directory.
         device: where the model runs.
         name: which of its tasks; None: the only one.
-        setting: fields of `TaskSetting` that are set when decoding, such as the stride.
+        stride: see `TaskSetting`; so are the others.
+        options: the task's own.
+        n_best: how many answers are told.
+        say: is told, once, of what can't be read whole.
 
     Raises:
         DataError: the directory is damaged, or has no such task.
@@ -145,9 +157,12 @@ def load_predictor(path: Path, device: torch.device, name: str | None, **setting
     tokenizer, _ = read_tokenizers(path)
     model.check_vocabulary(tokenizer.vocab_size, str(path))
     kind = choose(TASKS, head.task, "task")
-    several = sum(bool(one.task) for one in config.heads) > 1
+    several = sum(bool(other.task) for other in config.heads) > 1
     labels = read_labels(path, head.name if several else "") if kind.labelled else []
-    task = kind(task_setting(model, tokenizer, labels, head.max_len, head=head, **setting))
+    setting = task_setting(model, tokenizer, labels, head)
+    task = kind(
+        dataclasses.replace(setting, stride=stride, options=options, n_best=n_best, say=say)
+    )
     if task.n_outputs != head.n_outputs:
         raise DataError(
             f"{path}: {plural(task.n_outputs, 'label')} for {plural(head.n_outputs, 'output')}; "

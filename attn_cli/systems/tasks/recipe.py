@@ -237,18 +237,16 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         weights: tuple[float, ...] = ()
         if options.balance:
             weights = balanced_weights(kind, each_row(split.train, split.rows), labels)
-        setting = task_setting(
-            model,
-            tokenizer,
-            labels,
-            options.max_len,
-            stride=options.stride,
-            class_weights=weights,
-            label_smoothing=self.options.training.label_smoothing,
-            head=model.head_configs[spec.name],
-            say=self.speaker.warn,
+        setting = task_setting(model, tokenizer, labels, model.head_configs[spec.name])
+        task = kind(
+            dataclasses.replace(
+                setting,
+                stride=options.stride,
+                class_weights=weights,
+                label_smoothing=self.options.training.label_smoothing,
+                say=self.speaker.warn,
+            )
         )
-        task = kind(setting)
         budget = self.options.training.batch_tokens
         return OpenTask(
             task=task,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, writing
@@ -82,7 +82,7 @@ class SquadReader:
             for place, paragraph in enumerate(paragraphs, 1):
                 yield from self._paragraph(paragraph, f"{where}, paragraph {place}")
 
-    def _paragraph(self, paragraph: Any, where: str) -> Iterator[Question]:
+    def _paragraph(self, paragraph: object, where: str) -> Iterator[Question]:
         value = paragraph if isinstance(paragraph, dict) else {}
         context, questions = value.get("context"), value.get("qas")
         if not _is_text(context):
@@ -93,13 +93,13 @@ class SquadReader:
             for place, question in enumerate(questions, 1):
                 name = question.get("id") if isinstance(question, dict) else None
                 shown = repr(name[:80]) if isinstance(name, str) else str(place)
-                found = self._question(question, context)
-                if isinstance(found, str):
-                    self._bad.add_at(f"{where}, question {shown}", found)
+                read = self._question(question, context)
+                if isinstance(read, str):
+                    self._bad.add_at(f"{where}, question {shown}", read)
                 else:
-                    yield found
+                    yield read
 
-    def _question(self, value: Any, context: str) -> Question | str:
+    def _question(self, value: object, context: str) -> Question | str:
         """A question, or what is wrong with it."""
         if not isinstance(value, dict):
             return "not an object"
@@ -117,7 +117,7 @@ class SquadReader:
         return Question(name, text, context, answers)
 
 
-def _articles(reader: LineReader) -> list[Any]:
+def _articles(reader: LineReader) -> list[object]:
     raw = reader.rest(SIZE_LIMIT)
     try:
         value = json.loads(raw.decode("utf-8-sig"))
@@ -129,21 +129,21 @@ def _articles(reader: LineReader) -> list[Any]:
     return articles
 
 
-def _is_text(value: Any) -> TypeGuard[str]:
+def _is_text(value: object) -> TypeGuard[str]:
     """Whether it is a text with something in it, which can be written as UTF-8."""
     if not isinstance(value, str) or not value.strip():
         return False
     return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
-def _text_problem(name: str, value: Any) -> str:
+def _text_problem(name: str, value: object) -> str:
     """What is wrong with a value that is no text."""
     if not isinstance(value, str):
         return f"no {name}" if value is None else f"{name} is no text"
     return f"{name} holds half a character" if value.strip() else f"an empty {name}"
 
 
-def _answers(value: dict[str, Any], context: str) -> tuple[tuple[str, int], ...] | str:
+def _answers(value: dict[str, object], context: str) -> tuple[tuple[str, int], ...] | str:
     """The gold answers of a question, or what is wrong with them."""
     impossible, answers = value.get("is_impossible", False), value.get("answers")
     if not isinstance(impossible, bool):
@@ -152,7 +152,7 @@ def _answers(value: dict[str, Any], context: str) -> tuple[tuple[str, int], ...]
         return "no list of answers"
     if impossible == bool(answers):
         return "answers, but is_impossible" if answers else "no answer, and not is_impossible"
-    found = []
+    gold = []
     for answer in answers:
         text = answer.get("text") if isinstance(answer, dict) else None
         start = answer.get("answer_start") if isinstance(answer, dict) else None
@@ -163,8 +163,8 @@ def _answers(value: dict[str, Any], context: str) -> tuple[tuple[str, int], ...]
         if context[start : start + len(text)] != text:
             there = context[start : start + len(text)]
             return f"answer {text[:60]!r} is not at answer_start {start}, where {there[:60]!r} is"
-        found.append((text, start))
-    return tuple(found)
+        gold.append((text, start))
+    return tuple(gold)
 
 
 def flatten_squad(paths: Sequence[str], spec: str | None, out: Path, bad: BadLines) -> None:

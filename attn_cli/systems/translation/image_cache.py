@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ class ImageCacheWriter:
         """Writes what is left and closes the files; height and width of all images."""
         size = self._size or self._decide()
         self.close()
-        meta: dict[str, Any] = {
+        meta = {
             "images": self._count,
             "rows": self._rows,
             "height": size[0],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from attn_cli.config.tokenizing import TokenizerOptions
@@ -46,5 +48,6 @@ def predictor(kind, arch="bert", *, labels=(), max_len=256, pool="mean", setting
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight) * 0.3)
-    given = task_setting(model, own, list(labels), max_len, head=config, **(setting or {}))
-    return Predictor(model, "task", kind_class(given))
+    given = task_setting(model, own, list(labels), config)
+    task = kind_class(dataclasses.replace(given, **(setting or {})))
+    return Predictor(model, "task", task)

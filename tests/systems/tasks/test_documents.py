@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from builders import WORDS, tokenizer
@@ -40,8 +42,8 @@ def predictor(kind="classify", max_len=8, **setting):
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight) * 0.3)
-    given = task_setting(model, own, list(LABELS), max_len, head=head, **setting)
-    return Predictor(model, "task", TASKS[kind](given))
+    given = task_setting(model, own, list(LABELS), head)
+    return Predictor(model, "task", TASKS[kind](dataclasses.replace(given, **setting)))
 
 
 def probability(answer):

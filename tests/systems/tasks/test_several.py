@@ -25,10 +25,11 @@ WEIGHTS = {"a": 1.0, "b": 0.3}
 def tasks(tmp_path):
     """A model of two tasks, and a reader of 8 and 40 examples of them."""
     own = tokenizer()
-    heads = [HeadConfig(name=name, kind="text", n_outputs=2, task="classify") for name in WEIGHTS]
+    kind = {"kind": "text", "n_outputs": 2, "task": "classify", "max_len": 64}
+    heads = [HeadConfig(name=name, **kind) for name in WEIGHTS]
     torch.manual_seed(1)
     model = build_model("bert", backbone_config("bert", own.vocab_size), heads)
-    setting = task_setting(model, own, ["x", "y"], 64)
+    setting = task_setting(model, own, ["x", "y"], heads[0])
     kinds = {name: TASKS["classify"](setting) for name in WEIGHTS}
     readers = {}
     for name, size in (("a", 8), ("b", 40)):
