@@ -188,8 +188,7 @@ class ForeignWeights:
         self.shapes: dict[str, Shape] = {}
         self._names: dict[Path, dict[str, str]] = {}
         for file in self.files:
-            header = read_header(file)
-            header.pop("__metadata__", None)
+            header = read_header(file).tensors
             names = {name: _plain_name(name, PREFIX[arch]) for name in header}
             self._names[file] = {n: plain for n, plain in names.items() if plain is not None}
             for name, plain in self._names[file].items():

@@ -172,6 +172,6 @@ def load_model_of(kind: type[M], path: Path, device: torch.device) -> tuple[Mode
 def _check_depth(file: Path, config: AnyConfig) -> None:
     """Raises DataError if there are more layers than tensors: no skeleton of a thousand layers."""
     layers = sum(size for name, size in vars(config).items() if name.endswith("_layers"))
-    tensors = len(read_header(file))
+    tensors = len(read_header(file).tensors)
     if layers > tensors:
         raise DataError(f"{file}: {tensors} tensors can't be the {layers} layers of config.json")

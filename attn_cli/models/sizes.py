@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from attn_cli.config import choose, field_types, from_dict
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
@@ -108,7 +107,7 @@ def seq2seq_config(
         raise UsageError(str(error)) from error
 
 
-def _chosen(options: SizeOptions | StackSizeOptions, variant: object) -> dict[str, Any]:
+def _chosen(options: SizeOptions | StackSizeOptions, variant: object) -> dict[str, object]:
     """The parts that were set by themselves."""
     parts = {**vars(options), **vars(variant)}
     del parts["size"]
@@ -166,12 +165,10 @@ def stack_config(
     """
     size = BACKBONE_PRESETS[preset]
     parts = vars(StackConfig.of_size(size, vocab_size)) | {"dropout": size.dropout, **usual}
-    chosen = _chosen(options, variant)
-    if "d_model" in chosen:
-        parts["d_ff"] = 4 * chosen["d_model"]
-    parts |= chosen
+    if options.d_model is not None:
+        parts["d_ff"] = 4 * options.d_model
     try:
-        return StackConfig(**parts)
+        return StackConfig(**(parts | _chosen(options, variant)))
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import safetensors.torch
 import torch
@@ -26,6 +26,21 @@ FLOATS = ("F64", "F32", "F16", "BF16")  # what weights may be stored as
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
 
 
+class StoredTensor(TypedDict):
+    """What a file's header says of a tensor."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
+
+
+class Header(NamedTuple):
+    """The header of a safetensors file: its tensors by name, and texts about them."""
+
+    tensors: dict[str, StoredTensor]
+    texts: dict[str, object]
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> None:
     """Writes tensors and JSON metadata with a SHA-256 over both, safely (see `files`)."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -38,7 +53,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, o
 
 def load_tensors(
     path: Path, expected: Mapping[str, tuple[int, ...]] | None = None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+) -> tuple[dict[str, Tensor], dict[str, object]]:
     """Reads what `save_tensors` wrote.
 
     Args:
@@ -49,10 +64,9 @@ def load_tensors(
         DataError: the file is missing, truncated, altered or foreign, or has other tensors.
     """
     header = read_header(path)
-    meta = header.pop("__metadata__", {})
     if expected is not None:
-        _compare(path, header, expected)
-    digest, _, text = str(meta.get("attn", "")).partition(" ")
+        _compare(path, header.tensors, expected)
+    digest, _, text = str(header.texts.get("attn", "")).partition(" ")
     if not text:
         raise DataError(f"{path}: not written by attn (no checksum)")
     _check_room(path)
@@ -92,7 +106,7 @@ def _check_room(path: Path) -> None:
         )
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> Header:
     """The header of a safetensors file, checked against the file's size.
 
     Raises:
@@ -113,28 +127,23 @@ def read_header(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a safetensors file: {error}") from error
-    problem = _header_problem(header, size - 8 - length)
-    if problem:
-        raise DataError(f"{path}: {problem}")
-    return header
-
-
-def _header_problem(header: object, n_bytes: int) -> str | None:
-    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
-        return "malformed header"
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    ends = []
-    for name, entry in entries.items():
+    texts = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(texts, dict):
+        raise DataError(f"{path}: malformed header")
+    spans = []
+    for name, entry in header.items():
         span = _span(entry)
         if span is None:
-            return f"malformed header entry {name[:80]!r}"
-        ends.append(span)
-    at = 0
-    for start, end in sorted(ends):
+            raise DataError(f"{path}: malformed header entry {name[:80]!r}")
+        spans.append(span)
+    n_bytes, at = size - 8 - length, 0
+    for start, end in sorted(spans):
         if start != at:
-            return "tensors overlap or leave gaps"
+            raise DataError(f"{path}: tensors overlap or leave gaps")
         at = end
-    return None if at == n_bytes else f"cut short or padded: {n_bytes} bytes, {at} declared"
+    if at != n_bytes:
+        raise DataError(f"{path}: cut short or padded: {n_bytes} bytes, {at} declared")
+    return Header(header, texts)
 
 
 def _span(entry: object) -> tuple[int, int] | None:
@@ -156,17 +165,17 @@ def _whole_numbers(value: object) -> list[int] | None:
 
 
 def _compare(
-    path: Path, header: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]
+    path: Path, stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]
 ) -> None:
     for name, shape in expected.items():
-        if name not in header:
+        if name not in stored:
             raise DataError(f"{path}: tensor {name!r} is missing; config.json asks for it")
-        stored = tuple(header[name]["shape"])
-        if stored != shape:
-            raise DataError(f"{path}: tensor {name!r} has shape {stored}, config.json says {shape}")
-        if header[name]["dtype"] not in ("F32", "F16", "BF16"):
-            raise DataError(f"{path}: tensor {name!r} has type {header[name]['dtype']}")
-    for name in header:
+        there = tuple(stored[name]["shape"])
+        if there != shape:
+            raise DataError(f"{path}: tensor {name!r} has shape {there}, config.json says {shape}")
+        if stored[name]["dtype"] not in ("F32", "F16", "BF16"):
+            raise DataError(f"{path}: tensor {name!r} has type {stored[name]['dtype']}")
+    for name in stored:
         if name not in expected:
             raise DataError(
                 f"{path}: unexpected tensor {name[:80]!r}: config.json asks for no such weight"

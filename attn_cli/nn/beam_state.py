@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -64,23 +64,23 @@ class BeamState:
 
     def merge(self, other: Self) -> Self:
         """The sentences of this state, then those of `other` (of the same K)."""
-        changes: dict[str, Any] = {}
+        parts = {field.name: vars(self)[field.name] for field in dataclasses.fields(self)}
         for field in dataclasses.fields(self):
-            mine, theirs = vars(self)[field.name], vars(other)[field.name]
+            mine, theirs = parts[field.name], vars(other)[field.name]
             if field.metadata == LONGEST:
-                changes[field.name] = max(mine, theirs)
+                parts[field.name] = max(mine, theirs)
             elif field.metadata:
-                changes[field.name] = _join(mine, theirs, field.metadata.get("padded"))
-        return dataclasses.replace(self, **changes)
+                parts[field.name] = _join(mine, theirs, field.metadata.get("padded"))
+        return dataclasses.replace(self, **parts)
 
     def _of(self, sentences: Tensor | None, rows: Tensor) -> Self:
         """The state of these rows, and of these sentences or all of them."""
-        changes: dict[str, Any] = {}
+        parts = {field.name: vars(self)[field.name] for field in dataclasses.fields(self)}
         for field in dataclasses.fields(self):
             index = {"beams": rows, "sentences": sentences}.get(field.metadata.get("of", ""))
             if index is not None:
-                changes[field.name] = _pick(vars(self)[field.name], index)
-        return dataclasses.replace(self, **changes)
+                parts[field.name] = _pick(parts[field.name], index)
+        return dataclasses.replace(self, **parts)
 
 
 def _pick(part: Part, index: Tensor) -> Part:
