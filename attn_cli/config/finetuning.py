@@ -27,7 +27,7 @@ class TaskSpec:
 
     Attributes:
         name: what it is called.
-        kind: a key of `tasks.TASKS`.
+        kind: a key of `systems.tasks.TASKS`.
         files: its examples.
         weight: λ of its loss.
     """

@@ -12,7 +12,7 @@ from attn_cli.config.command import Mode, group
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.config.training import PretrainTrainingOptions, TrainingCommand, TrainingOptions
 
-OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm", "bilm")  # of train.pretraining_objectives
+OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm", "bilm")  # keys of pretraining.objectives.OBJECTIVES
 
 
 @dataclass(frozen=True, kw_only=True)

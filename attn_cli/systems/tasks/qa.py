@@ -104,7 +104,7 @@ class Qa(Task):
 
     @classmethod
     def problem(cls, fields: list[str]) -> str | None:
-        """None: `data.squad` has checked the questions."""
+        """None: `squad` has checked the questions."""
         return None
 
     @classmethod
