@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attn_cli.errors import DataError
 from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
@@ -106,16 +107,17 @@ def _groups(reader: LineReader, bad: BadLines) -> Iterator[tuple[list[str], NDAr
     width = 0
     words: list[str] = []
     rows: list[NDArray[np.float32]] = []
-    for line in reader:
-        fields = line.text.rstrip().split(" ")
-        if line.number == 1 and len(fields) == 2 and all(_DIGITS.fullmatch(f) for f in fields):
+    for row in Rows(reader, None, bad, blank=lambda text: False):
+        if row.error:
+            continue
+        fields = row.line.text.rstrip().split(" ")
+        if row.number == 1 and len(fields) == 2 and all(_DIGITS.fullmatch(f) for f in fields):
             continue  # word2vec's header
-        if not width and not line.error and 2 < len(fields) <= _WIDEST + 1:
+        if not width and 2 < len(fields) <= _WIDEST + 1:
             width = len(fields) - 1 if _vector(fields, len(fields) - 1) is not None else 0
-        vector = None if line.error else _vector(fields, width)
+        vector = _vector(fields, width)
         if vector is None:
-            shape = f"not a word and {plural(width, 'number')}" if width else "no word vector"
-            bad.add(reader.name, line.number, line.error or shape)
+            row.refuse(f"not a word and {plural(width, 'number')}" if width else "no word vector")
             continue
         words.append(" ".join(fields[:-width]))
         rows.append(vector)

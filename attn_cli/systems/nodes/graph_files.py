@@ -25,6 +25,7 @@ from torch import Tensor
 from attn_cli.config import nearest, shown
 from attn_cli.errors import DataError
 from attn_cli.lines.reading import Line, LineReader, display_name
+from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.nn.graph import SparseFeatures, neighbourhood
 from attn_cli.nn.sparse import SparsePattern
@@ -109,13 +110,12 @@ def read_graph(folder: str, bad: BadLines, n_features: int = FEATURE_LIMIT) -> G
     nodes = _Nodes()
     reader = _open(place, NODES)
     columns, optional = ("node", "features"), ("label", "split")
-    for line, fields in _rows(reader, columns, optional, bad, digest):
-        problem = fields if isinstance(fields, str) else _add_node(nodes, fields, n_features)
-        nodes.line_nodes.append(-1 if problem is not None else len(nodes.labels) - 1)
-        if problem:  # "" is a blank line
-            bad.add(reader.name, line.number, problem)
+    for row in _rows(reader, columns, optional, bad, digest):
+        if row.fields and (problem := _add_node(nodes, row.fields, n_features)):
+            row = row.refuse(problem)
+        nodes.line_nodes.append(len(nodes.labels) - 1 if row.fields else -1)
         if len(nodes.labels) > NODE_LIMIT or len(nodes.cols) > ENTRY_LIMIT:
-            raise DataError(f"{reader.name}:{line.number}: larger than any graph that fits here")
+            raise DataError(f"{row.where}: larger than any graph that fits here")
     if not nodes.labels:
         raise DataError(f"{reader.name}: no node; lines are node<TAB>label<TAB>split<TAB>features")
     edges = _read_edges(place, nodes, bad, digest)
@@ -160,16 +160,24 @@ def _rows(
     optional: Sequence[str],
     bad: BadLines,
     digest: hashlib._Hash,
-) -> Iterator[tuple[Line, list[str] | str]]:
-    """Each line after the header: its fields in the order asked for, or why it has none."""
+) -> Iterator[Row]:
+    """Each line after the header, with its fields in the order asked for."""
     places: list[int | None] = []
     try:
-        for line in reader:
-            digest.update(line.text.encode() + b"\n")
+        for row in Rows(reader, None, bad):
+            digest.update(row.line.text.encode() + b"\n")
             if not places:
-                places = _header(line, reader.name, needed, optional)
+                places = _header(row.line, reader.name, needed, optional)
+                last = max(place for place in places if place is not None)
                 continue
-            yield line, _fields(line, places)
+            if row.fields:
+                fields = row.line.text.split("\t")
+                if last < len(fields):
+                    row.fields = ["" if place is None else fields[place] for place in places]
+                else:
+                    cause = f"{len(fields)} columns, but the header names at least {last + 1}"
+                    row = row.refuse(cause)
+            yield row
     finally:
         reader.close()
     if not places:
@@ -192,17 +200,6 @@ def _header(
 
 def _list(columns: Sequence[str]) -> str:
     return ", ".join(columns)
-
-
-def _fields(line: Line, places: Sequence[int | None]) -> list[str] | str:
-    """The fields; or the line's problem, which is "" for a blank line."""
-    if line.error or not line.text:
-        return line.error or ""
-    fields = line.text.split("\t")
-    last = max(place for place in places if place is not None)
-    if last >= len(fields):
-        return f"{len(fields)} columns, but the header names at least {last + 1}"
-    return ["" if place is None else fields[place] for place in places]
 
 
 def _add_node(nodes: _Nodes, fields: Sequence[str], n_features: int) -> str | None:
@@ -257,14 +254,11 @@ def _read_edges(
 ) -> NDArray[np.int64]:
     reader = _open(place, EDGES)
     ends = array("i")
-    for line, fields in _rows(reader, ("node_u", "node_v"), (), bad, digest):
-        if fields == "":
-            continue
-        problem = fields if isinstance(fields, str) else _add_edge(ends, fields, nodes.numbers)
-        if problem:
-            bad.add(reader.name, line.number, problem)
+    for row in _rows(reader, ("node_u", "node_v"), (), bad, digest):
+        if row.fields and (problem := _add_edge(ends, row.fields, nodes.numbers)):
+            row.refuse(problem)
         if len(ends) > 2 * ENTRY_LIMIT:
-            raise DataError(f"{reader.name}:{line.number}: larger than any graph that fits here")
+            raise DataError(f"{row.where}: larger than any graph that fits here")
     return np.array(ends, np.int64).reshape(-1, 2)
 
 
