@@ -250,11 +250,12 @@ def write_foreign(
         DataError: the stack has a part that their class lacks.
     """
     arch = ARCHITECTURES[name][0]
+    parts = vars(model)
     for key, wanted in _fixed_parts(arch).items():
-        if getattr(model, key) != wanted:
+        if parts[key] != wanted:
             raise DataError(
-                f"{where}: {name} has {key} {wanted!r} alone, this model "
-                f"{getattr(model, key)!r}: it can't be written so"
+                f"{where}: {name} has {key} {wanted!r} alone, this model {parts[key]!r}: it can't "
+                "be written so"
             )
     if arch == "bert" and not model.n_segments:
         raise DataError(f"{where}: {name} needs segment vectors, this model has none")
@@ -264,7 +265,7 @@ def write_foreign(
         "dtype": "float32",
         _ACTIVATION[arch][0]: _OUR_ACTIVATIONS[model.activation],
     }
-    config |= {theirs: getattr(model, ours) for ours, (theirs, _) in _FIELDS[arch].items()}
+    config |= {theirs: parts[ours] for ours, (theirs, _) in _FIELDS[arch].items()}
     if arch == "gpt":
         config |= {"n_inner": model.d_ff, "embd_pdrop": model.dropout, "attn_pdrop": 0.0}
     else:
