@@ -49,8 +49,10 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 def give_values(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Puts copies of these tensors in the place of the parameters of a model without values."""
-    for name, weight in list(model.named_parameters()):
+    given: dict[int, nn.Parameter] = {}  # by the identity of the one it takes the place of
+    for name, weight in list(model.named_parameters(remove_duplicate=False)):
+        if id(weight) not in given:
+            values = tensors[name].to(weight.dtype, copy=True)
+            given[id(weight)] = nn.Parameter(values, requires_grad=weight.requires_grad)
         owner, _, leaf = name.rpartition(".")
-        values = tensors[name].to(weight.dtype, copy=True)
-        values = nn.Parameter(values, requires_grad=weight.requires_grad)
-        setattr(model.get_submodule(owner), leaf, values)
+        setattr(model.get_submodule(owner), leaf, given[id(weight)])

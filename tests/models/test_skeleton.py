@@ -16,6 +16,7 @@ from drawn_models import (
     write_translator,
 )
 from program import ENVIRONMENT
+from torch import nn
 
 from attn_cli.config.attention import POSITION_ENCODINGS, SCORE_FUNCTIONS
 from attn_cli.models import BACKBONES, build_model
@@ -110,6 +111,14 @@ def test_weights_that_are_shared_stay_shared():
         model = build_model("transformer", config)
     give_values(model, {name: torch.zeros(shape) for name, shape in shapes_of(model).items()})
     assert model.src_embedding.tokens.weight is model.output_layer[0]
+
+
+def test_a_weight_of_two_modules_stays_one():
+    with without_values():
+        model = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+        model["b"].weight = model["a"].weight
+    give_values(model, {name: torch.ones(shape) for name, shape in shapes_of(model).items()})
+    assert model["b"].weight is model["a"].weight and not model["b"].weight.is_meta
 
 
 def test_commands_load_no_compiler(tmp_path):
