@@ -36,6 +36,7 @@ class ImageSide(Side[Picture, Picture]):
 
     reads_files: ClassVar[bool] = True
     vocab_size = 0
+    output_len = _CAPTION
 
     def __init__(self, height: int, width: int, region_size: int) -> None:
         self._size = height, width

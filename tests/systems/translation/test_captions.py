@@ -17,8 +17,13 @@ from test_train_mt import log, stopped
 
 pictures = pytest.importorskip("pictures")
 
+from attn_cli.config.decoding import SearchOptions  # noqa: E402
+from attn_cli.config.tokenizing import TokenizerOptions  # noqa: E402
 from attn_cli.data.images import read_pixels  # noqa: E402
 from attn_cli.models.directory import load_model, read_config  # noqa: E402
+from attn_cli.systems.translation.image_source import ImageSide  # noqa: E402
+from attn_cli.systems.translation.translator import AutoregressiveTranslator, Source  # noqa: E402
+from attn_cli.tokenizers.tokenizer_training import train_tokenizer  # noqa: E402
 from attn_cli.train.checkpoints import Checkpoints  # noqa: E402
 
 SIZES = ("--d-model", 32, "--n-decoder-layers", 1, "--threads", 1, "--device", "cpu")
@@ -68,6 +73,18 @@ def test_the_directory_says_what_the_model_reads(captioner):
     # What only the training needed is gone.
     left = {path.name for path in (captioner / "checkpoints").iterdir()}
     assert not [name for name in left if "image" in name or "index" in name]
+
+
+def test_how_long_a_caption_may_be_has_nothing_to_do_with_the_number_of_regions():
+    tokenizer = train_tokenizer(
+        ["a red disc"], TokenizerOptions(type="char"), seed=1, threads=1, say=lambda text: None
+    )
+    limits = set()
+    for side in (ImageSide(16, 16, 8), ImageSide(64, 64, 8)):
+        translator = AutoregressiveTranslator([torch.nn.Linear(1, 1)], side, tokenizer)
+        (request,) = translator.requests([Source("", file=side.blank)], SearchOptions())
+        limits.add(request.max_len)
+    assert limits == {SearchOptions().longest(64)}
 
 
 def test_the_size_that_is_asked_for_is_kept(corpus, tmp_path):
