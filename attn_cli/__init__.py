@@ -1,3 +1,60 @@
-"""attn: train, run and measure attention models from a shell."""
+"""attn: train, run and measure attention models from a shell.
+
+For whoever carries on: the rooms of this package, who may import whom, and where things go.
+`tests/system/test_house.py` holds the arrows, and says of a wrong import where the thing belongs.
+
+    cli/          the front desk: commands that parse, call and print; help, Tab, exit codes
+    systems/      what attn does, a folder each; no folder knows another, but `generation`
+        base.py       System, and SYSTEMS: what is done with models of each task, imported late
+        recipe.py     what recipes of all systems share: index, hold out, tokenizer, limits, plan
+        generation/   what systems that write texts share: generator, line decoder, scorer
+        translation/  pairs of lines, from texts or images, by every criterion; mask-predict
+        pretraining/  plain text: masked, causal and bidirectional language models
+        tasks/        labelled texts: a class a task, several tasks over one backbone
+        nodes/        labelled nodes of a graph
+    train/        the loop: a Recipe's plan to a finished directory; resuming, averaging, processes
+    search/       beam search and sampling over a step function and a state
+    viz/          maps of attention as pictures, pages, tables, shades
+    metrics/      texts and labels against references
+    embed/        vectors of lines, words and tokens
+    convert/      other projects' models
+    models/       assemblies of layers, a file a family, each with its Config; model directories
+    nn/           layers and formulas, a class an idea, with paper and equation
+    data/         corpora, batches, splits, padding, images, labels, input templates
+    tokenizers/   text to tokens and back
+    lines/        the stream contract: `rows.py` is the one loop that reads lines
+    config/       every option of a user: declared once, with its help, choices and bounds
+
+Arrows: `cli -> systems -> {train, search, viz, metrics, embed, convert} -> {models, data} ->
+{nn, tokenizers, lines} -> config`. The engines know no system; `search` imports `config` alone,
+`viz` no model, `train` of the models the files alone that save them. Files beside the rooms
+(`errors.py`, `files.py`, ...) are for all. Contracts are abstract classes: nothing is asked what
+it has. Importing this module, `cli/` or `config/` loads no PyTorch.
+
+Where to put what, and the existing files that a new one edits:
+
+- a sequence-to-sequence architecture: a `Seq2SeqModel` (`models/seq2seq_base.py`) in a file of
+  `models/`; a row in `models/__init__.py`; its options, and its row of VARIANTS, in
+  `config/seq2seq.py`. Search, ensembles, scores and pictures then work.
+- a backbone: a `Backbone` (`models/backbone.py`) likewise, a row of BACKBONES there, its name in
+  `config/finetuning.py`. Another way to join texts is a class and a row in `data/templates.py`.
+- a task: a `Task` (`systems/tasks/base.py`) in a file beside it, a row of TASKS in
+  `systems/tasks/__init__.py`.
+- an objective of pre-training: a file in `systems/pretraining/`, a row in its `objectives.py`, the
+  name in `config/pretraining.py`.
+- a source of translation: a `SourceSide` and a `TrainingSources`
+  (`systems/translation/source_base.py`) in one file, a row in `sources.py`, its name and options
+  in `config/image.py`.
+- a score function: a `Score` and a row in `nn/scores.py`, its name in `config/attention.py`. A
+  position scheme: likewise in `nn/positions.py`.
+- an option: a field of the dataclass of its group in `config/`, and the place that reads it.
+- a metric: a `CountMetric` (`metrics/base.py`), a row in `metrics/__init__.py`, a field in
+  `config/scoring.py`.
+- what is made of maps: a `Sink` (`viz/job.py`) and a row of SINKS there.
+- a system: a folder with a recipe, a decoder and maps, a row of SYSTEMS in `systems/base.py`; its
+  model's row in `models/__init__.py`; a command in `cli/`, a line of COMMANDS in `cli/__init__.py`.
+
+Tests stand in the same rooms.
+"""
 
 __version__ = "0.1.0"

@@ -4,16 +4,9 @@ A map is the weights of one kind of attention for one text, layer by layer and h
 label for each row (what attends) and column (what is attended to). Pictures know maps alone; models
 know tensors alone. What lies between is a `MapSource` of the model's system.
 
-How a model gives its weights, so that the sources that are there can draw it:
-
-- A sequence-to-sequence model has `attentions(source, src_mask, tgt_in) -> (hidden, maps)`, where
-  `vars(maps)` has lists of one (B, H, T, S) tensor a layer: "cross" (from the target's next token
-  to the source), "encoder" (source to source), "decoder" (next token to the target so far). A list
-  may be empty; by default "cross" is what `forward(..., need_weights=True)` gives, the others are.
-- A backbone (see `models.text`) has `attentions(ids, mask, segments) -> {kind: [tensor a layer]}`:
-  (R, H, T, T) from token to token, or (R, 1, 1, T) of what one vector is made of. The kind
-  "sentence" is (1, 1, 1, R) over the rows, which are the sentences of one document.
-- A system whose models are neither gets a source of its own (`systems.base.SYSTEMS`).
+Models give weights as tensors: `Seq2SeqModel.attentions` those inside the source, inside the target
+and between them; `Backbone.attentions` those of each kind. A system whose models are neither, as
+graphs', has a source of its own (`systems.base.SYSTEMS`).
 
 Shapes: L layers, H heads, T rows, S columns.
 """

@@ -6,6 +6,7 @@ Read from the sources alone, imports inside functions and for types included.
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_every_room_is_known():
     assert folders == set(SYSTEMS), "a new system stands in SYSTEMS here and in systems/base.py"
 
 
+def test_the_page_of_the_house_names_what_is_there():
+    page = ast.get_docstring(TREES["attn_cli"])
+    assert page
+    for each in (*ARROWS, *SYSTEMS):
+        assert f"  {each}/ " in page, f"attn_cli/__init__.py: no line says what {each}/ is for"
+    named = re.findall(r"`([a-z0-9_/]+/[a-z0-9_]+\.py)`", page)
+    lost = [path for path in named if not (PACKAGE / path).exists() and path[:6] != "tests/"]
+    assert named and not lost, f"attn_cli/__init__.py: no such files: {', '.join(lost)}"
+    tables = set(re.findall(r"\b[A-Z]{4,}\b", page))
+    stands = {name for tree in TREES.values() for name in assigned(tree)}
+    assert tables <= stands, f"attn_cli/__init__.py: no such tables: {tables - stands}"
+
+
 def test_imports_follow_the_arrows():
     wrong = []
     for name in MODULES:
@@ -157,6 +171,17 @@ def test_no_files_import_each_other_in_a_circle():
 
     for name in MODULES:
         visit(name)
+
+
+def assigned(tree: ast.Module) -> set[str]:
+    """The names that a module binds by assignments."""
+    targets = [
+        target
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def calls(tree: ast.AST, function: str) -> list[ast.Call]:
