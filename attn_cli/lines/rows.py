@@ -63,7 +63,7 @@ class Rows:
         check: says what is wrong with the fields that are read, or None.
         blank: whether a line's text is a blank line.
         whole: leaves lines whole, as their one field, though a header settles the columns: for
-            formats that part them in their own way.
+            formats that part them in their own way, and refuse lines in their order.
 
     Attributes:
         name: what messages call the file.
@@ -128,6 +128,8 @@ class Rows:
 
     def row(self, line: Line) -> Row:
         """The row of a line; what can't be used is named."""
+        if line.error and self._whole:
+            return Row(line.number, line, self, [], [], line.error)
         if line.error:
             return Row(line.number, line, self, [], []).refuse(line.error)
         if self._blank(line.text):

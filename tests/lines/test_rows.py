@@ -108,6 +108,8 @@ def test_whole_lines(tmp_path):
     assert (row.fields, row.rest, row.where) == (["a\tb"], [], f"{tmp_path}/in.txt:1")
     rows, said = read(tmp_path, "id\ttext\n7\tx\n", "text", whole=True)
     assert (rows, said) == ([(2, ["7\tx"], [])], [])
+    rows, said = read(tmp_path, b"\xff\n", whole=True)
+    assert (rows, said) == ([(1, [], [])], [])  # for whoever parts the line to name
 
 
 def test_windows_are_full_and_bounded_in_lines_and_characters(tmp_path):

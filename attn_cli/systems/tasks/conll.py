@@ -54,7 +54,7 @@ class ConllParser:
             if comment:
                 yield Row(row.number, row.line, row.stream, [], [])
             else:
-                yield row if row.error else self._word(row)
+                yield row.refuse(row.error) if row.error else self._word(row)
 
     def _is_comment(self, text: str) -> bool:
         if self._has_tabs:
