@@ -24,10 +24,10 @@ def encode_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list[l
     together, alone, spaced = tokenizer.encode(["a a", "a", " a"])
     lead = " " if together == [*alone, *spaced] and alone != spaced else ""
     unknown = [tokenizer.unk_id] if tokenizer.unk_id >= 0 else []
-    given = [
+    spelled = [
         lead + word if number else word for words in texts for number, word in enumerate(words)
     ]
-    cut = iter(tokenizer.encode(given))
+    cut = iter(tokenizer.encode(spelled))
     return [[next(cut) or unknown for _ in words] for words in texts]
 
 
@@ -39,13 +39,13 @@ def words_of_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
     numbers = [number for number, word in enumerate(text.split()) for _ in word]
     firsts = np.flatnonzero(tokenizer.word_starts(np.array(ids, np.int64))).tolist()
     groups = [ids[first:end] for first, end in zip(firsts, [*firsts[1:], len(ids)], strict=True)]
-    found: list[int] = []
+    owners: list[int] = []
     at = 0  # characters of words so far: decoded apart, tokens may lack a space but no character
     for group, part in zip(groups, tokenizer.decode(groups), strict=True):
         number = numbers[min(at, len(numbers) - 1)] if numbers else 0
-        found += [number] * len(group)
+        owners += [number] * len(group)
         at += sum(map(len, part.split()))
-    return found
+    return owners
 
 
 def word_groups(

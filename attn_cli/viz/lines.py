@@ -61,9 +61,9 @@ class LineSource(MapSource):
             blank=lambda text: not text.strip(),
         )
         for window in rows.windows(_WINDOW):
-            found = self.answers([row for row in window if any(row.fields)])
+            answers = self.answers([row for row in window if any(row.fields)])
             for row in window:
-                texts, maps = next(found) if any(row.fields) else ((), [])
+                texts, maps = next(answers) if any(row.fields) else ((), [])
                 yield [LineMaps(row.number, texts, tuple(maps))]
 
     def _check(self, fields: list[str]) -> str | None:
