@@ -135,14 +135,14 @@ def translate(translator: AutoregressiveTranslator) -> list[str]:
 
 
 def scarce_rows(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    admit = search._Search._admit
+    admit = search.Beams.admit
 
-    def scarce(self: Any, entering: Any) -> Any:
+    def scarce(model: Any, entering: Any, *rest: Any) -> Any:
         if 2 * len(entering) > most:
             raise RuntimeError(OUT_OF_MEMORY)
-        return admit(self, entering)
+        return admit(model, entering, *rest)
 
-    monkeypatch.setattr(search._Search, "_admit", scarce)
+    monkeypatch.setattr(search.Beams, "admit", scarce)
 
 
 def test_out_of_memory_in_decoding_is_split_and_said_once(
