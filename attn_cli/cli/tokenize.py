@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,12 @@ from attn_cli.cli.stream import answer_lines, texts_of
 from attn_cli.config.tokenizing import (
     TokenizeDecodeCommand,
     TokenizeEncodeCommand,
+    TokenizerPathOptions,
     TokenizeTrainCommand,
 )
+
+if TYPE_CHECKING:
+    from attn_cli.tokenizers.tokenizer import Tokenizer
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -70,11 +74,11 @@ def encode_command(files: Files = None, *, options: TokenizeEncodeCommand) -> No
     attn tokenize encode -t tokenizer.model --sample 0.1 --seed 7 < train.en
     """
     from attn_cli.tokenizers.token_lines import line_encoder
-    from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
-    tokenizer = load_tokenizer(options.tokenizer.tokenizer)
+    console = Console(options.speech)
+    tokenizer = _loaded(options.tokenizer, console)
     encode = line_encoder(tokenizer, options.unit.unit, options.sampling.sample, options.seed.seed)
-    answer_lines(files or [], encode, options.stream, Console(options.speech))
+    answer_lines(files or [], encode, options.stream, console)
 
 
 @app.command("decode", cls=OptionsCommand, short_help="Pieces or ids to text.")
@@ -88,7 +92,16 @@ def decode_command(files: Files = None, *, options: TokenizeDecodeCommand) -> No
     attn tokenize decode -t tokenizer.model --as ids < new.ids
     """
     from attn_cli.tokenizers.token_lines import line_decoder
+
+    console = Console(options.speech)
+    decode = line_decoder(_loaded(options.tokenizer, console), options.unit.unit)
+    answer_lines(files or [], decode, options.stream, console)
+
+
+def _loaded(options: TokenizerPathOptions, console: Console) -> Tokenizer:
     from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
-    decode = line_decoder(load_tokenizer(options.tokenizer.tokenizer), options.unit.unit)
-    answer_lines(files or [], decode, options.stream, Console(options.speech))
+    tokenizer = load_tokenizer(options.tokenizer)
+    for remark in tokenizer.remarks:
+        console.warn(remark)
+    return tokenizer

@@ -13,18 +13,21 @@ from pathlib import Path
 from attn_cli.config import load_json, shown
 from attn_cli.errors import DataError
 from attn_cli.files import inside, read_bounded, write_atomically
+from attn_cli.tokenizers.byte_level_files import (
+    end_as_padding,
+    has_byte_level_files,
+    json_object,
+    read_byte_level_files,
+)
 from attn_cli.tokenizers.huggingface_tokenizer import (
     JsonTokenizer,
     WordPieceTokenizer,
     read_vocabulary,
     wordpiece_engine,
 )
-from attn_cli.tokenizers.tokenizer import Tokenizer
-from attn_cli.tokenizers.tokenizer_files import SIZE_LIMIT, TOO_LARGE
+from attn_cli.tokenizers.tokenizer import SIZE_LIMIT, TOO_LARGE, Tokenizer
 
 JSON, VOCABULARY, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
-_BYTE_VOCABULARY, _MERGES = "vocab.json", "merges.txt"
-_END_OF_TEXT = "<|endoftext|>"
 # tokenizer_config.json -> the field of a BertNormalizer.
 _NORMALIZER = {
     "do_lower_case": "lowercase",
@@ -51,8 +54,8 @@ def read_tokenizer(folder: Path, arch: str, say: Callable[[str], None]) -> Token
         return _from_json(inside(folder, JSON), arch, settings)
     if arch == "bert" and (folder / VOCABULARY).exists():
         return _from_vocabulary(inside(folder, VOCABULARY), settings, say)
-    if (folder / _BYTE_VOCABULARY).exists() and (folder / _MERGES).exists():
-        return _from_merges(folder, settings)
+    if has_byte_level_files(folder):
+        return read_byte_level_files(folder)
     return None
 
 
@@ -65,9 +68,9 @@ def _flag(settings: Mapping[str, object], key: str, default: bool | None) -> boo
 
 def _from_json(file: Path, arch: str, settings: Mapping[str, object]) -> Tokenizer:
     raw = _bytes(file)
-    values = _object(raw, file)
+    values = json_object(raw, file)
     if arch == "gpt":
-        values["padding"] = values.get("padding") or _end_as_padding(JsonTokenizer(raw, str(file)))
+        values["padding"] = values.get("padding") or end_as_padding(JsonTokenizer(raw, str(file)))
         return JsonTokenizer(json.dumps(values, ensure_ascii=False).encode("utf-8"), str(file))
     normalizer = values.get("normalizer")
     if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
@@ -85,7 +88,9 @@ def _from_json(file: Path, arch: str, settings: Mapping[str, object]) -> Tokeniz
 def _from_vocabulary(
     file: Path, settings: Mapping[str, object], say: Callable[[str], None]
 ) -> Tokenizer:
-    vocabulary = read_vocabulary(_bytes(file), str(file))
+    vocabulary, remarks = read_vocabulary(_bytes(file), str(file))
+    for remark in remarks:
+        say(remark)
     lowercase = _flag(settings, "do_lower_case", True)
     upper = any(piece != piece.lower() for piece in vocabulary if not piece.startswith("["))
     if upper and "do_lower_case" not in settings:
@@ -103,58 +108,8 @@ def _from_vocabulary(
     return JsonTokenizer(engine.to_str().encode("utf-8"), JSON)
 
 
-def _from_merges(folder: Path, settings: Mapping[str, object]) -> Tokenizer:
-    """GPT-2's two files: byte-level byte-pair encoding (Radford et al. 2019, 2.2)."""
-    file = inside(folder, _BYTE_VOCABULARY)
-    vocabulary = _object(_bytes(file), file)
-    merges = _bytes(inside(folder, _MERGES)).decode("utf-8", "replace").split("\n")
-    spaced = bool(_flag(settings, "add_prefix_space", False))
-    shape = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
-    special: dict[str, object] = {
-        "content": _END_OF_TEXT,
-        "id": vocabulary.get(_END_OF_TEXT),
-        "special": True,
-    }
-    special |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    values: dict[str, object] = {
-        "version": "1.0",
-        "added_tokens": [special] if _END_OF_TEXT in vocabulary else [],
-        "pre_tokenizer": {**shape, "add_prefix_space": spaced},
-        "decoder": {**shape, "add_prefix_space": True},
-        "model": {
-            "type": "BPE",
-            "vocab": vocabulary,
-            "merges": [
-                pair for line in merges if (pair := line.rstrip("\r")) and pair[:8] != "#version"
-            ],
-        },
-    }
-    bare = JsonTokenizer(json.dumps(values, ensure_ascii=False).encode("utf-8"), str(file))
-    values["padding"] = _end_as_padding(bare)
-    return JsonTokenizer(json.dumps(values, ensure_ascii=False).encode("utf-8"), str(file))
-
-
-def _end_as_padding(tokenizer: Tokenizer) -> dict[str, object] | None:
-    """GPT-2 has one special token alone: padding, behind the end of a text, is that one too."""
-    if tokenizer.pad_id >= 0 or tokenizer.eos_id < 0:
-        return None
-    shape = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None}
-    (piece,) = tokenizer.pieces([tokenizer.eos_id])
-    return {**shape, "pad_id": tokenizer.eos_id, "pad_type_id": 0, "pad_token": piece}
-
-
 def _bytes(file: Path) -> bytes:
     return read_bounded(file, SIZE_LIMIT, TOO_LARGE)
-
-
-def _object(raw: bytes, file: Path) -> dict[str, object]:
-    try:
-        values = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{file}: a JSON object is needed")
-    return values
 
 
 def write_tokenizer(
@@ -166,7 +121,7 @@ def write_tokenizer(
     is, and that is said.
     """
     if isinstance(tokenizer, WordPieceTokenizer):
-        vocabulary = {piece: index for index, piece in enumerate(tokenizer.vocabulary)}
+        vocabulary = {piece: index for index, piece in enumerate(tokenizer.vocabulary) if piece}
         engine = wordpiece_engine(vocabulary, tokenizer.lowercase)
         engine.add_special_tokens([piece for piece in _BERT_SPECIAL_TOKENS if piece in vocabulary])
         write_atomically(inside(folder, VOCABULARY), tokenizer.to_bytes())

@@ -157,6 +157,8 @@ class CorpusRecipe(SystemRecipe[B, C]):
         elif given:
             tokenizer = load_tokenizer(given)
             tokenizer.require_specials(given)
+            for remark in tokenizer.remarks:
+                self.speaker.warn(remark)
             tokenizers = tokenizer, tokenizer
         else:
             tokenizers = train()

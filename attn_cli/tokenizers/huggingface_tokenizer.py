@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from attn_cli.errors import DataError
 from attn_cli.tokenizers.tokenizer import ID_LIMIT, Span, Tokenizer
+from attn_cli.wording import plural
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
+_CLEANUP = re.compile(r'"cleanup"\s*:\s*true')
+_REMARKS = 5  # of a vocabulary are made one by one
 _UNUSED = re.compile(r"\[unused\d+\]")
 
 
@@ -103,7 +106,7 @@ class WordPieceTokenizer(_HuggingFaceTokenizer):
     }
 
     def __init__(self, raw: bytes, name: str = file_name) -> None:
-        vocabulary = read_vocabulary(raw, name)
+        vocabulary, self.remarks = read_vocabulary(raw, name)
         words = [piece for piece in vocabulary if not piece.startswith("[")]
         self.lowercase = all(piece == piece.lower() for piece in words)
         super().__init__(raw, wordpiece_engine(vocabulary, self.lowercase), self._SPECIALS, name)
@@ -135,7 +138,7 @@ class JsonTokenizer(_HuggingFaceTokenizer):
         import tokenizers
 
         try:
-            engine = tokenizers.Tokenizer.from_str(raw.decode("utf-8"))
+            engine = tokenizers.Tokenizer.from_str(_untidied(raw.decode("utf-8")))
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # a panic of the library's Rust code is no Exception
@@ -192,27 +195,59 @@ def wordpiece_engine(
         lowercase=lowercase,
     )
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    engine.decoder = decoders.WordPiece()
+    engine.decoder = decoders.WordPiece(cleanup=False)
     return engine
 
 
-def read_vocabulary(raw: bytes, name: str) -> dict[str, int]:
-    """The pieces of a vocab.txt and their ids.
+def _untidied(text: str) -> str:
+    """A tokenizer.json whose decoder leaves spaces where they are.
+
+    The library's "cleanup" takes the space before `? ! . ,` and in `do n't`: rules of English,
+    which are wrong in other languages and in tokenized text.
+    """
+    if not _CLEANUP.search(text):
+        return text
+    values = json.loads(text)
+    waiting = [values.get("decoder")]
+    while waiting:
+        decoder = waiting.pop()
+        if isinstance(decoder, dict):
+            if "cleanup" in decoder:
+                decoder["cleanup"] = False
+            nested = decoder.get("decoders")
+            waiting += nested if isinstance(nested, list) else []
+    return json.dumps(values, ensure_ascii=False)
+
+
+def read_vocabulary(raw: bytes, name: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The pieces of a vocab.txt and their ids, and what is odd about the file, in words.
+
+    The number of its line is a piece's id. As in every other reader of such files, of equal lines
+    the last one counts, and a blank line takes an id.
 
     Raises:
-        DataError: it is no UTF-8, has blank or equal lines, or no unknown token.
+        DataError: it is no UTF-8, or has no unknown token.
     """
     try:
         lines = raw.decode("utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: not UTF-8 at byte {error.start + 1}") from error
     vocabulary: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    odd: list[str] = []
+    for index, line in enumerate(lines):
         piece = line.removesuffix("\r")
-        if not piece or piece in vocabulary:
-            what = f"piece {piece[:80]!r} stands here twice" if piece else "a blank line"
-            raise DataError(f"{name}:{number}: {what}; a vocabulary has one new piece a line")
-        vocabulary[piece] = number - 1
+        where = f"{name}:{index + 1}"
+        if not piece:
+            odd.append(f"{where}: a blank line: no piece has the id {index}")
+        elif piece in vocabulary:
+            first = vocabulary[piece]
+            odd.append(
+                f"{where}: piece {piece[:80]!r} again, as in line {first + 1}: its id is {index}, "
+                f"and {first} stands for nothing"
+            )
+        vocabulary[piece] = index
     if "[UNK]" not in vocabulary:
         raise DataError(f"{name}: not a WordPiece vocabulary: it has no piece [UNK]")
-    return vocabulary
+    if len(odd) > _REMARKS:
+        odd[_REMARKS:] = [f"{name}: {plural(len(odd) - _REMARKS, 'further line')} of these kinds"]
+    return vocabulary, tuple(odd)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from attn_cli.errors import DataError
-from attn_cli.lines.writing import one_field
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 _NOT_IDS = re.compile(r"[^0-9 ]")
+_ESCAPES = {" ": r"\x20", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\ufeff": r"\ufeff"}
+_UNWRITABLE = re.compile(f"[{''.join(_ESCAPES)}]")
 
 
 def line_encoder(
@@ -27,10 +29,9 @@ def line_encoder(
         UsageError: the tokenizer can't draw.
     """
     encode = tokenizer.encode if alpha is None else tokenizer.sampler(alpha, seed)
-    # A piece of a foreign tokenizer may hold a tab or a line end; attn's own never do.
     names = list(map(str, range(tokenizer.vocab_size)))
     if unit == "pieces":
-        names = [one_field(piece) for piece in tokenizer.vocabulary]
+        names = _written(tokenizer)
 
     def lines(texts: Sequence[str]) -> list[str]:
         return [" ".join([names[index] for index in ids]) for ids in encode(texts)]
@@ -47,14 +48,19 @@ def line_decoder(
         tokenizer: knows the pieces.
         unit: "pieces" or "ids".
     """
-    read = _read_ids if unit == "ids" else _read_pieces
+    if unit == "ids":
+        read = partial(_read_ids, tokenizer)
+    else:
+        read = partial(
+            _read_pieces, {name: index for index, name in enumerate(_written(tokenizer))}
+        )
 
     def texts(lines: Sequence[str]) -> list[str | DataError]:
         sequences: list[list[int]] = []
         errors: dict[int, DataError] = {}
         for position, line in enumerate(lines):
             try:
-                sequences.append(read(tokenizer, line))
+                sequences.append(read(line))
             except DataError as error:
                 errors[position] = error
                 sequences.append([])
@@ -76,8 +82,32 @@ def _read_ids(tokenizer: Tokenizer, line: str) -> list[int]:
     return ids
 
 
-def _read_pieces(tokenizer: Tokenizer, line: str) -> list[int]:
-    return tokenizer.piece_ids([piece for piece in line.split(" ") if piece])
+def _read_pieces(ids: Mapping[str, int], line: str) -> list[int]:
+    try:
+        return [ids[piece] for piece in line.split(" ") if piece]
+    except KeyError as error:
+        raise DataError(f"no piece {error.args[0]!r} in the vocabulary") from None
+
+
+def _written(tokenizer: Tokenizer) -> list[str]:
+    r"""How each piece is written in a line of pieces: as it is, if it can.
+
+    A space in a piece is written `\x20`, a tab `\t`, a line end `\n`, and so on: pieces of foreign
+    tokenizers may hold them, attn's own never do. A piece that looks like another one so written
+    has its `\` doubled until it does not.
+    """
+    names = list(tokenizer.vocabulary)
+    odd = [index for index, piece in enumerate(names) if _UNWRITABLE.search(piece)]
+    if not odd:
+        return names
+    taken = set(names)
+    for index in odd:
+        name = _UNWRITABLE.sub(lambda match: _ESCAPES[match[0]], names[index])
+        while name in taken:
+            name = name.replace("\\", "\\\\")
+        taken.add(name)
+        names[index] = name
+    return names
 
 
 def _one_line(text: str) -> str:

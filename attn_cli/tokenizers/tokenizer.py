@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ID_LIMIT = 1 << 24  # as many tokens as a model's configuration may have
+SIZE_LIMIT = 64 << 20  # bytes of a tokenizer file; the largest published ones have 34 MB
+TOO_LARGE = f"larger than {SIZE_LIMIT >> 20} MiB; this is no tokenizer"
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 Span = tuple[int, int]
@@ -31,6 +33,7 @@ class Tokenizer(ABC):
     Attributes:
         file_name: its file's name inside a model directory.
         vocab_size: how many ids there are: 0 … vocab_size - 1.
+        remarks: what is odd about its file and does not prevent its use, for people to read.
     """
 
     file_name: str
@@ -43,6 +46,7 @@ class Tokenizer(ABC):
     cls_id: int
     sep_id: int
     can_sample: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def special_ids(self) -> dict[str, int]:

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically
-from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer import SIZE_LIMIT, TOO_LARGE, Tokenizer
 
-SIZE_LIMIT = 64 << 20  # bytes of a tokenizer file; the largest published ones have 34 MB
-TOO_LARGE = f"larger than {SIZE_LIMIT >> 20} MiB; this is no tokenizer"
 FILE_NAMES = ("tokenizer.model", "tokenizer.json", "vocab.txt")  # in a model directory
 _SOURCE = "src."  # begins the name of the source's own tokenizer
 
@@ -38,16 +36,23 @@ def tokenizer_from_bytes(name: str, raw: bytes) -> Tokenizer:
 
 
 def load_tokenizer(path: str) -> Tokenizer:
-    """Loads a `.model`, a `vocab.txt`, a `tokenizer.json`, or a model directory that has one.
+    """Loads a `.model`, a `vocab.txt`, a `tokenizer.json`, or a directory that has a tokenizer.
+
+    Beside these three a directory may hold GPT-2's `vocab.json` and `merges.txt`.
 
     Raises:
         DataError: there is none, it can't be read, or it is not what its ending says.
     """
+    from attn_cli.tokenizers.byte_level_files import has_byte_level_files, read_byte_level_files
+
     place = Path(path)
     if place.is_dir():
         files = [inside(place, name) for name in FILE_NAMES if (place / name).exists()]
+        if not files and has_byte_level_files(place):
+            return read_byte_level_files(place)
         if not files:
-            raise DataError(f"{path}: no tokenizer in this directory ({', '.join(FILE_NAMES)})")
+            known = f"{', '.join(FILE_NAMES)}, or vocab.json and merges.txt"
+            raise DataError(f"{path}: no tokenizer in this directory ({known})")
         place = files[0]
     try:
         if place.exists() and not place.is_file():

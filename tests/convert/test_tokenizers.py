@@ -155,6 +155,15 @@ def gpt_pair(request, tmp_path_factory):
     return read_tokenizer(folder, "gpt", pytest.fail), theirs
 
 
+def test_a_vocabulary_with_equal_lines_is_converted_and_they_are_named(tmp_path):
+    folder = folder_with(tmp_path / "hf", ["a", "a"], {"do_lower_case": True})
+    said: list[str] = []
+    tokenizer = read_tokenizer(folder, "bert", said.append)
+    assert tokenizer is not None
+    assert tokenizer.encode(["a"]) == [[len(MARKS) + 1]]
+    assert "piece 'a' again" in said[0]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "cause"),
     [

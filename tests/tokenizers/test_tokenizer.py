@@ -394,8 +394,6 @@ class TestLoading:
             ("a.json", b"[" * 100_000, "not a tokenizer.json"),
             ("a.json", b"\xff", "not a tokenizer.json"),
             ("vocab.txt", b"hello world\nno vocabulary\n", "no piece \\[UNK\\]"),
-            ("vocab.txt", b"[UNK]\na\n\nb\n", "vocab.txt:3: a blank line"),
-            ("vocab.txt", b"[UNK]\na\na\n", "vocab.txt:3: piece 'a' stands here twice"),
             ("vocab.txt", b"[UNK]\n\xff\n", "not UTF-8 at byte 7"),
             ("a.bin", b"", "unknown kind"),
         ],
