@@ -173,7 +173,6 @@ def test_a_vocabulary_with_equal_lines_is_converted_and_they_are_named(tmp_path)
         ("tokenizer.json", b'{"model": {"type": "Nothing"}}', "not a tokenizer.json"),
         ("tokenizer_config.json", b'{"do_lower_case": "yes"}', "do_lower_case: true or false"),
         ("vocab.txt", b"a\nb\n", "no piece \\[UNK\\]"),
-        ("vocab.txt", b"[UNK]\na\na\n", "vocab.txt:3"),
         ("vocab.txt", b"[UNK]\n\xff\n", "not UTF-8"),
     ],
 )
