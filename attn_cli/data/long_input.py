@@ -20,13 +20,10 @@ def split_long(text: str, tokenizer: Tokenizer, limit: int) -> list[str]:
     """
     if not text.strip():
         return [""]
-    if _fits(text, tokenizer, limit):
+    is_short = len(text) <= limit * _CHARS_PER_TOKEN
+    if is_short and len(tokenizer.encode([text])[0]) <= limit:
         return [text]
     return list(_gathered(_pieces(text, tokenizer, limit), limit))
-
-
-def _fits(text: str, tokenizer: Tokenizer, limit: int) -> bool:
-    return len(text) <= limit * _CHARS_PER_TOKEN and len(tokenizer.encode([text])[0]) <= limit
 
 
 def _pieces(text: str, tokenizer: Tokenizer, limit: int) -> Iterator[tuple[str, int]]:

@@ -7,7 +7,7 @@ import io
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,12 @@ def train_tokenizer(
     sample, count = reservoir(texts, options.sample_lines, SAMPLE_CHARS, seed)
     if len(sample) < count:
         say(f"tokenizer: trained on a random sample of {len(sample):,} of {plural(count, 'text')}")
-    segments = [segment for text in sample for segment in _segments(text)]
+    segments = [  # what can be pieces, in parts that the trainers can take
+        part[start : start + _SEGMENT]
+        for text in sample
+        for part in _UNPIECED.split(text)
+        for start in range(0, len(part), _SEGMENT)
+    ]
     if not segments:
         raise DataError("there is no text to train a tokenizer on: all lines are blank")
     decided = replace(options, vocab_size=options.vocab_size or usual_size)
@@ -126,13 +131,6 @@ def reservoir(
             bar = -negated
             size -= len(dropped)
     return [text for _, _, text in sorted(kept, key=lambda item: item[1])], count
-
-
-def _segments(text: str) -> Iterator[str]:
-    """The text without unpieceable characters, in parts that the trainers can take."""
-    for part in _UNPIECED.split(text):
-        for start in range(0, len(part), _SEGMENT):
-            yield part[start : start + _SEGMENT]
 
 
 def _train_sentencepiece(

@@ -69,8 +69,12 @@ class HeadSelection:
         layers = {kind: _layers(layer, len(heads[kind]), kind) for kind in kinds}
         head = options.head or ("all" if everything else "mean")
         if head not in ("mean", "all"):
+            if not re.fullmatch(r"[0-9]{1,4}", head):
+                raise UsageError(f"--head {head[:80]}: a number, mean or all is needed")
             for kind in kinds:
-                _check_head(head, [heads[kind][index] for index in layers[kind]], kind)
+                most = min(heads[kind][index] for index in layers[kind])
+                if not 1 <= int(head) <= most:
+                    raise UsageError(f"--head {head}: {kind} attention has heads 1 to {most} there")
             head = str(int(head))
         return cls(kinds, layers, head)
 
@@ -99,10 +103,3 @@ def _layers(spec: str, n_layers: int, kind: str) -> tuple[int, ...]:
             f"-{n_layers})"
         )
     return (number - 1 if number > 0 else n_layers + number,)
-
-
-def _check_head(spec: str, counts: Sequence[int], kind: str) -> None:
-    if not re.fullmatch(r"[0-9]{1,4}", spec):
-        raise UsageError(f"--head {spec[:80]}: a number, mean or all is needed")
-    if not 1 <= int(spec) <= min(counts):
-        raise UsageError(f"--head {spec}: {kind} attention has heads 1 to {min(counts)} there")
