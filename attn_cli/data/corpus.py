@@ -1,7 +1,7 @@
 """A corpus is opened, not loaded: lines are checked and indexed once, then read where they lie.
 
 The index is a file of fixed-size rows beside the model, memory-mapped; resident memory does not
-grow with the corpus. Standard input and `.gz` files are spooled to a plain file beside it first.
+grow with the corpus. Standard input and gzip data are spooled to a plain file beside it first.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically, writing
 from attn_cli.lines import picking
 from attn_cli.lines.columns import Columns
+from attn_cli.lines.packing import is_packed
 from attn_cli.lines.reading import (
     LineReader,
     copy_stream,
@@ -277,14 +278,15 @@ def _usable_parts(block: Iterator[Row], blocks: Blocks) -> Iterator[list[Row]]:
 
 
 def on_disk(path: str, spool: Path) -> Path:
-    """The file itself, or a plain copy (`spool`) of standard input, of a pipe or of a `.gz` file.
+    """The file itself, or a plain copy (`spool`) of standard input, of a pipe or of gzip data.
 
     Raises:
         DataError: it can't be read, or is a gzip bomb.
     """
-    if Path(path).is_file() and not path.endswith(".gz"):
+    if Path(path).is_file():
         open_binary(path).close()
-        return Path(path)
+        if not is_packed(Path(path)):
+            return Path(path)
     with writing(spool), inside(spool.parent, spool.name).open("wb") as out:
         copy_stream(path, out)
     return spool

@@ -8,23 +8,20 @@ stream as a `Line` with an `error`, so that N lines in are N lines out.
 from __future__ import annotations
 
 import codecs
-import gzip
-import math
 import os
 import select
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from attn_cli.errors import DataError
+from attn_cli.lines.packing import Unpacked
 from attn_cli.wording import plural
 
 LINE_LIMIT = 16 << 20  # bytes; a longer line is answered as unusable instead of filling the memory
-_CHUNK = 1 << 20
-_GZIP_RATIO, _GZIP_SLACK = 200, 1 << 26  # what a spooled .gz file may grow to; text takes 3 to 20
+_GZIP_RATIO, _GZIP_SLACK = 200, 1 << 26  # what spooled gzip data may grow to; text takes 3 to 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Line:
 
 
 class LineReader:
-    """Lines of one file, of a `.gz` file, or of standard input (`-`).
+    """Lines of one file, or of standard input (`-`); gzip data is read as it is.
 
     Iterating yields `Line`s. `ready()` tells whether the next line can be had without waiting for a
     slow producer, which lets a window be answered as soon as the producer pauses.
@@ -57,13 +54,15 @@ class LineReader:
         folder: where relative names of files in it start.
 
     Raises:
-        DataError: the file can't be opened, or its gzip data is damaged.
+        DataError: the file can't be opened; while iterating: its gzip data is damaged, or it is
+            no UTF-8 as a whole.
     """
 
     def __init__(self, path: str, name: str | None = None) -> None:
         self.name = name or display_name(path)
         self.folder = folder_of(path)
         self._raw = open_binary(path)
+        self._bytes = Unpacked(self._raw, path, self.name)
         self._chunk = b""
         self._at = 0
         self._number = 0
@@ -128,37 +127,28 @@ class LineReader:
 
     def _fill(self) -> bool:
         """Replaces the consumed chunk by what is there, waiting only if nothing is."""
-        self._chunk, self._at = _read_chunk(self._raw, self.name), 0
+        self._chunk, self._at = self._bytes.chunk(), 0
         return bool(self._chunk)
 
 
-def _read_chunk(raw: BinaryIO, name: str) -> bytes:
-    try:
-        # read1 returns what one read gives: a pipe's lines as they come, not a full buffer.
-        return raw.read1(_CHUNK)  # type: ignore[attr-defined]
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{name}: damaged gzip data ({error}); compress the file again") from error
-    except OSError as error:
-        raise DataError(f"{name}: {error.strerror or error}") from error
-
-
 def copy_stream(path: str, out: BinaryIO) -> None:
-    """Copies a file, a `.gz` file uncompressed, or standard input, chunk by chunk.
+    """Copies a file or standard input, gzip data uncompressed, chunk by chunk.
 
     Raises:
-        DataError: it can't be read, or is a gzip bomb: it would fill the disk.
+        DataError: it can't be read, is no UTF-8 as a whole, or is a gzip bomb: it would fill the
+            disk.
     """
     raw = open_binary(path)
-    limit = math.inf
-    if path.endswith(".gz"):
-        limit = _GZIP_SLACK + _GZIP_RATIO * Path(path).stat().st_size
+    source = Unpacked(raw, path, display_name(path))
+    whole = Path(path).stat().st_size if Path(path).is_file() else 0
     size = 0
-    while chunk := _read_chunk(raw, path):
+    while chunk := source.chunk():
         size += len(chunk)
-        if size > limit:
+        packed = source.packed_size
+        if packed is not None and size > _GZIP_SLACK + _GZIP_RATIO * max(packed, whole):
             raise DataError(
-                f"{path}: grows to more than {_GZIP_RATIO} times its size, as no text does; "
-                "uncompress it first if that is meant"
+                f"{display_name(path)}: grows to more than {_GZIP_RATIO} times its size, as no "
+                "text does; uncompress it first if that is meant"
             )
         out.write(chunk)
 
@@ -177,7 +167,7 @@ def folder_of(path: str) -> str:
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Opens a file, a `.gz` file or standard input (`-`) for reading bytes.
+    """Opens a file or standard input (`-`) for reading bytes, as they are.
 
     Raises:
         DataError: it does not exist, is a directory, may not be read, or stdin is closed.
@@ -189,8 +179,6 @@ def open_binary(path: str) -> BinaryIO:
     if Path(path).is_dir():
         raise DataError(f"{path}: is a directory, not a file")
     try:
-        if path.endswith(".gz"):
-            return gzip.open(path, "rb")  # type: ignore[return-value]
         return Path(path).open("rb")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
