@@ -29,6 +29,8 @@ from attn_cli.convert.huggingface_weights import (
     WEIGHTS,
     ForeignWeights,
     Part,
+    Shape,
+    output_name,
     parts_of,
 )
 from attn_cli.convert.output import replace_directory
@@ -51,6 +53,7 @@ from attn_cli.tokenizers.tokenizer_files import load_tokenizer, write_tokenizers
 
 Say = Callable[[str], None]
 _SHORTEST = 8  # the least `max_len` of a head
+_ADAPTER = "adapter_config.json"
 _ANY_NUMBER = 1e30  # theirs do not say between which numbers their answers lie
 _THRESHOLD = ".no_answer_threshold"  # ours alone: theirs have none, which is 0
 # Our head -> where it stands in their model.
@@ -83,20 +86,35 @@ def from_huggingface(
     foreign = read_foreign(load_json(file), str(file))
     if task and not foreign.task:
         raise UsageError(f"--task {task}: {foreign.name} has no classifier of texts")
-    weights = ForeignWeights(folder, foreign.arch)
+    if (folder / _ADAPTER).exists():
+        raise DataError(
+            f"{folder / _ADAPTER}: an adapter, which changes the weights of another file; save the "
+            "model with it merged in (merge_and_unload of PEFT) and convert that"
+        )
+    weights = ForeignWeights(folder, foreign.arch, tied=foreign.tied)
     heads = _heads(foreign, weights, task or foreign.task)
     tokenizer = _tokenizer(folder, foreign, say)
-    tensors = _our_tensors(foreign, weights, heads, say)
-    with replace_directory(output, folder, overwrite):
-        write_weights(output, tensors, {})
-        if tokenizer:
-            write_tokenizers(output, tokenizer, tokenizer)
+    model, tensors = _our_tensors(foreign, weights, heads, say)
+    _say_kind(foreign, heads, task, say)
+    with replace_directory(output, folder, overwrite) as stage:
+        write_weights(stage, tensors, {})
+        write_tokenizers(stage, tokenizer, tokenizer)
         if foreign.labels and not any(head.task in REGRESSIONS for head in heads.values()):
-            write_labels(output, foreign.labels)
+            write_labels(stage, foreign.labels)
         config = ModelConfig(
-            foreign.arch, _task(foreign, heads), foreign.model, {}, True, tuple(heads.values())
+            foreign.arch, _task(foreign, heads), model, {}, True, tuple(heads.values())
         )
-        write_config(output, config)
+        write_config(stage, config)
+
+
+def _say_kind(
+    foreign: Foreign, heads: Mapping[str, HeadConfig], task: str | None, say: Say
+) -> None:
+    """Says what their files leave open, and what was taken for it."""
+    if not task and "text" in heads and heads["text"].task == "regress":
+        say("one output: taken as a number for two texts; where it is for one: --task rate")
+    if foreign.model.n_segments == 1:
+        say("type_vocab_size 1: the second text of a pair has the segment vector of the first")
 
 
 def _task(foreign: Foreign, heads: Mapping[str, HeadConfig]) -> str:
@@ -131,7 +149,7 @@ def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, He
     return {key: heads[key] for key in heads if key in there}
 
 
-def _tokenizer(folder: Path, foreign: Foreign, say: Say) -> Tokenizer | None:
+def _tokenizer(folder: Path, foreign: Foreign, say: Say) -> Tokenizer:
     tokenizer = read_tokenizer(folder, foreign.arch, say)
     if tokenizer is None:
         raise DataError(
@@ -148,33 +166,63 @@ def _tokenizer(folder: Path, foreign: Foreign, say: Say) -> Tokenizer | None:
 
 def _our_tensors(
     foreign: Foreign, weights: ForeignWeights, heads: Mapping[str, HeadConfig], say: Say
-) -> dict[str, Tensor]:
-    """Their weights under our names; a missing pooler is made anew."""
+) -> tuple[StackConfig, dict[str, Tensor]]:
+    """Our stack, and their weights under our names; a missing pooler is made anew."""
     if foreign.model.n_layers > len(weights.shapes):  # before a skeleton of that depth is built
         raise DataError(
             f"{weights.files[0].parent}: {len(weights.shapes)} tensors can't be the "
             f"{foreign.model.n_layers} layers of config.json"
         )
-    with without_values():
-        shapes = shapes_of(build_model(foreign.arch, foreign.model, tuple(heads.values())))
-    places = {head.name: _PLACES[key] for key, head in heads.items()}
-    parts = parts_of(foreign.arch, foreign.model.n_layers, places)
-    there = weights.check(parts, shapes)
+    model = dataclasses.replace(foreign.model, tied_output=not _has_output(foreign, weights, heads))
+    shapes, there = _checked_parts(foreign, model, weights, heads)
     theirs = weights.load()
+    output = output_name(foreign.arch)
+    if not model.tied_output and output not in theirs:  # it was a copy
+        model = dataclasses.replace(model, tied_output=True)
+        shapes, there = _checked_parts(foreign, model, weights, heads)
+    elif not model.tied_output and foreign.tied:
+        say(f"{output} differs from the embeddings, though config.json calls them tied: both kept")
     tensors = {
         part.ours: part.read([theirs.pop(name) for name in part.theirs], shapes[part.ours])
         for part in there
     }
     tensors |= {name: torch.zeros(shapes[name]) for name in shapes if name.endswith(_THRESHOLD)}
     missing = [name for name in shapes if name not in tensors]
-    if missing:
+    if missing and not {"tag", "qa"} & heads.keys():  # which have no use for it
         say(f"no weights for {', '.join(missing)}: the pooler starts from random values")
     generator = torch.Generator().manual_seed(1)
     for name in missing:
         tensors[name] = torch.zeros(shapes[name])
         if len(shapes[name]) == 2:
             tensors[name].normal_(std=0.02, generator=generator)  # as a new backbone's
-    return tensors
+    return model, tensors
+
+
+def _has_output(foreign: Foreign, weights: ForeignWeights, heads: Mapping[str, HeadConfig]) -> bool:
+    """Whether tokens are predicted by a tensor of its own, as far as names tell."""
+    output = output_name(foreign.arch)
+    if foreign.arch == "bert" and "mlm" not in heads:
+        return False
+    if not foreign.tied and output not in weights.shapes and foreign.name != "GPT2Model":
+        raise DataError(
+            f"{weights.files[0].parent}: tensor {output!r} is missing; config.json says "
+            "tie_word_embeddings false"
+        )
+    return output in weights.shapes
+
+
+def _checked_parts(
+    foreign: Foreign,
+    model: StackConfig,
+    weights: ForeignWeights,
+    heads: Mapping[str, HeadConfig],
+) -> tuple[dict[str, Shape], list[Part]]:
+    """The shapes of our tensors, and the parts that their files have."""
+    with without_values():
+        shapes = shapes_of(build_model(foreign.arch, model, tuple(heads.values())))
+    places = {head.name: _PLACES[key] for key, head in heads.items()}
+    parts = parts_of(foreign.arch, model.n_layers, places, tied=model.tied_output)
+    return shapes, weights.check(parts, shapes)
 
 
 def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = False) -> None:
@@ -210,13 +258,13 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
     for place, value in weights.items():
         if place.endswith(_THRESHOLD) and float(value):
             say(f"{name} has no threshold of no answer: 0 there, {float(value):.4g} in this model")
-    tensors = _their_tensors(config, stack.n_layers, name, weights)
-    with replace_directory(output, folder, overwrite):
+    tensors = _their_tensors(config, stack, name, weights)
+    with replace_directory(output, folder, overwrite) as stage:
         data = safetensors.torch.save(tensors, {"format": "pt"})
-        write_atomically(inside(output, WEIGHTS), data)
-        write_tokenizer(output, tokenizer, config.arch, stack.max_positions, say)
+        write_atomically(inside(stage, WEIGHTS), data)
+        write_tokenizer(stage, tokenizer, config.arch, stack.max_positions, say)
         text = json.dumps({**values, **_special_ids(tokenizer)}, indent=2, ensure_ascii=False)
-        write_atomically(inside(output, CONFIG), text.encode("utf-8") + b"\n")
+        write_atomically(inside(stage, CONFIG), text.encode("utf-8") + b"\n")
 
 
 def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
@@ -236,14 +284,15 @@ def _in_own_unit(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
 
 
 def _their_tensors(
-    config: ModelConfig, n_layers: int, name: str, ours: Mapping[str, Tensor]
+    config: ModelConfig, stack: StackConfig, name: str, ours: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Our weights under their names; their classes that pool nothing have no pooler."""
     places = {head.name: _place(head) for head in config.heads}
     pools = not config.heads or any(head.kind == "text" for head in config.heads)
     prefix = "" if name in ("BertModel", "GPT2Model") else PREFIX[ARCHITECTURES[name][0]]
     tensors: dict[str, Tensor] = {}
-    for part in parts_of(config.arch, n_layers, places):
+    tied = stack.tied_output or (config.arch == "bert" and "mlm" not in places)
+    for part in parts_of(config.arch, stack.n_layers, places, tied=tied):
         if part.is_pooler and not pools:
             continue
         written = part.write(ours[part.ours])
@@ -251,11 +300,14 @@ def _their_tensors(
             _their_name(part, theirs, prefix): tensor.contiguous()
             for theirs, tensor in zip(part.theirs, written, strict=True)
         }
+    if not tied and "cls.predictions.bias" in tensors:  # then theirs computes with another one
+        tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].clone()
     return tensors
 
 
 def _their_name(part: Part, name: str, prefix: str) -> str:
-    return name if part.ours.startswith("heads.") else prefix + name
+    outside = part.ours.startswith("heads.") or name == "lm_head.weight"
+    return name if outside else prefix + name
 
 
 def _place(head: HeadConfig) -> str:

@@ -11,19 +11,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from attn_cli.config import from_dict, nearest, shown
+from attn_cli.data.label_files import labels_problem
 from attn_cli.errors import DataError
 from attn_cli.models.stack import StackConfig
 from attn_cli.models.text import HeadConfig
 
-# Their activation -> ours. Four of their names are one formula.
+# Their activation -> ours. Several of their names are one formula.
 ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu-tanh",
     "gelu_pytorch_tanh": "gelu-tanh",
     "gelu_fast": "gelu-tanh",
+    "gelu_accurate": "gelu-tanh",
+    "gelu_python_tanh": "gelu-tanh",
+    "quick_gelu": "gelu-sigmoid",
     "relu": "relu",
 }
-_OUR_ACTIVATIONS = {"gelu": "gelu", "gelu-tanh": "gelu_new", "relu": "relu"}
+_OUR_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu-tanh": "gelu_new",
+    "gelu-sigmoid": "quick_gelu",
+    "relu": "relu",
+}
 
 # Their class -> our backbone, the heads its weights must hold, and those they may: pre-trained
 # files often hold more than the class that they name.
@@ -105,6 +115,7 @@ class Foreign:
         possible: heads that they may hold.
         labels: of its classifier; empty where it has none.
         task: what its classifier does with a text; "" where it has none.
+        tied: whether the layer that predicts tokens has the embeddings' weights.
     """
 
     name: str
@@ -114,6 +125,7 @@ class Foreign:
     possible: tuple[str, ...]
     labels: tuple[str, ...]
     task: str
+    tied: bool
 
 
 def read_foreign(values: Mapping[str, object], where: str) -> Foreign:
@@ -123,6 +135,12 @@ def read_foreign(values: Mapping[str, object], where: str) -> Foreign:
         DataError: another kind of model, an option our stack lacks, or a missing or bad value.
     """
     name = _architecture(values, where)
+    if values.get("auto_map"):
+        raise DataError(
+            f"{where}: auto_map {shown(values['auto_map'])} names a program of the model's own, "
+            "which is not run: what the library's class computes may be another thing; remove the "
+            "key where it is not"
+        )
     arch, needed, possible = ARCHITECTURES[name]
     for key, wanted in _FIXED[arch].items():
         if values.get(key, wanted) not in (wanted, None):
@@ -142,7 +160,8 @@ def read_foreign(values: Mapping[str, object], where: str) -> Foreign:
         problem = values.get("problem_type")
         known = {theirs: ours for ours, theirs in _PROBLEMS.items()}
         task = known.get(str(problem), "regress" if len(labels) == 1 else "classify")
-    return Foreign(name, arch, model, needed, possible, labels, task)
+    tied = values.get("tie_word_embeddings") is not False
+    return Foreign(name, arch, model, needed, possible, labels, task, tied)
 
 
 def _architecture(values: Mapping[str, object], where: str) -> str:
@@ -195,6 +214,15 @@ def _labels(values: Mapping[str, object], where: str) -> tuple[str, ...]:
     labels = tuple(table[str(index)] for index in range(len(table)))
     if not labels or not all(isinstance(label, str) for label in labels):
         raise DataError(f"{where}: id2label holds something else than labels")
+    for index, label in enumerate(labels):
+        first = labels.index(label)
+        if first < index:
+            raise DataError(
+                f"{where}: id2label: outputs {first} and {index} are both {shown(label)}; give one "
+                "of them another name"
+            )
+        if problem := labels_problem([label]):
+            raise DataError(f"{where}: id2label: output {index}: {problem.partition(': ')[2]}")
     return labels
 
 
@@ -229,7 +257,7 @@ def foreign_name(arch: str, heads: Sequence[HeadConfig], where: str) -> str:
 def _fixed_parts(arch: str) -> dict[str, object]:
     """What our stack must be for their class: all parts that it does not leave open."""
     parts = {field.name: field.default for field in dataclasses.fields(StackConfig)}
-    for key in (*_FIELDS[arch], "d_ff", "activation"):
+    for key in (*_FIELDS[arch], "d_ff", "activation", "tied_output"):
         parts.pop(key, None)
     return {**parts, **_SHAPE[arch]}
 
@@ -264,6 +292,7 @@ def write_foreign(
         "model_type": "gpt2" if arch == "gpt" else "bert",
         "dtype": "float32",
         _ACTIVATION[arch][0]: _OUR_ACTIVATIONS[model.activation],
+        "tie_word_embeddings": model.tied_output,
     }
     config |= {theirs: parts[ours] for ours, (theirs, _) in _FIELDS[arch].items()}
     if arch == "gpt":

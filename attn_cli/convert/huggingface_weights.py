@@ -31,6 +31,11 @@ _COPIES = {
     "cls.predictions.decoder.bias": "cls.predictions.bias",
     "lm_head.weight": "wte.weight",
 }
+# Output layers: where they stand in our model if they are no copies.
+_OUTPUTS = {
+    "lm_head.weight": "backbone.output.weight",
+    "cls.predictions.decoder.weight": "heads.mlm.output_weight",
+}
 _POOLER = "backbone.pooler."
 
 Shape = tuple[int, ...]
@@ -87,13 +92,16 @@ class Part:
         return [tensor.t() if tensor.dim() == 2 else tensor]
 
 
-def parts_of(arch: str, n_layers: int, heads: Mapping[str, str]) -> list[Part]:
+def parts_of(
+    arch: str, n_layers: int, heads: Mapping[str, str], *, tied: bool = True
+) -> list[Part]:
     """All parts of a backbone with heads.
 
     Args:
         arch: "bert" or "gpt".
         n_layers: how many layers it has.
         heads: our head's name -> where it stands in their model.
+        tied: whether the layer that predicts tokens has the embeddings' weights.
     """
     rows = _BERT if arch == "bert" else _GPT
     layer = _BERT_LAYER if arch == "bert" else _GPT_LAYER
@@ -109,7 +117,15 @@ def parts_of(arch: str, n_layers: int, heads: Mapping[str, str]) -> list[Part]:
             parts += _masked_head(name)
         else:
             parts += _linear(f"heads.{name}.output", place)
+    if not tied:
+        theirs = output_name(arch)
+        parts.append(Part(_OUTPUTS[theirs], (theirs,)))
     return parts
+
+
+def output_name(arch: str) -> str:
+    """Their name of the layer that predicts tokens."""
+    return "lm_head.weight" if arch == "gpt" else "cls.predictions.decoder.weight"
 
 
 def _linear(ours: str, theirs: str, form: str = "same") -> list[Part]:
@@ -176,6 +192,11 @@ _GPT_LAYER = [
 class ForeignWeights:
     """The weights of a Hugging Face directory: headers are checked before a tensor is read.
 
+    Args:
+        folder: the directory.
+        arch: our architecture.
+        tied: whether a copy that is there alone stands for its original as well.
+
     Attributes:
         shapes: their names, without the class's prefix -> shapes.
 
@@ -183,7 +204,7 @@ class ForeignWeights:
         DataError: there are none, they are pickles, or no whole and sane safetensors files.
     """
 
-    def __init__(self, folder: Path, arch: str) -> None:
+    def __init__(self, folder: Path, arch: str, *, tied: bool) -> None:
         self.files = _weight_files(folder)
         self.shapes: dict[str, Shape] = {}
         self._names: dict[Path, dict[str, str]] = {}
@@ -201,6 +222,14 @@ class ForeignWeights:
                         f"one of {', '.join(FLOATS)}"
                     )
                 self.shapes[plain] = tuple(header[name]["shape"])
+        for copy, origin in _COPIES.items():
+            if tied and copy in self.shapes and origin not in self.shapes:
+                self._rename(copy, origin)
+
+    def _rename(self, old: str, new: str) -> None:
+        self.shapes[new] = self.shapes.pop(old)
+        for names in self._names.values():
+            names.update({name: new for name, plain in names.items() if plain == old})
 
     def check(self, parts: Sequence[Part], shapes: Mapping[str, Shape]) -> list[Part]:
         """The parts that are there; a BERT may lack its pooler.
@@ -244,11 +273,10 @@ class ForeignWeights:
             )
 
     def load(self) -> dict[str, Tensor]:
-        """Their tensors as float32, copies checked and left out.
+        """Their tensors as float32, true copies left out.
 
         Raises:
-            DataError: values that are not finite, or an output layer of its own where ours is the
-                embeddings.
+            DataError: values that are not finite.
         """
         tensors: dict[str, Tensor] = {}
         for file, names in self._names.items():
@@ -256,11 +284,10 @@ class ForeignWeights:
             check_finite(file, loaded)
             tensors |= loaded
         for name, origin in _COPIES.items():
-            if name in tensors and not torch.equal(tensors.pop(name), tensors[origin]):
-                raise DataError(
-                    f"{self.files[0].parent}: {name} differs from {origin}; models with an output "
-                    "layer of its own (tie_word_embeddings false) are not supported"
-                )
+            if name in tensors and name not in _OUTPUTS:
+                tensors[origin] = tensors.pop(name)  # the bias that is computed with
+            elif name in tensors and torch.equal(tensors[name], tensors[origin]):
+                del tensors[name]
         return tensors
 
 

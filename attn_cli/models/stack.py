@@ -20,6 +20,7 @@ from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import POSITIONS, Positions
+from attn_cli.nn.tables import OutputLinear
 from attn_cli.nn.transformer import Encoder, EncoderLayer
 
 _STD = 0.02  # of all weights at first (Devlin et al. 2019, Radford et al. 2018)
@@ -43,6 +44,7 @@ class StackConfig(BackboneConfig, AttentionOptions):
     norm_eps: float = option(1e-12, "Epsilon of the normalizations.", low=0.0, high=1.0)
     embedding_norm: bool = option(True, "Normalize the sum of the embeddings.")
     activation: str = option("gelu", "Activation function.", choices=ACTIVATIONS)
+    tied_output: bool = option(True, "The layer that predicts tokens has the embeddings' weights.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +91,9 @@ class TextEmbedding(nn.Module):
             positions = Positions.first(ids.shape[1], ids.device)
         x = self.tokens(ids) + self.positions(positions)
         if self.segments is not None:
-            x = x + (self.segments(segments) if segments is not None else self.segments.weight[0])
+            # Where there is one vector alone, a second text has it, too.
+            known = segments is not None and len(self.segments.weight) > 1
+            x = x + (self.segments(segments) if known else self.segments.weight[0])
         return self.dropout(x if self.norm is None else self.norm(x))
 
 
@@ -206,10 +210,17 @@ class Gpt(Stack, LanguageModel):
     causal = True
     template = "gpt"
 
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__(config)
+        self.output: OutputLinear | None = None
+        if not config.tied_output:
+            self.output = OutputLinear(config.d_model, config.vocab_size, bias=False)
+            nn.init.normal_(self.output.weight, std=_STD)
+
     @property
     def output_layer(self) -> tuple[Tensor, None]:
-        """W (V, D) of p(token) = softmax(W h): the embeddings; there is no bias."""
-        return self.embedding.tokens.weight, None
+        """W (V, D) of p(token) = softmax(W h): the embeddings, or its own; there is no bias."""
+        return (self.output or self.embedding.tokens).weight, None
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """The vector of the last valid token: it alone saw all; see `Backbone`."""

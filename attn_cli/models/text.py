@@ -125,7 +125,8 @@ class TextModel(nn.Module):
         """The layer W (V, D) and b (V,) behind the masked-language head `mlm`."""
         head = self.heads["mlm"]
         assert isinstance(head, MaskedLanguageHead)
-        return self.backbone.token_vectors.weight, head.output_bias
+        own = head.output_weight
+        return self.backbone.token_vectors.weight if own is None else own, head.output_bias
 
 
 def _head(backbone: Backbone, head: HeadConfig) -> nn.Module:
@@ -135,4 +136,7 @@ def _head(backbone: Backbone, head: HeadConfig) -> nn.Module:
         return kind(config.d_model, head.n_outputs, config.dropout)
     if not isinstance(config, StackConfig):
         raise DataError(f"head {head.name!r}: this architecture takes no masked-language head")
-    return MaskedLanguageHead(config.d_model, config.vocab_size, config.activation, config.norm_eps)
+    return MaskedLanguageHead(
+        *(config.d_model, config.vocab_size, config.activation, config.norm_eps),
+        tied=config.tied_output,
+    )

@@ -5,12 +5,14 @@ Shapes: B texts, T positions, N chosen positions, D d_model, C outputs, V vocabu
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from attn_cli.config import choose
 from attn_cli.nn.dropout import Dropout
-from attn_cli.nn.tables import OutputLinear
+from attn_cli.nn.tables import HasTables, OutputLinear
 from attn_cli.nn.transformer import ACTIVATIONS
 
 
@@ -46,18 +48,29 @@ class SpanHead(TokenHead):
         self.no_answer_threshold = nn.Parameter(torch.zeros(()), requires_grad=False)
 
 
-class MaskedLanguageHead(nn.Module):
+class MaskedLanguageHead(nn.Module, HasTables):
     """logits = E LN(g(W h + b)) + c over the vocabulary; E is the token embedding (Devlin et al.).
 
     Only the vectors of masked positions should be given: the vocabulary is the expensive part.
+
+    Attributes:
+        output_weight: what stands in the place of E where that is not tied. Shape: (V, D).
     """
 
-    def __init__(self, d_model: int, vocab_size: int, activation: str, eps: float) -> None:
+    tables: ClassVar[tuple[str, ...]] = ("output_weight",)
+
+    def __init__(
+        self, d_model: int, vocab_size: int, activation: str, eps: float, *, tied: bool = True
+    ) -> None:
         super().__init__()
         self.transform = nn.Linear(d_model, d_model)
         self.norm = nn.LayerNorm(d_model, eps)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         self.activation = choose(ACTIVATIONS, activation, "activation function")
+        self.output_weight: nn.Parameter | None = None
+        if not tied:
+            self.output_weight = nn.Parameter(torch.empty(vocab_size, d_model))
+            nn.init.normal_(self.output_weight, std=0.02)
         nn.init.normal_(self.transform.weight, std=0.02)
         nn.init.zeros_(self.transform.bias)
 

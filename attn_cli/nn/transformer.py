@@ -31,11 +31,12 @@ class DecoderWeights(NamedTuple):
     cross: Tensor | None
 
 
-# ReLU, max(0, x); GELU, x Φ(x), exact or by tanh (Hendrycks & Gimpel 2016).
+# ReLU, max(0, x); GELU, x Φ(x), exact, by tanh or by x σ(1.702 x) (Hendrycks & Gimpel 2016).
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "gelu-tanh": partial(F.gelu, approximate="tanh"),
+    "gelu-sigmoid": lambda x: x * (1.702 * x).sigmoid(),
 }
 
 

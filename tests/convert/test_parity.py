@@ -97,7 +97,7 @@ def test_question_answering_gives_the_same_logits_there_and_back(tmp_path):
         close(back(**batch).end_logits, expected.end_logits, batch["attention_mask"])
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_python", "quick_gelu", "relu"])
 def test_a_bare_encoder_gives_the_same_vectors_in_every_layer(tmp_path, activation):
     theirs = save_bert(tmp_path / "hf", hidden_act=activation)
     config, ours = converted(tmp_path / "hf")
@@ -258,7 +258,7 @@ def test_sharded_weights_and_old_names_give_the_same_model(tmp_path):
 
 
 def test_a_missing_pooler_is_said_and_made_the_same_each_time(tmp_path):
-    save_bert(tmp_path / "hf", "BertForTokenClassification")
+    save_bert(tmp_path / "hf", "BertForMaskedLM")
     said = attn("convert", tmp_path / "hf", "-o", tmp_path / "one")
     assert "backbone.pooler.weight" in said.said and "random" in said.said
     assert said.out.decode() == f"{tmp_path / 'one'}\n"
@@ -268,6 +268,12 @@ def test_a_missing_pooler_is_said_and_made_the_same_each_time(tmp_path):
     ).read_bytes()
     _, model = load_model(tmp_path / "one", CPU)
     assert 0.01 < float(model.backbone.pooler.weight.detach().std()) < 0.03
+
+
+@pytest.mark.parametrize("name", ["BertForTokenClassification", "BertForQuestionAnswering"])
+def test_a_pooler_that_no_head_needs_is_not_missed(tmp_path, name):
+    save_bert(tmp_path / "hf", name)
+    assert attn("convert", tmp_path / "hf", "-o", tmp_path / "ours").said == ""
 
 
 def test_heads_beyond_the_named_class_come_along(tmp_path):

@@ -12,7 +12,9 @@ import torch
 from program import inside
 from tiny_models import edit_config, save_bert, save_gpt
 
+from attn_cli.convert import huggingface
 from attn_cli.data.label_files import read_labels
+from attn_cli.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +123,8 @@ QUERY = "bert.encoder.layer.0.attention.self.query.weight"
             "is there twice",
         ),
         (
-            lambda t: t.update(
-                {"cls.predictions.decoder.weight": t["bert.embeddings.word_embeddings.weight"] + 1}
-            ),
-            "tie_word_embeddings false",
-        ),
-        (
             lambda t: t.update({"cls.predictions.decoder.weight": torch.zeros(1, 10**6)}),
-            "no copy of",
+            "'cls.predictions.decoder.weight' has shape (1, 1000000), config.json says",
         ),
     ],
 )
@@ -138,10 +134,51 @@ def test_weights_at_odds_with_the_config_are_refused(copies, change, cause):
     assert cause in refused(folder)
 
 
-def test_an_output_layer_of_its_own_is_refused(copies):
-    folder = copies("gpt")
-    rewrite(folder, lambda t: t.update({"lm_head.weight": t["transformer.wte.weight"] + 1}))
-    assert "tie_word_embeddings false" in refused(folder)
+@pytest.mark.parametrize("name", ["masked", "gpt"])
+def test_an_output_layer_of_its_own_must_be_there(copies, name):
+    folder = copies(name)
+    edit_config(folder, tie_word_embeddings=False)
+    assert "config.json says tie_word_embeddings false" in refused(folder)
+
+
+def test_an_adapter_and_a_program_of_its_own_are_refused(copies):
+    folder = copies("bert")
+    (folder / "adapter_config.json").write_text("{}")
+    assert "adapter_config.json: an adapter" in refused(folder)
+    (folder / "adapter_config.json").unlink()
+    edit_config(folder, auto_map={"AutoModel": "modeling.MyBert"})
+    assert "auto_map {'AutoModel': 'modeling.MyBert'}" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "cause"),
+    [
+        (["good", "bad", "good"], "config.json: id2label: outputs 0 and 2 are both 'good'"),
+        (["good", " "], "config.json: id2label: output 1: a blank label"),
+        (["a\tb", "c"], "config.json: id2label: output 0: label 'a\\tb' holds a tab"),
+    ],
+)
+def test_labels_that_are_no_labels_blame_config_json_and_change_nothing(copies, labels, cause):
+    folder, other = copies("bert"), copies("gpt")
+    edit_config(folder, id2label={str(i): label for i, label in enumerate(labels)})
+    assert cause in refused(folder)
+    target = folder.with_name("target")
+    inside("convert", other, "-o", target)
+    before = {file.name: file.read_bytes() for file in target.iterdir()}
+    inside("convert", folder, "-o", target, "--overwrite", status=3)
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+
+
+def test_what_fails_while_it_is_written_leaves_nothing(copies, tmp_path, monkeypatch):
+    folder, target = copies("bert"), tmp_path / "a" / "b"
+
+    def fail(*args: object) -> None:
+        raise DataError("a full disk")
+
+    monkeypatch.setattr(huggingface, "write_config", fail)
+    with pytest.raises(DataError, match="a full disk"):
+        huggingface.from_huggingface(folder, target, pytest.fail)
+    assert not (tmp_path / "a").exists()
 
 
 def test_pickles_are_refused_with_the_reason(copies):
