@@ -20,15 +20,17 @@ def score_command(
     """attn decode --beam 5 < test.tsv | attn score --bleu
 
     Score hypotheses against references. Without --ref the input is TSV: hypothesis,
-    reference(s). A blank hypothesis counts as an empty one. BLEU and chrF if no metric is named;
-    sacreBLEU, jiwer and rouge-score do the counting, and the numbers are theirs. Tags come
-    one a line, with a blank line between sentences (CoNLL), or a sentence a line.
+    reference(s). A blank hypothesis counts as an empty one; a line that can't be used is named and
+    left out, and the exit status is 3. BLEU and chrF if no metric is named; sacreBLEU, jiwer and
+    rouge-score do the counting, and the numbers are theirs. Tags come one a line, with a blank
+    line between sentences (CoNLL), or a sentence a line.
 
     \b
     attn score out.de --ref test.de --bleu --ter --signature
     attn score out.de --ref a.de --ref b.de --chrf++ --bootstrap 1000
     attn score new.de --ref test.de --bleu --baseline old.de
-    attn score --wer --cer --json < transcripts.tsv
+    attn score --wer --cer --normalize --json < transcripts.tsv
+    attn score summaries.txt --ref highlights.txt --rouge --rouge-lsum
     attn decode test.tsv | attn score --accuracy --f1 --report
     attn decode test.conll | attn score --span-f1 --columns 2,3
     attn decode dev-v2.0.json | attn score --squad --ref dev-v2.0.json

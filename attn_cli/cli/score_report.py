@@ -9,14 +9,16 @@ from typing import Any
 from attn_cli.lines.writing import LineWriter
 from attn_cli.metrics.base import Score
 
+_UNBOUND = 10_000  # columns, more than any table needs
+
 
 def print_lines(scores: Sequence[Score], out: LineWriter, *, signature: bool) -> None:
-    """`BLEU<TAB>28.3012`, then what else was asked for as `BLEU.mean`, `BLEU.ci95`, ..."""
+    """`BLEU<TAB>28.3012`, then what else was asked for as `BLEU.mean`, `BLEU.difference`, ..."""
     for score in scores:
         extra = [f"{score.name}|{score.signature}"] if signature and score.signature else []
         out.write(score.name, f"{score.value:.{score.decimals}f}", *extra)
         for name, value in _estimates(score).items():
-            out.write(f"{score.name}.{name}", f"{value:.{score.decimals}f}")
+            out.write(f"{score.name}.{name}", _shown(value, score.decimals))
     out.flush()
 
 
@@ -36,28 +38,37 @@ def print_json(scores: Sequence[Score], out: LineWriter) -> None:
 
 
 def print_report(scores: Sequence[Score], out: LineWriter) -> None:
-    """`NAME.CLASS<TAB>precision<TAB>recall<TAB>F1<TAB>support` for each class of each metric."""
+    """`NAME.CLASS<TAB>precision<TAB>recall<TAB>f1<TAB>support` for each class, below a header."""
+    columns = ("precision", "recall", "f1")
+    out.write("class", *columns, "support")
     for score in scores:
         table: Mapping[str, Mapping[str, float]] = score.details.get("classes", {})  # type: ignore[assignment]
         for name, row in table.items():
-            figures = (f"{row[key]:.{score.decimals}f}" for key in ("precision", "recall", "f1"))
+            figures = (f"{row[key]:.{score.decimals}f}" for key in columns)
             out.write(f"{score.name}.{name}", *figures, str(row["support"]))
     out.flush()
 
 
 def print_table(scores: Sequence[Score], *, signature: bool) -> None:
-    """A table for a terminal."""
+    """A table for a terminal, and below it the signatures, a line each; nothing is ever cut."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     estimates = list(dict.fromkeys(name for score in scores for name in _estimates(score)))
-    table = Table("metric", "score", *estimates, *(["signature"] if signature else []))
+    table = Table("metric", "score", *(name.replace("_", " ") for name in estimates))
     for score in scores:
         own = _estimates(score)
-        numbers = [score.value, *(own[name] for name in estimates)]
-        cells = [f"{number:.{min(score.decimals, 4)}f}" for number in numbers]
-        table.add_row(score.name, *cells, *([score.signature] if signature else []))
-    Console().print(table)
+        values = [score.value, *(own.get(name, "") for name in estimates)]
+        table.add_row(score.name, *(_shown(value, min(score.decimals, 4)) for value in values))
+    console = Console()
+    unbound = console.options.update(max_width=_UNBOUND)
+    needed = Measurement.get(console, unbound, table).maximum
+    # A terminal breaks a line that is too long; rich would leave its end out.
+    Console(width=max(console.width, needed)).print(table, crop=False, soft_wrap=True)
+    for score in scores:
+        if signature and score.signature:
+            print(f"{score.name}|{score.signature}")
 
 
 def print_line_scores(
@@ -71,15 +82,21 @@ def print_line_scores(
         out.write(*(f"{value:.{decimals}f}" for value, decimals in figures.values()))
 
 
-def _estimates(score: Score) -> dict[str, float]:
+def _estimates(score: Score) -> dict[str, float | str]:
     """Interval and significance of a score, by name."""
-    told: dict[str, float] = {}
+    told: dict[str, float | str] = {}
     if score.interval:
-        told |= {"mean": score.interval.mean, "ci95": score.interval.ci95}
+        told |= {"mean": score.interval.mean, "ci95_half_width": score.interval.half_width}
     if score.comparison:
         told |= {
             "baseline": score.comparison.baseline,
+            "difference": score.comparison.difference,
             "p_bootstrap": score.comparison.p_bootstrap,
             "p_randomization": score.comparison.p_randomization,
+            "verdict": score.comparison.verdict(lower_is_better=score.lower_is_better),
         }
     return told
+
+
+def _shown(value: float | str, decimals: int) -> str:
+    return value if isinstance(value, str) else f"{value:.{decimals}f}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attn_cli.cli.console import Console
 from attn_cli.cli.score_report import (
@@ -16,40 +17,45 @@ from attn_cli.cli.score_report import (
 )
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.scoring import ScoreCommand, ScoreOptions
-from attn_cli.errors import UsageError
-from attn_cli.lines.reading import LineReader
-from attn_cli.lines.unusable import BadLines
+from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.reading import LineReader, display_name
+from attn_cli.lines.unusable import HeldBadLines
 from attn_cli.lines.writing import LineWriter
 from attn_cli.metrics.base import Score, Segment
 from attn_cli.metrics.perplexity import perplexity
-from attn_cli.metrics.scoring import chosen_metrics, problem_finder, score_corpus, score_line
+from attn_cli.metrics.scoring import CorpusScorer, chosen_metrics, problem_finder, score_line
 from attn_cli.metrics.segments import SegmentFiles, SegmentReader, sentences
 from attn_cli.metrics.squad import is_squad, read_squad
 from attn_cli.wording import plural
 
+_REFERENCES = "name the references' file with --ref, or give lines hypothesis<TAB>reference"
+_SOURCE = "give lines source<TAB>hypothesis"
+
 
 def score_against_references(hyp: str, options: ScoreCommand) -> None:
-    """Scores lines, each or all; no figure at all if a line had to be left out unasked.
+    """Scores lines, each or all; lines that can't be used are left out, named, and end with 3.
 
     Raises:
-        DataError: a file can't be read, or lines were unusable and `--skip-bad` was not given.
+        DataError: a file can't be read, no line can be scored, or lines were unusable and
+            `--skip-bad` was not given.
         UsageError: answers in JSON shall be scored line by line.
     """
     scoring, console = options.scoring, Console(options.speech)
-    bad = BadLines(console.warn, skip_bad=options.stream.skip_bad)
     files = SegmentFiles(hyp, scoring.ref, scoring.baseline, options.stream.columns)
+    remedy = "" if scoring.ref else _REFERENCES
+    bad = _bad_lines(options, console, remedy)
     if scoring.squad and is_squad(files):
         if scoring.per_line:
             raise UsageError("--per-line answers lines; score answers as TSV, not as JSON")
-        _score_corpus(scoring, read_squad(files, scoring.metrics, console.warn), console)
+        questions = read_squad(files, scoring.metrics, console.warn)
+        _score_corpus(hyp, scoring, questions, console, bad)
         return
     metrics = chosen_metrics(scoring)
     reader = SegmentReader(files, bad, problem_finder(metrics), blank_ends=scoring.labels_only)
     if not scoring.per_line:
         gc.disable()  # n-gram counts hold no cycles; looking for some costs a fifth of the time
-        segments = sentences(reader) if scoring.by_word else [each for each in reader if each]
-        bad.finish("left out of the score")
-        _score_corpus(scoring, segments, console)
+        usable = sentences(reader) if scoring.by_word else (each for each in reader if each)
+        _score_corpus(hyp, scoring, usable, console, bad)
         return
     out = LineWriter()
     for segment in reader:
@@ -71,10 +77,12 @@ def score_by_model(hyp: str, options: ScoreCommand) -> None:
 
     scoring, device, console = options.scoring, options.device, Console(options.speech)
     runtime = RuntimeOptions(seed=scoring.seed, threads=device.threads, device=device.device)
-    bad = BadLines(console.warn, skip_bad=options.stream.skip_bad)
+    bad = _bad_lines(options, console, _SOURCE)
     reader, out = LineReader(hyp), LineWriter()
     log_prob, tokens = 0.0, 0
     for scored in score_stream(options.model.path, reader, options.stream.columns, runtime, bad):
+        if scored:
+            bad.used()
         if scoring.log_prob:
             figures = {"log_prob": (scored.log_prob, 6)} if scored else {}
             print_line_scores(figures, out, as_json=scoring.json)
@@ -86,24 +94,48 @@ def score_by_model(hyp: str, options: ScoreCommand) -> None:
     if scoring.log_prob:
         bad.finish("answered with an empty line")
         return
+    if tokens:
+        details = {"log_prob": log_prob, "tokens": tokens}
+        value = perplexity(log_prob, tokens)
+        score = Score("PPL", value, "", details=details, lower_is_better=True)
+        _print_scores(scoring, [score])
     bad.finish("left out of the perplexity")
     if not tokens:
-        console.warn("no tokens, no perplexity")
-        return
-    details = {"log_prob": log_prob, "tokens": tokens}
-    _print_scores(scoring, [Score("PPL", perplexity(log_prob, tokens), "", details=details)])
+        raise DataError(f"{reader.name}: no tokens, no perplexity")
 
 
-def _score_corpus(options: ScoreOptions, segments: Sequence[Segment], console: Console) -> None:
-    """One figure per metric over all lines."""
-    counts = {len(segment.references) for segment in segments}
+def _bad_lines(options: ScoreCommand, console: Console, remedy: str) -> HeldBadLines:
+    """Names lines that can't be used; of a file without a second column, what is needed."""
+    lacks_column = re.compile(r"\d+ columns?, but")
+    return HeldBadLines(
+        console.warn,
+        lambda cause: remedy if lacks_column.match(cause) and not options.stream.columns else "",
+        skip_bad=options.stream.skip_bad,
+    )
+
+
+def _score_corpus(
+    name: str,
+    options: ScoreOptions,
+    segments: Iterable[Segment],
+    console: Console,
+    bad: HeldBadLines,
+) -> None:
+    """One figure per metric over all lines that can be used; of none of them there is none."""
+    scorer = CorpusScorer(options)
+    scorer.add(segments)
+    counts = scorer.n_references
     if len(counts) > 1:
         console.say(f"lines have from {min(counts)} to {plural(max(counts), 'reference')}")
     if options.verbose:
-        console.say(plural(len(segments), "line") + " to score")
-    if not segments:
-        console.warn("no lines, no score")
-    _print_scores(options, score_corpus(options, segments))
+        console.say(plural(scorer.n_lines, "line") + " to score")
+    for note in scorer.notes():
+        console.warn(note)
+    if scorer.n_lines:
+        _print_scores(options, scorer.scores())
+    bad.finish("left out of the score")
+    if not scorer.n_lines:
+        raise DataError(f"{display_name(name)}: no lines, no score")
 
 
 def _print_scores(options: ScoreOptions, scores: Sequence[Score]) -> None:

@@ -20,10 +20,11 @@ TOKENIZERS = (
     "flores101",
     "flores200",
 )
+_SENTENCE_MARK = "<n>"
 SCHEMES = ("auto", "bio", "bioes", "lenient")
 
 METRIC_NAMES = (
-    *("bleu", "chrf", "chrfpp", "ter", "wer", "cer", "rouge", "exact_match"),
+    *("bleu", "chrf", "chrfpp", "ter", "wer", "cer", "rouge", "rouge_lsum", "exact_match"),
     *("accuracy", "f1", "multilabel_f1", "mcc", "span_f1", "pearson", "spearman", "squad"),
 )
 # One line alone has no such figure.
@@ -50,6 +51,11 @@ class MetricOptions:
     )
     rouge: bool = option(
         False, "ROUGE-1, ROUGE-2, ROUGE-L (rouge-score): mean F1, 0 to 1.", flag="--rouge"
+    )
+    rouge_lsum: bool = option(
+        False,
+        "ROUGE-Lsum (rouge-score's rougeLsum), of summaries of several sentences: mean F1.",
+        flag="--rouge-lsum",
     )
     exact_match: bool = option(
         False, "Share of hypotheses that equal a reference, 0 to 1.", flag="--exact-match"
@@ -87,8 +93,18 @@ class MetricOptions:
     lowercase: bool = option(
         False, "Ignore case in BLEU, chrF, WER, CER and exact match.", flag="--lowercase"
     )
+    normalize: bool = option(
+        False,
+        "WER, CER: ignore case, the amount of white space, and punctuation, which is a space "
+        "(but not in don't, 3.5, 10:30); Unicode NFC.",
+        flag="--normalize",
+    )
     tokenize: str = option("13a", "BLEU's tokenizer.", choices=TOKENIZERS)
     stem: bool = option(True, "Stem English words for ROUGE (Porter).")
+    sentence_mark: str = option(
+        _SENTENCE_MARK,
+        "What ends a sentence for --rouge-lsum, beside a line end in JSON; it is no word.",
+    )
 
     @property
     def by_word(self) -> bool:
@@ -109,18 +125,26 @@ class ScoreOptions(MetricOptions):
     json: bool = option(False, "Print JSON with every detail.", flag="--json")
     signature: bool = option(False, "Add each metric's signature.", flag="--signature")
     report: bool = option(
-        False, "Add a line for each class: precision, recall, F1, support.", flag="--report"
+        False,
+        "Add a line for each class: precision, recall, F1, support; a header above.",
+        flag="--report",
     )
     verbose: bool = option(False, "Say on stderr how many lines are scored.", flag="--verbose")
     per_line: bool = option(
         False, "Print one line of scores per input line, not the total.", flag="--per-line"
     )
     bootstrap: int | None = option(
-        None, "Resamples for the mean and its 95% interval.", low=2, high=1_000_000, show="none"
+        None,
+        "Resamples for the mean and its 95% interval, mean - ci95_half_width to mean + it.",
+        low=2,
+        high=1_000_000,
+        show="none",
     )
     baseline: str | None = option(
         None,
-        "Hypotheses of another system: test whether the difference is significant.",
+        "Hypotheses of another system: is the difference significant (p < 0.05 by paired bootstrap "
+        "and by approximate randomization)? Ties count against it (Riezler and Maxwell 2005); "
+        "sacreBLEU counts them for it: its p-values are smaller where systems hardly differ.",
         show="none",
     )
     seed: int = option(12345, "Seed of the resampling.", low=1, high=2**31 - 1)
@@ -161,6 +185,12 @@ class ScoreOptions(MetricOptions):
             raise ValueError("--f1 takes one label a line, --multilabel-f1 several; ask for one")
         if self.report and (self.per_line or not set(self.metrics) & set(_TABLE_METRICS)):
             raise ValueError("--report is the table of a total --f1, --multilabel-f1 or --span-f1")
+        if self.normalize and not (self.wer or self.cer):
+            raise ValueError("--normalize says what --wer and --cer compare; name one of them")
+        if not self.sentence_mark:
+            raise ValueError("--sentence-mark is what ends a sentence, such as <n> or <q>")
+        if self.sentence_mark != _SENTENCE_MARK and not self.rouge_lsum:
+            raise ValueError("--sentence-mark says where --rouge-lsum ends a sentence; add that")
         if self.tags and not set(self.metrics) & set(_LABEL_METRICS):
             raise ValueError("--tags says what --accuracy, --f1 or --mcc count; name one of them")
 

@@ -57,3 +57,70 @@ class BadLines:
             remedy = "--skip-bad leaves them out" if refusal else "--skip-bad accepts this"
             raise DataError(f"{counted}: {refusal or outcome} ({remedy})")
         self._say(f"{counted}: {outcome}")
+
+
+class HeldBadLines(BadLines):
+    """The same, of a file that may be wrong as a whole: what is wrong with every line is said once.
+
+    Names are held back while no line could be used and all have the same cause.
+
+    Args:
+        say: prints one line on stderr.
+        remedy: the cause of every line -> what to do about it, if that is known.
+        skip_bad: whether the user accepts the loss (`--skip-bad`).
+        shown: how many are named one by one.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        remedy: Callable[[str], str],
+        *,
+        skip_bad: bool,
+        shown: int = 10,
+    ) -> None:
+        super().__init__(say, skip_bad=skip_bad, shown=shown)
+        self._remedy = remedy
+        self._holding = True
+        self._held: list[str] = []  # where; as many as may be named, and one
+        self._n_held = 0
+        self._cause = ""
+
+    def add_at(self, where: str, cause: str) -> None:
+        """Notes what can't be used at a place that is not a line: a question of a JSON file."""
+        if self._holding and self._n_held and cause != self._cause:
+            self.used()
+        if not self._holding:
+            super().add_at(where, cause)
+            return
+        self._cause = cause
+        self._n_held += 1
+        if len(self._held) <= self._shown:
+            self._held.append(where)
+
+    def used(self) -> None:
+        """Notes that a line could be used: those that could not are named from now on."""
+        if not self._holding:
+            return
+        self._holding = False
+        for where in self._held:
+            super().add_at(where, self._cause)
+        self.count += self._n_held - len(self._held)
+
+    def finish(self, outcome: str, refusal: str = "") -> None:
+        """Ends the stream; see `BadLines.finish`.
+
+        Raises:
+            DataError: some lines were unusable and `--skip-bad` was not given.
+        """
+        remedy = self._remedy(self._cause)
+        if self._holding and (self._n_held > 1 or (self._n_held and remedy)):
+            said = f"{self._held[0]}: {self._cause}"
+            if self._n_held > 1:
+                said += f", in this and all other lines ({self._n_held:,})"
+            self._holding, self.count = False, self._n_held
+            if not self._skip_bad:
+                raise DataError(f"{said}; {remedy}" if remedy else said)
+            self._say(f"{said}; {remedy}" if remedy else said)
+        self.used()
+        super().finish(outcome, refusal)

@@ -10,7 +10,7 @@ from attn_cli.metrics.base import Metric
 from attn_cli.metrics.classification import F1, Accuracy, Mcc, MultilabelF1
 from attn_cli.metrics.correlation import Pearson, Spearman
 from attn_cli.metrics.exact import ExactMatch
-from attn_cli.metrics.rouge import Rouge
+from attn_cli.metrics.rouge import Rouge, RougeLsum
 from attn_cli.metrics.sacre import Bleu, Chrf, ChrfPlusPlus, Ter
 from attn_cli.metrics.spans import SpanF1
 from attn_cli.metrics.squad import Squad
@@ -24,6 +24,7 @@ METRICS: dict[str, type[Metric]] = {
     "wer": WordErrorRate,
     "cer": CharacterErrorRate,
     "rouge": Rouge,
+    "rouge_lsum": RougeLsum,
     "exact_match": ExactMatch,
     "accuracy": Accuracy,
     "f1": F1,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from attn_cli import __version__
 from attn_cli.config.scoring import MetricOptions
-from attn_cli.metrics.significance import Comparison, Interval, Resampling, bootstrap, paired_tests
+from attn_cli.metrics.significance import Comparison, Interval, Resamples, Resampling, compare
+from attn_cli.metrics.tally import CountTally, Tally
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+# A window of lines to count: n-grams of a character take half a kilobyte while they are compared.
+_WINDOW_LINES = 256
+_WINDOW_CHARS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Score:
         comparison: its significance test, where there is a baseline.
         details: the counts behind the figure.
         decimals: how many decimals are worth printing.
+        lower_is_better: whether the figure counts errors.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Score:
     comparison: Comparison | None = None
     details: Mapping[str, object] = field(default_factory=dict)
     decimals: int = 6
+    lower_is_better: bool = False
 
 
 class Metric(ABC):
@@ -54,21 +56,79 @@ class Metric(ABC):
     Attributes:
         names: what its scores are called, in order.
         decimals: how many decimals of its scores are worth printing.
+        lower_is_better: whether its scores count errors.
         has_table: whether its first details have `classes`: the figures of each class.
     """
 
     names: tuple[str, ...]
     decimals = 6
+    lower_is_better = False
     has_table = False
 
     def __init__(self, options: MetricOptions) -> None:
         self._options = options
 
+    @property
+    def sees_all_first(self) -> bool:
+        """Whether all lines have to be in one window: what they are is told from all of them."""
+        return False
+
     def problem(self, segment: Segment) -> str | None:
         """The reason that a line can't be scored (no number, too many references); None: it can."""
         return None
 
+    def notes(self) -> list[str]:
+        """What a user should know of the lines that were counted."""
+        return []
+
     @abstractmethod
+    def tally(self, *, systems: int = 1, keep: bool = False) -> Tally:
+        """An empty tally of lines.
+
+        Args:
+            systems: 1, or 2 where the segments' `baseline` is scored too.
+            keep: whether lines will be resampled.
+        """
+
+    @abstractmethod
+    def signature(self, tally: Tally, resampling: Resampling) -> str:
+        """Everything needed to compute the same figures of the counted lines again."""
+
+    @abstractmethod
+    def line(self, segment: Segment) -> list[float]:
+        """Scores one line, a figure for each name."""
+
+    def scores(self, tally: Tally, resampling: Resampling) -> list[Score]:
+        """The scores of the lines, at least one, that its tally has counted."""
+        import numpy as np
+
+        n_lines, systems = tally.n_lines, tally.systems
+        figures = [np.asarray(tally.figures(system), dtype=np.float64) for system in range(systems)]
+        intervals: Sequence[Interval | None] = [None] * len(self.names)
+        comparisons: Sequence[Comparison | None] = [None] * len(self.names)
+        if tally.keep:
+            resamples = Resamples(tally, n_lines, resampling, systems=systems)
+            if resampling.samples:
+                intervals = resamples.intervals()
+            if systems == 2:
+                both = figures[0], figures[1]
+                comparisons = compare(tally, n_lines, resampling, resamples, both)
+        signature = self.signature(tally, resampling)
+        columns = (self.names, figures[0].tolist(), intervals, comparisons, tally.details())
+        return [
+            Score(
+                name,
+                value,
+                signature,
+                interval,
+                comparison,
+                details,
+                self.decimals,
+                self.lower_is_better,
+            )
+            for name, value, interval, comparison, details in zip(*columns, strict=True)
+        ]
+
     def corpus(
         self, segments: Sequence[Segment], resampling: Resampling, *, compare: bool = False
     ) -> list[Score]:
@@ -79,79 +139,57 @@ class Metric(ABC):
             resampling: whether to estimate intervals, and the seed of every random draw.
             compare: whether to test the difference to the segments' `baseline`.
         """
-
-    @abstractmethod
-    def line(self, segment: Segment) -> list[float]:
-        """Scores one line, a figure for each name."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """The figures of some lines. Each weighting of the lines is a corpus.
-
-    A corpus weighs each line 1, a bootstrap sample as often as it was drawn, and of two systems
-    with their lines one after the other, a swap weighs either line of a pair 1 and the other 0.
-
-    Attributes:
-        figures: weights -> the figures, one for each name. Shape: (lines,) -> (names,).
-        details: weights -> what is worth telling a user behind each figure. Shape: likewise.
-    """
-
-    figures: Callable[[NDArray[np.float64]], Sequence[float]]
-    details: Callable[[NDArray[np.float64]], Sequence[Mapping[str, object]]]
+        tally = self.tally(systems=2 if compare else 1, keep=compare or bool(resampling.samples))
+        for window in [segments] if self.sees_all_first else windows(segments):
+            count(tally, window)
+        return self.scores(tally, resampling)
 
 
-class ResampledMetric(Metric):
-    """A metric whose figures are a function of weighted lines; it can be resampled exactly."""
+def windows(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+    """Cuts lines into windows that are counted at once, small enough for n-grams to fit."""
+    window: list[Segment] = []
+    chars = 0
+    for segment in segments:
+        window.append(segment)
+        chars += len(segment.hypothesis) + len(segment.baseline) + sum(map(len, segment.references))
+        if len(window) == _WINDOW_LINES or chars > _WINDOW_CHARS:
+            yield window
+            window, chars = [], 0
+    if window:
+        yield window
 
-    @abstractmethod
-    def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
-        """Reads the lines, once for all figures that are computed of them."""
+
+def count(tally: Tally, window: Sequence[Segment]) -> None:
+    """Counts a window of lines, of the system and where the tally has two of the baseline."""
+    answers = [[segment.hypothesis for segment in window]]
+    if tally.systems == 2:
+        answers.append([segment.baseline for segment in window])
+    tally.add(answers, [segment.references for segment in window])
+
+
+class OwnMetric(Metric):
+    """A metric whose signature is ours."""
 
     @abstractmethod
     def recipe(self) -> str:
         """The metric's own part of the signature, such as `case:mixed|tok:words`."""
 
-    def line(self, segment: Segment) -> list[float]:
-        """Scores one line, a figure for each name."""
-        import numpy as np
-
-        measure = self.measure([segment.hypothesis], [segment.references])
-        return [float(figure) for figure in measure.figures(np.ones(1))]
-
-    def corpus(
-        self, segments: Sequence[Segment], resampling: Resampling, *, compare: bool = False
-    ) -> list[Score]:
-        """Scores a corpus of at least one line; see `Metric.corpus`."""
-        import numpy as np
-
-        n_lines, systems = len(segments), 2 if compare else 1
-        hypotheses = [segment.hypothesis for segment in segments]
-        hypotheses += [segment.baseline for segment in segments] if compare else []
-        references = [segment.references for segment in segments]
-        measure = self.measure(hypotheses, references * systems)
-        intervals: Sequence[Interval | None] = [None] * len(self.names)
-        comparisons: Sequence[Comparison | None] = [None] * len(self.names)
-        if resampling.samples:
-            seed = resampling.seed
-            intervals = bootstrap(measure.figures, n_lines, resampling.samples, seed, systems)
-        if compare:
-            comparisons = paired_tests(measure.figures, n_lines, resampling)
-        ours = np.repeat([1.0, 0.0], n_lines)[: systems * n_lines]
-        counts = {len(line) for line in references}
-        parts = [f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}"]
+    def signature(self, tally: Tally, resampling: Resampling) -> str:
+        """Everything needed to compute the same figures again, in sacreBLEU's form."""
+        counts = tally.n_references
+        parts = [f"nrefs:{next(iter(counts)) if len(counts) == 1 else 'var'}"]
         if resampling.samples:
             parts += [f"bs:{resampling.samples}", f"seed:{resampling.seed}"]
-        signature = "|".join([*parts, self.recipe(), f"attn:{__version__}"])
-        figures, details = measure.figures(ours), measure.details(ours)
-        columns = (self.names, figures, intervals, comparisons, details)
-        return [
-            Score(name, float(value), signature, interval, comparison, counted, self.decimals)
-            for name, value, interval, comparison, counted in zip(*columns, strict=True)
-        ]
+        return "|".join([*parts, self.recipe(), f"attn:{__version__}"])
+
+    def line(self, segment: Segment) -> list[float]:
+        """Scores one line, a figure for each name."""
+        tally = self.tally()
+        count(tally, [segment])
+        return [float(figure) for figure in tally.figures()]
 
 
-class CountMetric(ResampledMetric):
+class CountMetric(OwnMetric):
     """A metric whose figures are a function of counts that are added over the lines."""
 
     @abstractmethod
@@ -168,18 +206,14 @@ class CountMetric(ResampledMetric):
     def details(self, totals: Sequence[float]) -> dict[str, object]:
         """The counts worth telling a user, by name."""
 
-    def line(self, segment: Segment) -> list[float]:
-        """Scores one line, a figure for each name."""
-        return self.values(self.counts([segment.hypothesis], [segment.references])[0])
-
-    def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
-        """Counts the lines; a weighting adds up their counts."""
-        import numpy as np
-
-        rows = np.asarray(self.counts(hypotheses, references), dtype=np.float64)
-        return Measure(
-            lambda weights: self.values((weights @ rows).tolist()),
-            lambda weights: [self.details((weights @ rows).tolist())] * len(self.names),
+    def tally(self, *, systems: int = 1, keep: bool = False) -> Tally:
+        """An empty tally of lines; see `Metric.tally`."""
+        return CountTally(
+            self.counts,
+            self.values,
+            lambda totals: [self.details(totals)] * len(self.names),
+            systems=systems,
+            keep=keep,
         )
 
 

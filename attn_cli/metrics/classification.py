@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attn_cli.metrics.base import Measure, ResampledMetric, Segment, several_references
+from attn_cli.metrics.base import OwnMetric, Segment, several_references
+from attn_cli.metrics.tally import Tally, WeighedTally
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,37 +61,95 @@ class ClassCounts:
         }
 
 
-class _Tally:
-    """The classes of each line; sparse, so that a thousand classes cost no memory."""
+class ClassTally(WeighedTally):
+    """The classes of each line; sparse, so that a thousand classes cost no memory.
 
-    def __init__(self, lines: Iterable[tuple[set[Item], set[Item]]]) -> None:
+    Args:
+        start: looks at the gold lines of a window before any is counted.
+        items: hypothesis, reference -> what the line predicts, and what is gold.
+        values: the counts of each class -> the figures. Shape: -> (names,).
+        table: whether the first figure's details have the figures of each class.
+        names: how many figures there are.
+        systems: see `Tally`.
+        keep: see `Tally`.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[Sequence[tuple[str, ...]]], None],
+        items: Callable[[str, str], tuple[set[Item], set[Item]]],
+        values: Callable[[ClassCounts], list[float]],
+        *,
+        table: bool,
+        names: int,
+        systems: int,
+        keep: bool,
+    ) -> None:
+        super().__init__(systems=systems, keep=keep)
+        self._start = start
+        self._items = items
+        self._values = values
+        self._has_table = table
+        self._names = names
+        self._ids: dict[str, int] = {}
+        kinds = range(3)  # of items: rightly predicted, predicted, gold
+        self._sums: list[list[Counter[int]]] = [[Counter() for _ in kinds] for _ in range(systems)]
+        # The line and the class of every item.
+        self._cells = [[(array("i"), array("i")) for _ in kinds] for _ in range(systems)]
+
+    def count(
+        self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]], system: int
+    ) -> None:
+        """Counts a window of one system's lines."""
+        self._start(references)
+        ids = self._ids
+        lines = zip(hypotheses, references, strict=True)
+        for number, (hypothesis, gold) in enumerate(lines, self.n_lines):
+            predicted, expected = self._items(hypothesis, gold[0])
+            for kind, items in enumerate((predicted & expected, predicted, expected)):
+                classes = [ids.setdefault(item[0], len(ids)) for item in items]
+                self._sums[system][kind].update(classes)
+                if self.keep:
+                    rows, columns = self._cells[system][kind]
+                    rows.extend([number] * len(items))
+                    columns.extend(classes)
+
+    def figures(self, system: int = 0) -> Sequence[float]:
+        """The figures of all lines of a system. Shape: (names,)."""
+        return self._values(self._total(system))
+
+    def details(self) -> Sequence[Mapping[str, object]]:
+        """The counts of all items, and before the first figure those of each class."""
+        counts = self._total(0)
+        totals: dict[str, object] = {
+            "correct": int(counts.correct.sum()),
+            "predicted": int(counts.predicted.sum()),
+            "gold": int(counts.gold.sum()),
+        }
+        table = {"classes": counts.table(list(self._ids))} if self._has_table else {}
+        return [totals | table, *([totals] * (self._names - 1))]
+
+    def weighed(self, weights: NDArray[np.float64]) -> Sequence[float]:
+        """The figures of a corpus of weighted lines. Shape: (systems * lines,) -> (names,)."""
         import numpy as np
 
-        ids: dict[str, int] = {}
-        cells: list[tuple[list[int], list[int]]] = [([], []), ([], []), ([], [])]
-        for number, (predicted, gold) in enumerate(lines):
-            for (rows, columns), items in zip(
-                cells, (predicted & gold, predicted, gold), strict=True
-            ):
-                rows.extend([number] * len(items))
-                columns.extend(ids.setdefault(item[0], len(ids)) for item in items)
-        self.classes = list(ids)
-        self._cells = [(np.asarray(r, dtype=int), np.asarray(c, dtype=int)) for r, c in cells]
+        sums = np.zeros((3, len(self._ids)))
+        for own, cells in zip(weights.reshape(self.systems, -1), self._cells, strict=True):
+            if own.any():
+                for kind, (rows, columns) in enumerate(cells):
+                    drawn = own[np.frombuffer(rows, np.intc)] if rows else np.empty(0)
+                    classes = np.frombuffer(columns, np.intc) if rows else np.empty(0, np.intc)
+                    sums[kind] += np.bincount(classes, weights=drawn, minlength=len(self._ids))
+        return self._values(ClassCounts(*sums))
 
-    def counts(self, weights: NDArray[np.float64]) -> ClassCounts:
-        """The counts over weighted lines. Shape: weights (lines,)."""
+    def _total(self, system: int) -> ClassCounts:
         import numpy as np
 
-        size = len(self.classes)
-        return ClassCounts(
-            *(
-                np.bincount(columns, weights=weights[rows], minlength=size).astype(np.float64)
-                for rows, columns in self._cells
-            )
-        )
+        sums = [[counted[i] for i in range(len(self._ids))] for counted in self._sums[system]]
+        return ClassCounts(*np.asarray(sums, dtype=np.float64).reshape(3, -1))
 
 
-class ClassMetric(ResampledMetric):
+class ClassMetric(OwnMetric):
     """A metric of items that have a class: labels, tags, sets of labels, spans."""
 
     has_table = True
@@ -102,7 +163,7 @@ class ClassMetric(ResampledMetric):
         """The figures, one for each name, of counts added over a corpus."""
 
     def start(self, references: Sequence[tuple[str, ...]]) -> None:
-        """Looks at all gold lines before any is counted."""
+        """Looks at the gold lines of a window before any is counted."""
 
     def problem(self, segment: Segment) -> str | None:
         """The reason that a line can't be scored: several gold answers, or not as many tags."""
@@ -116,23 +177,17 @@ class ClassMetric(ResampledMetric):
                 return f"{len(tags)} tags, but {n_gold} gold ones"
         return None
 
-    def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
-        """Compares the lines; a weighting adds up their counts, class by class."""
-        self.start(references)
-        lines = zip(hypotheses, references, strict=True)
-        tally = _Tally(self.items(hypothesis, gold[0]) for hypothesis, gold in lines)
-
-        def details(weights: NDArray[np.float64]) -> list[Mapping[str, object]]:
-            counts = tally.counts(weights)
-            totals: dict[str, object] = {
-                "correct": int(counts.correct.sum()),
-                "predicted": int(counts.predicted.sum()),
-                "gold": int(counts.gold.sum()),
-            }
-            table = {"classes": counts.table(tally.classes)} if self.has_table else {}
-            return [totals | table, *([totals] * (len(self.names) - 1))]
-
-        return Measure(lambda weights: self.values(tally.counts(weights)), details)
+    def tally(self, *, systems: int = 1, keep: bool = False) -> Tally:
+        """An empty tally of lines; see `Metric.tally`."""
+        return ClassTally(
+            self.start,
+            self.items,
+            self.values,
+            table=self.has_table,
+            names=len(self.names),
+            systems=systems,
+            keep=keep,
+        )
 
     def recipe(self) -> str:
         """The part of the signature that says what an item is."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attn_cli.errors import DataError
-from attn_cli.metrics.base import Measure, ResampledMetric, Segment, several_references
+from attn_cli.metrics.base import OwnMetric, Segment, several_references
+from attn_cli.metrics.tally import Tally, WeighedTally
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +22,52 @@ if TYPE_CHECKING:
     Scale = Callable[[Numbers], Numbers]
 
 
-class Correlation(ResampledMetric):
+class _NumberTally(WeighedTally):
+    """The numbers of each line.
+
+    Args:
+        scale: numbers -> the values that are correlated.
+        systems: see `Tally`.
+        keep: see `Tally`.
+    """
+
+    def __init__(
+        self, scale: Callable[[Sequence[float]], Scale], *, systems: int, keep: bool
+    ) -> None:
+        super().__init__(systems=systems, keep=keep)
+        self._scale = scale
+        self._numbers = [array("d") for _ in range(systems)]
+        self._gold = array("d")
+
+    def count(
+        self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]], system: int
+    ) -> None:
+        """Reads a window of one system's numbers.
+
+        Raises:
+            DataError: a cell is no number, and nobody looked before.
+        """
+        self._numbers[system].extend(_number(cell) for cell in hypotheses)
+        if system == 0:
+            self._gold.extend(_number(lines[0]) for lines in references)
+
+    def weighed(self, weights: Numbers) -> Sequence[float]:
+        """The correlation of weighted pairs. Shape: (systems * lines,) -> (1,)."""
+        x, y = self._scales
+        return [_pearson(x(weights), y(weights), weights)]
+
+    def details(self) -> Sequence[Mapping[str, object]]:
+        """The number of pairs."""
+        return [{"lines": self.n_lines}]
+
+    @cached_property
+    def _scales(self) -> tuple[Scale, Scale]:
+        """Of all systems' numbers, and of the gold ones beside them, when all are read."""
+        x = [number for numbers in self._numbers for number in numbers]
+        return self._scale(x), self._scale([*self._gold] * self.systems)
+
+
+class Correlation(OwnMetric):
     """Correlation r = cov(x, y) / (std(x) std(y)); 0 where a side is constant and r undefined."""
 
     def problem(self, segment: Segment) -> str | None:
@@ -31,18 +79,9 @@ class Correlation(ResampledMetric):
         wrong = [cell for cell in cells if parse_number(cell) is None]
         return f"{wrong[0]!r} is not a number" if wrong else None
 
-    def measure(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> Measure:
-        """Reads the numbers; a weighting of the lines weighs the pairs.
-
-        Raises:
-            DataError: a cell is no number, and nobody looked before.
-        """
-        x = self.scale([_number(cell) for cell in hypotheses])
-        y = self.scale([_number(lines[0]) for lines in references])
-        return Measure(
-            lambda weights: [_pearson(x(weights), y(weights), weights)],
-            lambda weights: [{"lines": int(weights.sum())}],
-        )
+    def tally(self, *, systems: int = 1, keep: bool = False) -> Tally:
+        """An empty tally of lines; see `Metric.tally`."""
+        return _NumberTally(self.scale, systems=systems, keep=keep)
 
     @abstractmethod
     def scale(self, numbers: Sequence[float]) -> Scale:

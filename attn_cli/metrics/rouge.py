@@ -1,4 +1,4 @@
-"""ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004) by rouge-score, with words of any script.
+"""ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum (Lin 2004) by rouge-score, with words of any script.
 
 rouge-score's own tokenizer keeps `a-z0-9` alone, so that a Hindi text equals nothing, not even
 itself. Ours cuts Latin text in the same places, but for letters with diacritics, which it keeps.
@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.base import CountMetric
 
-_TYPES = ("rouge1", "rouge2", "rougeL")
 # Scripts written without spaces whose characters are words or syllables stand one by one.
 _CJK = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA")
 
@@ -69,9 +69,14 @@ class UnicodeTokenizer:
 
 
 class Rouge(CountMetric):
-    """Mean F1 over the lines; of several references the best counts, for each type on its own."""
+    """Mean F1 over the lines; of several references the best counts, for each type on its own.
 
-    names = ("ROUGE-1", "ROUGE-2", "ROUGE-L")
+    Attributes:
+        types: rouge-score's names of the types.
+    """
+
+    names: tuple[str, ...] = ("ROUGE-1", "ROUGE-2", "ROUGE-L")
+    types: tuple[str, ...] = ("rouge1", "rouge2", "rougeL")
 
     def counts(
         self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]
@@ -79,8 +84,9 @@ class Rouge(CountMetric):
         """The F1 of each type, and 1, for each line."""
         rows = []
         for hypothesis, lines in zip(hypotheses, references, strict=True):
-            scores = self._scorer.score_multi(lines, hypothesis)
-            rows.append([*(float(scores[kind].fmeasure) for kind in _TYPES), 1.0])
+            golds = [self._sentences(line) for line in lines]
+            scores = self._scorer.score_multi(golds, self._sentences(hypothesis))
+            rows.append([*(float(scores[kind].fmeasure) for kind in self.types), 1.0])
         return rows
 
     def values(self, totals: Sequence[float]) -> list[float]:
@@ -96,7 +102,14 @@ class Rouge(CountMetric):
         from importlib.metadata import version
 
         stem = "porter" if self._options.stem else "no"
-        return f"case:lc|tok:unicode|stem:{stem}|rouge-score:{version('rouge-score')}"
+        mark = f"|mark:{self._options.sentence_mark}" if self._options.rouge_lsum else ""
+        return f"case:lc|tok:unicode|stem:{stem}{mark}|rouge-score:{version('rouge-score')}"
+
+    def _sentences(self, text: str) -> str:
+        """A text with a sentence a line, where sentences matter; their mark is no word then."""
+        if not self._options.rouge_lsum:
+            return text
+        return text.replace(self._options.sentence_mark, "\n")
 
     @cached_property
     def _scorer(self):  # type: ignore[no-untyped-def] # noqa: ANN202 - the library has no types
@@ -107,4 +120,32 @@ class Rouge(CountMetric):
             from nltk.stem.porter import PorterStemmer
 
             stem = PorterStemmer().stem
-        return RougeScorer(_TYPES, tokenizer=UnicodeTokenizer(stem))
+        return RougeScorer(self.types, tokenizer=UnicodeTokenizer(stem))
+
+
+class RougeLsum(Rouge):
+    """ROUGE-L of summaries of several sentences (Lin 2004, section 3.2).
+
+    A sentence of the reference is matched by the union of its longest common subsequences with the
+    sentences of the hypothesis. A sentence ends at `--sentence-mark`, and at a line end, which a
+    text from JSON may hold.
+    """
+
+    names = ("ROUGE-Lsum",)
+    types = ("rougeLsum",)
+
+    def __init__(self, options: MetricOptions) -> None:
+        super().__init__(options)
+        self._marked = False
+
+    def notes(self) -> list[str]:
+        """That no line is more than one sentence, if so: then ROUGE-Lsum is ROUGE-L."""
+        if self._marked:
+            return []
+        mark = self._options.sentence_mark
+        return [f"no {mark} in any line: each text is one sentence for ROUGE-Lsum; --sentence-mark"]
+
+    def _sentences(self, text: str) -> str:
+        lines = super()._sentences(text)
+        self._marked = self._marked or "\n" in lines
+        return lines

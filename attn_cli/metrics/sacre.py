@@ -1,28 +1,33 @@
-"""BLEU, chrF, chrF++ and TER: sacreBLEU counts, resamples and signs; nothing is counted here."""
+"""BLEU, chrF, chrF++ and TER: sacreBLEU counts and signs; nothing is counted here."""
 
 from __future__ import annotations
 
-import json
-import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attn_cli.config.scoring import MetricOptions
 from attn_cli.errors import UsageError
-from attn_cli.metrics.base import Metric, Score, Segment
-from attn_cli.metrics.significance import Comparison, Interval, Resampling
+from attn_cli.metrics.base import Metric, Segment
+from attn_cli.metrics.significance import Resampling
+from attn_cli.metrics.tally import CountTally, Tally
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric as SacreBleuMetric
     from sacrebleu.metrics.base import Score as SacreBleuScore
 
+_TOKENIZED = 100  # lines with a full stop apart, from which on sacreBLEU warns
+
 
 class SacreMetric(Metric):
-    """A metric of sacreBLEU (Post 2018), through its public interface."""
+    """A metric of sacreBLEU (Post 2018).
+
+    Lines are counted and figures made of the counts by what sacreBLEU's metrics offer to its own
+    significance tests; its public interface keeps the n-grams of all references, 60 KiB a line.
+    """
 
     decimals = 4
 
@@ -35,31 +40,38 @@ class SacreMetric(Metric):
         score = self._for_lines.sentence_score(segment.hypothesis, segment.references)
         return [float(score.score)]
 
-    def corpus(
-        self, segments: Sequence[Segment], resampling: Resampling, *, compare: bool = False
-    ) -> list[Score]:
-        """Scores a corpus of at least one line; see `Metric.corpus`."""
-        metric = self.build(one_line=False)
-        hypotheses = [segment.hypothesis for segment in segments]
+    def tally(self, *, systems: int = 1, keep: bool = False) -> Tally:
+        """An empty tally of lines; see `Metric.tally`."""
+        return CountTally(
+            self._counted,
+            lambda totals: [self._score(totals).score],
+            lambda totals: [self._details(self._score(totals))],
+            precision="float32",  # sacreBLEU's
+            systems=systems,
+            keep=keep,
+        )
+
+    def signature(self, tally: Tally, resampling: Resampling) -> str:
+        """SacreBLEU's own."""
+        metric, counts = self._for_corpora, tally.n_references
+        metric.num_refs = next(iter(counts)) if len(counts) == 1 else -1
+        if resampling.samples:
+            metric.n_bootstrap, metric.seed = resampling.samples, str(resampling.seed)
+        return str(metric.get_signature().format())
+
+    def _counted(
+        self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]
+    ) -> list[list[float]]:
         # sacreBLEU wants a stream per reference; None where a line has fewer than others.
-        streams = list(zip_longest(*(segment.references for segment in segments)))
-        n_samples = resampling.samples or 1
-        with _sacrebleu_seed(resampling.seed):
-            score = metric.corpus_score(hypotheses, streams, n_bootstrap=n_samples)
-        signature = str(metric.get_signature().format())
-        interval = comparison = None
-        if resampling.samples:  # a score's JSON form alone makes its estimate public
-            told = json.loads(score.format(width=12, signature=signature, is_json=True))
-            interval = Interval(told.get("confidence_mean", 0.0), told.get("confidence_var", 0.0))
-        if compare:
-            systems = [("baseline", [segment.baseline for segment in segments])]
-            systems.append(("system", hypotheses))
-            comparison = _compare(metric, systems, streams, resampling)
-        details = self._details(score)
-        value = float(score.score)
-        return [
-            Score(self.names[0], value, signature, interval, comparison, details, self.decimals)
-        ]
+        streams = list(zip_longest(*references))
+        counted: list[list[float]] = self._for_corpora._extract_corpus_statistics(  # noqa: SLF001
+            hypotheses, streams
+        )
+        return counted
+
+    def _score(self, totals: Sequence[float]) -> SacreBleuScore:
+        score: SacreBleuScore = self._for_corpora._compute_score_from_stats(list(totals))  # noqa: SLF001
+        return score
 
     def _details(self, score: SacreBleuScore) -> dict[str, object]:
         """The counts in a score worth telling a user, by name."""
@@ -69,11 +81,32 @@ class SacreMetric(Metric):
     def _for_lines(self) -> SacreBleuMetric:
         return self.build(one_line=True)
 
+    @cached_property
+    def _for_corpora(self) -> SacreBleuMetric:
+        return self.build(one_line=False)
+
 
 class Bleu(SacreMetric):
     """BLEU (Papineni et al. 2002); single lines with effective order."""
 
     names = ("BLEU",)
+
+    def __init__(self, options: MetricOptions) -> None:
+        super().__init__(options)
+        self._n_tokenized = 0
+
+    def notes(self) -> list[str]:
+        """That the text looks tokenized, where sacreBLEU says so."""
+        if self._n_tokenized < _TOKENIZED:
+            return []
+        lines = f"{self._n_tokenized:,} lines"
+        return [f"{lines} end in ' .': BLEU is of text as people write it; detokenize first"]
+
+    def _counted(
+        self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]
+    ) -> list[list[float]]:
+        self._n_tokenized += sum(line.endswith(" .") for line in hypotheses)
+        return super()._counted(hypotheses, references)
 
     def build(self, *, one_line: bool) -> SacreBleuMetric:
         """The sacreBLEU metric with the user's tokenizer.
@@ -89,6 +122,7 @@ class Bleu(SacreMetric):
                 lowercase=self._options.lowercase,
                 tokenize=self._options.tokenize,
                 effective_order=one_line,
+                force=True,  # its warning of tokenized text is `notes`
             )
         except (RuntimeError, ImportError) as error:
             reason = " ".join(str(error).split())
@@ -131,6 +165,7 @@ class Ter(SacreMetric):
     """Translation edit rate (Snover et al. 2006), not case-sensitive, as Tercom's default."""
 
     names = ("TER",)
+    lower_is_better = True
 
     def build(self, *, one_line: bool) -> SacreBleuMetric:
         """The sacreBLEU metric; lines and corpora are counted alike."""
@@ -160,38 +195,3 @@ def _check_tokenizer_model(name: str) -> None:
             f"--tokenize {name} needs a model that is not here, and attn uses no network; "
             f"put {url} at {path}, or set $SACREBLEU to a directory that has it"
         )
-
-
-@contextmanager
-def _sacrebleu_seed(seed: int) -> Iterator[None]:
-    """Sets the seed in the only place where sacreBLEU looks for it."""
-    before = os.environ.get("SACREBLEU_SEED")
-    os.environ["SACREBLEU_SEED"] = str(seed)
-    try:
-        yield
-    finally:
-        del os.environ["SACREBLEU_SEED"]
-        if before is not None:
-            os.environ["SACREBLEU_SEED"] = before
-
-
-def _compare(
-    metric: SacreBleuMetric,
-    systems: Sequence[tuple[str, list[str]]],
-    streams: Sequence[Sequence[str]],
-    resampling: Resampling,
-) -> Comparison:
-    """The paired bootstrap and approximate randomization of one metric, as sacreBLEU does them."""
-    from sacrebleu.significance import PairedTest, Result
-
-    samples = {"bs": resampling.samples or 0, "ar": 0}  # 0: sacreBLEU's default
-    results: list[Result] = []  # of the baseline and of the system, by either test
-    with _sacrebleu_seed(resampling.seed):
-        for kind, n_samples in samples.items():
-            _, scores = PairedTest([*systems], {"": metric}, streams, kind, n_samples)()
-            (column,) = (column for name, column in scores.items() if name != "System")
-            results += [result for result in column if isinstance(result, Result)]
-    other, bootstrapped, _, randomized = results
-    p_bootstrap, p_randomization = bootstrapped.p_value, randomized.p_value
-    assert p_bootstrap is not None and p_randomization is not None
-    return Comparison(float(other.score), float(p_bootstrap), float(p_randomization))

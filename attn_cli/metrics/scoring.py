@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.metrics import METRICS
-from attn_cli.metrics.base import Metric, Score, Segment
+from attn_cli.metrics.base import Metric, Score, Segment, count, windows
 from attn_cli.metrics.significance import Resampling
 
 DEFAULT_METRICS = ("bleu", "chrf")
@@ -15,6 +15,54 @@ DEFAULT_METRICS = ("bleu", "chrf")
 def chosen_metrics(options: ScoreOptions) -> list[Metric]:
     """The metrics of the options, ready to score; BLEU and chrF where none is named."""
     return [METRICS[name](options) for name in options.metrics or DEFAULT_METRICS]
+
+
+class CorpusScorer:
+    """Scores lines window by window by every chosen metric; their text is not kept.
+
+    Args:
+        options: the metrics, and what of their figures is asked for.
+
+    Attributes:
+        n_lines: how many lines were counted.
+        n_references: how many references they have.
+    """
+
+    def __init__(self, options: ScoreOptions) -> None:
+        self._resampling = Resampling(options.seed, options.bootstrap)
+        systems = 1 if options.baseline is None else 2
+        keep = systems == 2 or bool(options.bootstrap)
+        self._metrics = chosen_metrics(options)
+        self._tallies = [metric.tally(systems=systems, keep=keep) for metric in self._metrics]
+        self.n_lines = 0
+        self.n_references: set[int] = set()
+
+    def add(self, segments: Iterable[Segment]) -> None:
+        """Counts lines.
+
+        Raises:
+            UsageError: a metric needs something that is not installed here.
+        """
+        whole = any(metric.sees_all_first for metric in self._metrics)
+        for part in [list(segments)] if whole else windows(segments):
+            for metric, tally in zip(self._metrics, self._tallies, strict=True):
+                for window in [part] if metric.sees_all_first else windows(part):
+                    count(tally, window)
+            self.n_lines += len(part)
+            self.n_references.update(len(segment.references) for segment in part)
+
+    def scores(self) -> list[Score]:
+        """The scores of all lines; none of no lines."""
+        if not self.n_lines:
+            return []
+        pairs = zip(self._metrics, self._tallies, strict=True)
+        return [
+            score for metric, tally in pairs for score in metric.scores(tally, self._resampling)
+        ]
+
+    def notes(self) -> list[str]:
+        """What a user should know of the lines."""
+        return [note for metric in self._metrics for note in metric.notes()]
 
 
 def score_corpus(options: ScoreOptions, segments: Sequence[Segment]) -> list[Score]:
@@ -27,13 +75,9 @@ def score_corpus(options: ScoreOptions, segments: Sequence[Segment]) -> list[Sco
     Raises:
         UsageError: a metric needs something that is not installed here.
     """
-    resampling = Resampling(options.seed, options.bootstrap)
-    compare = options.baseline is not None
-    return [
-        score
-        for metric in chosen_metrics(options)
-        for score in (metric.corpus(segments, resampling, compare=compare) if segments else ())
-    ]
+    scorer = CorpusScorer(options)
+    scorer.add(segments)
+    return scorer.scores()
 
 
 def problem_finder(metrics: Sequence[Metric]) -> Callable[[Segment], str | None]:

@@ -9,7 +9,7 @@ from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, zip_rows
-from attn_cli.lines.unusable import BadLines
+from attn_cli.lines.unusable import HeldBadLines
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.classification import NO_TAG
 
@@ -55,7 +55,7 @@ class SegmentReader:
     def __init__(
         self,
         files: SegmentFiles,
-        bad: BadLines,
+        bad: HeldBadLines,
         problem: Callable[[Segment], str | None] = lambda segment: None,
         *,
         blank_ends: bool = False,
@@ -82,6 +82,8 @@ class SegmentReader:
             cause = self._problem(segment) if segment else None
             if cause:
                 rows[0].refuse(cause)
+            elif segment:
+                self._bad.used()
             yield None if cause else segment
 
     def _ends_sentence(self, texts: Sequence[str]) -> bool:

@@ -94,6 +94,11 @@ class SpanF1(ClassMetric):
         super().__init__(options)
         self._scheme = options.scheme
 
+    @property
+    def sees_all_first(self) -> bool:
+        """Whether the gold tags have to say first if they are BIO or BIOES."""
+        return self._options.scheme == "auto"
+
     def start(self, references: Sequence[tuple[str, ...]]) -> None:
         """Finds out whether the gold tags are BIO or BIOES, where that is asked for."""
         if self._options.scheme == "auto":

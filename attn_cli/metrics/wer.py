@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ from attn_cli.metrics.base import CountMetric, case_signature
 if TYPE_CHECKING:
     from jiwer import CharacterOutput, WordOutput
 
+_APOSTROPHES = str.maketrans("\u2019\u02bc\uff07", "'''")
+_PUNCTUATION = re.compile(r"[^\w\s]|_")
 _KINDS = ("substitute", "delete", "insert")
 
 
@@ -21,6 +25,7 @@ class WordErrorRate(CountMetric):
     """
 
     names = ("WER",)
+    lower_is_better = True
     unit = "words"
 
     def counts(
@@ -29,8 +34,8 @@ class WordErrorRate(CountMetric):
         """Substitutions, deletions, insertions and reference length of each line."""
         owners = [i for i, lines in enumerate(references) for _ in lines]
         aligned = self._align(
-            [self._cased(line) for lines in references for line in lines],
-            [self._cased(hypotheses[i]) for i in owners],
+            [self._prepared(line) for lines in references for line in lines],
+            [self._prepared(hypotheses[i]) for i in owners],
         )
         candidates: list[list[list[float]]] = [[] for _ in hypotheses]
         for owner, chunks, units in zip(
@@ -63,10 +68,13 @@ class WordErrorRate(CountMetric):
         """The part of the signature that says how text was compared, and by which jiwer."""
         from importlib.metadata import version
 
-        case = case_signature(lowercase=self._options.lowercase)
-        return f"{case}|tok:{self.unit}|jiwer:{version('jiwer')}"
+        case = case_signature(lowercase=self._options.lowercase or self._options.normalize)
+        rules = "|norm:nfc|punct:no|space:one" if self._options.normalize else ""
+        return f"{case}{rules}|tok:{self.unit}|jiwer:{version('jiwer')}"
 
-    def _cased(self, text: str) -> str:
+    def _prepared(self, text: str) -> str:
+        if self._options.normalize:
+            return normalized(text)
         return text.lower() if self._options.lowercase else text
 
     def _align(self, references: list[str], hypotheses: list[str]) -> WordOutput | CharacterOutput:
@@ -85,3 +93,26 @@ class CharacterErrorRate(WordErrorRate):
         from jiwer import process_characters
 
         return process_characters(references, hypotheses)
+
+
+def normalized(text: str) -> str:
+    """A transcript as `--normalize` compares it: case, punctuation and white space aside.
+
+    Unicode NFC, lower case. A punctuation mark (Unicode P) is a space, but an apostrophe between
+    two letters (`don't`, whichever way it is written) and a full stop, comma or colon between two
+    digits (`3.5`, `1,000`, `10:30`) stay. Any white space is one space, none at the ends.
+    """
+    text = unicodedata.normalize("NFC", text).lower().translate(_APOSTROPHES)
+    return " ".join(_PUNCTUATION.sub(_mark, text).split())
+
+
+def _mark(match: re.Match[str]) -> str:
+    """What a character that is no letter, digit or white space becomes."""
+    mark, text, at = match[0], match.string, match.start()
+    if not unicodedata.category(mark).startswith("P"):
+        return mark
+    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    inside = (mark == "'" and before.isalpha() and after.isalpha()) or (
+        mark in ".,:" and before.isdigit() and after.isdigit()
+    )
+    return mark if inside else " "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -83,14 +86,32 @@ def test_line_ends_and_marks_of_the_stream_contract():
     )
 
 
-def test_a_missing_reference_or_bad_bytes_refuse_the_whole_figure():
-    lines = b"a\ta\nno reference\n\xff\ta\n"
+def test_unusable_lines_are_named_and_the_rest_is_scored():
+    lines = b"a\ta\nno reference\n\xff\ta\nc\tb\n"
     out, err = run("--wer", stdin=lines, check=3)
-    assert out == ""
+    assert out == "WER\t0.500000\n"
     assert "standard input:2: 1 column" in err and "standard input:3: not UTF-8" in err
-    assert "2 unusable lines" in err
+    assert "2 unusable lines: left out of the score" in err
+    assert json.loads(run("--wer", "--json", stdin=lines, check=3)[0])["WER"]["score"] == 0.5
     out, err = run("--wer", "--skip-bad", stdin=lines)
-    assert out == "WER\t0.000000\n" and "2 unusable lines: left out" in err
+    assert out == "WER\t0.500000\n" and "2 unusable lines: left out" in err
+
+
+def test_one_file_where_two_are_needed_is_said_once(tmp_path):
+    (tmp_path / "hyp").write_text("a line\n" * 100)
+    out, err = run(tmp_path / "hyp", check=3)
+    assert out == "" and err.count("\n") == 1
+    assert "hyp:1: 1 column, but column 2 is needed, in this and all other lines (100)" in err
+    assert "name the references' file with --ref" in err
+    (tmp_path / "hyp").write_text("only\n")
+    assert "--ref" in run(tmp_path / "hyp", check=3)[1]
+    out, err = run("--per-line", "--bleu", stdin="a\nb\n", check=3)
+    assert out == "\n\n" and err.count("\n") == 1
+    # Lines that could be used say which ones are meant: then each of the others is named.
+    mixed = run("--wer", stdin="a\nb\nc\tc\nd\n", check=3)[1]
+    assert [f"standard input:{n}: 1 column" in mixed for n in (1, 2, 3, 4)] == [1, 1, 0, 1]
+    many = run("--wer", stdin="a\n" * 30 + "c\tc\n", check=3)[1]
+    assert many.count("1 column") == 10 and "only counted" in many and "30 unusable" in many
 
 
 def test_unequal_files_are_refused_with_both_counts(tmp_path):
@@ -100,9 +121,13 @@ def test_unequal_files_are_refused_with_both_counts(tmp_path):
     assert out == "" and "2 lines" in err and "3 lines" in err and "Traceback" not in err
 
 
-def test_empty_input_is_no_failure():
-    out, err = run("--bleu", stdin="")
-    assert out == "" and "no lines" in err
+def test_no_lines_are_no_score(tmp_path):
+    out, err = run("--bleu", stdin="", check=3)
+    assert out == "" and "standard input: no lines, no score" in err
+    for name in ("hyp", "ref"):
+        (tmp_path / name).write_text("")
+    assert "hyp: no lines" in run(tmp_path / "hyp", "--ref", tmp_path / "ref", check=3)[1]
+    assert run("--bleu", "--per-line", stdin="") == ("", "")
 
 
 def test_per_line_answers_every_line_in_place():
@@ -161,18 +186,91 @@ def test_bootstrap_and_baseline_add_lines_of_their_own(tmp_path):
     (tmp_path / "base").write_text("".join(f"{line.upper()}\n" for line in hypotheses))
     files = [tmp_path / "hyp", "--ref", tmp_path / "hyp", "--baseline", tmp_path / "base"]
     out, _ = run(*files, "--bleu", "--exact-match", "--bootstrap", "50", "--seed", "3")
-    told = figures(out)
+    verdicts = [line for line in out.splitlines() if ".verdict\t" in line]
+    assert verdicts == ["BLEU.verdict\tbetter", "EXACT_MATCH.verdict\tbetter"]
+    told = figures("\n".join(line for line in out.splitlines() if line not in verdicts))
     for name, best in (("BLEU", 100.0), ("EXACT_MATCH", 1.0)):
         assert told[name] == told[f"{name}.mean"] == pytest.approx(best)
-        assert told[f"{name}.ci95"] == told[f"{name}.baseline"] == 0.0
+        assert told[f"{name}.ci95_half_width"] == told[f"{name}.baseline"] == 0.0
+        assert told[f"{name}.difference"] == told[name]
         assert told[f"{name}.p_bootstrap"] == pytest.approx(1 / 51, abs=0.02)
         assert told[f"{name}.p_randomization"] < 0.01
+
+
+EVERY_METRIC = {
+    "--bleu --chrf --chrf++ --ter --wer --cer --rouge --rouge-lsum --exact-match": "a b c {}",
+    "--accuracy --f1 --mcc": "label{}",
+    "--multilabel-f1": "x,label{}",
+    "--span-f1": "B-X O B-Y{}",
+    "--pearson --spearman": "{}",
+    "--squad": "answer {}",
+}
+
+
+@pytest.mark.parametrize("flags", EVERY_METRIC)
+def test_a_system_against_itself_has_p_1_in_every_metric(flags, tmp_path):
+    """Half of the lines are right, so that draws differ; and one line of 60 proves nothing."""
+    text = EVERY_METRIC[flags]
+    hypotheses = [text.format(i % 7) for i in range(60)]
+    references = [text.format(i % 7 if i % 2 else 3) for i in range(60)]
+    almost = [references[0], *hypotheses[1:]]
+    for name, lines in (("hyp", hypotheses), ("ref", references), ("almost", almost)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+    files = (tmp_path / "hyp", "--ref", tmp_path / "ref", "--json", "--bootstrap", "200")
+    same = json.loads(run(*files, *flags.split(), "--baseline", tmp_path / "hyp")[0])
+    assert same
+    for name, told in same.items():
+        assert told["p_bootstrap"] == told["p_randomization"] == 1.0, name
+        assert (told["difference"], told["verdict"]) == (0.0, "not significant"), name
+    nearly = json.loads(run(*files, *flags.split(), "--baseline", tmp_path / "almost")[0])
+    for name, told in nearly.items():
+        assert told["p_randomization"] == 1.0, name  # a swap of one line is a tie
+        assert told["p_bootstrap"] > 0.05 and told["verdict"] == "not significant", name
+
+
+def test_errors_are_better_where_they_are_fewer(tmp_path):
+    (tmp_path / "ref").write_text("a b c d\n" * 20)
+    (tmp_path / "bad").write_text("a x c y\n" * 20)
+    flags = ["--wer", "--ter", "--bleu", "--json"]
+    pairs = (("ref", "bad", "better"), ("bad", "ref", "worse"))
+    for hyp, base, verdict in pairs:
+        files = [tmp_path / hyp, "--ref", tmp_path / "ref", "--baseline", tmp_path / base]
+        told = json.loads(run(*files, *flags)[0])
+        assert {each["verdict"] for each in told.values()} == {verdict}
+
+
+PEAK = """
+import resource, sys
+from attn_cli.cli import main
+sys.argv = ["attn", "score", *sys.argv[1:]]
+status = main()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--bootstrap", "20", "--baseline"]])
+def test_memory_does_not_grow_with_the_lines(more, tmp_path):
+    """Neither where lines are resampled: n-grams took 60 KiB a line, 160 MiB here."""
+    peaks = []
+    for n_lines in (200, 3_000):
+        for name, word in (("hyp", "one"), ("ref", "two"), ("base", "six")):
+            lines = (f"{word} or {i % 9} more words of text {i}\n" for i in range(n_lines))
+            (tmp_path / name).write_text("".join(lines))
+        files = [tmp_path / "hyp", "--ref", tmp_path / "ref", "--bleu", "--chrf", *more]
+        files += [tmp_path / "base"] if more else []
+        command = [sys.executable, "-c", PEAK, *files]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stderr.split()[-1]))
+    assert peaks[1] < peaks[0] + 20_000  # KiB
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--bleuu"], "bleu"),
+        (["--normalize", "--bleu"], "--wer"),
+        (["--sentence-mark", "<q>", "--rouge"], "--rouge-lsum"),
         (["--tokenize", "13b"], "13a"),
         (["--per-line", "--bootstrap", "9"], "exclude"),
         (["--ppl", "--bleu"], "second run"),
@@ -204,6 +302,25 @@ def test_a_terminal_gets_a_table():
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
     assert "metric" in shown and "1.0000" in shown and "WER\t" not in shown
+
+
+def test_nothing_is_cut_by_a_narrow_terminal(tmp_path):
+    (tmp_path / "hyp").write_text("a b c\n" * 9)
+    files = [tmp_path / "hyp", "--ref", tmp_path / "hyp", "--baseline", tmp_path / "hyp"]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    flags = ["--wer", "--bleu", "--signature", "--bootstrap", "9"]
+    done = subprocess.run([*ATTN, *files, *flags], stdout=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode().replace("\r\n", "\n")
+    os.close(ours)
+    assert done.returncode == 0 and "\u2026" not in shown
+    printed = run(*files, *flags)[0].splitlines()
+    for line in printed:
+        name, value, *signature = line.split("\t")
+        assert not signature or f"\n{signature[0]}\n" in shown
+        assert name.rpartition(".")[2].replace("_", " ") in shown
+        assert value[:6] in shown
 
 
 @pytest.mark.parametrize(
@@ -261,9 +378,10 @@ sys.exit(main())
         (["--log-prob"], b"x\tabc\nbad\ny\tab\n", 3, b"-3.000000\n\n-2.000000\n"),
         (["--log-prob", "--json"], b"x\tabc\n", 0, b'{"log_prob": -3.0}\n'),
         (["--ppl"], b"x\tabc\ny\ta\n", 0, b"PPL\t2.718282\n"),  # exp(4 / 4)
-        (["--ppl"], b"x\tabc\nbad\n", 3, b""),
+        (["--ppl"], b"x\tabc\ny\ta\nbad\n", 3, b"PPL\t2.718282\n"),
+        (["--ppl"], b"bad\n", 3, b""),
         (["--ppl", "--skip-bad"], b"x\tab\nbad\n", 0, b"PPL\t2.718282\n"),
-        (["--ppl"], b"", 0, b""),
+        (["--ppl"], b"", 3, b""),
     ],
 )
 def test_model_scores_become_lines_or_a_perplexity(arguments, stdin, status, out):

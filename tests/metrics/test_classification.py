@@ -99,8 +99,10 @@ def test_figures_of_a_resample_are_those_of_its_lines():
         "mcc": lambda: [sk.matthews_corrcoef(*again)],
     }
     for name, function in functions.items():
-        measure = METRICS[name](MetricOptions()).measure(predicted, [(g,) for g in gold])
-        assert measure.figures(weights.astype(float)) == pytest.approx(function())
+        tally = METRICS[name](MetricOptions()).tally(keep=True)
+        for window in (slice(0, 25), slice(25, None)):
+            tally.add([predicted[window]], [(g,) for g in gold[window]])
+        assert list(tally.drawn(weights[None], 0)[0]) == pytest.approx(function())
 
 
 def test_a_class_that_only_the_baseline_predicts_changes_nothing():

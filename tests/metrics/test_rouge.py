@@ -10,7 +10,7 @@ from rouge_score.tokenizers import DefaultTokenizer
 
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.base import Segment
-from attn_cli.metrics.rouge import Rouge, UnicodeTokenizer
+from attn_cli.metrics.rouge import Rouge, RougeLsum, UnicodeTokenizer
 from attn_cli.metrics.significance import Resampling
 
 PLAIN = Resampling(seed=1)
@@ -29,6 +29,45 @@ def test_english_scores_are_those_of_rouge_score(stem):
     for hypothesis, reference in ENGLISH:
         expected = [score.fmeasure for score in theirs.score(reference, hypothesis).values()]
         assert ours.line(Segment(hypothesis, (reference,))) == pytest.approx(expected)
+
+
+SUMMARIES = [
+    (
+        "The cat sat on the mat.<n>It was a sunny day.",
+        "It was sunny.<n>On the mat sat the cat.<n>Nobody else was there.",
+    ),
+    ("one sentence alone, without an end", "one sentence<n><n>and alone an end<n>"),
+    ("the the the cat<n>the cat", "the cat the<n>cat cat the dog"),
+    ("", "something<n>else"),
+]
+
+
+@pytest.mark.parametrize("stem", [True, False])
+def test_rouge_lsum_is_the_one_of_rouge_score(stem):
+    theirs = RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"], use_stemmer=stem)
+    options = MetricOptions(stem=stem, rouge=True, rouge_lsum=True)
+    for hypothesis, reference in SUMMARIES:
+        scores = theirs.score(*(text.replace("<n>", "\n") for text in (reference, hypothesis)))
+        segment = Segment(hypothesis, (reference,))
+        ours = Rouge(options).line(segment) + RougeLsum(options).line(segment)
+        assert ours == pytest.approx([score.fmeasure for score in scores.values()])
+
+
+def test_the_best_reference_counts_for_rouge_lsum_and_json_ends_sentences_itself():
+    options = MetricOptions(rouge_lsum=True, sentence_mark=" <q>")
+    marked = Segment("b c <q>a", ("x", "a <q>b c"))
+    assert RougeLsum(options).line(marked) == [1.0]
+    assert RougeLsum(options).line(Segment("b c\na", ("x", "a\nb c"))) == [1.0]
+    (score,) = RougeLsum(options).corpus([marked], PLAIN)
+    assert score.name == "ROUGE-Lsum" and "|mark: <q>|" in score.signature
+
+
+def test_lines_without_a_mark_are_said():
+    metric = RougeLsum(MetricOptions(rouge_lsum=True))
+    metric.corpus([Segment("a b. c", ("a b. c",))], PLAIN)
+    assert "no <n> in any line" in metric.notes()[0]
+    metric.corpus([Segment("a b. c", ("a b.<n>c",))], PLAIN)
+    assert metric.notes() == []
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_bootstrap_interval_is_the_one_of_sacrebleu_confidence(tmp_path):
     theirs = sacrebleu_json(tmp_path, segments, "--confidence", "--confidence-n", "200")
     (ours,) = Bleu(MetricOptions()).corpus(segments, Resampling(seed=12345, samples=200))
     assert ours.interval.mean == pytest.approx(theirs["confidence_mean"], abs=1e-6)
-    assert ours.interval.ci95 == pytest.approx(theirs["confidence_var"], abs=1e-6)
+    assert ours.interval.half_width == pytest.approx(theirs["confidence_var"], abs=1e-6)
     assert ours.signature == theirs["signature"]
 
 
@@ -175,3 +175,36 @@ def test_published_ter_and_chrfpp_of_wmt17(data_dir, system):
     assert f"{ter.value:.4f}" == row["ter"]
     assert f"{chrfpp.value:.4f}" == row["chrf2pp"]
     assert f"{lower.value:.4f}" == row["bleu_lc"]
+
+
+@pytest.mark.parametrize("metric", [Bleu, Chrf, ChrfPlusPlus, Ter])
+def test_windows_of_lines_give_the_figures_of_the_whole(metric):
+    """To the last bit where counts are whole numbers; intervals too, which sacreBLEU rounds."""
+    segments = corpus(n_lines=600, n_references=2)
+    segments[300:] = [Segment(s.hypothesis, s.references[:1], s.baseline) for s in segments[300:]]
+    ours = metric(MetricOptions())
+    (score,) = ours.corpus(segments, Resampling(seed=12345, samples=40), compare=True)
+    theirs = ours.build(one_line=False)
+    streams = [
+        [s.references[i] if i < len(s.references) else None for s in segments] for i in (0, 1)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SACREBLEU_SEED", "12345")
+        whole = theirs.corpus_score([s.hypothesis for s in segments], streams, n_bootstrap=40)
+        told = json.loads(whole.format(width=12, signature=score.signature, is_json=True))
+    assert score.value == pytest.approx(whole.score, rel=1e-14)
+    assert score.interval.mean == pytest.approx(told["confidence_mean"], rel=1e-6)
+    assert score.interval.half_width == pytest.approx(told["confidence_var"], rel=1e-6)
+    assert score.signature == str(theirs.get_signature().format())
+    other = theirs.corpus_score([s.baseline for s in segments], streams)
+    assert score.comparison.baseline == pytest.approx(other.score, rel=1e-14)
+
+
+def test_tokenized_text_is_said_once_however_many_windows():
+    metric = Bleu(MetricOptions())
+    metric.corpus(corpus(50), PLAIN)
+    assert metric.notes() == []
+    metric = Bleu(MetricOptions())
+    metric.corpus([Segment("a b .", ("a b.",))] * 400, PLAIN)
+    (note,) = metric.notes()
+    assert note.startswith("400 lines end in ' .'")

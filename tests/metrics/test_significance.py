@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 
@@ -12,17 +13,36 @@ from attn_cli.config.scoring import METRIC_NAMES, MetricOptions
 from attn_cli.metrics import METRICS
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.exact import ExactMatch
-from attn_cli.metrics.significance import Resampling, bootstrap, paired_tests
+from attn_cli.metrics.significance import Resamples, Resampling, compare
+from attn_cli.metrics.tally import CountTally
 
 
 def mean(totals):
     return [totals[0] / totals[1]]
 
 
-def weighed(counts, values):
-    """Figures of weighted lines, of their counts."""
-    rows = np.asarray(counts)
-    return lambda weights: values(weights @ rows)
+def tally(*systems):
+    """The counts of the lines of one system or two, given as rows; a figure is their mean."""
+    kept = CountTally(
+        lambda lines, references: [json.loads(line) for line in lines],
+        mean,
+        lambda totals: [{}],
+        systems=len(systems),
+        keep=True,
+    )
+    answers = [[json.dumps(row) for row in rows] for rows in systems]
+    for start in range(0, len(answers[0]), 7):
+        window = [lines[start : start + 7] for lines in answers]
+        kept.add(window, [("",)] * len(window[0]))
+    return kept
+
+
+def compared(system, baseline, resampling):
+    both = tally(system, baseline)
+    resamples = Resamples(both, both.n_lines, resampling, systems=2)
+    figures = tuple(np.asarray(both.figures(i)) for i in range(2))
+    (found,) = compare(both, both.n_lines, resampling, resamples, figures)
+    return found
 
 
 def flips(n_lines, chance, seed):
@@ -38,9 +58,11 @@ def test_every_metric_has_an_option():
 def test_interval_of_a_mean_is_that_of_the_normal_distribution():
     counts = flips(400, 0.3, seed=5)
     share = sum(row[0] for row in counts) / 400
-    (interval,) = bootstrap(weighed(counts, mean), 400, 2000, seed=1)
+    (interval,) = Resamples(tally(counts), 400, Resampling(1, 2000)).intervals()
     assert interval.mean == pytest.approx(share, abs=0.003)
-    assert interval.ci95 == pytest.approx(1.96 * math.sqrt(share * (1 - share) / 400), rel=0.08)
+    assert interval.half_width == pytest.approx(
+        1.96 * math.sqrt(share * (1 - share) / 400), rel=0.08
+    )
 
 
 def test_p_values_agree_with_an_exact_sign_test():
@@ -48,7 +70,7 @@ def test_p_values_agree_with_an_exact_sign_test():
     system = [[1.0, 1.0]] * 18 + [[0.0, 1.0]] * 6 + [[1.0, 1.0]] * 40
     baseline = [[0.0, 1.0]] * 18 + [[1.0, 1.0]] * 6 + [[1.0, 1.0]] * 40
     exact = 2 * sum(math.comb(24, k) for k in range(18, 25)) / 2**24
-    (found,) = paired_tests(weighed(system + baseline, mean), 64, Resampling(seed=1))
+    found = compared(system, baseline, Resampling(seed=1))
     assert found.p_randomization == pytest.approx(exact, abs=0.006)
     assert found.p_bootstrap < 0.06
     assert found.baseline == pytest.approx(46 / 64)
@@ -56,7 +78,7 @@ def test_p_values_agree_with_an_exact_sign_test():
 
 def test_equal_systems_are_never_called_different():
     counts = flips(50, 0.5, seed=2)
-    (found,) = paired_tests(weighed(counts * 2, mean), 50, Resampling(seed=1, samples=100))
+    found = compared(counts, counts, Resampling(seed=1, samples=100))
     assert found.p_bootstrap == found.p_randomization == 1.0
 
 
@@ -81,5 +103,5 @@ def test_bootstrap_draws_the_same_lines_as_sacrebleu():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SACREBLEU_SEED", "77")
         _, samples = _bootstrap_resample(counts, Mean(), 100)
-    (interval,) = bootstrap(weighed(counts, mean), 30, 100, seed=77)
+    (interval,) = Resamples(tally(counts), 30, Resampling(77, 100)).intervals()
     assert interval.mean == pytest.approx(sum(samples) / 100)

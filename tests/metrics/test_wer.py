@@ -10,7 +10,7 @@ import pytest
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.significance import Resampling
-from attn_cli.metrics.wer import CharacterErrorRate, WordErrorRate
+from attn_cli.metrics.wer import CharacterErrorRate, WordErrorRate, normalized
 
 PLAIN = Resampling(seed=1)
 
@@ -65,6 +65,48 @@ def test_lowercase_is_read():
     segments = [Segment("The Cat", ("the cat",))]
     (score,) = WordErrorRate(MetricOptions(lowercase=True)).corpus(segments, PLAIN)
     assert score.value == 0.0 and rate(WordErrorRate, segments) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello,  World!", "hello world"),
+        ("well-known \u2013 (so-called)", "well known so called"),
+        ("Don\u2019t 'quote' rock 'n' roll", "don't quote rock n roll"),
+        ("At 10:30 it costs $3.50, or 1,000.", "at 10:30 it costs $3.50 or 1,000"),
+        (
+            "\u00bfQu\u00e9? \u4f60\u597d\uff0c\u4e16\u754c\u3002",
+            "qu\u00e9 \u4f60\u597d \u4e16\u754c",
+        ),
+        ("caf\u0065\u0301\u00a0noir\tx_y", "caf\u00e9 noir x y"),
+        ("\u0928\u092e\u0938\u094d\u0924\u0947 \u0964", "\u0928\u092e\u0938\u094d\u0924\u0947"),
+        ("...", ""),
+    ],
+)
+def test_what_normalized_transcripts_are(text, expected):
+    assert normalized(text) == expected == normalized(expected)
+
+
+def test_normalized_rates_and_the_counts_behind_them():
+    options = MetricOptions(wer=True, cer=True, normalize=True)
+    segments = [
+        Segment("well known, Yes", ("Well-known: yes!",)),
+        Segment("a  b", ("A, c d.",)),
+        Segment("!", ("",)),
+    ]
+    (word,) = WordErrorRate(options).corpus(segments, PLAIN)
+    assert word.value == pytest.approx(2 / 6)
+    assert word.details == {
+        "substitutions": 1,
+        "deletions": 1,
+        "insertions": 0,
+        "reference_words": 6,
+    }
+    (character,) = CharacterErrorRate(options).corpus(segments, PLAIN)
+    assert character.details["reference_characters"] == len("well known yes") + len("a c d")
+    for score in (word, character):
+        assert "case:lc|norm:nfc|punct:no|space:one|tok:" in score.signature
+    assert "norm" not in WordErrorRate(MetricOptions(wer=True)).corpus(segments, PLAIN)[0].signature
 
 
 @pytest.mark.parametrize("system", ["rev_espnet", "google"])
