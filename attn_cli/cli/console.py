@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+_WORDS = 80  # columns that a training's words may take
+_SHORTEST = 5  # columns of a bar that is worth drawing
+
+
 class Console:
     """Speaks on stderr as `--quiet` asks."""
 
@@ -40,10 +44,13 @@ class Console:
             yield None
             return
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+        console = RichConsole(stderr=True)
+        words = TextColumn("{task.description}", markup=False)
+        room = console.width - _WORDS  # what is said goes before what is drawn
+        columns = (words, BarColumn(min(room, 40))) if room >= _SHORTEST else (words,)
+        with Progress(*columns, console=console, transient=True) as bar:
             yield bar
 
 

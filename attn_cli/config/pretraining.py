@@ -158,7 +158,7 @@ class PretrainCommand(TrainingCommand):
     modes: ClassVar[tuple[Mode, ...]] = (
         Mode(
             lambda given: True,
-            {"batch_tokens": 4096, "matrix_lr": 0.03, "warmup": 50, "label_smoothing": 0.0},
+            {"batch_tokens": 4096, "matrix_factor": 7.5, "warmup": 50, "label_smoothing": 0.0},
         ),
     )
 

@@ -9,6 +9,8 @@ from attn_cli.config import option, parse_duration, with_default
 from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 
+LEAST_RATE = 1e-9  # a rate of 0 learns nothing, and is a mistake
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
@@ -36,8 +38,10 @@ class TrainingOptions:
     optimizer: str = option(
         "muon", "Optimizer of the matrices.", choices=("muon", "adamw", "adam"), rare=True
     )
-    lr: float = option(0.004, "Peak learning rate of AdamW or Adam.", low=0.0)
-    matrix_lr: float = option(0.015, "Peak learning rate of Muon.", low=0.0, rare=True)
+    lr: float = option(0.004, "Peak learning rate; Muon's is a multiple of it.", low=LEAST_RATE)
+    matrix_factor: float = option(
+        3.75, "Muon's learning rate, as a multiple of --lr.", low=LEAST_RATE, rare=True
+    )
     weight_decay: float = option(
         0.0, "Weight decay of matrices: decoupled, or with adam an L2 penalty.", low=0.0, rare=True
     )
@@ -110,8 +114,8 @@ class FinetuneTrainingOptions(TrainingOptions):
         TrainingOptions,
         "lr",
         0.0,
-        help="Peak learning rate of AdamW; 0: 2e-4 from --init, 1e-3 with --lora, with all layers "
-        "frozen or from random weights.",
+        help="Peak learning rate; Muon's is a multiple of it.",
+        show="2e-4 from --init, 1e-3 with --lora, with all layers frozen or from random weights",
     )
     metric: str = with_default(
         TrainingOptions,

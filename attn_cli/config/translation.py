@@ -79,14 +79,14 @@ class TrainMtCommand(TrainingCommand):
         # A trained model learns by small steps from the first one on.
         Mode(
             _continues,
-            {"lr": 0.0005, "matrix_lr": 0.002, "warmup": 20, "schedule": "constant"},
+            {"lr": 0.0005, "matrix_factor": 4.0, "warmup": 20, "schedule": "constant"},
             "with --init",
         ),
         # The gradient of sampled outputs is mostly noise. Updates are dear, so batches are small;
         # what they found by chance, small steps at the end undo.
         Mode(
             _learns_from_samples,
-            {"batch_tokens": 1024, "lr": 0.0004, "matrix_lr": 0.001, "schedule": "linear"},
+            {"batch_tokens": 1024, "lr": 0.0004, "matrix_factor": 2.5, "schedule": "linear"},
             "with --init and risk or reinforce",
         ),
     )

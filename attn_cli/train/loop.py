@@ -112,7 +112,7 @@ class Trainer(Generic[B]):
         self._resume()
         self.objective.train()
         stream = contextlib.closing(self.training.stream(self.progress.position))
-        with StopSignals() as signals, self.monitor.watching(), stream as batches:
+        with StopSignals() as signals, self._watched(), stream as batches:
             if self.training.starts_trained and self.progress.step == 0:
                 self._validate()
             while not self.progress.finished:
@@ -120,6 +120,9 @@ class Trainer(Generic[B]):
                 self._after_update(signals)
         self._finish()
         return self.progress
+
+    def _watched(self) -> contextlib.AbstractContextManager[None]:
+        return self.monitor.watching(self.progress, self.options, self._share_done())
 
     def _update(self, placed: Sequence[Placed[B]]) -> None:
         """One optimizer update on one global batch: the loss is a token sum over all of it."""
@@ -217,7 +220,7 @@ class Trainer(Generic[B]):
         if progress.skipped_in_a_row > _SKIPS_ALLOWED:
             raise AttnError(
                 f"{what}: {progress.skipped_in_a_row} updates in a row were not finite; the last "
-                "saved state is intact. Lower --lr and --matrix-lr, or use --precision float32"
+                "saved state is intact. Lower --lr, or use --precision float32"
             )
 
     def _after_update(self, signals: StopSignals) -> None:
@@ -256,7 +259,7 @@ class Trainer(Generic[B]):
                 if not bool(torch.isfinite(weight).all()):
                     raise AttnError(
                         f"step {self.progress.step}: {name} is no finite number any more; "
-                        "what was saved is intact. Lower --lr and --matrix-lr, or use --precision "
+                        "what was saved is intact. Lower --lr, or use --precision "
                         "float32"
                     )
 
@@ -280,6 +283,7 @@ class Trainer(Generic[B]):
         """Measures the averaged weights, logs the figures, keeps the weights if they are good."""
         progress, metric = self.progress, self.options.metric
         if self.processes.is_main:
+            self.monitor.validating(progress)
             with self.average.applied():
                 self.objective.eval()
                 figures = self.training.validate()

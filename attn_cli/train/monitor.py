@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from attn_cli.config.training import TrainingOptions
 from attn_cli.errors import UsageError
 from attn_cli.files import writing
+from attn_cli.train.pace import Pace, TimeLeft, clock
 from attn_cli.train.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class Monitor:
         log: train.jsonl, one line per validation.
         tensorboard: a directory for TensorBoard's event files, or None.
         active: whether this is rank 0.
+
+    Attributes:
+        pace: how fast updates go.
     """
 
     def __init__(
@@ -54,6 +59,9 @@ class Monitor:
         self._active = active
         self._board = _summary_writer(tensorboard) if tensorboard and active else None
         self._bar: rich.progress.Progress | None = None
+        self._limits = TrainingOptions()
+        self._left = TimeLeft()
+        self.pace = Pace()
         self._said: set[str] = set()
         self._tokens = 0
         self._since = time.monotonic()
@@ -70,16 +78,27 @@ class Monitor:
             self.warn(text)
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """A context with a progress bar, if somebody watches."""
+    def watching(
+        self, progress: Progress, options: TrainingOptions, share_done: float
+    ) -> Iterator[None]:
+        """A context with a progress bar, if somebody watches.
+
+        Args:
+            progress: where the training stands.
+            options: its limits and its metric.
+            share_done: the share of the run that is done.
+        """
         if not self._active:
             yield
             return
+        self._limits = options
         with self._speaker.progress() as bar:
             self._bar = bar
             if bar:
-                bar.add_task("training", total=1.0)
+                bar.add_task(f"{said_step(progress, options)}  first update", total=1.0)
             self._since = time.monotonic()
+            self._left.start(share_done)
+            self.pace.start()
             yield
         self._bar = None
         if self._board:
@@ -88,12 +107,27 @@ class Monitor:
     def step(self, progress: Progress, share_done: float, n_tokens: int) -> None:
         """Moves the progress bar."""
         self._tokens += n_tokens
+        self.pace.step(n_tokens)
         if self._bar is not None:
-            mean = progress.nll_sum / max(progress.token_sum, 1)
-            words = f"step {progress.step:,}  epoch {progress.epochs:.1f}  loss {mean:.3f}"
+            words = [said_step(progress, self._limits)]
+            if progress.token_sum:
+                words.append(f"loss {progress.nll_sum / progress.token_sum:.3f}")
+            if progress.best:
+                words.append(f"best {progress.best[0].said(self._limits.metric)}")
+            words.append(f"{self.pace.tokens_per_second:,.0f} tokens/s")
+            left = self._left.at(share_done)
+            words += [f"{clock(left)} left"] if math.isfinite(left) else []
             self._bar.update(
-                self._bar.task_ids[0], completed=min(share_done, 1.0), description=words
+                self._bar.task_ids[0],
+                completed=min(share_done, 1.0),
+                description="  ".join(words),
             )
+
+    def validating(self, progress: Progress) -> None:
+        """Says on the progress bar that a validation goes on."""
+        if self._bar is not None:
+            words = f"{said_step(progress, self._limits)}  validating"
+            self._bar.update(self._bar.task_ids[0], description=words)
 
     def resumed(self, progress: Progress) -> None:
         """Says where a training goes on, and cuts off what was logged after that point."""
@@ -149,6 +183,7 @@ class Monitor:
                 self._board.add_scalar(
                     name, float("nan" if value is None else value), progress.step
                 )
+        self.pace.start()
         return self._log.stat().st_size
 
     def _say_validation(
@@ -165,11 +200,21 @@ class Monitor:
             f"{name} {_shown(name, value, figures)}" for name, value in figures.items()
         )
         self._speaker.say(
-            f"step {progress.step:,}  epoch {progress.epochs:.1f}  {_clock(progress.seconds)}  "
+            f"step {progress.step:,}  epoch {progress.epochs:.1f}  {clock(progress.seconds)}  "
             f"{f'train {train_nll:.3f}  ' if begun else ''}dev: {shown}{'  *' if is_best else ''}"
             f"{f'  ({speed:,.0f} tokens/s)' if begun else ''}"
         )
         self._tokens, self._since = 0, time.monotonic()
+
+
+def said_step(progress: Progress, limits: TrainingOptions) -> str:
+    """Where a training stands on the way to its limits: `step 12/800`."""
+    step = f"step {progress.step:,}"
+    if limits.max_steps:
+        return f"{step}/{limits.max_steps:,}"
+    if limits.max_epochs:
+        return f"{step}  epoch {progress.epochs:.1f}/{limits.max_epochs:g}"
+    return f"{step}  {clock(progress.seconds)} of {limits.max_time}"
 
 
 def _or_none(value: float) -> float | None:
@@ -181,11 +226,6 @@ def _shown(name: str, value: float, figures: Mapping[str, float]) -> str:
     if name == "loss" and "perplexity" not in figures:  # which may be of a part of the loss
         return f"{value:.3f} (perplexity {math.exp(min(value, 50)):.2f})"
     return f"{value:.2f}" if abs(value) > 1 else f"{value:.4f}"  # a share needs its digits
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"
 
 
 def _summary_writer(folder: str) -> SummaryWriter:

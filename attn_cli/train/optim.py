@@ -101,7 +101,7 @@ def build_optimizers(
 
     Args:
         model: its parameters that need a gradient are optimized.
-        options: the optimizer, its peak rates and its decay.
+        options: the optimizer, its peak rate and its decay.
         rates: factors of the peak rate, by the parameter's name; 1 where none is given.
     """
     rates = rates or {}
@@ -121,8 +121,9 @@ def build_optimizers(
     groups = _groups(others, options.lr, 0.0)
     optimizers: list[torch.optim.Optimizer] = []
     if options.optimizer == "muon" and matrices:
-        muon_groups = _groups(matrices, options.matrix_lr, options.weight_decay)
-        optimizers.append(Muon(muon_groups, options.matrix_lr, weight_decay=options.weight_decay))
+        rate = options.lr * options.matrix_factor
+        muon_groups = _groups(matrices, rate, options.weight_decay)
+        optimizers.append(Muon(muon_groups, rate, weight_decay=options.weight_decay))
     else:
         groups += _groups(matrices, options.lr, options.weight_decay)
     if options.optimizer == "adam":

@@ -20,6 +20,11 @@ class Validated(NamedTuple):
         """Sorts the best first, of equals the earliest."""
         return -self.figure, -self.minus_loss, self.step
 
+    def said(self, metric: str) -> str:
+        """The figure in words: `bleu 23.10`."""
+        figure = -self.figure if metric == "loss" else self.figure
+        return f"{metric} {figure:.3f}" if abs(figure) < 10 else f"{metric} {figure:.2f}"
+
     def beats(self, other: Validated) -> bool:
         """Whether its weights are to be used in the place of the other's."""
         return self[:2] > other[:2]

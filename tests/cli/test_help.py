@@ -56,7 +56,7 @@ def test_options_stand_under_headings_everyday_ones_first():
         assert headings[0] == first and headings[-1] == "Running"
     text = helped("train-mt", "--help")
     training = text.split("\nTraining:\n")[1].split("\n\n")[0]
-    assert "--max-time" in training and "--matrix-lr" not in training
+    assert "--max-time" in training and "--matrix-factor" not in training
 
 
 def test_defaults_of_a_mode_are_said_with_the_usual_one():

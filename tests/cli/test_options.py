@@ -110,7 +110,7 @@ def test_defaults_then_those_of_a_mode_then_the_file_then_the_flag(tmp_path):
     assert (training.lr, training.warmup) == (0.5, 8)
     assert (training.schedule, usual.schedule) == ("constant", "linear")
     assert training.ema == usual.ema
-    assert resolve(PretrainCommand).training.matrix_lr == 0.03 != usual.matrix_lr
+    assert resolve(PretrainCommand).training.matrix_factor == 7.5 != usual.matrix_factor
 
 
 def test_defaults_of_documents_and_nodes():
@@ -170,3 +170,10 @@ def test_every_flag_is_set_by_a_test(command):
         )
     ]
     assert not unset
+
+
+@pytest.mark.parametrize("command", [TrainMtCommand, PretrainCommand, FinetuneCommand])
+def test_a_learning_rate_of_nothing_is_refused(command, tmp_path):
+    """Muon had a rate of its own: `--lr 0` went on learning."""
+    with pytest.raises(UsageError, match=r"lr: 0\.0 is below 1e-09"):
+        resolve(command, {"lr": 0.0})

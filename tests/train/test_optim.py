@@ -104,8 +104,8 @@ def test_adamw_alone_decays_matrices_and_nothing_else():
     assert sum(map(len, groups.values())) == len(list(model.parameters()))
 
 
-def test_each_optimizer_follows_the_factor_from_its_own_peak():
-    optimizers = build_optimizers(transformer(), TrainingOptions(lr=0.004, matrix_lr=0.02))
+def test_one_rate_scales_all_optimizers_each_from_its_own_peak():
+    optimizers = build_optimizers(transformer(), TrainingOptions(lr=0.004, matrix_factor=5.0))
     for factor in (0.5, 0.1, 1.0):  # never from the rate before
         set_learning_rate(optimizers, factor)
         rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]

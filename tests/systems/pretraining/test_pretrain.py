@@ -119,7 +119,7 @@ def test_two_processes_train_as_one(tmp_path, corpus, objective):
 
 def test_it_learns_what_follows_and_what_is_hidden(tmp_path, corpus):
     recipe = ("--n-layers", 2, "--d-model", 48, "--batch-tokens", 600, "--lr", 0.006)
-    recipe = (*recipe, "--matrix-lr", 0.015, "--positions", "learned")
+    recipe = (*recipe, "--matrix-factor", 3.75, "--positions", "learned")
     limits = ("--max-steps", 330, "--validate-every", 330, "--ema", 0.95, *recipe)
     run = attn("pretrain", "-o", tmp_path / "m", *SMALL, *limits, stdin=corpus.read_bytes())
     assert run.lines == [str(tmp_path / "m")]
@@ -138,7 +138,7 @@ def test_training_continues_from_a_model(tmp_path, corpus):
     first, second = tmp_path / "first", tmp_path / "second"
     inside("pretrain", corpus, "-o", first, *SMALL, "--max-steps", 30, "--objective", "mlm")
     other = write_stories(tmp_path / "other.txt", 40, seed=5)
-    few = ("--max-steps", 1, "--lr", 1e-9, "--matrix-lr", 1e-9, "--max-len", 32, "--ema", 0)
+    few = ("--max-steps", 1, "--lr", 1e-9, "--max-len", 32, "--ema", 0)
     run = inside("pretrain", other, "--init", first, "-o", second, *few)
     assert f"continued from {first}" in run.said
     assert (first / "vocab.txt").read_bytes() == (second / "vocab.txt").read_bytes()

@@ -315,7 +315,7 @@ def test_a_stopped_continuation_ends_as_the_uninterrupted_one(
 
 def test_what_begins_good_never_ends_worse(reversal_model, corpus, tmp_path):
     """Steps that spoil it at once: the best weights are those it began with."""
-    spoilt = ("--lr", 5.0, "--matrix-lr", 5.0, "--warmup", 0, "--ema", 0)
+    spoilt = ("--lr", 5.0, "--matrix-factor", 1, "--warmup", 0, "--ema", 0)
     start = ("--init", reversal_model)
     inside("train-mt", corpus, "-o", tmp_path, *start, *LITTLE, *spoilt, "--max-steps", 2)
     log = log_of(tmp_path)
@@ -398,7 +398,7 @@ def test_steps_are_smaller_where_a_model_continues_and_smaller_still_on_samples(
         resolve(TrainMtCommand, given).training
         for given in ({}, {"init": "m"}, {"init": "m", "criterion": "risk"})
     )
-    rates = [options.matrix_lr for options in (usual, continued, sampled)]
+    rates = [options.lr * options.matrix_factor for options in (usual, continued, sampled)]
     assert (continued.schedule, sampled.schedule) == ("constant", "linear")
     assert sampled.batch_tokens < continued.batch_tokens == usual.batch_tokens
     assert rates == sorted(rates, reverse=True)

@@ -269,7 +269,7 @@ def test_word_vectors_start_the_token_vectors(tmp_path):
     (tmp_path / "v.txt").write_text("banu 1 2 3\nkera 3 2 1\nelsewhere 1 1 1\n")
     run = inside(
         *("train-mt", corpus, "-o", tmp_path / "m", *TINY, "--type", "word", "--vocab-size", 19),
-        *("--max-steps", 1, "--lr", 0, "--matrix-lr", 0, "--embeddings", tmp_path / "v.txt"),
+        *("--max-steps", 1, "--lr", 1e-9, "--embeddings", tmp_path / "v.txt"),
     )
     assert "2 of 19 tokens (10.5%) start from 3 words with 3 numbers each" in run.said
     _, model = load_model(tmp_path / "m", torch.device("cpu"))
@@ -307,7 +307,7 @@ def test_options_of_an_architecture_are_those_of_its_model(tmp_path, corpus, fla
 def test_regularization_changes_what_is_learnt(tmp_path, corpus, flags):
     learnt = []
     for name, more in (("usual", ()), ("other", flags)):
-        limits = ("--max-steps", 2, "--ema", 0, "--lr", 0.05, "--matrix-lr", 0.05)
+        limits = ("--max-steps", 2, "--ema", 0, "--lr", 0.05, "--matrix-factor", 1)
         inside("train-mt", corpus, *SMALL, *limits, *more, "-o", tmp_path / name)
         learnt.append(load_model(tmp_path / name, torch.device("cpu"))[1].state_dict())
     assert any(not torch.equal(weight, learnt[1][name]) for name, weight in learnt[0].items())
