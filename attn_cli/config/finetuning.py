@@ -11,7 +11,7 @@ from typing import ClassVar
 from attn_cli.config import load_json, option, refuse_unread
 from attn_cli.config.command import Mode, group
 from attn_cli.config.graph import GatOptions, GraphOptions
-from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.tokenizing import TokenizerOptions, refuse_kind
 from attn_cli.config.training import FinetuneTrainingOptions, TrainingCommand, TrainingOptions
 from attn_cli.errors import DataError, UsageError
 
@@ -265,6 +265,7 @@ class FinetuneCommand(TrainingCommand):
 
     def __post_init__(self) -> None:
         if not self.labels_nodes:
+            refuse_kind(self.init, self.finetuning.tokenizer, self.tokenizer)
             refuse_unread(f"--task {' '.join(self.finetuning.task)}", self.gat, self.graph)
             if self.finetuning.arch == "gat":
                 raise UsageError("--arch gat reads a graph: it needs --task nodes")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from attn_cli.config import option, said_default, with_default
 from attn_cli.config.attention import ACTIVATIONS, AttentionOptions
 from attn_cli.config.command import Mode, group
-from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
+from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions, refuse_kind
 from attn_cli.config.training import PretrainTrainingOptions, TrainingCommand, TrainingOptions
 
 OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm", "bilm")  # keys of pretraining.objectives.OBJECTIVES
@@ -168,6 +168,9 @@ class PretrainCommand(TrainingCommand):
     masking: MaskingOptions = group(MaskingOptions, "Masking")
     tokenizer: PretrainTokenizerOptions = group(PretrainTokenizerOptions, "Tokenizer")
     training: TrainingOptions = group(PretrainTrainingOptions, "Training")
+
+    def __post_init__(self) -> None:
+        refuse_kind(self.init, self.objective.tokenizer, self.tokenizer)
 
     @property
     def init(self) -> str | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import option, refuse_unread
 from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import SeedOptions, SpeechOptions, StreamOptions, ThreadOptions
 from attn_cli.errors import UsageError
 
 SENTENCEPIECE_TYPES = ("bpe", "unigram", "char", "word")
+CONTROL_SYMBOLS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>", "<cls>", "<sep>")
+WORDPIECE_SYMBOLS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 UNITS = ("pieces", "ids")
 DEFAULT_VOCAB_SIZE = 8000
+_BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +25,9 @@ class TokenizerOptions:
     """What tokenizer is made from a text."""
 
     type: str = option(
-        "unigram",
-        "Kind of pieces.",
-        choices=("bpe", "unigram", "wordpiece", "char", "word"),
+        "auto",
+        "Kind of pieces; auto: bpe where the text has few distinct words, else unigram.",
+        choices=("auto", "bpe", "unigram", "wordpiece", "char", "word"),
         flag="--type,--tokenizer-type",
     )
     vocab_size: int | None = option(
@@ -31,7 +35,12 @@ class TokenizerOptions:
         "Pieces in the vocabulary.",
         low=8,
         high=1 << 24,
-        show=f"{DEFAULT_VOCAB_SIZE}; in a training by model size",
+        show=f"{DEFAULT_VOCAB_SIZE}, in a training by model size; fewer for a small text",
+    )
+    symbols: str | None = option(
+        None,
+        "Texts that stay one piece wherever they stand, such as tags and placeholders: <2de>,<url> "
+        "(commas between them; of a word vocabulary they are words).",
     )
     coverage: float = option(
         1.0,
@@ -70,6 +79,26 @@ class TokenizerOptions:
             raise ValueError("lowercase is for type wordpiece")
         if self.lossless and self.byte_fallback is False:
             raise ValueError("lossless needs byte_fallback")
+        for symbol in self.own_symbols:
+            if problem := _symbol_problem(symbol):
+                raise ValueError(f"symbols: {problem}")
+        if len(set(self.own_symbols)) < len(self.own_symbols):
+            raise ValueError("symbols: one of them stands there twice")
+
+    @property
+    def own_symbols(self) -> tuple[str, ...]:
+        """The texts that stay one piece."""
+        return tuple(self.symbols.split(",")) if self.symbols is not None else ()
+
+    @property
+    def file_name(self) -> str:
+        """What the tokenizer's file is called.
+
+        A vocab.txt can't say that a piece is not to be cut at its punctuation.
+        """
+        if self.type != "wordpiece":
+            return "tokenizer.model"
+        return "tokenizer.json" if self.own_symbols else "vocab.txt"
 
     @property
     def n_pieces(self) -> int:
@@ -85,7 +114,35 @@ class TokenizerOptions:
         """
         if self.byte_fallback is not None:
             return self.byte_fallback
-        return self.lossless or (self.coverage < 1 and self.type in ("bpe", "unigram", "char"))
+        return self.lossless or (self.coverage < 1 and self.type not in ("word", "wordpiece"))
+
+
+def refuse_kind(init: str | None, tokenizer: str | None, options: TokenizerOptions) -> None:
+    """Raises UsageError if a tokenizer is described though it is there already.
+
+    Args:
+        init: the model directory to start from, which has one.
+        tokenizer: the tokenizer that is taken.
+        options: what tokenizer is made where it has to be.
+    """
+    if init:
+        refuse_unread(f"--init {init} brings its tokenizer, and", options)
+    elif tokenizer:
+        refuse_unread(f"--tokenizer {tokenizer} is there already, and", options)
+
+
+def _symbol_problem(symbol: str) -> str | None:
+    if not symbol:
+        return "an empty one (one comma too many?)"
+    if any(character.isspace() or character == "\u2581" for character in symbol):
+        return f"{symbol!r} holds white space, or a mark of it"
+    if not symbol.isprintable():
+        return f"{symbol!r} holds invisible characters"
+    if symbol in CONTROL_SYMBOLS or symbol in WORDPIECE_SYMBOLS or _BYTE_PIECE.fullmatch(symbol):
+        return f"{symbol} is a special token already, which no text becomes"
+    if symbol.startswith("##"):
+        return f"{symbol} begins with ##, the mark of a word's inner pieces"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +174,7 @@ class TokenizerOutputOptions:
         None,
         "File to write.",
         flag="-o,--output",
-        show="tokenizer.model, or vocab.txt for wordpiece",
+        show="tokenizer.model; for wordpiece vocab.txt, with symbols tokenizer.json",
     )
 
 
@@ -152,10 +209,10 @@ class TokenizeTrainCommand(Command):
         Raises:
             UsageError: it can't go there.
         """
-        kind = self.tokenizer.type
-        standard = Path("vocab.txt" if kind == "wordpiece" else "tokenizer.model")
+        kind, standard = self.tokenizer.type, Path(self.tokenizer.file_name)
         path = Path(self.output.output or standard)
         if path.suffix != standard.suffix or path.is_dir():
+            kind = f"{kind} with symbols" if self.tokenizer.own_symbols else kind
             raise UsageError(
                 f"--output {path}: a tokenizer of type {kind} is a file *{standard.suffix}"
             )

@@ -11,7 +11,7 @@ from attn_cli.config.command import Mode, group
 from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.image import SourceOptions
 from attn_cli.config.seq2seq import ArchOptions, LearningOptions, Seq2SeqVariantOptions, SizeOptions
-from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.config.tokenizing import TokenizerOptions, refuse_kind
 from attn_cli.config.training import TrainingCommand
 
 
@@ -100,6 +100,9 @@ class TrainMtCommand(TrainingCommand):
     objective: LossOptions = group(LossOptions, "Objective")
     learning: LearningOptions = group(LearningOptions, "Objective")
     criterion: CriterionOptions = group(CriterionOptions, "Objective")
+
+    def __post_init__(self) -> None:
+        refuse_kind(self.init, self.corpus.tokenizer, self.tokenizer)
 
     @property
     def init(self) -> str | None:

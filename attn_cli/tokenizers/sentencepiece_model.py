@@ -6,9 +6,11 @@ read straight from the wire format, so that no protobuf package is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+_SPACE_MARK = "\u2581"
 UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece.Type
 
@@ -31,6 +33,46 @@ def read_model(raw: bytes) -> ModelParts:
         elif number == 2 and isinstance(value, bytes):
             model_type = _integer(value, 3, UNIGRAM)
     return ModelParts(model_type, piece_types)
+
+
+def with_words(raw: bytes, words: Sequence[str], *, alone: bool) -> bytes:
+    """The model with these words as further pieces, where they are none yet.
+
+    Messages of a protocol buffer may be joined: what is repeated is read one after the other.
+
+    Args:
+        raw: a model of words.
+        words: the words, which hold no space.
+        alone: whether a word may also stand without a space before it, at the beginning of a line.
+    """
+    pieces = {
+        piece
+        for number, message in _fields(raw)
+        if number == 1 and isinstance(message, bytes)
+        for piece in _strings(message)
+    }
+    for word in words:
+        for piece in (_SPACE_MARK + word, word)[: 1 + alone]:
+            if piece not in pieces:
+                message = _sized(1, piece.encode("utf-8")) + b"\x15" + struct.pack("<f", 0.0)
+                raw += _sized(1, message)
+    return raw
+
+
+def _strings(message: bytes) -> Iterator[str]:
+    """The texts in the first field of a message."""
+    for number, value in _fields(message):
+        if number == 1 and isinstance(value, bytes):
+            yield value.decode("utf-8")
+
+
+def _sized(number: int, content: bytes) -> bytes:
+    """A field of bytes."""
+    head, size = bytearray([number << 3 | 2]), len(content)
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes(head) + bytes([size]) + content
 
 
 def _integer(message: bytes, wanted: int, default: int) -> int:

@@ -15,6 +15,7 @@ from attn_cli.tokenizers.sentencepiece_model import (
     UNIGRAM,
     UNKNOWN,
     UNUSED,
+    USER_DEFINED,
     ModelParts,
     read_model,
 )
@@ -179,30 +180,31 @@ class SentencePieceTokenizer(Tokenizer):
     @property
     def can_sample(self) -> bool:  # type: ignore[override]
         """Whether it is a bpe or unigram model whose pieces all lie within words."""
-        known = {NORMAL, UNKNOWN, CONTROL, BYTE}
+        known = {NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE}
         return (
             self._parts.model_type in (BPE, UNIGRAM)
             and known.issuperset(self._parts.piece_types)
             and " " not in self._model.normalize("a b")
-            and not any(SPACE_MARK in piece.lstrip(SPACE_MARK) for piece in self._normal)
+            and not any(SPACE_MARK in piece.lstrip(SPACE_MARK) for piece in self._of_kind(NORMAL))
+            and not any(SPACE_MARK in symbol for symbol in self._of_kind(USER_DEFINED))
         )
 
     @cached_property
     def _parts(self) -> ModelParts:
         return read_model(self._raw)
 
-    @cached_property
-    def _normal(self) -> dict[str, int]:
-        """The ids of the pieces that text is cut into."""
+    def _of_kind(self, wanted: int) -> dict[str, int]:
+        """The ids of the pieces of one kind: those that text is cut into, or a user's symbols."""
         types = zip(self.vocabulary, self._parts.piece_types, strict=True)
-        return {piece: index for index, (piece, kind) in enumerate(types) if kind == NORMAL}
+        return {piece: index for index, (piece, kind) in enumerate(types) if kind == wanted}
 
     def _subword_sampler(self, alpha: float) -> SubwordSampler:
         """The sampler of this strength; the last one is kept for what it remembers."""
         if self._last_sampler is None or self._last_sampler[0] != alpha:
             kind = BpeDropout if self._parts.model_type == BPE else UnigramSampler
-            scores = {piece: self._model.get_score(index) for piece, index in self._normal.items()}
+            normal, symbols = self._of_kind(NORMAL), self._of_kind(USER_DEFINED)
+            scores = {piece: self._model.get_score(index) for piece, index in normal.items()}
             byte_ids = tuple(map(self._byte_id, range(256))) if self._space_id >= 0 else ()
-            pieces = Pieces(self._normal, scores, self.unk_id, byte_ids)
+            pieces = Pieces(normal, scores, self.unk_id, byte_ids, symbols)
             self._last_sampler = alpha, kind(pieces, alpha)
         return self._last_sampler[1]

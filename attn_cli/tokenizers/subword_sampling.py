@@ -35,12 +35,14 @@ class Pieces:
         scores: log-probability (unigram) or negated rank of the merge (bpe) of each piece.
         unk_id: the id of a character without a piece.
         byte_ids: the ids of the 256 bytes, which then replace `unk_id`; empty if there are none.
+        symbols: the ids of texts that are one piece wherever they stand.
     """
 
     ids: Mapping[str, int]
     scores: Mapping[str, float]
     unk_id: int
     byte_ids: tuple[int, ...] = ()
+    symbols: Mapping[str, int] = field(default_factory=dict)
 
     def cut(self, symbols: Collection[str]) -> list[int]:
         """The ids of pieces, and of characters that may have none."""
@@ -70,10 +72,20 @@ class SubwordSampler(ABC, Generic[T]):
     def __init__(self, pieces: Pieces) -> None:
         self.pieces = pieces
         self._known: dict[str, T] = {}
+        longest_first = sorted(pieces.symbols, key=lambda symbol: (-len(symbol), symbol))
+        self._symbol = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
 
     def draw(self, text: str, generator: Random) -> list[int]:
         """The ids of one random segmentation of a normalized text."""
-        ids = self._draw_words(_words(text), generator)
+        ids: list[int] = []
+        if not self.pieces.symbols:
+            ids = self._draw_words(_words(text), generator)
+        else:
+            for number, part in enumerate(self._symbol.split(text)):
+                if number % 2:
+                    ids.append(self.pieces.symbols[part])
+                elif part:
+                    ids += self._draw_words(_words(part), generator)
         if self.pieces.unk_id in ids:  # a run of unknown characters is one unknown token
             unk_id = self.pieces.unk_id
             return [i for at, i in enumerate(ids) if i != unk_id or not at or ids[at - 1] != unk_id]

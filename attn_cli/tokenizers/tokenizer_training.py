@@ -11,12 +11,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attn_cli.config.tokenizing import DEFAULT_VOCAB_SIZE, TokenizerOptions
+from attn_cli.config.tokenizing import (
+    CONTROL_SYMBOLS,
+    DEFAULT_VOCAB_SIZE,
+    WORDPIECE_SYMBOLS,
+    TokenizerOptions,
+)
 from attn_cli.errors import DataError
-from attn_cli.tokenizers.huggingface_tokenizer import WordPieceTokenizer, wordpiece_engine
+from attn_cli.tokenizers.huggingface_tokenizer import (
+    JsonTokenizer,
+    WordPieceTokenizer,
+    wordpiece_engine,
+)
+from attn_cli.tokenizers.sentencepiece_model import with_words
 from attn_cli.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer
 from attn_cli.tokenizers.subword_sampling import SPACE_MARK
-from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.tokenizers.tokenizer import ID_LIMIT, Tokenizer
+from attn_cli.tokenizers.tokenizer_choice import choose_tokenizer
 from attn_cli.wording import plural
 
 if TYPE_CHECKING:
@@ -25,7 +36,9 @@ if TYPE_CHECKING:
 SAMPLE_CHARS = 64 << 20  # characters of text that are held in memory at most
 _SEGMENT = 4000  # characters; SentencePiece's BPE counts positions in 16 bits
 _THREADS = 8  # where none are asked for: unigram sums in this order on every machine
-_WORDPIECE_SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+# SentencePiece leaves its own symbols out of a training text, and their characters with them.
+_OWN_SYMBOL = re.compile("|".join([*map(re.escape, CONTROL_SYMBOLS), "<0x[0-9A-F]{2}>"]))
 
 # Characters that never become part of a piece, so that a line of pieces is a line of pieces:
 # control characters, line and paragraph separators, the byte-order mark, SentencePiece's own mark.
@@ -80,7 +93,7 @@ def train_tokenizer(
     ]
     if not segments:
         raise DataError("there is no text to train a tokenizer on: all lines are blank")
-    decided = replace(options, vocab_size=options.vocab_size or usual_size)
+    decided, reason = choose_tokenizer(options, segments, usual_size)
     try:
         tokenizer = _train(segments, decided, threads)
     except VocabularySizeError as error:
@@ -88,11 +101,30 @@ def train_tokenizer(
             raise
         decided = replace(decided, vocab_size=error.possible)
         tokenizer = _train(segments, decided, threads)
+    if reason:
+        say(f"tokenizer: {decided.type}, {plural(tokenizer.vocab_size, 'piece')}: {reason}")
     size, wanted = tokenizer.vocab_size, options.vocab_size or usual_size
-    if size != wanted:
+    if size != wanted and not reason:
         compared = "has {}, fewer" if size < wanted else "needs {}, more"
         say(f"tokenizer: the text {compared.format(plural(size, 'piece'))} than {wanted:,}")
+    if decided.type == "word":
+        _say_unknown_words(segments, tokenizer, say)
     return tokenizer
+
+
+def _say_unknown_words(
+    segments: list[str], tokenizer: Tokenizer, say: Callable[[str], None]
+) -> None:
+    """Says how much of the text a word vocabulary does not reach."""
+    words = Counter(word for segment in segments for word in segment.split(" ") if word)
+    pieces = {piece.lstrip(SPACE_MARK) for piece in tokenizer.vocabulary}
+    lacking = [count for word, count in words.items() if word not in pieces]
+    if lacking:
+        share = sum(lacking) / words.total()
+        say(
+            f"tokenizer: {len(lacking):,} of {plural(len(words), 'distinct word')} have no piece, "
+            f"{share:.1%} of the text"
+        )
 
 
 def _train(segments: list[str], options: TokenizerOptions, threads: int | None) -> Tokenizer:
@@ -139,24 +171,40 @@ def _train_sentencepiece(
     """Trains with text as it is: only runs of spaces are folded, and not those if lossless."""
     import sentencepiece
 
+    size, kind, symbols = options.n_pieces, options.type, options.own_symbols
+    if kind == "word":
+        smallest = (
+            len(CONTROL_SYMBOLS)
+            + 256 * options.with_bytes
+            + len(symbols) * (1 + options.lossless)
+            + 1
+        )
+        if size < smallest:
+            raise VocabularySizeError(_too_small(size, smallest, options), smallest)
+        size -= len(symbols) * (1 + options.lossless)
+    own = {
+        character for text in segments for found in _OWN_SYMBOL.findall(text) for character in found
+    }
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(segments),
             model_writer=model,
             num_threads=threads,
-            model_type=options.type,
-            vocab_size=options.n_pieces,
+            model_type=kind,
+            # A char vocabulary is what the text has, whole; a word vocabulary is bounded.
+            vocab_size=ID_LIMIT if kind == "char" else size,
+            hard_vocab_limit=kind in ("bpe", "unigram"),
             character_coverage=options.coverage,
-            # A char or word vocabulary is what the text has; a size is its upper bound.
-            hard_vocab_limit=options.type in ("bpe", "unigram"),
+            required_chars="".join(sorted(own)),
+            user_defined_symbols=[] if kind == "word" else list(symbols),
             byte_fallback=options.with_bytes,
             normalization_rule_name="identity",  # others rewrite what users want translated
             remove_extra_whitespaces=not options.lossless,
             add_dummy_prefix=not options.lossless,
             allow_whitespace_only_pieces=options.lossless,
             unk_surface="\ufffd",
-            control_symbols=["<mask>", "<cls>", "<sep>"],
+            control_symbols=list(CONTROL_SYMBOLS[4:]),
             max_sentence_length=4 * _SEGMENT + 4,  # bytes
             minloglevel=2,
             pad_id=0,
@@ -166,7 +214,14 @@ def _train_sentencepiece(
         )
     except RuntimeError as error:
         raise _explained(str(error), options) from error
-    return SentencePieceTokenizer(model.getvalue())
+    raw = model.getvalue()
+    if kind == "word" and symbols:
+        raw = with_words(raw, symbols, alone=options.lossless)
+    tokenizer = SentencePieceTokenizer(raw)
+    if kind == "char" and tokenizer.vocab_size > size:
+        smallest = tokenizer.vocab_size
+        raise VocabularySizeError(_too_small(size, smallest, options), smallest)
+    return tokenizer
 
 
 def _explained(message: str, options: TokenizerOptions) -> DataError:
@@ -181,38 +236,53 @@ def _explained(message: str, options: TokenizerOptions) -> DataError:
         )
     if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         smallest = int(match[1])
-        return VocabularySizeError(_too_small(size, smallest, options.with_bytes), smallest)
-    return DataError(f"SentencePiece can't train on this text: {message}")
-
-
-def _too_small(size: int, smallest: int, with_bytes: bool) -> str:
-    parts = "its characters, the special tokens" + (" and 256 bytes" if with_bytes else "")
-    return (
-        f"a vocabulary of {size:,} is too small for this text: {parts} take {smallest:,}; "
-        f"use --vocab-size {smallest} or more, or a smaller --coverage such as 0.9995"
+        return VocabularySizeError(_too_small(size, smallest, options), smallest)
+    return DataError(
+        f"no {options.type} vocabulary of {size:,} pieces can be made of this text; another "
+        "--type or --vocab-size, or more text, may help"
     )
 
 
-def _train_wordpiece(segments: list[str], options: TokenizerOptions) -> WordPieceTokenizer:
-    from tokenizers import trainers
+def _too_small(size: int, smallest: int, options: TokenizerOptions) -> str:
+    parts = ["the special tokens"]
+    parts += ["the symbols"] if options.own_symbols else []
+    parts += ["256 bytes"] if options.with_bytes else []
+    parts += ["a word"] if options.type == "word" else ["its characters"]
+    remedy = "" if options.type == "word" else ", or a smaller --coverage such as 0.9995"
+    return (
+        f"a vocabulary of {size:,} is too small for this text: {', '.join(parts[:-1])} and "
+        f"{parts[-1]} take {smallest:,}; use --vocab-size {smallest} or more{remedy}"
+    )
+
+
+def _train_wordpiece(segments: list[str], options: TokenizerOptions) -> Tokenizer:
+    from tokenizers import AddedToken, trainers
 
     engine = wordpiece_engine({"[UNK]": 0}, options.lowercase)
+    symbols = options.own_symbols
+    if symbols:  # which are no text to learn pieces from
+        cut = re.compile("|".join(map(re.escape, sorted(symbols, key=len, reverse=True))))
+        segments = [part for segment in segments for part in cut.split(segment) if part.strip()]
     characters, inner = _characters(segments, engine, options.coverage)
-    smallest = len(_WORDPIECE_SPECIAL_TOKENS) + len(characters) + len(inner)
+    smallest = len(WORDPIECE_SYMBOLS) + len(symbols) + len(characters) + len(inner)
     if smallest > options.n_pieces:
-        message = _too_small(options.n_pieces, smallest, with_bytes=False)
+        message = _too_small(options.n_pieces, smallest, options)
         raise VocabularySizeError(message, smallest)
     trainer = trainers.WordPieceTrainer(
-        vocab_size=options.n_pieces,
+        vocab_size=options.n_pieces - len(symbols),
         # The continuing characters have their ids from us: the library would number them in the
         # random order of a hash map, and the ids break ties between merges.
-        special_tokens=[*_WORDPIECE_SPECIAL_TOKENS, *(f"##{character}" for character in inner)],
+        special_tokens=[*WORDPIECE_SYMBOLS, *(f"##{character}" for character in inner)],
         limit_alphabet=len(characters),
         show_progress=False,
     )
     engine.train_from_iterator(segments, trainer)
     vocabulary = engine.get_vocab(with_added_tokens=True)
     lines = sorted(vocabulary, key=lambda piece: vocabulary[piece])
+    if symbols:
+        engine.add_special_tokens(list(WORDPIECE_SYMBOLS))
+        engine.add_tokens([AddedToken(symbol, normalized=False) for symbol in symbols])
+        return JsonTokenizer(engine.to_str().encode("utf-8"))
     return WordPieceTokenizer("".join(f"{piece}\n" for piece in lines).encode("utf-8"))
 
 

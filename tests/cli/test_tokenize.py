@@ -136,7 +136,7 @@ def test_training_refuses_unusable_lines_before_it_starts(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("train", "--vocab-size", 100_000), 3, "too large for this text: unigram finds at most"),
+        (("train", "--vocab-size", 100_000), 3, "too large for this text: bpe finds at most"),
         (("train", "--vocab-size", 20), 3, "too small for this text"),
         (("train", "--type", "bpee"), 2, "did you mean bpe?"),
         (("train", "--type", "wordpiece", "-o", "x.model"), 2, "a file *.txt"),

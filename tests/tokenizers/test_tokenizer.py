@@ -259,7 +259,7 @@ class TestTraining:
         assert "random sample of 100 of 400 texts" in said[0]
         assert "fewer than 330" in said[1]
         said.clear()
-        train(vocab_size=80, said=said)
+        train(type="unigram", vocab_size=80, said=said)
         assert not said
 
     def test_very_long_words_and_odd_characters_do_no_harm(self):
