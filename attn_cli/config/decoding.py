@@ -153,11 +153,17 @@ class SearchOptions:
             return self.diversity_groups
         return self.beam if self.diversity else 1
 
-    def longest(self, source_len: int) -> int:
-        """The longest output, in tokens, for a source of `source_len` tokens."""
+    def longest(self, source_len: int, forced: int = 0) -> int:
+        """The longest output, in tokens.
+
+        Args:
+            source_len: tokens of its source.
+            forced: tokens of what must appear in it.
+        """
         if self.max_len is not None:
             return self.max_len
-        return max(MAX_LEN_FACTOR * source_len + MAX_LEN_OFFSET, self.min_len)
+        usual = MAX_LEN_FACTOR * source_len + MAX_LEN_OFFSET
+        return max(usual, self.min_len, forced + MAX_LEN_OFFSET if forced else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +208,11 @@ class DecodeOptions(AnswerOptions, ImageRootOptions):
     )
     max_input: int | None = option(
         None,
-        "Longer inputs, in tokens, are cut at sentence ends and their parts decoded apart.",
+        "Longer inputs, in tokens, are cut at sentence ends and their parts decoded apart; of a "
+        "longer prompt, a language model reads the last so many tokens.",
         low=1,
-        show=f"{MAX_INPUT}, or the --max-len of its training where that is more",
+        show=f"{MAX_INPUT}, or the --max-len of its training where that is more; half of what a "
+        "language model sees at once",
         rare=True,
     )
     batch_tokens: int = option(

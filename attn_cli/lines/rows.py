@@ -8,6 +8,7 @@ when a window ends. Standard library only.
 from __future__ import annotations
 
 import operator
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ from attn_cli.lines.unusable import BadLines
 from attn_cli.wording import plural
 
 MAX_CHARS = 4 << 20  # of a window
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing to read: white space and invisible characters (Cf) alone."""
+    return all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
 
 
 @dataclass(slots=True)

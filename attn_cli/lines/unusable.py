@@ -19,10 +19,12 @@ class BadLines:
     Attributes:
         count: how many there were.
         noun: what they are called.
+        in_part: how many of them are answered all the same, with less than was asked for.
     """
 
     def __init__(self, say: Callable[[str], None], *, skip_bad: bool, shown: int = 10) -> None:
         self.count = 0
+        self.in_part = 0
         self.noun = "line"
         self._say = say
         self._skip_bad = skip_bad
@@ -53,6 +55,10 @@ class BadLines:
         if not self.count:
             return
         counted = plural(self.count, f"unusable {self.noun}")
+        if self.in_part == self.count:
+            outcome = "answered in part"
+        elif self.in_part:
+            outcome = f"{outcome}, {self.in_part:,} of them in part"
         if not self._skip_bad:
             remedy = "--skip-bad leaves them out" if refusal else "--skip-bad accepts this"
             raise DataError(f"{counted}: {refusal or outcome} ({remedy})")

@@ -37,6 +37,8 @@ class Request:
         constraints: phrases of tokens that must appear, wherever `max_len` leaves room for them.
         key: what sampling is seeded by, with the run's seed: the input's line number, say. None
             takes the position among the requests.
+        given: how many tokens of the prefix are an input that is continued: no limit from below
+            counts them.
     """
 
     source: Sized
@@ -44,6 +46,7 @@ class Request:
     prefix: tuple[int, ...] = ()
     constraints: tuple[tuple[int, ...], ...] = ()
     key: int | None = None
+    given: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class Beams:
         last: the token to read next. Shape: (N, K).
         length: tokens in the history. Shape: (N,).
         max_len: longest history. Shape: (N,).
+        given: tokens of it that are the input's. Shape: (N,).
         source_len: Shape: (N,).
         prefix: forced tokens, padded with -1. Shape: (N, longest prefix).
         best_norm: the largest divisor that log P of an output can have. Shape: (N,).
@@ -148,6 +152,7 @@ class Beams:
     last: Tensor
     length: Tensor
     max_len: Tensor
+    given: Tensor
     source_len: Tensor
     prefix: Tensor
     best_norm: Tensor
@@ -214,6 +219,7 @@ class Beams:
             last=last[:, None].repeat(1, width),
             length=torch.tensor([len(tokens) for tokens in read], device=device),
             max_len=max_len,
+            given=torch.tensor([request.given for request in requests], device=device),
             source_len=torch.tensor([len(source) for source in sources], device=device),
             prefix=_padded(prefixes, -1).to(device),
             best_norm=length_norm(max_len, options.length_penalty),

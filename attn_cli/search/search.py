@@ -116,7 +116,7 @@ class _Search:
         must = forcing.forced(beams, log_probs) if steered else None
         log_probs.index_fill_(2, self._forbidden, NEVER)
         if options.min_len:
-            early = beams.length < beams.max_len.clamp(max=options.min_len)
+            early = beams.length < torch.minimum(beams.max_len, beams.given + options.min_len)
             log_probs[:, :, eos_id].masked_fill_(early[:, None], NEVER)
         if options.no_repeat_ngram:
             n = options.no_repeat_ngram

@@ -82,6 +82,24 @@ class Tokenizer(ABC):
             encoded.append((ids, [_trimmed(text, *span) for span in whole]))
         return encoded
 
+    def lacking(self, text: str) -> list[str]:
+        """The parts of a text that have no piece, in order, each once."""
+        ((ids, spans),) = self.encode_with_offsets([text])
+        if self.unk_id < 0:  # what is unknown is left out
+            covered = {at for first, end in spans for at in range(first, end)}
+            parts = [c for at, c in enumerate(text) if at not in covered and not c.isspace()]
+        else:
+            lost = zip(ids, spans, strict=True)
+            parts = [text[slice(*span)] for index, span in lost if index == self.unk_id]
+        return list(dict.fromkeys(parts))
+
+    def knows(self, ids: Sequence[int]) -> bool:
+        """Whether some of these tokens stand for text: neither unknown nor white space alone."""
+        known = [index for index in ids if index != self.unk_id]
+        if not known or len(known) == len(ids):
+            return bool(known)
+        return any(text.strip() for text in self.decode([[index] for index in set(known)]))
+
     @abstractmethod
     def _encode_with_offsets(
         self, texts: Sequence[str]

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from attn_cli.config.decoding import MAX_INPUT, DecodeOptions, SearchOptions
 from attn_cli.errors import AttnError, UsageError
+from attn_cli.lines.rows import is_blank
 from attn_cli.memory import is_out_of_memory
 from attn_cli.search.ensemble import Ensemble
 from attn_cli.search.search import Hypothesis, Request, search
 from attn_cli.search.step import StepModel
 from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.wording import plural
 
 LOGITS_AT_ONCE = 1 << 22
 
@@ -34,6 +36,7 @@ class Source:
         prefix: what the output must begin with.
         phrases: what must appear in it.
         key: what sampling is seeded by, with the run's seed: the line's number.
+        limit: how many of its last tokens are read, where a longer input is not read in parts.
         file: what is in the file that the text names, if it names one.
     """
 
@@ -42,6 +45,7 @@ class Source:
     phrases: tuple[str, ...] = ()
     key: int | None = None
     file: Sized | None = None
+    limit: int | None = None
 
 
 class Generator(ABC, Generic[Model]):
@@ -94,6 +98,25 @@ class Generator(ABC, Generic[Model]):
             DataError: the line names a file that can't be used.
         """
 
+    def knows(self, source: Source) -> bool:
+        """Whether the model knows anything of an input that is not blank."""
+        return True
+
+    def unread(self, source: Source) -> str | None:
+        """What of an input is not read, and how more of it is; None if all of it is read."""
+        return None
+
+    def cut(self, source: Source, output: Hypothesis, search: SearchOptions) -> str | None:
+        """What is said of an output that did not end by itself; None if it was asked to be so."""
+        size, why = plural(self.n_written(source, output), "token"), "--max-len"
+        if search.no_repeat_ngram:
+            why += ", --no-repeat-ngram"
+        return f"its output stops at {size}, before its end ({why}); so may others"
+
+    def n_written(self, source: Source, output: Hypothesis) -> int:
+        """How many tokens of an output are not its input's."""
+        return len(output.tokens)
+
     @abstractmethod
     def encoded(self, sources: Sequence[Source]) -> Sequence[Sized]:
         """Inputs as `token_log_probs` and `alignment` take them."""
@@ -138,6 +161,9 @@ class Generator(ABC, Generic[Model]):
                 "--decoder mask-predict go over all of them again"
             )
         self.check_files(decoding.image_root)
+        if decoding.constraints and (search.sample or search.n_groups > 1):
+            flag = "--sample" if search.sample else "--diversity"
+            raise UsageError(f"--constraints needs a plain beam search: leave out {flag}")
         if self.has_source:
             return
         wanted = {"prefix": decoding.prefix, "align": decoding.align,
@@ -185,7 +211,7 @@ class Generator(ABC, Generic[Model]):
             bf16: whether to compute in bfloat16 where that is safe.
         """
         requests = self.requests(sources, options)
-        filled = (i for i, source in enumerate(sources) if source.text.strip())
+        filled = (i for i, source in enumerate(sources) if not is_blank(source.text))
         waiting = sorted(filled, key=lambda i: len(requests[i].source))
         results: list[list[Hypothesis]] = [[] for _ in sources]
         while waiting:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
-from attn_cli.config.decoding import DecodeOptions, SearchOptions
+from attn_cli.config.decoding import MAX_INPUT, DecodeOptions, SearchOptions
 from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.rows import Row, Rows
+from attn_cli.lines.remarks import Remarks
+from attn_cli.lines.rows import Row, Rows, is_blank
 from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import one_field, passed_through
 from attn_cli.search.search import Hypothesis, Links
 from attn_cli.systems.base import DecodeJob, load_generator
 from attn_cli.systems.generation.generator import Generator, Source
+from attn_cli.systems.generation.promises import broken, refusal
 from attn_cli.systems.generation.scorer import align, score_tokens
+from attn_cli.wording import plural
 
+_UNFINISHED = "have an output that stops before its end"
 _NOTHING = Hypothesis((), 0.0, 0.0, True)
 
 
@@ -67,7 +73,7 @@ class LineDecoder:
         self._options = options
         self._max_input = options.max_input or generator.longest_input
         self._bad = bad
-        self._say = say
+        self._remarks = Remarks(say)
         self._seed = seed
         self._bf16 = use_bf16(options.precision, generator.device)
 
@@ -96,14 +102,14 @@ class LineDecoder:
             if options.align or options.scores or options.format != "text":
                 found = self._completed(parts, found)
             outputs = iter(found)
-            yield [
-                text
-                for row, several in zip(window, sources, strict=True)
-                for text in self._format(row, several, [next(outputs) for _ in several])
-            ]
+            lines: list[str] = []
+            for row, several in zip(window, sources, strict=True):
+                lines += self._answer(row, several, [next(outputs) for _ in several])
+            yield lines
+        self._remarks.finish()
 
     def _problem(self, fields: list[str]) -> str | None:
-        if any(len(field) > 32 * self._max_input for field in fields[1:]):
+        if any(len(field) > 32 * max(self._max_input, MAX_INPUT) for field in fields[1:]):
             return "its prefix or constraints are longer than any input"
         return None
 
@@ -111,24 +117,52 @@ class LineDecoder:
         """A line's parts: usually one; none of a blank line, and of one that can't be used.
 
         Raises:
-            DataError: the line names a file that can't be used.
+            DataError: the line names a file that can't be used, or asks for what can't be given.
         """
         if not row.fields:
             return []
         text, *steering = row.fields
         sources = [Source(text)]
-        if text.strip():
+        if not is_blank(text):
             folder = self._options.image_root or row.stream.folder
             sources = self._generator.sources(text, self._max_input, folder)
-        if len(sources) > 1:
-            self._say(f"{row.where}: long line, decoded in {len(sources)} parts")
         sources = [replace(source, key=row.number) for source in sources]
         if steering:
             prefix = steering.pop(0) if self._options.prefix else ""
             phrases = steering.pop(0).split(" ||| ") if self._options.constraints else []
             wanted = tuple(phrase for phrase in phrases if phrase.strip())
             sources[0] = replace(sources[0], prefix=prefix, phrases=wanted)
+        if cause := refusal(self._generator, sources, self._search):
+            raise DataError(cause)
+        if len(sources) > 1:
+            said = f"long line, decoded in {len(sources)} parts (--max-input)"
+            self._remarks.add("are long and decoded in parts (--max-input)", row.where, said)
+        if not is_blank(text) and (unread := self._generator.unread(sources[0])):
+            self._remarks.add("are longer than what is read of them", row.where, unread)
         return sources
+
+    def _answer(
+        self, row: Row, sources: Sequence[Source], parts: Sequence[Sequence[Hypothesis]]
+    ) -> list[str]:
+        """The output lines for a line; one whose outputs are not what was asked for is named."""
+        search = self._search
+        for source, found in zip(sources, parts, strict=True):
+            if cause := broken(self._generator, source, found, search):
+                return self._format(row.refuse(cause), [])
+        hypotheses = _whole(row, sources, parts)
+        if hypotheses and len(hypotheses) < search.n_best:
+            row.refuse(
+                f"{plural(len(hypotheses), 'output')} found of {search.n_best:,} (--n-best); "
+                "--max-len, --beam or --diversity leave no more"
+            )
+            self._bad.in_part += 1
+        for source, found in zip(sources, parts, strict=True):
+            if found and not found[0].finished:
+                said = self._generator.cut(source, found[0], search)
+                if said is not None:
+                    self._remarks.add(_UNFINISHED, row.where, said, shown=1)
+                    break
+        return self._format(row, hypotheses)
 
     def _completed(
         self, sources: Sequence[Source], found: Sequence[Sequence[Hypothesis]]
@@ -162,15 +196,9 @@ class LineDecoder:
         ordered = iter(outputs)
         return [[next(ordered) for _ in several] for several in found]
 
-    def _format(
-        self, row: Row, sources: Sequence[Source], parts: Sequence[Sequence[Hypothesis]]
-    ) -> list[str]:
-        """The output lines for a line, of the hypotheses of its parts, best first."""
+    def _format(self, row: Row, hypotheses: Sequence[Hypothesis]) -> list[str]:
+        """The output lines for a line, of its hypotheses, best first."""
         options = self._options
-        hypotheses = list(parts[0]) if len(parts) == 1 else []
-        if len(parts) > 1 and any(parts):
-            ranks = zip(*(several or [_NOTHING] for several in parts), strict=False)
-            hypotheses = [_joined(sources, rank) for rank in ranks]
         if options.format == "json":
             return [_as_json(row, hypotheses)]
         if options.format == "moses":
@@ -188,13 +216,39 @@ class LineDecoder:
         return ["\t".join([*fields, *map(passed_through, row.rest)])]
 
 
-def _joined(sources: Sequence[Source], parts: Sequence[Hypothesis]) -> Hypothesis:
-    """The outputs of a long line's parts as one."""
+def _whole(
+    row: Row, sources: Sequence[Source], parts: Sequence[Sequence[Hypothesis]]
+) -> list[Hypothesis]:
+    """The hypotheses of a line, best first, of those of its parts."""
+    if len(parts) > 1 and any(parts):
+        ranks = zip(*(several or [_NOTHING] for several in parts), strict=False)
+        places = _word_places(row.fields[0], sources)
+        return [_joined(rank, places) for rank in ranks]
+    return list(parts[0]) if parts else []
+
+
+def _word_places(text: str, parts: Sequence[Source]) -> list[list[int]]:
+    """For each word of each part of a text: the number of the word that it is of in the text.
+
+    A long word may be cut: it is several in the parts.
+    """
+    ends = list(accumulate(map(len, text.split())))
+    at, places = 0, []
+    for part in parts:
+        words = part.text.split()
+        begins = accumulate(map(len, words[:-1]), initial=at) if words else ()
+        places.append([bisect_right(ends, begin) for begin in begins])
+        at += sum(map(len, words))
+    return places
+
+
+def _joined(parts: Sequence[Hypothesis], places: Sequence[Sequence[int]]) -> Hypothesis:
+    """The outputs of a long line's parts as one; `places` are the words of their sources."""
     links: list[tuple[int, int]] = []
-    src = tgt = 0
-    for source, part in zip(sources, parts, strict=True):
-        links += [(src + i, tgt + j) for i, j in part.links or ()]
-        src, tgt = src + len(source.text.split()), tgt + len(part.text.split())
+    tgt = 0
+    for words, part in zip(places, parts, strict=True):
+        links += [(words[min(i, len(words) - 1)], tgt + j) for i, j in part.links or ()]
+        tgt += len(part.text.split())
     return Hypothesis(
         tokens=tuple(token for part in parts for token in part.tokens),
         log_prob=sum(part.log_prob for part in parts),

@@ -22,6 +22,7 @@ from attn_cli.search.step import Begun, DecoderState, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
+from attn_cli.wording import plural
 
 
 class LanguageModelStep(StepModel):
@@ -63,8 +64,8 @@ class LanguageModelStep(StepModel):
 class Continuer(Generator[Any]):
     """Continues lines with one language model, or with several as an ensemble.
 
-    A prompt longer than half of what the model can see is continued from its last tokens; all of
-    it stands in the output.
+    A prompt longer than half of what the model can see, or than what is asked for, is continued
+    from its last tokens; all of it stands in the output.
     """
 
     has_source: ClassVar[bool] = False
@@ -74,6 +75,7 @@ class Continuer(Generator[Any]):
         steps = [LanguageModelStep(model, tokenizer) for model in models]
         super().__init__(models, steps, tokenizer)
         self._max_len = min(model.backbone.max_len for model in models)
+        self.longest_input = max(1, self._max_len // 2)
 
     @classmethod
     def load(cls, paths: str, device: torch.device) -> Continuer:
@@ -101,7 +103,7 @@ class Continuer(Generator[Any]):
         encoded = self.tgt.encode([source.text for source in sources])
         requests = []
         for source, ids in zip(sources, encoded, strict=True):
-            prompt = ids[-self._kept :]
+            prompt = ids[-self._kept(source) :]
             room = self._max_len - 1 - len(prompt)
             new = min(room, options.max_len) if options.max_len else room
             phrases = self.tgt.encode(source.phrases) if source.phrases else []
@@ -112,24 +114,55 @@ class Continuer(Generator[Any]):
                     constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
                     max_len=len(prompt) + new,
                     key=source.key,
+                    given=len(prompt),
                 )
             )
         return requests
 
-    @property
-    def _kept(self) -> int:
-        """The most tokens of a prompt that are read: half of what the model can see."""
-        return max(1, self._max_len // 2)
+    def _kept(self, source: Source) -> int:
+        """The most tokens of a prompt that are read; one at least can be added to them."""
+        limit = self.longest_input if source.limit is None else source.limit
+        return max(1, min(limit, self._max_len - 2))
 
     def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[str]:
         """The prompt as it was written, and what the model adds to it."""
-        prompt = tuple(self.tgt.encode([source.text])[0][-self._kept :])
+        prompt = tuple(self.tgt.encode([source.text])[0][-self._kept(source) :])
         read, *whole = self.tgt.decode([prompt, *(found.tokens for found in hypotheses)])
         return [source.text + text[len(read) :] for text in whole]
 
     def sources(self, text: str, limit: int, folder: str) -> list[Source]:
         """The text itself: only its end is read."""
-        return [Source(text)]
+        return [Source(text, limit=limit)]
+
+    def knows(self, source: Source) -> bool:
+        """See `Generator.knows`."""
+        return self.tgt.knows(self.tgt.encode([source.text])[0])
+
+    def unread(self, source: Source) -> str | None:
+        """See `Generator.unread`."""
+        (ids,) = self.tgt.encode([source.text])
+        kept = self._kept(source)
+        if len(ids) <= kept:
+            return None
+        return (
+            f"a prompt of {plural(len(ids), 'token')}, of which the model reads the last {kept:,}; "
+            f"--max-input allows up to {max(1, self._max_len - 2):,}"
+        )
+
+    def cut(self, source: Source, output: Hypothesis, search: SearchOptions) -> str | None:
+        """See `Generator.cut`: a text goes on as long as it may."""
+        size = self.n_written(source, output)
+        if search.max_len is None or size >= search.max_len:
+            return None
+        return (
+            f"stops at {plural(size, 'token')}, before --max-len {search.max_len:,}: with its "
+            f"prompt it fills the {self._max_len:,} that the model sees; so may others"
+        )
+
+    def n_written(self, source: Source, output: Hypothesis) -> int:
+        """See `Generator.n_written`: the prompt is the input's."""
+        (ids,) = self.tgt.encode([source.text])
+        return len(output.tokens) - min(len(ids), self._kept(source))
 
     def encoded(self, sources: Sequence[Source]) -> list[Ids]:
         """Nothing: an output stands alone."""

@@ -24,10 +24,11 @@ from attn_cli.models.seq2seq_base import AttentionMaps, Seq2SeqModel
 from attn_cli.nn.cache import KeyValue
 from attn_cli.search.beams import length_norm
 from attn_cli.search.search import Hypothesis, Request
-from attn_cli.systems.generation.generator import LOGITS_AT_ONCE, Ids
+from attn_cli.systems.generation.generator import LOGITS_AT_ONCE, Ids, Source
 from attn_cli.systems.translation.source_base import SourceSide
 from attn_cli.systems.translation.translator import Translator
 from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.wording import plural
 
 # Given what is written and which of it is masked, of the first R candidates, (R, T) each: the best
 # token for each masked place and its log-probability, (M,) each.
@@ -77,6 +78,11 @@ class MaskPredictor(Translator[MaskPredict]):
         groups = (requests[start : start + size] for start in range(0, len(requests), size))
         return [found for group in groups for found in self._candidates(group, options)]
 
+    def cut(self, source: Source, output: Hypothesis, search: SearchOptions) -> str | None:
+        """See `Generator.cut`: longer ones were not learnt."""
+        size = plural(len(output.tokens), "token")
+        return f"its output stops at {size}, the most that the model learnt (train-mt --max-len)"
+
     def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> AttentionMaps:
         """See `Translator.attentions`; in a pass that sees the whole target."""
         tgt_ids, valid = (tensor.to(self.device) for tensor in pad(tgt, self.tgt.pad_id))
@@ -108,8 +114,10 @@ class MaskPredictor(Translator[MaskPredict]):
         totals += log_probs.double().sum(1)
         scores = totals / length_norm(lengths, options.length_penalty)
         columns = (x.tolist() for x in (sentences, lengths, tokens, totals, scores))
+        longest = self.models[0].config.n_lengths - 1  # stands for all that are longer
         for sentence, length, ids, total, score in zip(*columns, strict=True):
-            found[sentence].append(Hypothesis(tuple(ids[:length]), total, score, True))
+            whole = length < longest or requests[sentence].max_len <= longest
+            found[sentence].append(Hypothesis(tuple(ids[:length]), total, score, whole))
         return [
             sorted(own, key=lambda one: (-one.score, one.tokens))[: options.n_best] for own in found
         ]

@@ -63,6 +63,10 @@ class Side(ABC, Generic[Content, Item]):
             DataError: the file can't be used.
         """
 
+    def knows(self, content: Content) -> bool:
+        """Whether any of it is known, as it is of all pictures."""
+        return True
+
     @abstractmethod
     def parts(self, text: str, limit: int) -> list[str]:
         """The parts of at most `limit` tokens in which a line is read."""

@@ -50,6 +50,10 @@ class TextSide(Side[str, Ids]):
         """The text itself."""
         return text
 
+    def knows(self, content: str) -> bool:
+        """Whether a piece of it is known."""
+        return self.tokenizer.knows(self.tokenizer.encode([content])[0])
+
     def parts(self, text: str, limit: int) -> list[str]:
         """Cut at sentence ends (see `long_input`)."""
         if len(text) <= limit and text.strip():

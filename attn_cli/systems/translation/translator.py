@@ -112,12 +112,13 @@ class Translator(Generator[M]):
         requests = []
         for source, item, prefix in zip(sources, self.encoded(sources), prefixes, strict=True):
             phrases = self.tgt.encode(source.phrases) if source.phrases else []
+            forced = len(prefix) + sum(map(len, phrases))
             requests.append(
                 Request(
                     source=item,
                     prefix=tuple(prefix),
                     constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
-                    max_len=options.longest(self.src.output_len or len(item) - 1),
+                    max_len=options.longest(self.src.output_len or len(item) - 1, forced),
                     key=source.key,
                 )
             )
@@ -128,6 +129,10 @@ class Translator(Generator[M]):
         if self.reads_files:
             return [Source(text, file=self.src.read(text, folder))]
         return [Source(part) for part in self.src.parts(text, limit)]
+
+    def knows(self, source: Source) -> bool:
+        """See `Generator.knows`."""
+        return self.reads_files or self.src.knows(source.text)
 
     def encoded(self, sources: Sequence[Source]) -> list[Sized]:
         """The sources as items of their side."""
