@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ def print_lines(scores: Sequence[Score], out: LineWriter, *, signature: bool) ->
     """`BLEU<TAB>28.3012`, then what else was asked for as `BLEU.mean`, `BLEU.difference`, ..."""
     for score in scores:
         extra = [f"{score.name}|{score.signature}"] if signature and score.signature else []
-        out.write(score.name, f"{score.value:.{score.decimals}f}", *extra)
+        out.write(score.name, _shown(_value(score), score.decimals), *extra)
         for name, value in _estimates(score).items():
             out.write(f"{score.name}.{name}", _shown(value, score.decimals))
     out.flush()
@@ -26,7 +27,7 @@ def print_json(scores: Sequence[Score], out: LineWriter) -> None:
     """One object: `{"BLEU": {"score": ..., "signature": ..., ...}}`, in full precision."""
     told: dict[str, Any] = {
         score.name: {
-            "score": score.value,
+            "score": None if score.undefined else score.value,
             **_estimates(score),
             **score.details,
             **({"signature": score.signature} if score.signature else {}),
@@ -59,7 +60,7 @@ def print_table(scores: Sequence[Score], *, signature: bool) -> None:
     table = Table("metric", "score", *(name.replace("_", " ") for name in estimates))
     for score in scores:
         own = _estimates(score)
-        values = [score.value, *(own.get(name, "") for name in estimates)]
+        values = [_value(score), *(own.get(name, "") for name in estimates)]
         table.add_row(score.name, *(_shown(value, min(score.decimals, 4)) for value in values))
     console = Console()
     unbound = console.options.update(max_width=_UNBOUND)
@@ -80,6 +81,10 @@ def print_line_scores(
         out.write(json.dumps(values, ensure_ascii=False))
     else:
         out.write(*(f"{value:.{decimals}f}" for value, decimals in figures.values()))
+
+
+def _value(score: Score) -> float:
+    return math.nan if score.undefined else score.value
 
 
 def _estimates(score: Score) -> dict[str, float | str]:

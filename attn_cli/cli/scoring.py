@@ -79,10 +79,12 @@ def score_by_model(hyp: str, options: ScoreCommand) -> None:
     runtime = RuntimeOptions(seed=scoring.seed, threads=device.threads, device=device.device)
     bad = _bad_lines(options, console, _SOURCE)
     reader, out = LineReader(hyp), LineWriter()
-    log_prob, tokens = 0.0, 0
+    log_prob, tokens, n_left_out = 0.0, 0, 0
     for scored in score_stream(options.model.path, reader, options.stream.columns, runtime, bad):
         if scored:
             bad.used()
+        else:
+            n_left_out += 1
         if scoring.log_prob:
             figures = {"log_prob": (scored.log_prob, 6)} if scored else {}
             print_line_scores(figures, out, as_json=scoring.json)
@@ -94,6 +96,8 @@ def score_by_model(hyp: str, options: ScoreCommand) -> None:
     if scoring.log_prob:
         bad.finish("answered with an empty line")
         return
+    if n_blank := n_left_out - bad.total:
+        console.warn(f"{plural(n_blank, 'blank line')} left out of the perplexity")
     if tokens:
         details = {"log_prob": log_prob, "tokens": tokens}
         value = perplexity(log_prob, tokens)
@@ -132,7 +136,11 @@ def _score_corpus(
     for note in scorer.notes():
         console.warn(note)
     if scorer.n_lines:
-        _print_scores(options, scorer.scores())
+        scores = scorer.scores()
+        for score in scores:
+            if score.undefined:
+                console.warn(f"{score.name} is undefined: {score.undefined}")
+        _print_scores(options, scores)
     bad.finish("left out of the score")
     if not scorer.n_lines:
         raise DataError(f"{display_name(name)}: no lines, no score")

@@ -27,6 +27,7 @@ METRIC_NAMES = (
     *("bleu", "chrf", "chrfpp", "ter", "wer", "cer", "rouge", "rouge_lsum", "exact_match"),
     *("accuracy", "f1", "multilabel_f1", "mcc", "span_f1", "pearson", "spearman", "squad"),
 )
+DEFAULT_METRICS = ("bleu", "chrf")
 # One line alone has no such figure.
 _CORPUS_METRICS = ("f1", "mcc", "pearson", "spearman")
 # A blank line is no item of theirs but the end of a sentence (CoNLL).

@@ -92,6 +92,11 @@ class HeldBadLines(BadLines):
         self._n_held = 0
         self._cause = ""
 
+    @property
+    def total(self) -> int:
+        """How many there were, those held back too."""
+        return self.count + (self._n_held if self._holding else 0)
+
     def add_at(self, where: str, cause: str) -> None:
         """Notes what can't be used at a place that is not a line: a question of a JSON file."""
         if self._holding and self._n_held and cause != self._cause:

@@ -18,11 +18,19 @@ _WINDOW_CHARS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One line to score: a hypothesis, its references (at least one), another system's answer."""
+    """One line to score.
+
+    Attributes:
+        hypothesis: what is scored.
+        references: at least one.
+        baseline: another system's answer.
+        number: the line's in its file, from 1; 0 of what comes from none.
+    """
 
     hypothesis: str
     references: tuple[str, ...]
     baseline: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Score:
         details: the counts behind the figure.
         decimals: how many decimals are worth printing.
         lower_is_better: whether the figure counts errors.
+        undefined: why there is no such figure of these lines, if so; then the value is 0.
     """
 
     name: str
@@ -48,6 +57,7 @@ class Score:
     details: Mapping[str, object] = field(default_factory=dict)
     decimals: int = 6
     lower_is_better: bool = False
+    undefined: str = ""
 
 
 class Metric(ABC):
@@ -77,7 +87,7 @@ class Metric(ABC):
         """The reason that a line can't be scored (no number, too many references); None: it can."""
         return None
 
-    def notes(self) -> list[str]:
+    def notes(self, tally: Tally) -> list[str]:
         """What a user should know of the lines that were counted."""
         return []
 
@@ -125,6 +135,7 @@ class Metric(ABC):
                 details,
                 self.decimals,
                 self.lower_is_better,
+                tally.undefined(),
             )
             for name, value, interval, comparison, details in zip(*columns, strict=True)
         ]

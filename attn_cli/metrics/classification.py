@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import abstractmethod
 from array import array
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attn_cli.metrics.base import OwnMetric, Segment, several_references
 from attn_cli.metrics.tally import Tally, WeighedTally
+from attn_cli.wording import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,6 +131,12 @@ class ClassTally(WeighedTally):
         table = {"classes": counts.table(list(self._ids))} if self._has_table else {}
         return [totals | table, *([totals] * (self._names - 1))]
 
+    def unheard_of(self) -> list[str]:
+        """The classes that the system predicts and that are nowhere gold, often predicted first."""
+        _, predicted, gold = self._sums[0]
+        names = list(self._ids)
+        return [names[i] for i, _ in predicted.most_common() if i not in gold]
+
     def weighed(self, weights: NDArray[np.float64]) -> Sequence[float]:
         """The figures of a corpus of weighted lines. Shape: (systems * lines,) -> (names,)."""
         import numpy as np
@@ -189,6 +197,15 @@ class ClassMetric(OwnMetric):
             keep=keep,
         )
 
+    def notes(self, tally: Tally) -> list[str]:
+        """The classes that only hypotheses have, if there are some."""
+        assert isinstance(tally, ClassTally)
+        names = [name for name in tally.unheard_of() if name not in ("", NO_TAG)]
+        if not names:
+            return []
+        shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        return [f"{plural(len(names), 'label')} of hypotheses in no reference: {shown}"]
+
     def recipe(self) -> str:
         """The part of the signature that says what an item is."""
         return f"item:{'tag' if self._options.by_word else 'line'}"
@@ -200,7 +217,7 @@ class LabelMetric(ClassMetric):
     def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
         """Each label with its position; white space around it aside."""
         if not self._options.by_word:
-            return {(hypothesis.strip(), 0)}, {(reference.strip(), 0)}
+            return {(label(hypothesis), 0)}, {(label(reference), 0)}
         predicted, gold = tag_pair(hypothesis, reference)
         return {(t, i) for i, t in enumerate(predicted)}, {(t, i) for i, t in enumerate(gold)}
 
@@ -281,7 +298,12 @@ def tag_pair(hypothesis: str, reference: str) -> tuple[list[str], list[str]]:
 
 
 def _label_set(text: str) -> set[Item]:
-    return {(label.strip(), 0) for label in text.split(",") if label.strip()}
+    return {(label(part), 0) for part in text.split(",") if part.strip()}
+
+
+def label(text: str) -> str:
+    """A label as it is compared: white space around it aside, in Unicode's composed form."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def share(part: float, whole: float) -> float:

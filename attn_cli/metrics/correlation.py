@@ -60,6 +60,15 @@ class _NumberTally(WeighedTally):
         """The number of pairs."""
         return [{"lines": self.n_lines}]
 
+    def undefined(self) -> str:
+        """Why there is no correlation, where a side has only one value."""
+        if self.n_lines < 2:
+            return "of a single line; two or more are needed"
+        for side, numbers in (("hypotheses", self._numbers[0]), ("references", self._gold)):
+            if min(numbers) == max(numbers):
+                return f"all {side} are {numbers[0]:g}"
+        return ""
+
     @cached_property
     def _scales(self) -> tuple[Scale, Scale]:
         """Of all systems' numbers, and of the gold ones beside them, when all are read."""

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.base import CountMetric
+from attn_cli.metrics.tally import Tally
 
 # Scripts written without spaces whose characters are words or syllables stand one by one.
 _CJK = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA")
@@ -138,7 +139,7 @@ class RougeLsum(Rouge):
         super().__init__(options)
         self._marked = False
 
-    def notes(self) -> list[str]:
+    def notes(self, tally: Tally) -> list[str]:
         """That no line is more than one sentence, if so: then ROUGE-Lsum is ROUGE-L."""
         if self._marked:
             return []

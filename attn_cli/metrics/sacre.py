@@ -9,7 +9,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn_cli.config.scoring import MetricOptions
 from attn_cli.errors import UsageError
 from attn_cli.metrics.base import Metric, Segment
 from attn_cli.metrics.significance import Resampling
@@ -18,8 +17,6 @@ from attn_cli.metrics.tally import CountTally, Tally
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric as SacreBleuMetric
     from sacrebleu.metrics.base import Score as SacreBleuScore
-
-_TOKENIZED = 100  # lines with a full stop apart, from which on sacreBLEU warns
 
 
 class SacreMetric(Metric):
@@ -91,23 +88,6 @@ class Bleu(SacreMetric):
 
     names = ("BLEU",)
 
-    def __init__(self, options: MetricOptions) -> None:
-        super().__init__(options)
-        self._n_tokenized = 0
-
-    def notes(self) -> list[str]:
-        """That the text looks tokenized, where sacreBLEU says so."""
-        if self._n_tokenized < _TOKENIZED:
-            return []
-        lines = f"{self._n_tokenized:,} lines"
-        return [f"{lines} end in ' .': BLEU is of text as people write it; detokenize first"]
-
-    def _counted(
-        self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]
-    ) -> list[list[float]]:
-        self._n_tokenized += sum(line.endswith(" .") for line in hypotheses)
-        return super()._counted(hypotheses, references)
-
     def build(self, *, one_line: bool) -> SacreBleuMetric:
         """The sacreBLEU metric with the user's tokenizer.
 
@@ -122,7 +102,7 @@ class Bleu(SacreMetric):
                 lowercase=self._options.lowercase,
                 tokenize=self._options.tokenize,
                 effective_order=one_line,
-                force=True,  # its warning of tokenized text is `notes`
+                force=True,  # its warning of tokenized text is one of `Remarks`
             )
         except (RuntimeError, ImportError) as error:
             reason = " ".join(str(error).split())

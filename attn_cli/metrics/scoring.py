@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from attn_cli.config.scoring import ScoreOptions
+from attn_cli.config.scoring import DEFAULT_METRICS, ScoreOptions
 from attn_cli.metrics import METRICS
 from attn_cli.metrics.base import Metric, Score, Segment, count, windows
+from attn_cli.metrics.remarks import Remarks
 from attn_cli.metrics.significance import Resampling
-
-DEFAULT_METRICS = ("bleu", "chrf")
 
 
 def chosen_metrics(options: ScoreOptions) -> list[Metric]:
@@ -34,6 +33,7 @@ class CorpusScorer:
         keep = systems == 2 or bool(options.bootstrap)
         self._metrics = chosen_metrics(options)
         self._tallies = [metric.tally(systems=systems, keep=keep) for metric in self._metrics]
+        self._remarks = Remarks(options)
         self.n_lines = 0
         self.n_references: set[int] = set()
 
@@ -48,6 +48,7 @@ class CorpusScorer:
             for metric, tally in zip(self._metrics, self._tallies, strict=True):
                 for window in [part] if metric.sees_all_first else windows(part):
                     count(tally, window)
+            self._remarks.add(part)
             self.n_lines += len(part)
             self.n_references.update(len(segment.references) for segment in part)
 
@@ -62,7 +63,9 @@ class CorpusScorer:
 
     def notes(self) -> list[str]:
         """What a user should know of the lines."""
-        return [note for metric in self._metrics for note in metric.notes()]
+        pairs = zip(self._metrics, self._tallies, strict=True)
+        own = [note for metric, tally in pairs for note in metric.notes(tally)]
+        return list(dict.fromkeys([*self._remarks.notes(), *own]))
 
 
 def score_corpus(options: ScoreOptions, segments: Sequence[Segment]) -> list[Score]:

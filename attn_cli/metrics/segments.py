@@ -111,7 +111,7 @@ class SegmentReader:
         hypothesis, *references = [field for row in rows for field in row.fields]
         if not self._files.columns and not self._files.references:
             references += rows[0].rest  # all further columns of the TSV
-        return Segment(hypothesis, tuple(references), baseline)
+        return Segment(hypothesis, tuple(references), baseline, rows[0].number)
 
 
 def sentences(words: Iterable[Segment | None]) -> list[Segment]:
@@ -139,4 +139,5 @@ def _sentence(words: Sequence[Segment]) -> Segment:
         " ".join(word.hypothesis.strip() or NO_TAG for word in words),
         (" ".join(word.references[0].strip() for word in words),),
         " ".join(word.baseline.strip() or NO_TAG for word in words),
+        words[0].number if words else 0,
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.base import Segment
-from attn_cli.metrics.classification import ClassCounts, ClassMetric, Item, share, tag_pair
+from attn_cli.metrics.classification import NO_TAG, ClassCounts, ClassMetric, Item, share, tag_pair
+from attn_cli.metrics.tally import Tally
+from attn_cli.wording import plural
 
 # BILOU's last and unit are BIOES's end and single.
 _PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S"}
@@ -85,6 +88,10 @@ _READERS: dict[str, Callable[[Sequence[str]], set[Item]]] = {
 }
 
 
+def _is_tag(tag: str) -> bool:
+    return tag == "O" or _TAG.fullmatch(tag) is not None
+
+
 class SpanF1(ClassMetric):
     """Micro F1, precision and recall of typed spans; a span counts if type and borders agree."""
 
@@ -93,6 +100,7 @@ class SpanF1(ClassMetric):
     def __init__(self, options: MetricOptions) -> None:
         super().__init__(options)
         self._scheme = options.scheme
+        self._strange: Counter[str] = Counter()  # tags of hypotheses that are none
 
     @property
     def sees_all_first(self) -> bool:
@@ -108,6 +116,7 @@ class SpanF1(ClassMetric):
     def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
         """The spans of either side."""
         predicted, gold = tag_pair(hypothesis, reference)
+        self._strange.update(tag for tag in predicted if not _is_tag(tag) and tag != NO_TAG)
         return _READERS[self._scheme](predicted), _READERS[self._scheme](gold)
 
     def problem(self, segment: Segment) -> str | None:
@@ -116,10 +125,21 @@ class SpanF1(ClassMetric):
         A strange tag in a hypothesis is a wrong answer, not a wrong line: it counts as outside.
         """
         cause = super().problem(segment)
-        strange = [t for t in segment.references[0].split() if t != "O" and not _TAG.fullmatch(t)]
+        strange = [tag for tag in segment.references[0].split() if not _is_tag(tag)]
         if cause or not strange:
             return cause
-        return f"the gold tag {strange[0]!r} is neither O nor of the form B-TYPE (B, I, E or S)"
+        return (
+            f"the gold tag {strange[0]!r} is neither O nor of the form B-TYPE (B, I, E or S); of "
+            "tags without spans take --accuracy --f1 --tags"
+        )
+
+    def notes(self, tally: Tally) -> list[str]:
+        """The tags of hypotheses that are no tags of spans, if there are some."""
+        if not self._strange:
+            return []
+        shown = ", ".join(repr(tag) for tag, _ in self._strange.most_common(3))
+        counted = plural(self._strange.total(), "tag")
+        return [f"{counted} of hypotheses neither O nor of the form B-TYPE ({shown}): no spans"]
 
     def values(self, counts: ClassCounts) -> list[float]:
         """F1, precision, recall of all spans together."""

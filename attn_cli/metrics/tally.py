@@ -65,6 +65,10 @@ class Tally(ABC):
     def details(self) -> Sequence[Mapping[str, object]]:
         """What is worth telling a user behind each figure of the system. Shape: (names,)."""
 
+    def undefined(self) -> str:
+        """Why the figures of the system are undefined; "" where they are not."""
+        return ""
+
     @abstractmethod
     def drawn(self, counts: NDArray[np.uint16], system: int) -> Figures:
         """See `significance.Resampled.drawn`."""

@@ -390,6 +390,15 @@ def test_model_scores_become_lines_or_a_perplexity(arguments, stdin, status, out
     assert (done.returncode, done.stdout) == (status, out), done.stderr.decode()
 
 
+def test_blank_lines_are_left_out_of_a_perplexity_aloud():
+    blank_is_none = "        if not line.text:\n            yield None\n            continue\n"
+    at = "        fields = columns.pick"
+    command = [sys.executable, "-c", FAKE_SCORER.replace(at, blank_is_none + at), "--ppl"]
+    done = subprocess.run(command, input=b"x\tab\n\n\n", capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"PPL\t2.718282\n")
+    assert b"2 blank lines left out of the perplexity" in done.stderr
+
+
 def test_case_and_stems_count_unless_they_shall_not():
     assert run("--exact-match", stdin="A b\ta B\n")[0] == "EXACT_MATCH\t0.000000\n"
     assert run("--exact-match", "--lowercase", stdin="A b\ta B\n")[0] == "EXACT_MATCH\t1.000000\n"

@@ -185,3 +185,15 @@ def test_comments_of_conll_are_no_items():
     assert score("--accuracy", "--columns", "2,3", text=text).lines == ["ACCURACY\t0.666667"]
     run = score("--bleu", "--columns", "2,3", text=text, status=3)
     assert "standard input:1: 1 column, but column 3 is needed" in run.said
+
+
+def test_an_undefined_correlation_is_no_number():
+    flags = ("--pearson", "--spearman")
+    for text, said in (
+        ("1\t1\n1\t2\n", "PEARSON is undefined: all hypotheses are 1"),
+        ("1\t0.5\n2\t0.5\n", "SPEARMAN is undefined: all references are 0.5"),
+        ("3.5\t1\n", "two or more are needed"),
+    ):
+        run = score(*flags, text=text)
+        assert run.lines == ["PEARSON\tnan", "SPEARMAN\tnan"] and said in run.said
+        assert json.loads(score(*flags, "--json", text=text).out)["PEARSON"]["score"] is None

@@ -62,14 +62,6 @@ def test_the_best_reference_counts_for_rouge_lsum_and_json_ends_sentences_itself
     assert score.name == "ROUGE-Lsum" and "|mark: <q>|" in score.signature
 
 
-def test_lines_without_a_mark_are_said():
-    metric = RougeLsum(MetricOptions(rouge_lsum=True))
-    metric.corpus([Segment("a b. c", ("a b. c",))], PLAIN)
-    assert "no <n> in any line" in metric.notes()[0]
-    metric.corpus([Segment("a b. c", ("a b.<n>c",))], PLAIN)
-    assert metric.notes() == []
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -198,13 +198,3 @@ def test_windows_of_lines_give_the_figures_of_the_whole(metric):
     assert score.signature == str(theirs.get_signature().format())
     other = theirs.corpus_score([s.baseline for s in segments], streams)
     assert score.comparison.baseline == pytest.approx(other.score, rel=1e-14)
-
-
-def test_tokenized_text_is_said_once_however_many_windows():
-    metric = Bleu(MetricOptions())
-    metric.corpus(corpus(50), PLAIN)
-    assert metric.notes() == []
-    metric = Bleu(MetricOptions())
-    metric.corpus([Segment("a b .", ("a b.",))] * 400, PLAIN)
-    (note,) = metric.notes()
-    assert note.startswith("400 lines end in ' .'")
