@@ -24,7 +24,7 @@ LEVEL = 0.05
 # Sums of other orders differ by rounding; less than this share of a figure is no difference.
 _ROUNDING = 1e-10
 # Trials are drawn together, as many as make this many choices of a line.
-_TOGETHER = 1 << 24
+_TOGETHER = 1 << 23
 _MOST_TOGETHER = 64
 
 

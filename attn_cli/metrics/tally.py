@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Figures = NDArray[np.floating[Any]]
 
-_IN_MEMORY = 16 << 20  # bytes of a system's rows; more of them lie in a file without a name
+_IN_MEMORY = 4 << 20  # bytes of a system's rows; more of them lie in a file without a name
 _BLOCK = 1 << 14  # rows that are read at a time
 
 
