@@ -51,7 +51,14 @@ def score_against_references(hyp: str, options: ScoreCommand) -> None:
         _score_corpus(hyp, scoring, questions, console, bad)
         return
     metrics = chosen_metrics(scoring)
-    reader = SegmentReader(files, bad, problem_finder(metrics), blank_ends=scoring.labels_only)
+    reader = SegmentReader(
+        files,
+        bad,
+        problem_finder(metrics),
+        blank_ends=scoring.labels_only,
+        conll=scoring.labels_only and not scoring.per_line,
+        spaces=scoring.by_word,
+    )
     if not scoring.per_line:
         gc.disable()  # n-gram counts hold no cycles; looking for some costs a fifth of the time
         usable = sentences(reader) if scoring.by_word else (each for each in reader if each)

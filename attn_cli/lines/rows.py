@@ -7,6 +7,7 @@ when a window ends. Standard library only.
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -129,6 +130,8 @@ class Rows:
         """Settles by the first line what is picked; returns whether that line is a header."""
         if self.columns is None:
             return False
+        if self._whole and "\t" not in line.text:  # of a CoNLL file whose columns spaces part
+            line = dataclasses.replace(line, text="\t".join(line.text.split()))
         self.columns, is_header = begin(self.columns, line, self.name)
         return is_header
 
@@ -160,6 +163,8 @@ def zip_rows(
     columns: Sequence[Columns | None],
     bad: BadLines,
     blank: Callable[[Sequence[str]], bool] = lambda texts: False,
+    *,
+    whole: bool = False,
 ) -> Iterator[list[Row]]:
     """Rows of parallel files, side by side, up to the first that can't be used.
 
@@ -168,13 +173,14 @@ def zip_rows(
         columns: which columns of each are picked; None: the whole line is one column.
         bad: is told of the first line of those side by side that can't be used.
         blank: whether lines of these texts, side by side, are blank lines.
+        whole: leaves lines whole, see `Rows`; all of them, also behind one that can't be used.
 
     Raises:
         DataError: the files have different numbers of lines, a header lacks a column, or some of
             the files have a header and others JSON lines.
     """
     streams = [
-        Rows(reader, picked, bad, blank=lambda text: False)
+        Rows(reader, picked, bad, blank=lambda text: False, whole=whole)
         for reader, picked in zip(readers, columns, strict=True)
     ]
     for lines in zip_lines(readers):
@@ -192,7 +198,7 @@ def zip_rows(
             yield [Row(line.number, line, stream, [], []) for stream, line in pairs]
             continue
         rows: list[Row] = []
-        while len(rows) < len(pairs) and not (rows and rows[-1].error):
+        while len(rows) < len(pairs) and not (rows and rows[-1].error and not whole):
             stream, line = pairs[len(rows)]
             rows.append(stream.row(line))
         yield rows

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
+from attn_cli.lines.conll import zip_conll
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, zip_rows
 from attn_cli.lines.unusable import HeldBadLines
@@ -44,8 +45,11 @@ class SegmentReader:
         bad: told of each line that can't be used.
         problem: why a segment can't be scored, if it can't (`Metric.problem`).
         blank_ends: whether a row that is blank in every file is no item but the end of a sentence,
-            as in CoNLL files: then it is None too, and no bad line. So is a comment of a TSV: a
-            line that begins with `#` and has no second column.
+            as in CoNLL files: then it is None too, and no bad line.
+        conll: whether columns are read as those of CoNLL files, whose further lines that are no
+            words are left out, too; else one of a TSV's that begins with `#` and has no second
+            column is None.
+        spaces: whether spaces may part such columns: they are no part of the answers.
 
     Raises:
         UsageError: impossible columns, or standard input named twice.
@@ -59,6 +63,8 @@ class SegmentReader:
         problem: Callable[[Segment], str | None] = lambda segment: None,
         *,
         blank_ends: bool = False,
+        conll: bool = False,
+        spaces: bool = False,
     ) -> None:
         paths = [files.hypothesis, *files.references]
         paths += [files.baseline] if files.baseline is not None else []
@@ -69,6 +75,8 @@ class SegmentReader:
         self._problem = problem
         self._blank_ends = blank_ends
         self._columns = self._plan(len(paths))
+        self._conll = conll and None not in self._columns
+        self._spaces = spaces
         self._readers = [LineReader(path) for path in paths]
 
     def ready(self) -> bool:
@@ -76,7 +84,7 @@ class SegmentReader:
         return self._readers[0].ready()
 
     def __iter__(self) -> Iterator[Segment | None]:
-        for rows in zip_rows(self._readers, self._columns, self._bad, self._ends_sentence):
+        for rows in self._rows():
             usable = rows[0].fields and not rows[-1].error
             segment = self._segment(rows) if usable else None
             cause = self._problem(segment) if segment else None
@@ -86,11 +94,20 @@ class SegmentReader:
                 self._bad.used()
             yield None if cause else segment
 
+    def _rows(self) -> Iterator[list[Row]]:
+        if not self._conll:
+            return zip_rows(self._readers, self._columns, self._bad, self._ends_sentence)
+        ragged = self._files.columns is not None
+        return zip_conll(
+            self._readers, self._columns, self._bad, spaces=self._spaces or ragged, ragged=ragged
+        )
+
     def _ends_sentence(self, texts: Sequence[str]) -> bool:
         if not self._blank_ends:
             return False
         comment = texts[0].startswith("#") and "\t" not in texts[0]
-        return not any(texts) or (comment and not self._files.references)
+        blank = not any(text.strip() for text in texts)
+        return blank or (comment and not self._files.references)
 
     def _plan(self, n_files: int) -> list[Columns | None]:
         """The columns of each file; None where a whole line is the text."""

@@ -197,3 +197,29 @@ def test_an_undefined_correlation_is_no_number():
         run = score(*flags, text=text)
         assert run.lines == ["PEARSON\tnan", "SPEARMAN\tnan"] and said in run.said
         assert json.loads(score(*flags, "--json", text=text).out)["PEARSON"]["score"] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\t", " ").replace("\u2028", "x"),
+        lambda text: text.replace("\n\n", "\n \n"),
+        lambda text: f"-DOCSTART- -X- O O\n\n{text}",
+        lambda text: f"# text = x\n{text}\n\n# a comment\n",
+        lambda text: text.replace("saw", "\t".join(["2-3", "x", *"_______", "_\nsaw"])),
+    ],
+)
+def test_conll_files_are_scored_as_they_are(change):
+    whole = score("--span-f1", "--accuracy", "--columns", "2,3", text=CONLL).lines
+    run = score("--span-f1", "--accuracy", "--columns", "2,3", text=change(CONLL))
+    assert (run.lines, run.said) == (whole, "")
+
+
+def test_what_spaces_do_not_part_as_in_the_lines_before_is_no_pair_of_tags():
+    text = "Ann B-PER B-PER\nNew York B-LOC B-LOC\n\nin O O\n"
+    run = score("--span-f1", "--columns", "2,3", text=text, status=3)
+    assert "input:2: 4 columns, where the lines before have 3 (a space in a word?" in run.said
+
+
+def test_labels_with_spaces_are_not_parted_unasked():
+    assert "1 column, but" in score("--accuracy", text="very good\nso so\n", status=3).said

@@ -1,100 +1,18 @@
-r"""CoNLL files: one word a line with its columns, a blank line behind each sentence.
-
-Columns are parted by tabs or, where no tab is in the file, by runs of spaces. A comment is a line
-that can't be a word: it stands before a sentence's first word, begins with `#` and has no tab,
-though the file has some; or, in a file without tabs, it is what CoNLL-U has there: `# key = value`,
-`# newdoc`, `# newpar`.
-"""
+"""Sentences of CoNLL files as rows of JSON, which a corpus can index."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attn_cli.data.corpus import on_disk
 from attn_cli.files import inside, writing
 from attn_cli.lines.columns import Columns
+from attn_cli.lines.conll import ConllParser, conll_rows, sentence_parts
 from attn_cli.lines.reading import LineReader, display_name
-from attn_cli.lines.rows import Row, Rows
+from attn_cli.lines.rows import Row
 from attn_cli.lines.unusable import BadLines
-
-# A longer run of lines is read in parts of so many: a file whose blank lines were lost must not
-# become one sentence.
-SENTENCE_LINES = 4096
-_COMMENT = re.compile(r"#\s+(\S.*? = .*|newdoc|newpar)")
-_SPACES = re.compile(" +")
-
-
-def conll_rows(reader: LineReader, columns: Columns, bad: BadLines) -> Rows:
-    """The lines of a CoNLL file, whole."""
-    return Rows(reader, columns, bad, blank=lambda text: not text.strip(), whole=True)
-
-
-class ConllParser:
-    """Parses the lines of one file, sentence by sentence."""
-
-    def __init__(self) -> None:
-        self._has_tabs = False
-
-    def parse(self, rows: Sequence[Row], *, begins: bool = True) -> Iterator[Row]:
-        """What the lines of a sentence are, by columns, the word first.
-
-        A line without columns is a comment, or can't be used.
-
-        Args:
-            rows: the lines, whole; none of them blank.
-            begins: whether the sentence's first line is among them.
-        """
-        self._has_tabs = self._has_tabs or any("\t" in row.line.text for row in rows)
-        for row in rows:
-            comment = begins and not row.error and self._is_comment(row.line.text)
-            begins = comment
-            if comment:
-                yield Row(row.number, row.line, row.stream, [], [])
-            else:
-                yield row.refuse(row.error) if row.error else self._word(row)
-
-    def _is_comment(self, text: str) -> bool:
-        if self._has_tabs:
-            return text.startswith("#") and "\t" not in text
-        return bool(_COMMENT.fullmatch(text))
-
-    def _word(self, row: Row) -> Row:
-        text = row.line.text
-        columns = row.stream.columns or Columns(())
-        picked = columns.pick(text if self._has_tabs else _SPACES.sub("\t", text.strip(" ")))
-        if isinstance(picked, str):
-            return row.refuse(picked)
-        if not picked[0][0].strip():
-            return row.refuse("an empty word")
-        return Row(row.number, row.line, row.stream, *picked)
-
-
-def is_blank(row: Row) -> bool:
-    """Whether a line ends a sentence."""
-    return not (row.error or row.fields)
-
-
-def sentence_parts(rows: Iterable[Row]) -> Iterator[tuple[list[Row], bool]]:
-    """The lines of each sentence, and whether they are its beginning.
-
-    That is so but for the further parts of a sentence of more than `SENTENCE_LINES`.
-    """
-    part: list[Row] = []
-    begins = True
-    for row in rows:
-        ends = is_blank(row)
-        if part and (ends or len(part) == SENTENCE_LINES):
-            yield part, begins
-            part, begins = [], ends
-        if ends:
-            begins = True
-        else:
-            part.append(row)
-    if part:
-        yield part, begins
 
 
 def flatten_conll(paths: Sequence[str], spec: str | None, out: Path, bad: BadLines) -> None:
@@ -114,7 +32,7 @@ def flatten_conll(paths: Sequence[str], spec: str | None, out: Path, bad: BadLin
         for path in paths:
             spool = out.with_suffix(".source.txt")
             reader = LineReader(str(on_disk(path, spool)), display_name(path))
-            parser = ConllParser()
+            parser = ConllParser(ragged=bool(spec))
             for part, begins in sentence_parts(conll_rows(reader, columns, bad)):
                 words = _tagged(parser.parse(part, begins=begins))
                 if words:
@@ -128,7 +46,9 @@ def _tagged(rows: Iterable[Row]) -> list[tuple[str, str]]:
     """Words and tags of a sentence; none if one of its lines can't be used."""
     words, usable = [], True
     for row in rows:
-        if row.fields:
+        if row.error:
+            row.refuse(row.error)
+        elif row.fields:
             word, tag = row.fields[0], row.fields[1].strip()
             words.append((word, tag))
             if not tag:

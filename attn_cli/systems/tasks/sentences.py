@@ -7,24 +7,29 @@ from collections.abc import Iterator
 
 from attn_cli.device import use_bf16
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.reading import LineReader
-from attn_cli.lines.rows import Row
-from attn_cli.systems.base import DecodeJob
-from attn_cli.systems.tasks.conll import (
+from attn_cli.lines.conll import (
     SENTENCE_LINES,
     ConllParser,
     conll_rows,
-    is_blank,
+    ends_sentence,
     sentence_parts,
 )
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Row
+from attn_cli.systems.base import DecodeJob
 from attn_cli.systems.tasks.predictor import Predictor
+
+_NO_TEXT = (
+    "\N{REPLACEMENT CHARACTER}"  # stands for a line that is no text: a blank one ends sentences
+)
 
 
 class SentenceAnswerer:
     """One line a word: the word, its tag, then the columns that were not read.
 
-    Blank lines and comments stay as they are. Each sentence is answered as soon as it ends; one
-    without an end, in parts (see `conll`).
+    What is no word stays as it is. A line that can't be used keeps its place in the sentence, with
+    an empty tag. Each sentence is answered as soon as it ends; one without an end, in parts (see
+    `lines.conll`).
 
     Args:
         predictor: answers.
@@ -39,13 +44,13 @@ class SentenceAnswerer:
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
         columns = Columns.parse(self._job.stream.columns, 1)
-        parser = ConllParser()
+        parser = ConllParser(ragged=True)
         waiting: list[Row] = []
         begins = True
         rows = conll_rows(reader, columns, self._job.bad)
         for window in rows.windows(self._job.decoding.buffer):
             waiting += window
-            ends = [i for i, row in enumerate(waiting, 1) if is_blank(row)]
+            ends = [i for i, row in enumerate(waiting, 1) if ends_sentence(row)]
             if ends:
                 yield self._answered(waiting[: ends[-1]], parser, begins)
                 waiting, begins = waiting[ends[-1] :], True
@@ -62,6 +67,8 @@ class SentenceAnswerer:
             list(parser.parse(part, begins=first if number else begins and first))
             for number, (part, first) in enumerate(sentence_parts(rows))
         ]
+        for row in (row for part in parts for row in part if row.error):
+            row.refuse(row.error or "")
         sentences = [[row.fields[0] for row in part if row.fields] for part in parts]
         examples = [[json.dumps([words])] for words in sentences if words]
         answers = iter(self._predictor.answer(examples, bf16=self._bf16))
@@ -71,20 +78,19 @@ class SentenceAnswerer:
             tagged = zip(details.get("tags", ()), details.get("probs", ()), strict=True)
             lines += [self._line(row, next(tagged) if row.fields else None) for row in part]
         answered = iter(lines)
-        return [self._line(row, None) if is_blank(row) else next(answered) for row in rows]
+        return [self._line(row, None) if ends_sentence(row) else next(answered) for row in rows]
 
     def _line(self, row: Row, answer: tuple[str, float] | None) -> str:
         decoding = self._job.decoding
-        text = "" if row.error or row.line.text.isspace() else row.line.text
-        rest = [*row.fields[1:], *row.rest]
+        word, *rest = [*row.fields, *row.rest] or [row.line.text or _NO_TEXT]
         if decoding.format == "json":
             entry: dict[str, object] = {"line": row.number}
             if answer:
-                entry |= {"word": row.fields[0], "answer": answer[0], "probability": answer[1]}
-            elif text:
-                entry["comment"] = text
+                entry |= {"word": word, "answer": answer[0], "probability": answer[1]}
+            elif not row.error and row.line.text.strip():
+                entry["comment"] = row.line.text
             return json.dumps({**entry, "columns": rest}, ensure_ascii=False)
-        if answer is None:
-            return text
-        scores = [f"{answer[1]:.6f}"] if decoding.scores else []
-        return "\t".join([row.fields[0], answer[0], *scores, *rest])
+        if answer is None and not row.error:
+            return row.line.text
+        tag, score = (answer[0], f"{answer[1]:.6f}") if answer else ("", "")
+        return "\t".join([word, tag, *([score] if decoding.scores else []), *rest])

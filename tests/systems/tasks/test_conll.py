@@ -1,4 +1,4 @@
-"""CoNLL files: what is a word, what a comment, where a sentence ends, what is refused and how."""
+"""CoNLL files: what is a word, what is none, where a sentence ends, what is refused and how."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import pytest
 
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.reading import LineReader
-from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.tasks.conll import (
+from attn_cli.lines.conll import (
     SENTENCE_LINES,
     ConllParser,
     conll_rows,
-    flatten_conll,
     sentence_parts,
 )
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.unusable import BadLines
+from attn_cli.systems.tasks.conll import flatten_conll
 
 
 def rows_of(tmp_path, text: str):
@@ -105,6 +105,73 @@ def test_a_file_without_blank_lines_is_read_in_parts(tmp_path):
 
 
 def test_a_word_is_all_that_a_line_to_be_answered_needs(tmp_path):
-    parsed = list(ConllParser().parse(list(rows_of(tmp_path, "#hashtag\nof\n# = x"))))
+    parsed = list(ConllParser().parse(list(rows_of(tmp_path, "#hashtag\nof\n#"))))
     assert [line.fields for line in parsed] == [["#hashtag"], ["of"], ["#"]]
-    assert parsed[2].rest == ["=", "x"]
+    parsed = list(ConllParser().parse(list(rows_of(tmp_path, "#hashtag of\n# = \n"))))
+    assert [(line.fields, line.rest) for line in parsed] == [(["#hashtag"], ["of"]), (["#"], ["="])]
+
+
+WORDS = [["a", "b"], ["X", "Y"]], [["c"], ["X"]]
+CONLL_U = """# sent_id = 1
+1	It	it	PRON	PRP	_	2	nsubj	_	_
+2-3	doesn't	_	_	_	_	_	_	_	_
+2	does	do	AUX	VBZ	_	0	root	_	_
+3	n't	not	PART	RB	_	2	advmod	_	_
+3.1	matter	matter	VERB	VB	_	_	_	2:x	_
+
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-DOCSTART- -X-\n\na X\nb Y\n\nc X\n",
+        "-DOCSTART-\tO\na\tX\nb\tY\n-DOCSTART-\tO\nc\tX\n",
+        "-DOCSTART-\na\tX\nb\tY\n\nc\tX\n",
+        "#begin document (bc/0); part 000\na X\nb Y\n \nc X\n\n#end document\n",
+        "# id 17\na X\nb Y\n\n# a comment of many words\nc X\n",
+    ],
+)
+def test_lines_that_mark_documents_are_no_sentences(tmp_path, text):
+    assert flatten(tmp_path, text) == (list(WORDS), [])
+
+
+def test_ranges_and_empty_nodes_are_no_words(tmp_path):
+    expected = [[["It", "does", "n't"], ["PRON", "AUX", "PART"]]]
+    assert flatten(tmp_path, CONLL_U, "2,4") == (expected, [])
+    narrow = "1\tIt\tPRON\n2-3\tdoesn't\t_\n2\tdoes\tAUX\n3\tn't\tPART\n"
+    assert flatten(tmp_path, narrow, "2,3") == (expected, [])
+    words = "in\tADP\n2-3\tNUM\n8.1\tNUM\n"  # where the number is the word, it is one
+    assert flatten(tmp_path, words) == ([[["in", "2-3", "8.1"], ["ADP", "NUM", "NUM"]]], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "in X\nNew York X\n\nc X\n",
+            "words.conll:2: 3 columns, where the lines before have 2 (a space in a word? part "
+            "columns by tabs)",
+        ),
+        (
+            "c X\n\nNew York X\n",
+            "words.conll:3: 3 columns, where the lines before have 2 (a space in a word? part "
+            "columns by tabs)",
+        ),
+        (
+            "a\tX\nb\tc\tX\n\nc\tX\n",
+            "words.conll:2: 3 columns, where the lines before have 2 (a tab in a word?)",
+        ),
+    ],
+)
+def test_a_line_of_other_columns_is_not_half_read(tmp_path, text, said):
+    assert flatten(tmp_path, text, skip_bad=True) == ([[["c"], ["X"]]], [said])
+
+
+def test_a_sentence_may_have_columns_of_its_own_behind_those_that_are_read(tmp_path):
+    text = "a X p (A0*\nb Y q *\n\nc X p\n\na X p * *\nb Y q * *\n"
+    assert flatten(tmp_path, text, "1,2") == ([*WORDS, WORDS[0]], [])
+
+
+def test_a_header_parted_by_spaces(tmp_path):
+    assert flatten(tmp_path, "word tag\na X\nb Y\n\nc X\n", "word,tag") == (list(WORDS), [])

@@ -144,13 +144,55 @@ def test_n_lines_of_words_are_n_lines_whatever_they_are(tagger):
         ["12", " not UTF-8 at byte 5"],
     ]
     assert [answer[0] for answer in answers] == [
-        *("# newdoc id = é", "anna", "was  late", "", "", "", "bob", "", "\u200b"),
-        *("# a late comment", "", "", "rome"),
+        *("# newdoc id = é", "anna", "was  late", "", "  ", "", "bob", "\u2028", "\u200b"),
+        *("# a late comment", "", "\N{REPLACEMENT CHARACTER}", "rome"),
     ]
     assert [answer[3:] for answer in answers if len(answer) > 3] == [
-        ["X"], ["", ""], ["kept"], ["nothing"], ["last"],
+        ["X"], ["", ""], ["no word"], ["kept"], ["separator"], ["nothing"], ["last"],
     ]  # fmt: skip
-    assert all(0 < float(answer[2]) <= 1 for answer in answers if len(answer) > 3)
+    assert [run.lines[5], run.lines[11]] == ["\t\t\tno word", "\N{REPLACEMENT CHARACTER}\t\t"]
+    assert all(0 < float(answer[2]) <= 1 for answer in answers if len(answer) > 3 and answer[1])
+
+
+def test_what_is_no_word_passes_through_a_tagger_untouched_and_is_not_scored(tagger):
+    kept = {
+        0: "-DOCSTART-\t-X-\tO",
+        1: " ",
+        2: "# sent_id = 1",
+        4: "2-3\tdoesn't\t_\t_\t_\t_\t_\t_\t_\t_",
+        7: "3.1\tx\tx\tX\t_\t_\t_\t_\t2:x\t_",
+    }
+    words = {3: ("1", "anna", "B-PER"), 5: ("2", "was", "O"), 6: ("3", "late", "O")}
+    lines = [kept.get(i) or "\t".join([*words[i], *"_______"]) for i in range(8)]
+    stdin = "\n".join(lines).encode()
+    run = inside("decode", "-m", tagger / "m", "--columns", "2", stdin=stdin)
+    assert {i: run.lines[i] for i in kept} == kept
+    assert [line.split("\t")[0] for i, line in enumerate(run.lines) if i in words] == [
+        *("anna", "was", "late"),
+    ]
+    scored = inside(
+        *("score", "--accuracy", "--tags", "--columns", "2,4", "--json"),
+        stdin="\n".join(run.lines).encode(),
+    )
+    assert json.loads(scored.out)["ACCURACY"]["gold"] == 3
+
+
+def test_a_row_without_a_word_does_not_cut_its_sentence(tagger):
+    run = attn("decode", "-m", tagger / "m", stdin=b"anna\tB-PER\n\t O\nrome\tB-LOC\n", status=3)
+    whole = inside("decode", "-m", tagger / "m", stdin=b"anna\tB-PER\nrome\tB-LOC\n")
+    assert run.lines[1] == "\t\t O"
+    assert run.lines[::2] == whole.lines
+
+
+def test_a_word_with_a_space_in_a_file_that_spaces_part_is_refused(tagger):
+    stdin = b"george B-PER\nNew York B-LOC\nwent O\n"
+    run = attn("decode", "-m", tagger / "m", stdin=stdin, status=3)
+    assert "input:2: 3 columns, where the lines before have 2 (a space in a word?" in run.said
+    assert run.lines[1] == "New York B-LOC\t"
+    assert [line.split("\t")[0::2] for line in run.lines[::2]] == [
+        ["george", "B-PER"],
+        ["went", "O"],
+    ]
 
 
 def test_columns_and_json_of_a_tagger(tagger):
