@@ -71,6 +71,7 @@ class Rows:
         blank: whether a line's text is a blank line.
         whole: leaves lines whole, as their one field, though a header settles the columns: for
             formats that part them in their own way, and refuse lines in their order.
+        needs: what the columns are for, said of a line that has too few.
 
     Attributes:
         name: what messages call the file.
@@ -93,6 +94,7 @@ class Rows:
         check: Callable[[list[str]], str | None] | None = None,
         blank: Callable[[str], bool] = operator.not_,
         whole: bool = False,
+        needs: str = "",
     ) -> None:
         self.name = reader.name
         self.folder = reader.folder
@@ -103,6 +105,7 @@ class Rows:
         self._check = check
         self._blank = blank
         self._whole = whole
+        self._needs = f"; {needs}" if needs else ""
 
     def __iter__(self) -> Iterator[Row]:
         for line in self._reader:
@@ -147,7 +150,7 @@ class Rows:
             return Row(line.number, line, self, [line.text], [])
         picked = self.columns.pick(line.text)
         if isinstance(picked, str):
-            return Row(line.number, line, self, [], []).refuse(picked)
+            return Row(line.number, line, self, [], []).refuse(picked + self._needs)
         fields, rest = picked
         if self._count:
             fields, rest = fields[: self._count], [*fields[self._count :], *rest]

@@ -128,5 +128,7 @@ def test_one_output_says_what_it_is_taken_for(tmp_path):
     save_bert(tmp_path / "hf", "BertForSequenceClassification", num_labels=1)
     said = attn("convert", tmp_path / "hf", "-o", tmp_path / "ours").said
     assert "a number for two texts; where it is for one: --task rate" in said
+    said = inside("decode", "-m", tmp_path / "ours", stdin=b"the cat\n", status=3).said
+    assert "converted, with --task rate" in said
     said = attn("convert", tmp_path / "hf", "-o", tmp_path / "rated", "--task", "rate").said
     assert said == ""

@@ -73,7 +73,10 @@ class LineAnswerer:
         apart = task.setting.template.by_sentence  # there such a list is a document's sentences
         columns = dataclasses.replace(columns, spread=not task.n_texts, apart=apart)
         rows = Rows(
-            reader, columns, self._job.bad, count=task.n_answered, check=task.question_problem
+            *(reader, columns, self._job.bad),
+            count=task.n_answered,
+            check=task.question_problem,
+            needs=task.needs,
         )
         for window in rows.windows(self._job.decoding.buffer):
             answers = iter(self._answers([row.fields for row in window if row.fields]))

@@ -220,6 +220,7 @@ class Task(ABC):
         weighs_labels: whether `TaskSetting.class_weights` are read.
         metric: the figure that decides which weights are best: a score's name, in lower case.
         measures: what is measured.
+        needs: said of a line to be answered that has too few columns.
     """
 
     head: ClassVar[str]
@@ -230,6 +231,7 @@ class Task(ABC):
     labelled: ClassVar[bool] = True
     reads_documents: ClassVar[bool] = False
     weighs_labels: ClassVar[bool] = False
+    needs: ClassVar[str] = ""
     metric: str
     measures: ScoreOptions
 

@@ -27,6 +27,10 @@ class Regress(TextTask):
 
     columns: ClassVar[tuple[str, ...]] = ("text", "text", "number")
     n_texts: ClassVar[int] = 2
+    needs: ClassVar[str] = (
+        "this model gives a number for two texts (regress); one that gives it for one is "
+        "trained, or converted, with --task rate"
+    )
     labelled: ClassVar[bool] = False
     metric: str = "pearson"
     measures: ScoreOptions = ScoreOptions(pearson=True, spearman=True)
@@ -80,3 +84,4 @@ class Rate(Regress):
 
     columns: ClassVar[tuple[str, ...]] = ("text", "number")
     n_texts: ClassVar[int] = 1
+    needs: ClassVar[str] = ""
