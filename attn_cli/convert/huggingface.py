@@ -23,7 +23,11 @@ from attn_cli.convert.huggingface_config import (
     read_foreign,
     write_foreign,
 )
-from attn_cli.convert.huggingface_tokenizer import read_tokenizer, write_tokenizer
+from attn_cli.convert.huggingface_tokenizer import (
+    has_one_segment,
+    read_tokenizer,
+    write_tokenizer,
+)
 from attn_cli.convert.huggingface_weights import (
     PREFIX,
     WEIGHTS,
@@ -54,6 +58,7 @@ from attn_cli.tokenizers.tokenizer_files import load_tokenizer, write_tokenizers
 Say = Callable[[str], None]
 _SHORTEST = 8  # the least `max_len` of a head
 _ADAPTER = "adapter_config.json"
+_SEGMENTS = "backbone.embedding.segments.weight"
 _ANY_NUMBER = 1e30  # theirs do not say between which numbers their answers lie
 _THRESHOLD = ".no_answer_threshold"  # ours alone: theirs have none, which is 0
 # Our head -> where it stands in their model.
@@ -95,6 +100,9 @@ def from_huggingface(
     heads = _heads(foreign, weights, task or foreign.task)
     tokenizer = _tokenizer(folder, foreign, say)
     model, tensors = _our_tensors(foreign, weights, heads, say)
+    if model.n_segments > 1 and has_one_segment(folder, tokenizer, say):
+        model = dataclasses.replace(model, n_segments=1)
+        tensors[_SEGMENTS] = tensors[_SEGMENTS][:1].clone()
     _say_kind(foreign, heads, task, say)
     with replace_directory(output, folder, overwrite) as stage:
         write_weights(stage, tensors, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Engine
 
 _CLEANUP = re.compile(r'"cleanup"\s*:\s*true')
+SPECIAL_IDS = "special_ids"
 _REMARKS = 5  # of a vocabulary are made one by one
 _UNUSED = re.compile(r"\[unused\d+\]")
 
@@ -24,7 +25,12 @@ class _HuggingFaceTokenizer(Tokenizer):
     """The shared part of the two kinds of tokenizers of the `tokenizers` library."""
 
     def __init__(
-        self, raw: bytes, engine: Engine, specials: Mapping[str, tuple[str, ...]], name: str
+        self,
+        raw: bytes,
+        engine: Engine,
+        specials: Mapping[str, tuple[str, ...]],
+        name: str,
+        given: Mapping[str, int] | None = None,
     ) -> None:
         self._raw = raw
         self._engine = engine
@@ -42,6 +48,10 @@ class _HuggingFaceTokenizer(Tokenizer):
         }
         if ids["pad"] < 0 and 0 <= padding.get("pad_id", -1) < self.vocab_size:
             ids["pad"] = padding["pad_id"]  # a file may name another special token for it
+        for special, index in (given or {}).items():
+            if not 0 <= index < self.vocab_size:
+                raise DataError(f"{name}: {SPECIAL_IDS}: {special} has no token {index}")
+            ids[special] = index
         self.pad_id, self.unk_id = ids["pad"], ids["unk"]
         self.bos_id, self.eos_id = ids["bos"], ids["eos"]
         self.mask_id, self.cls_id, self.sep_id = ids["mask"], ids["cls"], ids["sep"]
@@ -119,6 +129,9 @@ class WordPieceTokenizer(_HuggingFaceTokenizer):
 class JsonTokenizer(_HuggingFaceTokenizer):
     """A `tokenizer.json` of the `tokenizers` library, whatever is inside.
 
+    Special tokens are found by their spelling. A key of ours, `special_ids`, which stands first in
+    the file, gives the ids of those that are spelled otherwise.
+
     Raises:
         DataError: the library refuses it.
     """
@@ -137,13 +150,15 @@ class JsonTokenizer(_HuggingFaceTokenizer):
     def __init__(self, raw: bytes, name: str = file_name) -> None:
         import tokenizers
 
+        given: dict[str, int] = {}
         try:
-            engine = tokenizers.Tokenizer.from_str(_untidied(raw.decode("utf-8")))
+            text, given = _special_ids(raw.decode("utf-8"), self._SPECIALS)
+            engine = tokenizers.Tokenizer.from_str(_untidied(text))
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # a panic of the library's Rust code is no Exception
             raise DataError(f"{name}: not a tokenizer.json ({error})") from error
-        super().__init__(raw, engine, self._SPECIALS, name)
+        super().__init__(raw, engine, self._SPECIALS, name, given)
 
     def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
         """A word is marked at its inner pieces, at its last one, or at the space before it."""
@@ -175,6 +190,7 @@ def wordpiece_engine(
     *,
     strip_accents: bool | None = None,
     chinese: bool = True,
+    unknown: str = "[UNK]",
 ) -> Engine:
     """BERT's pipeline of the `tokenizers` library over a vocabulary.
 
@@ -183,11 +199,12 @@ def wordpiece_engine(
         lowercase: whether text is lower-cased.
         strip_accents: whether accents are removed; None: where text is lower-cased.
         chinese: whether each Chinese character is a word.
+        unknown: the piece that stands for a word that can't be spelled.
     """
     from tokenizers import Tokenizer as Engine
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-    engine = Engine(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    engine = Engine(models.WordPiece(vocabulary, unk_token=unknown, max_input_chars_per_word=100))
     engine.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=chinese,
@@ -197,6 +214,19 @@ def wordpiece_engine(
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     engine.decoder = decoders.WordPiece(cleanup=False)
     return engine
+
+
+def _special_ids(text: str, known: Container[str]) -> tuple[str, dict[str, int]]:
+    """A tokenizer.json without the key that is ours, and what that holds."""
+    if not text.startswith(f'{{"{SPECIAL_IDS}"'):
+        return text, {}
+    values = json.loads(text)
+    ids = values.pop(SPECIAL_IDS)
+    if not isinstance(ids, dict) or not all(
+        name in known and type(index) is int for name, index in ids.items()
+    ):
+        raise ValueError(f"{SPECIAL_IDS}: names of special tokens and their ids are needed")
+    return json.dumps(values, ensure_ascii=False), ids
 
 
 def _untidied(text: str) -> str:
@@ -219,7 +249,9 @@ def _untidied(text: str) -> str:
     return json.dumps(values, ensure_ascii=False)
 
 
-def read_vocabulary(raw: bytes, name: str) -> tuple[dict[str, int], tuple[str, ...]]:
+def read_vocabulary(
+    raw: bytes, name: str, unknown: str = "[UNK]"
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """The pieces of a vocab.txt and their ids, and what is odd about the file, in words.
 
     The number of its line is a piece's id. As in every other reader of such files, of equal lines
@@ -246,8 +278,8 @@ def read_vocabulary(raw: bytes, name: str) -> tuple[dict[str, int], tuple[str, .
                 f"and {first} stands for nothing"
             )
         vocabulary[piece] = index
-    if "[UNK]" not in vocabulary:
-        raise DataError(f"{name}: not a WordPiece vocabulary: it has no piece [UNK]")
+    if unknown not in vocabulary:
+        raise DataError(f"{name}: not a WordPiece vocabulary: it has no piece {unknown}")
     if len(odd) > _REMARKS:
         odd[_REMARKS:] = [f"{name}: {plural(len(odd) - _REMARKS, 'further line')} of these kinds"]
     return vocabulary, tuple(odd)
