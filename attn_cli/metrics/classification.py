@@ -131,11 +131,15 @@ class ClassTally(WeighedTally):
         table = {"classes": counts.table(list(self._ids))} if self._has_table else {}
         return [totals | table, *([totals] * (self._names - 1))]
 
-    def unheard_of(self) -> list[str]:
-        """The classes that the system predicts and that are nowhere gold, often predicted first."""
+    def unheard_of(self) -> tuple[list[str], list[str]]:
+        """The classes that the system predicts and that are nowhere gold, often predicted first.
+
+        And beside them those that are gold.
+        """
         _, predicted, gold = self._sums[0]
         names = list(self._ids)
-        return [names[i] for i, _ in predicted.most_common() if i not in gold]
+        strange = [names[i] for i, _ in predicted.most_common() if i not in gold]
+        return strange, [names[i] for i in gold]
 
     def weighed(self, weights: NDArray[np.float64]) -> Sequence[float]:
         """The figures of a corpus of weighted lines. Shape: (systems * lines,) -> (names,)."""
@@ -200,10 +204,16 @@ class ClassMetric(OwnMetric):
     def notes(self, tally: Tally) -> list[str]:
         """The classes that only hypotheses have, if there are some."""
         assert isinstance(tally, ClassTally)
-        names = [name for name in tally.unheard_of() if name not in ("", NO_TAG)]
+        strange, golds = tally.unheard_of()
+        names = [name for name in strange if name not in ("", NO_TAG)]
         if not names:
             return []
-        shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        meant = {_spelling_aside(gold): gold for gold in golds}
+        likely = ((name, meant.get(_spelling_aside(name))) for name in names[:5])
+        shown = ", ".join(
+            f"{name!r} ({gold!r} meant?)" if gold else repr(name) for name, gold in likely
+        )
+        shown += ", ..." if len(names) > 5 else ""
         return [f"{plural(len(names), 'label')} of hypotheses in no reference: {shown}"]
 
     def recipe(self) -> str:
@@ -295,6 +305,14 @@ def tag_pair(hypothesis: str, reference: str) -> tuple[list[str], list[str]]:
     """The tags of a sentence; those of an unanswered one are all wrong."""
     gold = reference.split()
     return hypothesis.split() or [NO_TAG] * len(gold), gold
+
+
+def _spelling_aside(name: str) -> str | float:
+    """What labels have in common that differ in case alone, or as `1` and `1.0` do."""
+    try:
+        return float(name)
+    except ValueError:
+        return name.casefold()
 
 
 def _label_set(text: str) -> set[Item]:

@@ -201,8 +201,8 @@ class Monitor:
         )
         self._speaker.say(
             f"step {progress.step:,}  epoch {progress.epochs:.1f}  {clock(progress.seconds)}  "
-            f"{f'train {train_nll:.3f}  ' if begun else ''}dev: {shown}{'  *' if is_best else ''}"
-            f"{f'  ({speed:,.0f} tokens/s)' if begun else ''}"
+            f"{f'train {train_nll:.3f}  ' if begun else ''}dev: {shown}"
+            f"{'  best yet' if is_best else ''}{f'  ({speed:,.0f} tokens/s)' if begun else ''}"
         )
         self._tokens, self._since = 0, time.monotonic()
 

@@ -39,8 +39,9 @@ def notes(pairs, **options):
         (
             {"accuracy": True},
             [("1.0", "1"), ("0", "0")],
-            "1 label of hypotheses in no reference: '1.0'",
+            "in no reference: '1.0' ('1' meant?)",
         ),
+        ({"accuracy": True}, [("Yes", "yes")], "in no reference: 'Yes' ('yes' meant?)"),
         ({"multilabel_f1": True}, [("a,b", "a")], "1 label of hypotheses in no reference: 'b'"),
         (
             {"span_f1": True, "scheme": "bio"},
