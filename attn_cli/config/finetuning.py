@@ -17,6 +17,7 @@ from attn_cli.errors import DataError, UsageError
 
 REGRESSIONS = ("regress", "rate")  # those whose answer is a number
 POOLS = ("mean", "max", "own")
+TAG_SCHEMES = ("auto", "bio", "bioes", "iob1")
 TEXT_ARCHS = ("transformer", "bert", "gpt", "rnn", "han")
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=([a-z]+):(.+?)(?::([0-9.]+))?")
 
@@ -110,6 +111,13 @@ class FinetuningOptions:
         "they learn themselves.",
         low=0,
         high=4096,
+    )
+    scheme: str = option(
+        "auto",
+        "How spans are tagged; IOB1 (I- begins a span) is learnt, and answered, as BIO; auto: as "
+        "the tags look.",
+        choices=TAG_SCHEMES,
+        rare=True,
     )
     embeddings: str | None = option(
         None, "Word vectors (word2vec or GloVe as text) that token vectors start from.", rare=True

@@ -21,7 +21,7 @@ TOKENIZERS = (
     "flores200",
 )
 _SENTENCE_MARK = "<n>"
-SCHEMES = ("auto", "bio", "bioes", "lenient")
+SCHEMES = ("auto", "bio", "bioes", "iob1", "lenient")
 
 METRIC_NAMES = (
     *("bleu", "chrf", "chrfpp", "ter", "wer", "cer", "rouge", "rouge_lsum", "exact_match"),
@@ -76,7 +76,8 @@ class MetricOptions:
     )
     scheme: str = option(
         "auto",
-        "Spans: strict BIO or BIOES as seqeval (auto: as the gold tags), or lenient as conlleval.",
+        "Spans: strict BIO or BIOES as seqeval, or IOB1 (auto: as the gold tags), or lenient as "
+        "conlleval.",
         choices=SCHEMES,
     )
     tags: bool = option(

@@ -1,10 +1,10 @@
-"""Span F1 of tag sequences: strict BIO and BIOES as seqeval, or lenient as conlleval."""
+"""Span F1 of tag sequences: strict BIO and BIOES as seqeval, IOB1, or lenient as conlleval."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.base import Segment
@@ -81,9 +81,48 @@ def lenient_spans(tags: Sequence[str]) -> set[Item]:
     return spans
 
 
+def iob1_spans(tags: Sequence[str]) -> set[Item]:
+    """Spans (type, start, end) of IOB1 (Ramshaw & Marcus 1995): I-X, then any I-X.
+
+    A B-X parts neighbours of one type. Well-formed BIO has the same spans here, so that answers
+    may be in either scheme.
+    """
+    return lenient_spans(tags)
+
+
+def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
+    """The scheme of gold tags: bioes where a tag ends a span, else iob1 or bio.
+
+    It is IOB1 where spans begin with I-X, and B-X stands nowhere but behind a span of X. Where both
+    schemes are broken it is BIO.
+    """
+    opens, needless = False, False  # by I-X; a B-X that parts no neighbours
+    for tags in sentences:
+        previous = ""
+        for tag in tags:
+            prefix, kind = parse_tag(tag)
+            if prefix in ("E", "S"):
+                return "bioes"
+            opens = opens or (prefix == "I" and kind != previous)
+            needless = needless or (prefix == "B" and kind != previous)
+            previous = kind
+    return "iob1" if opens and not needless else "bio"
+
+
+def iob1_to_bio(tags: Sequence[str]) -> list[str]:
+    """Tags of IOB1 as BIO: I-X that begins a span becomes B-X. Well-formed BIO stays as it is."""
+    converted, previous = [], ""
+    for tag in tags:
+        prefix, kind = parse_tag(tag)
+        converted.append(f"B{tag[1:]}" if prefix == "I" and kind != previous else tag)
+        previous = kind
+    return converted
+
+
 _READERS: dict[str, Callable[[Sequence[str]], set[Item]]] = {
     "bio": bio_spans,
     "bioes": bioes_spans,
+    "iob1": iob1_spans,
     "lenient": lenient_spans,
 }
 
@@ -104,14 +143,13 @@ class SpanF1(ClassMetric):
 
     @property
     def sees_all_first(self) -> bool:
-        """Whether the gold tags have to say first if they are BIO or BIOES."""
+        """Whether the gold tags have to say first of which scheme they are."""
         return self._options.scheme == "auto"
 
     def start(self, references: Sequence[tuple[str, ...]]) -> None:
-        """Finds out whether the gold tags are BIO or BIOES, where that is asked for."""
+        """Finds out of which scheme the gold tags are, where that is asked for."""
         if self._options.scheme == "auto":
-            closes = {parse_tag(tag)[0] for (line,) in references for tag in line.split()}
-            self._scheme = "bioes" if closes & {"E", "S"} else "bio"
+            self._scheme = scheme_of(line.split() for (line,) in references)
 
     def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
         """The spans of either side."""
@@ -134,12 +172,15 @@ class SpanF1(ClassMetric):
         )
 
     def notes(self, tally: Tally) -> list[str]:
-        """The tags of hypotheses that are no tags of spans, if there are some."""
+        """That the tags are IOB1, if so, and the tags of hypotheses that are none of spans."""
+        told = self._scheme == "iob1" and self._options.scheme == "auto"
+        notes = ["gold tags are IOB1 (I- begins spans), read so; --scheme names another"] * told
         if not self._strange:
-            return []
+            return notes
         shown = ", ".join(repr(tag) for tag, _ in self._strange.most_common(3))
         counted = plural(self._strange.total(), "tag")
-        return [f"{counted} of hypotheses neither O nor of the form B-TYPE ({shown}): no spans"]
+        strange = f"{counted} of hypotheses neither O nor of the form B-TYPE ({shown}): no spans"
+        return [*notes, strange]
 
     def values(self, counts: ClassCounts) -> list[float]:
         """F1, precision, recall of all spans together."""

@@ -108,7 +108,7 @@ def test_per_line_answers_in_place():
         (("--f1", "--multilabel-f1"), "ask for one"),
         (("--report", "--bleu"), "--report"),
         (("--tags", "--bleu"), "--tags"),
-        (("--scheme", "iob", "--span-f1"), "did you mean bio"),
+        (("--scheme", "iob", "--span-f1"), "did you mean iob1"),
     ],
 )
 def test_what_makes_no_sense_is_wrong_usage(flags, said):

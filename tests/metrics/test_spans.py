@@ -13,8 +13,15 @@ from seqeval.scheme import IOB2, IOBES
 
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.metrics.base import Segment
-from attn_cli.metrics.scoring import score_corpus
-from attn_cli.metrics.spans import bioes_spans, lenient_spans
+from attn_cli.metrics.scoring import CorpusScorer, score_corpus
+from attn_cli.metrics.spans import (
+    bio_spans,
+    bioes_spans,
+    iob1_spans,
+    iob1_to_bio,
+    lenient_spans,
+    scheme_of,
+)
 
 
 def tagged(prefixes):
@@ -48,7 +55,8 @@ def seqeval(sentences, **options):
 def test_strict_bio_as_seqeval(sentences):
     expected = seqeval(sentences, mode="strict", scheme=IOB2)
     assert figures(sentences, "bio") == pytest.approx(expected)
-    assert figures(sentences, "auto") == pytest.approx(expected)
+    if scheme_of([gold for _, gold in pairs] for pairs in sentences) == "bio":
+        assert figures(sentences, "auto") == pytest.approx(expected)
 
 
 @settings(deadline=None, max_examples=60)
@@ -97,3 +105,45 @@ def test_real_tags_of_wnut17_against_shifted_ones(data_dir):
     expected = seqeval(sentences, mode="strict", scheme=IOB2)
     assert 0.3 < expected[0] < 0.7
     assert figures(sentences, "auto") == pytest.approx(expected)
+
+
+IOB1 = [["I-A", "I-A", "B-A", "O"], ["I-B", "I-A", "O", "I-A"], ["O"]]
+BIO = [["B-A", "I-A", "B-A", "O"], ["B-B", "B-A", "O", "B-A"], ["O"]]
+
+
+def test_iob1_is_told_from_gold_tags_and_said():
+    assert [scheme_of(IOB1), scheme_of(BIO), scheme_of([["I-A", "I-A"], ["O"]])] == [
+        *("iob1", "bio", "iob1"),
+    ]
+    assert scheme_of([["O", "O"]]) == "bio"
+    assert scheme_of([["I-A", "O"], ["S-A"]]) == "bioes"
+    assert scheme_of([["O", "I-A"], ["B-A", "I-A"]]) == "bio"  # a mistake in BIO
+    scorer = CorpusScorer(ScoreOptions(span_f1=True))
+    scorer.add([Segment(" ".join(tags), (" ".join(tags),)) for tags in IOB1])
+    assert [score.value for score in scorer.scores()] == [1.0, 1.0, 1.0]
+    assert scorer.scores()[0].details["gold"] == 5
+    assert scorer.notes() == [
+        "gold tags are IOB1 (I- begins spans), read so; --scheme names another"
+    ]
+    assert "scheme:iob1" in scorer.scores()[0].signature
+
+
+def test_iob1_and_bio_have_the_same_spans():
+    assert [iob1_to_bio(tags) for tags in IOB1] == BIO
+    assert [iob1_to_bio(tags) for tags in BIO] == BIO
+    for first, second in zip(IOB1, BIO, strict=True):
+        assert iob1_spans(first) == iob1_spans(second) == bio_spans(second)
+    assert iob1_to_bio(["I", "I", "O", "I"]) == ["B", "I", "O", "B"]
+    mixed = [list(zip(b, i, strict=True)) for b, i in zip(BIO, IOB1, strict=True)]
+    assert figures(mixed, "auto") == [1.0, 1.0, 1.0]  # a tagger's answers in BIO, gold in IOB1
+    assert figures(mixed, "bio")[2] == 1.0 and figures(mixed, "bio")[1] == 1 / 5
+
+
+@settings(deadline=None, max_examples=60)
+@given(tagged("BI"))
+def test_iob1_becomes_what_seqeval_finds_in_bio(sentences):
+    made = [[(tag, tag) for tag in iob1_to_bio([g for _, g in pairs])] for pairs in sentences]
+    for pairs, bio in zip(sentences, made, strict=True):
+        tags = [g for _, g in pairs]
+        expected = {(kind, start, end + 1) for kind, start, end in get_entities(tags)}
+        assert iob1_spans(tags) == expected == bio_spans([tag for tag, _ in bio])

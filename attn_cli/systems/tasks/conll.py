@@ -1,9 +1,9 @@
-"""Sentences of CoNLL files as rows of JSON, which a corpus can index."""
+"""Sentences of CoNLL files as rows of JSON, which a corpus can index; IOB1 as BIO."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from attn_cli.data.corpus import on_disk
@@ -13,6 +13,7 @@ from attn_cli.lines.conll import ConllParser, conll_rows, sentence_parts
 from attn_cli.lines.reading import LineReader, display_name
 from attn_cli.lines.rows import Row
 from attn_cli.lines.unusable import BadLines
+from attn_cli.metrics.spans import iob1_to_bio, scheme_of
 
 
 def flatten_conll(paths: Sequence[str], spec: str | None, out: Path, bad: BadLines) -> None:
@@ -57,3 +58,32 @@ def _tagged(rows: Iterable[Row]) -> list[tuple[str, str]]:
                 row = row.refuse(f"the tag {tag[:80]!r} holds white space")
         usable = usable and not row.error
     return words if usable else []
+
+
+def spans_as_bio(rows: Path, scheme: str) -> bool:
+    """Makes BIO of the tags in rows of `flatten_conll`, if they are IOB1.
+
+    Args:
+        rows: the file, which is written anew.
+        scheme: the tags' scheme; `auto`: as they look.
+
+    Returns:
+        Whether they were IOB1.
+    """
+    found = scheme_of(tags for _, tags in _rows(rows)) if scheme == "auto" else scheme
+    if found != "iob1":
+        return False
+    converted = rows.with_suffix(".bio.txt")
+    with writing(converted), inside(rows.parent, converted.name).open("wb") as file:
+        for words, tags in _rows(rows):
+            row = json.dumps([words, iob1_to_bio(tags)], ensure_ascii=False)
+            file.write(row.encode("utf-8") + b"\n")
+    converted.replace(rows)
+    return True
+
+
+def _rows(path: Path) -> Iterator[tuple[list[str], list[str]]]:
+    with path.open("rb") as file:
+        for row in file:
+            words, tags = json.loads(row)
+            yield words, tags

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.tasks.conll import flatten_conll
+from attn_cli.systems.tasks.conll import flatten_conll, spans_as_bio
 from attn_cli.systems.tasks.squad import Question, flatten_squad
 
 
@@ -22,11 +22,13 @@ class ExampleFormat:
         example: the example of a line's columns, where one is drawn.
         flatten: checks all files and writes rows of JSON, one an example, which a corpus can index;
             None: their lines are such rows.
+        spans_as_bio: makes BIO of IOB1 in what `flatten` wrote, by `--scheme`; says whether it did.
     """
 
     answerer: str
     example: Callable[[list[str]], list[str]]
     flatten: Callable[[Sequence[str], str | None, Path, BadLines], None] | None = None
+    spans_as_bio: Callable[[Path, str], bool] = lambda rows, scheme: False
 
 
 # By `Task.format`.
@@ -36,6 +38,7 @@ FORMATS = {
         "tasks.sentences:SentenceAnswerer",
         lambda fields: [json.dumps([fields[0].split()])],
         flatten_conll,
+        spans_as_bio,
     ),
     "squad": ExampleFormat(
         "tasks.questions:QuestionAnswerer",

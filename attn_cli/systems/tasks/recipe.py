@@ -17,6 +17,7 @@ from attn_cli.data.label_files import labels_problem, read_labels, write_labels
 from attn_cli.data.split import hold_out
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
+from attn_cli.lines.reading import display_name
 from attn_cli.models.directory import CONFIG, ModelConfig
 from attn_cli.models.sizes import BACKBONE_PRESETS
 from attn_cli.models.text import HeadConfig, TextModel
@@ -212,6 +213,12 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             rows = work / f"{name}.rows.txt"
             flatten(paths, self._columns[spec.name], rows, bad)
             bad.finish("left out", "nothing is trained")
+            if FORMATS[kind.format].spans_as_bio(rows, self.options.finetuning.scheme):
+                where = ", ".join(map(display_name, paths))
+                self.speaker.warn(
+                    f"{where}: tags are IOB1 (I- begins spans), learnt and answered as BIO; "
+                    "--scheme names another"
+                )
             files, check = CorpusFiles((str(rows),)), kind.problem  # nothing is left to find
         corpus = build_corpus(files, work, name, bad, check)
         if not len(corpus):

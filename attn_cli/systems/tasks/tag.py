@@ -176,7 +176,8 @@ def well_formed(labels: Sequence[str]) -> Legal | None:
 
     Returns:
         None if the labels are of neither scheme: some are no such tags, none begins a span, or one
-        continues spans of a type that none begins (IOB1). Shapes: (C, C), (C,), (C,).
+        continues spans of a type that none begins (of IOB1, which a training would make BIO).
+        Shapes: (C, C), (C,), (C,).
     """
     parsed = [parse_tag(label) for label in labels]
     begun = {kind for prefix, kind in parsed if prefix == "B"}

@@ -16,7 +16,7 @@ from attn_cli.lines.conll import (
 )
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.tasks.conll import flatten_conll
+from attn_cli.systems.tasks.conll import flatten_conll, spans_as_bio
 
 
 def rows_of(tmp_path, text: str):
@@ -175,3 +175,21 @@ def test_a_sentence_may_have_columns_of_its_own_behind_those_that_are_read(tmp_p
 
 def test_a_header_parted_by_spaces(tmp_path):
     assert flatten(tmp_path, "word tag\na X\nb Y\n\nc X\n", "word,tag") == (list(WORDS), [])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "converted"),
+    [
+        ("auto", "I-A I-A B-A O", "B-A I-A B-A O"),
+        ("iob1", "O B-A I-A I-B", "O B-A I-A B-B"),
+        ("bio", "I-A I-A B-A O", None),
+        ("auto", "B-A I-A B-A O", None),
+        ("auto", "NOUN VERB", None),
+    ],
+)
+def test_iob1_is_learnt_as_bio(tmp_path, scheme, tags, converted):
+    text = "".join(f"w\t{tag}\n" for tag in tags.split())
+    (before,), _ = flatten(tmp_path, text)
+    assert spans_as_bio(tmp_path / "rows.txt", scheme) == bool(converted)
+    after = json.loads((tmp_path / "rows.txt").read_text("utf-8"))
+    assert after == [before[0], (converted or tags).split()]

@@ -388,3 +388,29 @@ def test_answers_are_no_longer_than_asked_for(reader):
     )
     assert max(len(answer.split()) for answer in usual) > 1
     assert max(len(answer.split()) for answer in short) <= 1
+
+
+def test_a_tagger_learns_iob1_as_bio(tmp_path):
+    words = sentences(80, 5)
+    words += [[("anna", "B-PER"), ("bob", "B-PER")]]
+    old = [
+        [
+            (word, tag.replace("B-", "I-") if not i or tag[1:] != sentence[i - 1][1][1:] else tag)
+            for i, (word, tag) in enumerate(sentence)
+        ]
+        for sentence in words
+    ]
+    for name, made in (("bio", words), ("iob1", old)):
+        conll(tmp_path / f"{name}.conll", made)
+        run = inside(
+            *("finetune", tmp_path / f"{name}.conll", "--dev", tmp_path / f"{name}.conll"),
+            *("--task", "tag", *SMALL, "-o", tmp_path / name, "--max-steps", 2),
+        )
+        assert ("tags are IOB1" in run.said) == (name == "iob1")
+    for file in ("model.safetensors", "labels.txt"):
+        assert (tmp_path / "bio" / file).read_bytes() == (tmp_path / "iob1" / file).read_bytes()
+    inside(
+        *("finetune", tmp_path / "iob1.conll", "--task", "tag", "--scheme", "bio", *SMALL),
+        *("-o", tmp_path / "kept", "--max-steps", 1),
+    )
+    assert "I-LOC\n" in (tmp_path / "kept" / "labels.txt").read_text()
