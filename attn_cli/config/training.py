@@ -20,7 +20,10 @@ class OutputOptions:
         None, "Model directory.", flag="-o,--output", show="$ATTN_MODEL or attn-model"
     )
     overwrite: bool = option(False, "Replace what another training left in the output directory.")
-    dry_run: bool = option(False, "Read, check, print size and plan, train one step, keep nothing.")
+    dry_run: bool = option(
+        False,
+        "Read, check, print size, plan and the time it takes, train a few steps, keep nothing.",
+    )
     tensorboard: str | None = option(None, "Also log to this TensorBoard directory.", rare=True)
 
 

@@ -30,6 +30,7 @@ M = TypeVar("M", bound=AnyModel)
 FORMAT = 2
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+NOTE = "note"  # in what is told of the weights: what a user must know of them
 _HEAD_LIMIT = 100
 _LENGTH_LIMIT = 1 << 20
 _HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # also a part of a file's name
@@ -147,7 +148,10 @@ def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, AnyModel]
     config = read_config(path)
     file = inside(path, WEIGHTS)
     if not file.exists():
-        raise DataError(f"{file}: missing; the training has not reached its first validation yet")
+        cause = "the training has not reached its first validation yet"
+        if config.finished:
+            cause = "the training has finished, its weights are gone; train again with --overwrite"
+        raise DataError(f"{file}: missing; {cause}")
     _check_depth(file, config.model)
     with without_values():
         model = build_model(config.arch, config.model, config.heads)
@@ -155,6 +159,21 @@ def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, AnyModel]
     check_finite(file, tensors)
     give_values(model, tensors)
     return config, model.eval().to(device)
+
+
+def note_of(path: Path) -> str:
+    """What a user must know of a directory's weights; nothing of most.
+
+    Raises:
+        DataError: the weights are missing, foreign or damaged.
+    """
+    _, _, text = str(read_header(inside(path, WEIGHTS)).texts.get("attn", "")).partition(" ")
+    try:
+        facts = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return ""  # whoever loads them says what is wrong
+    note = facts.get(NOTE, "") if isinstance(facts, dict) else ""
+    return shown(note, 400).strip("'") if isinstance(note, str) and note else ""
 
 
 def load_model_of(kind: type[M], path: Path, device: torch.device) -> tuple[ModelConfig, M]:

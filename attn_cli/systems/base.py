@@ -17,7 +17,7 @@ from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.unusable import BadLines
-from attn_cli.models.directory import read_config
+from attn_cli.models.directory import note_of, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -155,6 +155,9 @@ def open_decoder(job: DecodeJob) -> Decoder:
     if vain := [flag for flag in given if flag not in system.options]:
         raise UsageError(f"{', '.join(vain)}: {path} {system.does}: leave it out")
     decoder: Decoder = find(system.decoder)(job)
+    for each in job.model.split(","):
+        if note := note_of(Path(each)):
+            job.say(f"{each}: {note}")
     return decoder
 
 

@@ -22,6 +22,7 @@ from attn_cli.data.batching import B, Placed, Position
 from attn_cli.device import use_bf16
 from attn_cli.errors import AttnError, InterruptedTrainingError
 from attn_cli.memory import is_out_of_memory
+from attn_cli.models.directory import NOTE
 from attn_cli.nn.lora import plain_weights
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.checkpoints import Checkpoints
@@ -34,7 +35,8 @@ from attn_cli.train.signals import StopSignals
 from attn_cli.train.state import TensorState
 from attn_cli.wording import plural
 
-_VALIDATIONS = 10  # a run, where --validate-every does not say otherwise
+_VALIDATIONS = 10  # a run, where --validate-every does not say otherwise,
+_VALIDATIONS_SHARE = 0.1  # and no more than take this part of it
 _SKIPS_ALLOWED = 5  # updates in a row whose loss is not finite
 # Tokens that an objective of several sequences an example takes at once, at least: more than a
 # batch by default, as small parts leave a CPU idle between operations.
@@ -53,6 +55,11 @@ class Training(Generic[B]):
         validates_often: whether a validation costs less than a saved state, and comes so often
             that states are saved by the clock alone, and few validations are said.
         starts_trained: whether the first weights are worth keeping: they are validated too.
+        says_nothing_below: what a metric's figure must reach; below, the loss decides which
+            weights are better.
+        too_young: what is then said of them, and kept with them.
+        validation_epochs: the passes over the training data that take as long as a validation,
+            about.
     """
 
     objective: Objective[B]
@@ -61,6 +68,9 @@ class Training(Generic[B]):
     rates: Mapping[str, float] = field(default_factory=dict)
     validates_often: bool = False
     starts_trained: bool = False
+    says_nothing_below: Mapping[str, float] = field(default_factory=dict)
+    too_young: str = ""
+    validation_epochs: float = 0.0
 
 
 class Trainer(Generic[B]):
@@ -277,12 +287,30 @@ class Trainer(Generic[B]):
             return True
         if self.options.validate_every:
             return self.progress.step % self.options.validate_every == 0
-        return self._share_done() * _VALIDATIONS >= self.progress.validations + 1
+        if self._share_done() * _VALIDATIONS < self.progress.validations + 1:
+            return False
+        return self._share_of_validations() <= _VALIDATIONS_SHARE
+
+    def _share_of_validations(self) -> float:
+        """What part of the run so far its validations, and one more, would have taken.
+
+        By the clock where a clock ends the run. Where updates or passes do, by what a validation
+        costs in passes: the same run has the same validations on any machine.
+        """
+        progress, epochs = self.progress, self.training.validation_epochs
+        made = progress.validations + self.training.starts_trained
+        if not self.options.max_time:
+            return (made + 1) * epochs / max(progress.epochs, 1e-9)
+        spent = progress.validation_seconds
+        training = max(progress.seconds - spent, 1e-9)
+        one = spent / made if made else training * epochs / max(progress.epochs, 1e-9)
+        return (spent + one) / (training + spent)
 
     def _validate(self) -> None:
         """Measures the averaged weights, logs the figures, keeps the weights if they are good."""
         progress, metric = self.progress, self.options.metric
         if self.processes.is_main:
+            began = time.monotonic()
             self.monitor.validating(progress)
             with self.average.applied():
                 self.objective.eval()
@@ -290,6 +318,9 @@ class Trainer(Generic[B]):
                 self.objective.train()
                 loss = _finite(-figures["loss"])
                 good = loss if metric == "loss" else _finite(figures[metric])
+                if good < self.training.says_nothing_below.get(metric, -math.inf):
+                    good = -math.inf
+                progress.validation_seconds += time.monotonic() - began
                 self._keep_if_good(Validated(good, loss, progress.step))
             is_best = progress.since_best == 0
             progress.log_bytes = self.monitor.validation(
@@ -297,7 +328,9 @@ class Trainer(Generic[B]):
             )
             progress.loss_sum = progress.nll_sum = 0.0
             progress.token_sum = 0
-        since, size = self.processes.agree(progress.since_best, progress.log_bytes)
+        since, size, progress.validation_seconds = self.processes.agree(
+            progress.since_best, progress.log_bytes, progress.validation_seconds
+        )
         progress.since_best, progress.log_bytes = int(since), int(size)
 
     def _keep_if_good(self, validated: Validated) -> None:
@@ -306,7 +339,14 @@ class Trainer(Generic[B]):
         progress.since_best = 0 if is_best else progress.since_best + 1
         progress.best = sorted([*progress.best, validated], key=lambda item: item.rank)[:keep]
         weights = plain_weights(self.objective.model)
-        meta = {"step": validated.step, "metric": self.options.metric, "figure": validated.figure}
+        meta: dict[str, object] = {
+            "step": validated.step,
+            "metric": self.options.metric,
+            "figure": validated.figure,
+        }
+        if validated.says_nothing:
+            meta |= {"metric": "loss", "figure": -validated.minus_loss}
+            meta |= {NOTE: self.training.too_young} if self.training.too_young else {}
         if is_best:
             self._save_weights(weights, meta)
         if keep > 1 and validated in progress.best:

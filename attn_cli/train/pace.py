@@ -6,6 +6,11 @@ import math
 import time
 from collections import deque
 
+from attn_cli.config import parse_duration
+from attn_cli.config.training import TrainingOptions
+from attn_cli.train.progress import Progress
+from attn_cli.wording import plural
+
 _RECENT = 50  # updates
 
 
@@ -61,6 +66,40 @@ class TimeLeft:
         since, share = self._began
         elapsed = time.monotonic() - since
         return max(0.0, elapsed * (1 - share_done) / (share_done - share))
+
+
+def forecast(options: TrainingOptions, progress: Progress, pace: Pace) -> list[str]:
+    """How many updates a run has and how long it takes, after the first few of them.
+
+    Args:
+        options: the limits of the run.
+        progress: where those few have come.
+        pace: how fast they went.
+    """
+    step = pace.seconds_per_step
+    ends = [math.inf if options.max_steps is None else float(options.max_steps)]
+    if options.max_epochs:
+        ends.append(options.max_epochs * progress.step / max(progress.epochs, 1e-9))
+    updates = min(ends)
+    validations = "validations"
+    if options.validate_every and math.isfinite(updates):
+        validations = plural(math.ceil(updates / options.validate_every), "validation")
+    elif not options.validate_every:
+        validations = "up to 10 validations, which take a tenth of it at most"
+    limit = parse_duration(options.max_time) if options.max_time else math.inf
+    if limit < updates * step:
+        updates, seconds = limit / step, limit
+    else:
+        seconds = updates * step
+    if options.validate_every:
+        one = progress.validation_seconds / max(progress.validations, 1)
+        seconds = min(limit, seconds + one * updates / options.validate_every)
+    elif seconds < limit:
+        seconds = min(limit, seconds / 0.9)
+    return [
+        f"about {max(1, round(updates)):,} updates of {step:.2f} s ({pace.tokens_per_second:,.0f} "
+        f"tokens/s): {clock(seconds)}, with {validations}"
+    ]
 
 
 def clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -9,7 +10,10 @@ from attn_cli.data.batching import Position
 
 
 class Validated(NamedTuple):
-    """A validation among others: the larger its figure, then its `-loss`, the better."""
+    """A validation among others: the larger its figure, then its `-loss`, the better.
+
+    A figure of -inf says nothing yet: the loss decides.
+    """
 
     figure: float
     minus_loss: float
@@ -20,10 +24,17 @@ class Validated(NamedTuple):
         """Sorts the best first, of equals the earliest."""
         return -self.figure, -self.minus_loss, self.step
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether its figure says nothing yet."""
+        return math.isinf(self.figure)
+
     def said(self, metric: str) -> str:
-        """The figure in words: `bleu 23.10`."""
-        figure = -self.figure if metric == "loss" else self.figure
-        return f"{metric} {figure:.3f}" if abs(figure) < 10 else f"{metric} {figure:.2f}"
+        """The figure in words, `bleu 23.100`; the loss where the figure says nothing yet."""
+        if self.says_nothing:
+            metric = "loss"
+        figure = -self.minus_loss if metric == "loss" else self.figure
+        return f"{metric} {figure:.3f}"
 
     def beats(self, other: Validated) -> bool:
         """Whether its weights are to be used in the place of the other's."""
@@ -39,6 +50,7 @@ class Progress:
     epochs: float = 0.0
     seconds: float = 0.0
     validations: int = 0
+    validation_seconds: float = 0.0  # that they took, all together
     since_best: int = 0
     best: list[Validated] = field(default_factory=list)  # best first
     loss_sum: float = 0.0

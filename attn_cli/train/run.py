@@ -23,12 +23,13 @@ import torch
 from attn_cli.config.command import saved
 from attn_cli.config.training import TrainingCommand, TrainingOptions
 from attn_cli.data.batching import B
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import AttnError, DataError, UsageError
 from attn_cli.files import inside, remove_leftovers
 from attn_cli.models.directory import (
     CONFIG,
     WEIGHTS,
     ModelConfig,
+    note_of,
     read_config,
     write_config,
     write_weights,
@@ -37,10 +38,13 @@ from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
 from attn_cli.train.checkpoints import Checkpoints, locked
 from attn_cli.train.loop import Trainer, Training
 from attn_cli.train.monitor import LOG, Monitor, Speaker
+from attn_cli.train.pace import forecast
 from attn_cli.train.processes import Processes
 from attn_cli.wording import plural
 
 _CHECKPOINTS = "checkpoints"
+_DRY_STEPS = 5  # updates of a dry run, whose speed is that of the rest
+_LIMITS = ("max_steps", "max_epochs", "max_time")
 DATA = "data"  # beside the saved options in config.json: the fingerprint of the corpus
 
 
@@ -97,7 +101,7 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
             stack.enter_context(locked(work))
             remove_leftovers(work)
             remove_leftovers(output)
-            before = _earlier(output, options)
+            before = _earlier(output, options, speaker.say)
             recipe.prepare(output, work)
         processes.agree()
         plan = recipe.open(output, work, processes)
@@ -121,7 +125,12 @@ def _train(
     training_options = plan.options
     if options.output.dry_run:
         training_options = dataclasses.replace(
-            training_options, max_steps=1, max_epochs=None, max_time=None, average=1, keep_best=1
+            training_options,
+            max_steps=_DRY_STEPS,
+            max_epochs=None,
+            max_time=None,
+            average=1,
+            keep_best=1,
         )
     if processes.is_main:
         write_config(output, plan.config)
@@ -139,19 +148,26 @@ def _train(
     if not processes.is_main:
         return
     if options.output.dry_run:
-        speaker.say("dry run: one step trained and validated, nothing kept")
+        for line in forecast(plan.options, progress, monitor.pace):
+            speaker.say(line)
+        speaker.say(f"dry run: {plural(progress.step, 'step')} trained and validated, nothing kept")
         return
+    if not (output / WEIGHTS).exists():
+        raise AttnError(
+            f"{output / WEIGHTS}: gone, and no later validation was better; train again with "
+            "--overwrite"
+        )
     for line in plan.report():
         speaker.say(line)
     write_config(output, dataclasses.replace(plan.config, finished=True))
     checkpoints.clear_states()
-    metric = training_options.metric
     best = progress.best[0]
-    figure = best.figure if metric != "loss" else -best.figure
     speaker.say(
-        f"finished after {plural(progress.step, 'step')} ({progress.finished}): best dev {metric} "
-        f"{figure:.3f} at step {best.step:,}"
+        f"finished after {plural(progress.step, 'step')} ({progress.finished}): best dev "
+        f"{best.said(training_options.metric)} at step {best.step:,}"
     )
+    if note := note_of(output):
+        speaker.warn(f"{output}: {note}")
 
 
 def said_limits(training: TrainingOptions) -> str:
@@ -166,8 +182,12 @@ def said_limits(training: TrainingOptions) -> str:
     return "until " + " or ".join(said)
 
 
-def _earlier(output: Path, options: TrainingCommand) -> ModelConfig | None:
+def _earlier(
+    output: Path, options: TrainingCommand, say: Callable[[str], None]
+) -> ModelConfig | None:
     """What an earlier run of the same options left there; clears what may be replaced.
+
+    An unfinished training may go on to other limits than it began with.
 
     Raises:
         UsageError: another training's model is there, or the one to start from.
@@ -189,6 +209,14 @@ def _earlier(output: Path, options: TrainingCommand) -> ModelConfig | None:
             "-o, or --overwrite"
         )
     changes = _differences(before.options, now)
+    if changes and all(change.split(":")[0] in _LIMITS for change in changes):
+        if before.finished:
+            raise UsageError(
+                f"{output}: this training has finished; to train on, start from it: --init "
+                f"{output} and another -o (or --overwrite starts it afresh, with the other limit)"
+            )
+        say(f"{output}: continues to other limits ({'; '.join(changes)})")
+        return dataclasses.replace(before, options=now)
     if changes:
         raise UsageError(
             f"{output}: holds a training with other options ({'; '.join(changes[:5])}); choose "
@@ -202,12 +230,18 @@ def _is_finished(before: ModelConfig | None, plan: Plan[B], output: Path) -> boo
 
     Raises:
         UsageError: it was trained on other data.
+        AttnError: it has ended, but its weights are gone.
     """
     if before is None:
         return False
     if before.options.get(DATA) != plan.config.options[DATA]:
         raise UsageError(
             f"{output}: holds a training on other data; choose another -o, or --overwrite"
+        )
+    if before.finished and not (output / WEIGHTS).exists():
+        raise AttnError(
+            f"{output / WEIGHTS}: missing, though this training has finished; --overwrite trains "
+            "it again"
         )
     return before.finished
 

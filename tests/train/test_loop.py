@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -90,6 +91,7 @@ class Setting:
     change: object = lambda call, batch, loss: loss
     rows_per_sentence: int = 1
     partner: object = None
+    extras: dict = field(default_factory=dict)
     figures: object = field(default_factory=lambda: itertools.repeat(1.0))
     saved: list = field(default_factory=list)
     said: Said = field(default_factory=Said)
@@ -107,6 +109,7 @@ class Setting:
             objective=Changed(objective, self.change, self.rows_per_sentence, self.partner),
             stream=self._stream,
             validate=lambda: as_figures(next(figures)),
+            **self.extras,
         )
         chosen = TrainingOptions(**{"metric": "loss", "warmup": 0, **options})
         monitor = Monitor(self.said, self.folder / "train.jsonl", None, active=True)
@@ -257,6 +260,47 @@ def test_of_equal_figures_the_one_with_the_smaller_loss_is_better(tmp_path):
     setting = Setting(tmp_path, [batch_of(SIZES)], figures=[*figures, {"loss": 1, "bleu": 0.5}])
     setting.trainer(max_steps=5, validate_every=1, metric="bleu").fit()
     assert [meta["step"] for _, meta in setting.saved] == [1, 2, 4]
+
+
+def test_while_bleu_says_nothing_the_loss_decides_which_weights_are_kept(tmp_path):
+    """Step 4 of BLEU 0.023 and loss 7.85 was kept over step 14 of BLEU 0.022 and loss 6.03."""
+    figures = [(7.85, 0.023), (6.03, 0.022), (6.5, 0.9), (5.0, 1.2), (4.0, 1.1)]
+    extras = {"says_nothing_below": {"bleu": 1.0}, "too_young": "too young to translate"}
+    setting = Setting(
+        tmp_path,
+        [batch_of(SIZES)],
+        extras=extras,
+        figures=[{"loss": loss, "bleu": bleu} for loss, bleu in figures],
+    )
+    progress = setting.trainer(max_steps=5, validate_every=1, metric="bleu").fit()
+    assert [meta["step"] for _, meta in setting.saved] == [1, 2, 4]
+    young, grown = (setting.saved[number][1] for number in (1, 2))
+    assert young == {"step": 2, "metric": "loss", "figure": 6.03, "note": "too young to translate"}
+    assert grown == {"step": 4, "metric": "bleu", "figure": 1.2}
+    assert progress.best[0].said("bleu") == "bleu 1.200"
+
+
+@pytest.mark.parametrize(("passes", "validations"), [(0.0, 10), (0.5, 4), (1.0, 2), (9.0, 1)])
+def test_validations_take_no_more_than_a_tenth_of_a_run(tmp_path, passes, validations):
+    """Of 20 passes; the last one is always made."""
+    setting = Setting(tmp_path, [batch_of(SIZES)], extras={"validation_epochs": passes})
+    progress = setting.trainer(max_steps=20).fit()
+    assert progress.validations == validations
+    every = Setting(tmp_path / "x", [batch_of(SIZES)], extras={"validation_epochs": passes})
+    assert every.trainer(max_steps=20, validate_every=4).fit().validations == 5
+
+
+def test_slow_validations_are_few_where_a_clock_ends_the_run(tmp_path):
+    def slow():
+        while True:
+            time.sleep(0.2)
+            yield 1.0
+
+    batches = [batch_of(SIZES)]
+    setting = Setting(tmp_path, batches, figures=slow(), extras={"validation_epochs": 1.0})
+    progress = setting.trainer(max_time="2s").fit()
+    assert progress.validations <= 2
+    assert progress.validation_seconds == pytest.approx(0.2 * progress.validations, rel=0.3)
 
 
 def test_the_average_of_the_best_weights_is_saved_at_the_end(tmp_path):

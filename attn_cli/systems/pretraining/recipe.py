@@ -32,6 +32,7 @@ from attn_cli.train.run import Plan, said_limits
 from attn_cli.wording import plural
 
 _FEWEST, _MOST = 50, 500  # documents that are held out
+_VALIDATING = 0.4  # the time of a text in a validation, in that of one in training
 _DEV_BYTES = 1 << 19  # of text that a validation reads
 _USUAL_BYTES = 100e6  # of text that is read in all, where no limit is given
 
@@ -130,6 +131,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
                 objective=objective,
                 stream=lambda position: stream(reader.source(), self.seed, position),
                 validate=lambda: objective.figures(dev_reader.batches(np.arange(len(dev_rows)), 0)),
+                validation_epochs=_VALIDATING * float(split.dev.sizes(dev_rows).sum()) / n_bytes,
             ),
             training,
             ModelConfig(

@@ -47,6 +47,7 @@ from attn_cli.wording import plural
 _DEV_LIMIT = 5000  # examples that a validation answers
 _RATE, _RATE_OF_NEW_WEIGHTS = 2e-4, 1e-3
 _EXAMPLES_SEEN = 40_000  # in a run, as far as 3 to 20 passes allow
+_VALIDATING = 0.7  # the time of an example in a validation, in that of one in training
 _HELD_OUT_LIMIT = 2000  # of them, where a tenth is held out
 
 
@@ -148,6 +149,9 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
                 stream=lambda position: stream(reader.source(), self.seed, position),
                 validate=TasksValidation(objective, parts),
                 rates=rates,
+                validation_epochs=_VALIDATING
+                * sum(len(part.dev.rows) for part in parts.values())
+                / max(1, sum(len(part.train.rows) for part in parts.values())),
             ),
             training,
             ModelConfig(

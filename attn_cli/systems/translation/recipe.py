@@ -27,6 +27,7 @@ from attn_cli.systems.recipe import (
     DEV,
     TRAIN,
     CorpusRecipe,
+    Split,
     each_row,
     n_weights,
     with_limit,
@@ -46,6 +47,10 @@ from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan, said_limits
 
 _DEV_LIMIT = 2000  # pairs that a validation decodes
+_PROBED = 100  # of them, alone while their translations are worth nothing
+_BLEU_OF_NOTHING = 1.0
+_TOO_YOUNG = f"trained too little to translate (dev BLEU below {_BLEU_OF_NOTHING:g}): train longer"
+_DECODING = 3.0  # the time that a pair takes in a validation, in that of a pair in training
 
 
 class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
@@ -167,6 +172,9 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
                 stream=lambda position: stream(reader.source(), self.seed, position),
                 validate=validate,
                 starts_trained=start.model is not None,
+                says_nothing_below={"bleu": _BLEU_OF_NOTHING},
+                too_young=_TOO_YOUNG if validate.has_sentences else "",
+                validation_epochs=_cost(split, training.metric),
             ),
             training,
             ModelConfig(start.arch, model.task, start.config, self.saved_options(fingerprint)),
@@ -225,14 +233,25 @@ class TranslationValidation:
             tokens += batch.n_tokens
         figures = {"loss": nll / tokens}
         if self._metric != "loss":
-            figures |= self._quality(numbers)
+            # Weights that translate into nothing yet take longest for it, and tell least.
+            figures |= self._quality(numbers[:_PROBED])
+            if len(numbers) > _PROBED and figures["bleu"] >= _BLEU_OF_NOTHING:
+                figures |= self._quality(numbers)
         return figures
+
+    @property
+    def has_sentences(self) -> bool:
+        """Whether most targets are of four words or more, as a figure of 4-grams wants them."""
+        targets = [
+            pair[-1] for pair in self._reader.read(np.arange(len(self._reader.rows))[:_PROBED])
+        ]
+        return sum(len(text.split()) >= 4 for text in targets) * 2 > len(targets)
 
     def _quality(self, numbers: NDArray[np.int64]) -> dict[str, float]:
         sources: dict[int, Source] = {}
         references: dict[int, tuple[str, ...]] = {}
         for (text, content, reference), same in zip(
-            self._reader.read(numbers), self._same_source.tolist(), strict=True
+            self._reader.read(numbers), self._same_source[numbers].tolist(), strict=True
         ):
             sources[same] = Source(text, file=content)
             references[same] = (*references.get(same, ()), reference)
@@ -247,6 +266,14 @@ class TranslationValidation:
         ]
         scores = score_corpus(ScoreOptions(bleu=True, chrf=True), segments)
         return {"bleu": scores[0].value, "chrf": scores[1].value}
+
+
+def _cost(split: Split, metric: str) -> float:
+    """The passes over the training pairs that take as long as a validation, about."""
+    one = _DECODING if metric != "loss" else 0.4  # without a backward pass
+    dev = int(split.dev.sizes(split.dev_rows).sum())
+    mean = split.train.sizes(split.rows[np.arange(min(len(split.rows), 10_000))]).mean()
+    return one * dev / max(float(mean) * len(split.rows), 1.0)
 
 
 def _pair_problem(pair: list[str]) -> str | None:

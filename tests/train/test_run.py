@@ -1,0 +1,88 @@
+"""What a training says before it begins, when it ends, and when it is started again."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from program import TINY, inside, write_reversal
+
+SIZES = ("--vocab-size", 30, "--batch-tokens", 200, *TINY)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_reversal(tmp_path_factory.mktemp("corpus") / "t.tsv", 300, seed=5, longest=8)
+
+
+def train(corpus, output, *options, status=0):
+    return inside("train-mt", corpus, "-o", output, *SIZES, *options, status=status)
+
+
+@pytest.fixture
+def finished(corpus, tmp_path):
+    train(corpus, tmp_path / "m", "--max-steps", 2, "--metric", "loss")
+    return tmp_path / "m"
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (
+            ("--max-steps", 3000),
+            r"about 3,000 updates of [\d.]+ s \([\d,]+ tokens/s\): \d+:\d\d.*,",
+        ),
+        (("--max-epochs", 10), r"about 1\d\d updates of .* up to 10 validations.* a tenth"),
+        (("--max-time", "30m"), r"about [\d,]+ updates of .*: 30:00, with"),
+        (("--max-steps", 90, "--validate-every", 30), r"about 90 updates.*, with 3 validations$"),
+    ],
+)
+def test_a_dry_run_says_how_long_it_will_take(corpus, tmp_path, limits, said):
+    done = train(corpus, tmp_path / "m", "--dry-run", *limits)
+    assert re.search(said, done.said, re.MULTILINE), done.said
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_finished_training_names_the_way_to_train_on(corpus, finished, tmp_path):
+    refused = train(corpus, finished, "--max-steps", 4, "--metric", "loss", status=2)
+    assert f"finished; to train on, start from it: --init {finished}" in refused.said
+    output = tmp_path / "on"
+    inside("train-mt", corpus, "-o", output, "--init", finished, "--max-steps", 2)
+    assert (output / "model.safetensors").exists()
+
+
+def test_an_unfinished_training_goes_on_to_another_limit(corpus, tmp_path):
+    output = tmp_path / "m"
+    train(corpus, output, "--max-steps", 2, "--metric", "loss", "--validate-every", 1)
+    config = json.loads((output / "config.json").read_text())
+    (output / "config.json").write_text(json.dumps(config | {"finished": False}))
+    options = ("--metric", "loss", "--validate-every", 1)
+    done = train(corpus, output, "--max-steps", 4, *options)
+    assert "continues to other limits (max_steps: 2 there, 4 now)" in done.said
+    assert json.loads((output / "config.json").read_text())["options"]["training"]["max_steps"] == 4
+    refused = train(corpus, output, "--max-steps", 4, "--ema", 0.5, *options, status=2)
+    assert "other options (ema: 0.999 there, 0.5 now)" in refused.said
+
+
+def test_a_finished_training_whose_weights_are_gone_is_no_success(corpus, finished):
+    (finished / "model.safetensors").unlink()
+    again = train(corpus, finished, "--max-steps", 2, "--metric", "loss", status=1)
+    assert not again.out
+    assert (
+        "model.safetensors: missing, though this training has finished; --overwrite" in again.said
+    )
+    decoded = inside("decode", "-m", finished, stdin=b"ba\n", status=3)
+    assert (
+        "model.safetensors: missing; the training has finished, its weights are gone"
+        in decoded.said
+    )
+
+
+def test_a_model_too_young_to_translate_is_said_so_at_the_end_and_by_decode(corpus, tmp_path):
+    output = tmp_path / "m"
+    done = train(corpus, output, "--max-steps", 2)
+    note = f"{output}: trained too little to translate (dev BLEU below 1): train longer"
+    assert f"attn: {note}" in done.said
+    assert re.search(r"best dev loss \d\.\d+ at step 2", done.said)
+    assert note in inside("decode", "-m", output, "--max-len", 3, stdin=b"banu kera\n").said
