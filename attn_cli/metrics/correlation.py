@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from attn_cli.config import shown
 from attn_cli.errors import DataError
 from attn_cli.metrics.base import OwnMetric, Segment, several_references
 from attn_cli.metrics.tally import Tally, WeighedTally
@@ -86,7 +88,7 @@ class Correlation(OwnMetric):
         cells = [segment.hypothesis, segment.references[0]]
         cells += [segment.baseline] if segment.baseline else []
         wrong = [cell for cell in cells if parse_number(cell) is None]
-        return f"{wrong[0]!r} is not a number" if wrong else None
+        return not_a_number(wrong[0]) if wrong else None
 
     def tally(self, *, systems: int = 1, keep: bool = False) -> Tally:
         """An empty tally of lines; see `Metric.tally`."""
@@ -145,6 +147,21 @@ def parse_number(text: str) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
+def not_a_number(text: str) -> str:
+    """What is said of a text that `parse_number` refuses."""
+    said = f"{shown(text)} is not a number"
+    if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", text):
+        return f"{said}: write it with a decimal point"
+    return f"{said} of a size that can be computed with" if _is_too_large(text) else said
+
+
+def _is_too_large(text: str) -> bool:
+    try:
+        return "inf" not in text.lower() and math.isinf(float(text))
+    except ValueError:
+        return False
+
+
 def _number(text: str) -> float:
     value = parse_number(text)
     if value is None:
@@ -158,7 +175,7 @@ def _pearson(x: Numbers, y: Numbers, weights: Numbers) -> float:
 
     drawn = weights > 0
     x, y, weights = x[drawn], y[drawn], weights[drawn]
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
+    if any(side.min() == side.max() for side in (x, y)):
         return 0.0
     x, y = (side / np.abs(side).max() for side in (x, y))  # squares of 1e200 don't overflow
     x, y = (side - weights @ side / weights.sum() for side in (x, y))

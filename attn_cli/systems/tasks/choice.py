@@ -43,7 +43,7 @@ class Choice(WindowedTask):
             return f"{len(fields)} columns; context, two or more choices and a number are needed"
         if not all(text.strip() for text in fields):
             return "empty context, choice or number"
-        number = fields[-1]
+        number = fields[-1].strip()
         if not re.fullmatch("0|[1-9][0-9]{0,8}", number):
             return f"{number[:80]!r} is no number of a choice, counted from 0"
         if int(number) >= n_choices:

@@ -144,11 +144,11 @@ class Classify(TextTask):
     @classmethod
     def labels_in(cls, fields: list[str]) -> Sequence[str]:
         """See `Task.labels_in`."""
-        return (fields[cls.n_texts],)
+        return (fields[cls.n_texts].strip(),)
 
     def target(self, fields: list[str]) -> NDArray[np.generic]:
         """The label's number."""
-        return np.array(self._number[fields[self.n_texts]])
+        return np.array(self._number[fields[self.n_texts].strip()])
 
     def example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """-Σ w_y ln p(y)."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from attn_cli.config import listed, shown
 from attn_cli.config.finetuning import FinetuneCommand, TaskSpec
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
@@ -23,6 +25,7 @@ from attn_cli.models.sizes import BACKBONE_PRESETS
 from attn_cli.models.text import HeadConfig, TextModel
 from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights, with_limit
 from attn_cli.systems.tasks import TASKS
+from attn_cli.systems.tasks.base import Task
 from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import Predictor, task_setting
 from attn_cli.systems.tasks.reader import ExampleReader, MixedBatch, MixedReader
@@ -48,6 +51,10 @@ _DEV_LIMIT = 5000  # examples that a validation answers
 _RATE, _RATE_OF_NEW_WEIGHTS = 2e-4, 1e-3
 _EXAMPLES_SEEN = 40_000  # in a run, as far as 3 to 20 passes allow
 _VALIDATING = 0.7  # the time of an example in a validation, in that of one in training
+_HEADERS = {  # words that head a column of labels
+    *("label", "labels", "class", "classes", "category", "categories", "tag", "tags", "target"),
+    *("sentiment", "topic", "intent", "gold", "gold_label", "emotion", "polarity"),
+}
 _HELD_OUT_LIMIT = 2000  # of them, where a tenth is held out
 
 
@@ -179,11 +186,11 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
     def _prepare_task(self, spec: TaskSpec, output: Path, work: Path) -> Corpus:
         kind, prefix = TASKS[spec.kind], f"{spec.name}."
         corpus = self._index(spec, spec.files, work, f"{prefix}{TRAIN}", kind.problem)
+        labels: Counter[str] = Counter()
         if kind.labelled and not (output / CONFIG).exists():
-            labels: set[str] = set()
-            for fields in each_row(corpus, np.arange(len(corpus))):
-                labels.update(kind.labels_in(fields))
+            labels.update(labels_of(kind, each_row(corpus, np.arange(len(corpus)))))
             where = ", ".join(spec.files)
+            self._refuse_header(spec, corpus, labels)
             if problem := labels_problem(sorted(labels)):
                 raise DataError(f"{where}: label {problem}")
             if len(labels) < 2:
@@ -196,10 +203,34 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             check = known_labels_only(kind, self._labels(spec, output))
             dev = self._index(spec, (dev_file,), work, f"{prefix}{DEV}", check)
         tenth = min(_HELD_OUT_LIMIT, max(100, len(corpus) // 10))
-        self.hold_out(
+        rows = self.hold_out(
             work, corpus, dev, lambda corpus, seed: hold_out(corpus, seed, least=tenth), prefix
         )
+        if len(rows) < len(corpus) and labels:
+            held_out = np.load(work / f"{prefix}held-out.npy", allow_pickle=False)
+            found = labels_of(kind, each_row(corpus, held_out))
+            if unlearnt := sorted(label for label in found if found[label] == labels[label]):
+                names = listed([shown(label) for label in unlearnt], 5)
+                self.speaker.warn(
+                    f"held out to validate, and nowhere else: {plural(len(unlearnt), 'label')} "
+                    f"({names}): nothing is learnt of these; --dev names examples of your own"
+                )
         return corpus
+
+    def _refuse_header(self, spec: TaskSpec, corpus: Corpus, labels: Counter[str]) -> None:
+        """Raises DataError if the first line is one, and nobody said that it is none."""
+        kind = TASKS[spec.kind]
+        if self._columns[spec.name] or FORMATS[kind.format].flatten is not None:
+            return
+        (first,) = corpus.read(np.array([0]))
+        named = [label for label in kind.labels_in(first) if label.lower() in _HEADERS]
+        if named and labels[named[0]] <= len(spec.files):
+            names = ",".join(name.strip() for name in first)
+            numbers = ",".join(str(number) for number in range(1, len(first) + 1))
+            raise DataError(
+                f"{spec.files[0]}: line 1 looks like a header, and {shown(named[0])} would be a "
+                f"label; --columns {names} (or --columns {numbers}, if it is none)"
+            )
 
     def _index(
         self, spec: TaskSpec, paths: tuple[str, ...], work: Path, name: str, check: RowCheck
@@ -302,3 +333,11 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         n_examples = sum(len(part.train.rows) for part in parts.values())
         epochs = float(min(20, max(3, _EXAMPLES_SEEN // max(n_examples, 1))))
         return with_limit(dataclasses.replace(training, **changes), epochs)
+
+
+def labels_of(kind: type[Task], examples: Iterable[list[str]]) -> Counter[str]:
+    """How often each label stands in some examples."""
+    counts: Counter[str] = Counter()
+    for fields in examples:
+        counts.update(kind.labels_in(fields))
+    return counts

@@ -12,7 +12,7 @@ from torch import Tensor
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.templates import InputRow
 from attn_cli.errors import DataError
-from attn_cli.metrics.correlation import parse_number
+from attn_cli.metrics.correlation import not_a_number, parse_number
 from attn_cli.systems.tasks.base import Answer, EncodedExample
 from attn_cli.systems.tasks.classify import TextTask
 
@@ -38,9 +38,13 @@ class Regress(TextTask):
     @classmethod
     def problem(cls, fields: list[str]) -> str | None:
         """See `Task.problem`."""
+        if problem := super().problem(fields):
+            return problem
         number = fields[cls.n_texts]
-        wrong = f"{number[:80]!r} is not a number" if parse_number(number) is None else None
-        return super().problem(fields) or wrong
+        if parse_number(number) is not None:
+            return None
+        header = number.strip().isalpha() and number.strip().lower() not in ("nan", "inf")
+        return not_a_number(number) + ("; a header? --columns takes its names" if header else "")
 
     @classmethod
     def outputs(cls, labels: Sequence[str]) -> int:
@@ -51,11 +55,15 @@ class Regress(TextTask):
     def fitted(cls, examples: Iterable[list[str]]) -> dict[str, Any]:
         """Mean, standard deviation and range of the training numbers."""
         numbers = np.array([float(fields[cls.n_texts]) for fields in examples])
-        spread = float(numbers.std())
-        if not (np.isfinite(spread) and spread > 0):
-            raise DataError(f"all numbers to be learnt are {numbers[0]:g}: nothing to learn")
         low, high = float(numbers.min()), float(numbers.max())
-        return {"mean": float(numbers.mean()), "std": spread, "low": low, "high": high}
+        if low == high:
+            raise DataError(f"all numbers to be learnt are {low:g}: nothing to learn")
+        unit = max(abs(low), abs(high))  # sums and squares of 1e308 don't overflow
+        scaled = numbers / unit
+        spread = float(scaled.std()) * unit
+        if not spread:
+            raise DataError(f"all numbers to be learnt are {low:g} to {high:g}: too much alike")
+        return {"mean": float(scaled.mean()) * unit, "std": spread, "low": low, "high": high}
 
     def rows(self, texts: list[list[int]]) -> list[InputRow]:
         """See `WindowedTask.rows`."""
@@ -66,7 +74,8 @@ class Regress(TextTask):
     def target(self, fields: list[str]) -> NDArray[np.generic]:
         """The number, in standard deviations from the mean."""
         head = self.setting.head
-        return np.array((float(fields[self.n_texts]) - head.mean) / head.std, np.float32)
+        number = float(fields[self.n_texts])
+        return np.array(number / head.std - head.mean / head.std, np.float32)
 
     def example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Σ (o - y)²."""
