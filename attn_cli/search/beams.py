@@ -34,6 +34,7 @@ class Request:
         source: whatever the model's `start` reads; its `len` is the source length.
         max_len: longest output in tokens, the end token not counted; raised to the prefix's length.
         prefix: tokens that the output must start with, without the begin token.
+        opening: tokens of which one must come next, behind the prefix; None: any may. Shape: (O,).
         constraints: phrases of tokens that must appear, wherever `max_len` leaves room for them.
         key: what sampling is seeded by, with the run's seed: the input's line number, say. None
             takes the position among the requests.
@@ -44,6 +45,7 @@ class Request:
     source: Sized
     max_len: int
     prefix: tuple[int, ...] = ()
+    opening: Tensor | None = None
     constraints: tuple[tuple[int, ...], ...] = ()
     key: int | None = None
     given: int = 0
@@ -115,12 +117,21 @@ class Slot:
         pools: the best hypotheses of each group of beams.
         constraints: phrases that must appear, if any.
         progress: how far each beam has met them.
+        opening: tokens of which one must come at the length `opens_at`; None: any may. Shape: (O,).
+        opens_at: the prefix's length.
     """
 
     index: int
     pools: list[Pool]
     constraints: Constraints | None = None
     progress: list[Progress] = field(default_factory=list)
+    opening: Tensor | None = None
+    opens_at: int = 0
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether some tokens must come."""
+        return bool(self.constraints) or self.opening is not None
 
 
 @dataclass
@@ -191,6 +202,7 @@ class Beams:
         slots = []
         for (index, request), tokens in zip(entering, read, strict=True):
             slot = Slot(index, [Pool(size) for _ in range(options.n_groups)])
+            slot.opening, slot.opens_at = request.opening, len(request.prefix)
             if any(request.constraints):
                 if options.sample or options.n_groups > 1:
                     raise UsageError(

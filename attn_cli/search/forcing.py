@@ -26,7 +26,7 @@ class Forced:
         """Undoes masks, in place, for forced tokens. Shape: log_probs (N, P, V).
 
         A beam that owes a constraint may not end; a sentence inside its prefix may take the
-        prefix's next token alone.
+        prefix's next token alone, and one that has come to its opening only a token of that.
         """
         for n, slot in enumerate(beams.slots):
             if slot.constraints:
@@ -40,6 +40,12 @@ class Forced:
             rows, tokens, values = self.prefixed
             log_probs[rows] = NEVER
             log_probs[rows, :, tokens] = values
+        for n, slot in enumerate(beams.slots):
+            if slot.opening is not None and int(beams.length[n]) >= slot.opens_at:
+                allowed = log_probs[n, :, slot.opening].clamp(min=FLOOR)
+                log_probs[n] = NEVER
+                log_probs[n, :, slot.opening] = allowed
+                slot.opening = None
 
 
 def forced(beams: Beams, log_probs: Tensor) -> Forced:

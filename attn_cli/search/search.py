@@ -112,7 +112,7 @@ class _Search:
             beams.coverage = penalties.add_attention(beams.coverage, output.attention)
         # What may not come next gets -inf, in place, but for what must come.
         log_probs = output.log_probs.to(torch.float32)  # (N, P, V)
-        steered = beams.prefix.shape[1] > 0 or any(slot.constraints for slot in beams.slots)
+        steered = beams.prefix.shape[1] > 0 or any(slot.is_steered for slot in beams.slots)
         must = forcing.forced(beams, log_probs) if steered else None
         log_probs.index_fill_(2, self._forbidden, NEVER)
         if options.min_len:

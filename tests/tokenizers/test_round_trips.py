@@ -8,13 +8,13 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from program import inside
+from tiny_models import write_byte_tokenizer
 
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.tokenizers.token_lines import line_decoder, line_encoder
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, tokenizer_from_bytes
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
-from tests.program import inside
-from tests.tiny_models import write_byte_tokenizer
 
 ALPHABET = "abdeinostzÉéßäло男人.,;:!?¿'\"-#@()"
 TEXTS = ["Oui ? Non ! do n't", *(f"{a}{b} {b} {a}" for a in ALPHABET for b in ALPHABET)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from program import inside
 
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.errors import DataError
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
-from tests.program import inside
 
 WORDS = ["the", "cat", "sat", "on", "mats", "dogs", "run", "2de", "url"]
 SYMBOLS = ("<2de>", "<2fr>", "__URL__")

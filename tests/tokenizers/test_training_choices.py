@@ -6,11 +6,11 @@ import itertools
 import random
 
 import pytest
+from program import inside
 
 from attn_cli.config.tokenizing import CONTROL_SYMBOLS, SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.errors import DataError
 from attn_cli.tokenizers.tokenizer_training import VocabularySizeError, train_tokenizer
-from tests.program import inside
 
 
 def trained(texts, said=None, *, usual_size=8000, **options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -100,7 +101,7 @@ class Continuer(Generator[Any]):
 
     def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
         """Prompts as forced prefixes; `options.max_len` counts what comes after them."""
-        encoded = self.tgt.encode([source.text for source in sources])
+        encoded = self.tgt.encode([self._read_part(source.text) for source in sources])
         requests = []
         for source, ids in zip(sources, encoded, strict=True):
             prompt = ids[-self._kept(source) :]
@@ -111,6 +112,7 @@ class Continuer(Generator[Any]):
                 Request(
                     source=(self.tgt.bos_id, *prompt),
                     prefix=tuple(prompt),
+                    opening=self._openings if self._waits_for_a_word(source.text) else None,
                     constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
                     max_len=len(prompt) + new,
                     key=source.key,
@@ -126,9 +128,37 @@ class Continuer(Generator[Any]):
 
     def texts(self, source: Source, hypotheses: Sequence[Hypothesis]) -> list[str]:
         """The prompt as it was written, and what the model adds to it."""
-        prompt = tuple(self.tgt.encode([source.text])[0][-self._kept(source) :])
+        prompt = tuple(self._tokens(source)[-self._kept(source) :])
         read, *whole = self.tgt.decode([prompt, *(found.tokens for found in hypotheses)])
-        return [source.text + text[len(read) :] for text in whole]
+        added = [text[len(read) :] for text in whole]
+        if self._waits_for_a_word(source.text):  # whose space the prompt has
+            added = [text.removeprefix(" ") for text in added]
+        return [source.text + text for text in added]
+
+    def _waits_for_a_word(self, prompt: str) -> bool:
+        """Whether the prompt ends with a space that the model's next piece brings itself.
+
+        A space belongs to the piece behind it: read as a piece of its own, which no text of the
+        training ended with, it would be followed by a piece with a second one.
+        """
+        return prompt.endswith(" ") and len(self._openings) > 0
+
+    def _read_part(self, prompt: str) -> str:
+        """What of a prompt the model reads: all but a space that its next piece brings."""
+        return prompt[:-1] if self._waits_for_a_word(prompt) else prompt
+
+    def _tokens(self, source: Source) -> list[int]:
+        """Those of the prompt, as far as it is read."""
+        return self.tgt.encode([self._read_part(source.text)])[0]
+
+    @cached_property
+    def _openings(self) -> Tensor:
+        """The tokens that begin with a space. Shape: (O,)."""
+        usable = sorted(set(range(self.tgt.vocab_size)) - self.tgt.reserved_ids)
+        (before,) = self.tgt.encode(["a"])
+        alone, *behind = self.tgt.decode([before, *([*before, index] for index in usable)])
+        chosen = [i for i, text in zip(usable, behind, strict=True) if text.startswith(alone + " ")]
+        return torch.tensor(chosen, dtype=torch.int64, device=self.device)
 
     def sources(self, text: str, limit: int, folder: str) -> list[Source]:
         """The text itself: only its end is read."""
@@ -140,7 +170,7 @@ class Continuer(Generator[Any]):
 
     def unread(self, source: Source) -> str | None:
         """See `Generator.unread`."""
-        (ids,) = self.tgt.encode([source.text])
+        ids = self._tokens(source)
         kept = self._kept(source)
         if len(ids) <= kept:
             return None
@@ -161,7 +191,7 @@ class Continuer(Generator[Any]):
 
     def n_written(self, source: Source, output: Hypothesis) -> int:
         """See `Generator.n_written`: the prompt is the input's."""
-        (ids,) = self.tgt.encode([source.text])
+        ids = self._tokens(source)
         return len(output.tokens) - min(len(ids), self._kept(source))
 
     def encoded(self, sources: Sequence[Source]) -> list[Ids]:

@@ -194,3 +194,35 @@ def test_perplexity_of_likely_text_is_low(model: Path) -> None:
         for text in (b"a b c d e f g h\n", b"h a g b f c e d\n")
     )
     assert 1 < good < 2 < 3 < bad  # half of the characters are spaces
+
+
+@pytest.fixture(scope="module", params=["lossless", "plain"])
+def word_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Writes "the cat sat the cat sat" for ever; its pieces are words with the space before."""
+    folder = tmp_path_factory.mktemp("words")
+    (folder / "text").write_text("the cat sat the cat sat the cat sat\n" * 60)
+    lossless = ("--lossless",) if request.param == "lossless" else ()
+    tokenizer = folder / "t.model"
+    inside(
+        *("tokenize", "train", folder / "text", "--type", "bpe", *lossless, "-o", tokenizer),
+    )
+    inside(
+        *("pretrain", folder / "text", "--objective", "clm", "--tokenizer", tokenizer),
+        *("--d-model", 32, "--n-layers", 1, "--n-heads", 2, "--max-steps", 60, "--warmup", 5),
+        *("--threads", 1, "-o", folder / "m"),
+    )
+    return folder / "m"
+
+
+def test_the_space_at_the_end_of_a_prompt_stands_once(word_model: Path) -> None:
+    prompts = ["the cat ", "the cat", "the ", "the cat sat  "]
+    given = "".join(f"{prompt}\n" for prompt in prompts).encode()
+    for options in (("--greedy",), ("--beam", "3"), ("--sample", "--seed", "3")):
+        found = attn("decode", "-m", word_model, *options, "--max-len", 3, stdin=given).lines
+        for prompt, line in zip(prompts, found, strict=True):
+            assert line.startswith(prompt)
+            added = line[len(prompt) :]
+            assert len(added) > 1
+            assert added.startswith(" ") != prompt.endswith(" ")
+    greedy = attn("decode", "-m", word_model, "--greedy", "--max-len", 2, stdin=given).lines
+    assert greedy[0] == greedy[1].replace("the cat  ", "the cat ")
