@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 
 from attn_cli.cli.console import Console
@@ -42,7 +43,9 @@ def answer_lines(
     writer = LineWriter()
     for path in files or ["-"]:
         reader = LineReader(path)
-        for window in Rows(reader, columns, bad, count=1).windows(window_size):
+        # A tokenizer may have to give spaces back: they are no blank line to it.
+        rows = Rows(reader, columns, bad, count=1, blank=operator.not_)
+        for window in rows.windows(window_size):
             results = answer([row.fields[0] if row.fields else "" for row in window])
             for row, result in zip(window, results, strict=True):
                 if isinstance(result, DataError):

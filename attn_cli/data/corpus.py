@@ -30,7 +30,7 @@ from attn_cli.lines.reading import (
     folder_of,
     open_binary,
 )
-from attn_cli.lines.rows import Row, Rows, zip_rows
+from attn_cli.lines.rows import Row, Rows, is_blank, zip_rows
 from attn_cli.lines.unusable import BadLines
 
 RowCheck = Callable[[list[str]], str | None]
@@ -245,7 +245,7 @@ def _block_entries(
 ) -> Iterator[_Entry]:
     document = 0
     for file, reader in enumerate(readers):
-        rows = Rows(reader, None, bad, blank=lambda text: not blocks.across and not text.strip())
+        rows = Rows(reader, None, bad, blank=lambda text: not blocks.across and is_blank(text))
         for is_text, block in itertools.groupby(rows, lambda row: bool(row.error or row.fields)):
             if is_text:
                 for part in _usable_parts(block, blocks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from attn_cli.data.sentences import SENTENCE_END
+from attn_cli.lines.rows import is_blank
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 _CHARS_PER_TOKEN = 32  # what has more characters a token is cut as if it had that many tokens
@@ -18,7 +19,7 @@ def split_long(text: str, tokenizer: Tokenizer, limit: int) -> list[str]:
     and a word that is too long between characters. A text that fits is returned as it is; a blank
     one, however long, as one empty part.
     """
-    if not text.strip():
+    if is_blank(text):
         return [""]
     is_short = len(text) <= limit * _CHARS_PER_TOKEN
     if is_short and len(tokenizer.encode([text])[0]) <= limit:

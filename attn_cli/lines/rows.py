@@ -8,7 +8,6 @@ when a window ends. Standard library only.
 from __future__ import annotations
 
 import dataclasses
-import operator
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,11 @@ MAX_CHARS = 4 << 20  # of a window
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has nothing to read: white space and invisible characters (Cf) alone."""
-    return all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
+    """Whether a text has nothing to read: white space and invisible characters (Cf) alone.
+
+    The one rule for blank lines, of all commands but those that must keep every character.
+    """
+    return text.isspace() or all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Row:
         number: the line's, from 1.
         line: the line as it was read.
         stream: the stream that it is a line of.
-        fields: the columns that are read; none of a blank line, nor of one that can't be used.
+        fields: the columns that are read; none where they are blank, or can't be used.
         rest: the columns behind them, which pass through.
         error: why the line can't be used, if it can't.
     """
@@ -68,7 +70,7 @@ class Rows:
         bad: is told of each line that can't be used.
         count: how many of the picked columns are read, from the first; 0: all of them.
         check: says what is wrong with the fields that are read, or None.
-        blank: whether a line's text is a blank line.
+        blank: whether a text is blank: a line, or all the fields of it that are read.
         whole: leaves lines whole, as their one field, though a header settles the columns: for
             formats that part them in their own way, and refuse lines in their order.
         needs: what the columns are for, said of a line that has too few.
@@ -92,7 +94,7 @@ class Rows:
         *,
         count: int = 0,
         check: Callable[[list[str]], str | None] | None = None,
-        blank: Callable[[str], bool] = operator.not_,
+        blank: Callable[[str], bool] = is_blank,
         whole: bool = False,
         needs: str = "",
     ) -> None:
@@ -144,7 +146,8 @@ class Rows:
             return Row(line.number, line, self, [], [], line.error)
         if line.error:
             return Row(line.number, line, self, [], []).refuse(line.error)
-        if self._blank(line.text):
+        is_whole = self._whole or self.columns is None
+        if (is_whole or "\t" not in line.text) and self._blank(line.text):
             return Row(line.number, line, self, [], [])
         if self._whole or self.columns is None:
             return Row(line.number, line, self, [line.text], [])
@@ -154,6 +157,8 @@ class Rows:
         fields, rest = picked
         if self._count:
             fields, rest = fields[: self._count], [*fields[self._count :], *rest]
+        if len(fields) >= max(1, self._count) and all(map(self._blank, fields)):
+            return Row(line.number, line, self, [], rest)
         row = Row(line.number, line, self, fields, rest)
         if len(fields) < self._count:
             return row.refuse(f"{plural(len(fields), 'text')}, but {self._count} are needed")

@@ -18,6 +18,7 @@ from attn_cli.config.tokenizing import (
     TokenizerOptions,
 )
 from attn_cli.errors import DataError
+from attn_cli.lines.rows import is_blank
 from attn_cli.tokenizers.huggingface_tokenizer import (
     JsonTokenizer,
     WordPieceTokenizer,
@@ -150,7 +151,7 @@ def reservoir(
     count = size = 0
     bar = 1.0
     for text in texts:
-        if not text or text.isspace():
+        if is_blank(text):
             continue
         count += 1
         key = generator.random()

@@ -58,7 +58,6 @@ class LineSource(MapSource):
             self.job.bad,
             count=self.n_fields,
             check=self._check,
-            blank=lambda text: not text.strip(),
         )
         for window in rows.windows(_WINDOW):
             answers = self.answers([row for row in window if any(row.fields)])

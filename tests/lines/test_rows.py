@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import operator
 import os
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LINE_LIMIT, LineReader
-from attn_cli.lines.rows import Rows, zip_rows
+from attn_cli.lines.rows import Rows, is_blank, zip_rows
 from attn_cli.lines.unusable import BadLines
 
 
@@ -48,7 +49,7 @@ def test_byte_order_mark_line_ends_and_compression(tmp_path, name):
 def test_a_blank_line_has_no_fields_and_is_not_bad(tmp_path):
     assert read(tmp_path, "\na\tb\n", need=2) == ([(1, [], []), (2, ["a", "b"], [])], [])
     rows, said = read(tmp_path, " \t\n", blank=lambda text: not text.strip())
-    assert (rows, said) == ([(1, [], [])], [])
+    assert (rows, said) == ([(1, [], [""])], [])
     rows, said = read(tmp_path, "\n", need=2, blank=lambda text: False)
     assert (rows, said) == ([(1, [], [])], ["in.tsv:1: 1 column, but column 2 is needed"])
 
@@ -189,3 +190,34 @@ def test_parallel_files_are_of_one_kind(tmp_path):
     assert rows == [[["a"], ["b"]]]
     with pytest.raises(DataError, match="some have a header, others are JSON lines"):
         parallel(tmp_path, "id\ttext\n1\ta\n", '{"text": "b"}\n{"text": "c"}\n', columns=text)
+
+
+BLANK = ["", "  ", "\u00a0", "\u3000 ", "\u200b", "\u00ad", "\u2060 \ufeff"]
+
+
+def test_white_space_and_invisible_characters_are_a_blank_line_everywhere(tmp_path):
+    assert all(map(is_blank, BLANK))
+    assert not any(map(is_blank, ["a", "\u200ba", "😀", "- ", "\u200b.\u200b"]))
+    checked: list[list[str]] = []
+
+    def check(fields: list[str]) -> str | None:
+        checked.append(fields)
+        return None
+
+    content = "x\n" + "".join(f"{blank}\n" for blank in BLANK)
+    rows, said = read(tmp_path, content, count=1, check=check)
+    assert [fields for _, fields, _ in rows] == [["x"], *([] for _ in BLANK)]
+    assert checked == [["x"]]
+    assert said == []
+
+
+def test_blank_columns_that_are_read_leave_those_behind_them(tmp_path):
+    rows, said = read(tmp_path, "\u200b\t \tkept\na\t \tkept\n", "1,2", 2, count=2)
+    assert rows == [(1, [], ["kept"]), (2, ["a", " "], ["kept"])]
+    assert read(tmp_path, " \tkept\n", count=1) == ([(1, [], ["kept"])], [])
+    assert said == []
+
+
+def test_a_command_may_keep_every_space(tmp_path):
+    rows, _ = read(tmp_path, " \n\n\u200b\tb\n", count=1, blank=operator.not_)
+    assert rows == [(1, [" "], []), (2, [], []), (3, ["\u200b"], ["b"])]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -164,7 +165,7 @@ def _rows(
     """Each line after the header, with its fields in the order asked for."""
     places: list[int | None] = []
     try:
-        for row in Rows(reader, None, bad):
+        for row in Rows(reader, None, bad, blank=operator.not_):
             digest.update(row.line.text.encode() + b"\n")
             if not places:
                 places = _header(row.line, reader.name, needed, optional)

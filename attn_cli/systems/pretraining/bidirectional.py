@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attn_cli.lines.rows import is_blank
 from attn_cli.models.bilm import Bilm
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import PretrainingObjective
@@ -31,7 +32,7 @@ class SentenceReader(LanguageReader):
     def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
         """The tokens of each line that is not blank."""
         begin, end = self.tokenizer.bos_id, self.tokenizer.eos_id
-        encoded = self.tokenizer.encode([line for line in lines if line.strip()])
+        encoded = self.tokenizer.encode([line for line in lines if not is_blank(line)])
         return [np.array([begin, *ids, end], np.int64) for ids in encoded]
 
     def _cut(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attn_cli.data.batching import Batch, cut_by_budget
 from attn_cli.data.padding import pad
+from attn_cli.lines.rows import is_blank
 from attn_cli.models.backbone import LanguageModel
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
@@ -83,11 +84,11 @@ class LanguageReader(DocumentReader[LanguageBatch]):
     def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
         """The tokens of a run of lines, bos in front: one stream."""
         tokenizer = self.tokenizer
-        filled = [line for line in lines if line.strip()]
+        filled = [line for line in lines if not is_blank(line)]
         encoded = iter(tokenizer.encode(filled))
         stream = [tokenizer.bos_id]
         for line in lines:
-            if line.strip():
+            if not is_blank(line):
                 stream += [*next(encoded), tokenizer.eos_id]
             else:
                 stream.append(tokenizer.bos_id)

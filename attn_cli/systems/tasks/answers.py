@@ -93,7 +93,8 @@ class LineAnswerer:
                 {"line": row.number, **found, "columns": row.rest}, ensure_ascii=False
             )
         if answer is None:
-            return ""
+            places = [""] * (1 + decoding.scores) if row.rest else [""]
+            return "\t".join([*places, *map(passed_through, row.rest)])
         fields = [answer.text]
         if decoding.scores:
             fields.append("" if answer.probability is None else f"{answer.probability:.6f}")

@@ -23,6 +23,7 @@ from attn_cli.data.batching import Batch
 from attn_cli.data.padding import pad
 from attn_cli.data.templates import BertTemplate, InputRow
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.rows import is_blank
 from attn_cli.metrics.base import Segment
 from attn_cli.models.text import HeadConfig
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -260,7 +261,7 @@ class Task(ABC):
             (
                 f"empty {name}"
                 for name, text in zip(cls.columns, fields, strict=False)
-                if not text.strip() and name not in cls.may_be_empty
+                if is_blank(text) and name not in cls.may_be_empty
             ),
             None,
         )
@@ -268,7 +269,7 @@ class Task(ABC):
     @classmethod
     def question_problem(cls, texts: Sequence[str]) -> str | None:
         """What is wrong with the texts of a line to be answered, if anything is."""
-        return None if all(text.strip() for text in texts) else "an empty text: nothing to answer"
+        return "an empty text: nothing to answer" if any(map(is_blank, texts)) else None
 
     def question(self, fields: list[str]) -> list[str]:
         """What of a training line is given when it is to be answered."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config.scoring import ScoreOptions
+from attn_cli.lines.rows import is_blank
 from attn_cli.metrics.base import Segment
 from attn_cli.systems.tasks.base import Answer, EncodedExample, TaskSetting, TextBatch
 from attn_cli.systems.tasks.classify import WindowedTask, averaged
@@ -41,7 +42,7 @@ class Choice(WindowedTask):
         n_choices = len(fields) - 2
         if n_choices < 2:
             return f"{len(fields)} columns; context, two or more choices and a number are needed"
-        if not all(text.strip() for text in fields):
+        if any(map(is_blank, fields)):
             return "empty context, choice or number"
         number = fields[-1].strip()
         if not re.fullmatch("0|[1-9][0-9]{0,8}", number):

@@ -17,6 +17,7 @@ from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
+from attn_cli.lines.rows import is_blank
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
 from attn_cli.models.directory import ModelConfig, read_config
@@ -280,6 +281,6 @@ def _pair_problem(pair: list[str]) -> str | None:
     if len(pair) != 2:
         return f"{len(pair)} texts, but a pair has 2 (of a list, target.0 is the first)"
     for side, text in zip(("source", "target"), pair, strict=True):
-        if not text.strip():
+        if is_blank(text):
             return f"empty {side}"
     return None

@@ -18,6 +18,7 @@ from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
 from attn_cli.data.long_input import split_long
 from attn_cli.data.padding import cut_ids, pad
 from attn_cli.data.split import hold_out
+from attn_cli.lines.rows import is_blank
 from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.translation.source_base import Contents, Side, TrainingSources
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -56,7 +57,7 @@ class TextSide(Side[str, Ids]):
 
     def parts(self, text: str, limit: int) -> list[str]:
         """Cut at sentence ends (see `long_input`)."""
-        if len(text) <= limit and text.strip():
+        if len(text) <= limit and not is_blank(text):
             return [text]
         return split_long(text, self.tokenizer, limit)
 
