@@ -97,6 +97,7 @@ class Corpus:
             Path(path).open("rb", buffering=0)  # noqa: SIM115 - read as long as the corpus lives
             for path in self.meta["paths"]
         ]
+        self._names: list[str] = self.meta["names"]
         self._columns = [picking.restored(columns) for columns in self.meta["columns"]]
         self._parallel: bool = self.meta["parallel"]
         self._blocks: bool = self.meta["blocks"]
@@ -116,6 +117,19 @@ class Corpus:
             DataError: a file is not what it was when it was indexed.
         """
         return [self._fields(row) for row in self._rows[indices].tolist()]
+
+    def where(self, index: int, field: int = 0) -> str:
+        """What messages call the line that a field of a row stands in, or a block begins at."""
+        row = self._rows[index].tolist()
+        spans = [row[i : i + 3] for i in range(1, len(row) - 2, 3)]
+        file, start, _ = spans[field if self._parallel else 0]
+        number, at = 1, 0
+        while at < start:
+            chunk = os.pread(self._files[file].fileno(), min(start - at, 1 << 20), at)
+            if not chunk:
+                break
+            number, at = number + chunk.count(b"\n"), at + len(chunk)
+        return f"{self._names[file]}:{number}"
 
     def sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows' lengths in bytes. Shape: (M,) -> (M,)."""
@@ -200,6 +214,7 @@ def build_corpus(
         "width": 1 + 3 * (len(local) if files.parallel else 1) + bool(files.blocks),
         "fingerprint": digest.hexdigest(),
         "paths": [str(path.resolve()) for path in local],
+        "names": [display_name(path) for path in files.paths],
         "columns": [picking.saved(columns.get(file, Columns(()))) for file in range(len(local))],
         "parallel": files.parallel,
         "blocks": files.blocks is not None,

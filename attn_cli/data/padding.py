@@ -29,8 +29,8 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 
 def cut_ids(
     tokenizer: Tokenizer, texts: Sequence[str], limit: int, alpha: float, seed: int
-) -> tuple[list[list[int]], int]:
-    """The tokens of texts, at most `limit` of each, and how many texts were cut.
+) -> tuple[list[list[int]], list[int]]:
+    """The tokens of texts, at most `limit` of each, and which texts were cut.
 
     Args:
         tokenizer: cuts them.
@@ -40,6 +40,12 @@ def cut_ids(
         seed: of it.
     """
     # A tokenizer needs hundreds of bytes a character: not for what is cut off anyway.
-    texts = [text[: (limit + 1) * _CHARS_PER_TOKEN] for text in texts]
-    encoded = tokenizer.sample(texts, alpha, seed) if alpha else tokenizer.encode(texts)
-    return [ids[:limit] for ids in encoded], sum(len(ids) > limit for ids in encoded)
+    most = (limit + 1) * _CHARS_PER_TOKEN
+    begun = [text[:most] for text in texts]
+    encoded = tokenizer.sample(begun, alpha, seed) if alpha else tokenizer.encode(begun)
+    cut = [
+        number
+        for number, (text, ids) in enumerate(zip(texts, encoded, strict=True))
+        if len(ids) > limit or len(text) > most
+    ]
+    return [ids[:limit] for ids in encoded], cut

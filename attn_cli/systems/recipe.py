@@ -86,9 +86,11 @@ class CorpusRecipe(SystemRecipe[B, C]):
 
     Attributes:
         noun: what a row is.
+        dev_limit: rows that validate at most, unless they were held out.
     """
 
     noun: ClassVar[str]
+    dev_limit: ClassVar[int]
 
     def hold_out(
         self,
@@ -115,7 +117,11 @@ class CorpusRecipe(SystemRecipe[B, C]):
             held_out = choose(train, self.seed)
             if not len(held_out):
                 self.speaker.warn(f"too few distinct {self.noun}s to hold any out: they validate")
-        elif shared := count_shared(dev, train):
+        elif len(dev) > self.dev_limit:
+            self.speaker.warn(
+                f"the first {self.dev_limit:,} of {plural(len(dev), f'dev {self.noun}')} validate"
+            )
+        if dev is not None and (shared := count_shared(dev, train)):
             self.speaker.warn(
                 f"{shared:,} of {plural(len(dev), f'dev {self.noun}')} are also trained on: the "
                 "validation will be too good"
@@ -125,19 +131,18 @@ class CorpusRecipe(SystemRecipe[B, C]):
             np.save(inside(work, name), held_out)
         return Rows(len(train), held_out)
 
-    def split(self, work: Path, most: int, *, has_dev: bool, prefix: str = "") -> Split:
+    def split(self, work: Path, *, has_dev: bool, prefix: str = "") -> Split:
         """What `hold_out` decided: the dev file's rows, the held-out ones, or the training's.
 
         Args:
             work: the folder of the corpora.
-            most: rows that validate, unless they were held out.
             has_dev: whether a file of its own validates.
             prefix: begins the names of the corpora.
         """
         train = Corpus(work, f"{prefix}{TRAIN}")
         dev = Corpus(work, f"{prefix}{DEV}") if has_dev else train
         held_out = np.load(work / f"{prefix}held-out.npy", allow_pickle=False)
-        dev_rows = held_out if len(held_out) else np.arange(min(len(dev), most))
+        dev_rows = held_out if len(held_out) else np.arange(min(len(dev), self.dev_limit))
         return Split(train, Rows(len(train), held_out), dev, dev_rows)
 
     def put_tokenizers(

@@ -16,7 +16,7 @@ from attn_cli.files import write_atomically
 from attn_cli.viz.figures import drawing, new_figure, picture_kind, saved
 
 _PERPLEXITY = 30.0  # of t-SNE (van der Maaten & Hinton 2008): about the neighbours that count
-_EDGES_DRAWN = 20_000  # the strongest ones; more lines are a blot, and take minutes
+EDGES_DRAWN = 20_000  # the strongest ones; more lines are a blot, and take minutes
 _LABELS_NAMED = 20
 _WIDTH = 1.5  # of the strongest edge, in points
 
@@ -89,7 +89,7 @@ def draw_nodes(
 
         axes = figure.add_subplot()
         axes.set_axis_off()
-        strongest = np.sort(np.argsort(-weights, kind="stable")[:_EDGES_DRAWN])
+        strongest = np.sort(np.argsort(-weights, kind="stable")[:EDGES_DRAWN])
         widths = _WIDTH * weights[strongest] / (weights.max(initial=0.0) or 1.0)
         lines = list(points[pairs[strongest]])
         axes.add_collection(LineCollection(lines, linewidths=widths, colors="0.4", alpha=0.5))

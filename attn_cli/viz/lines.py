@@ -45,7 +45,7 @@ class LineSource(MapSource):
         """Says that a line is drawn in parts, and if some are left out."""
         if count > 1:
             drawn = f"in {count} parts" if count <= MOST_PARTS else f"{MOST_PARTS} of {count} parts"
-            self.job.say(f"{row.where}: long line, drawn {drawn}")
+            self.job.say(f"{row.where}: long line, drawn {drawn} (--max-input)")
 
     def lines(self, path: str) -> Iterator[list[LineMaps]]:
         """See `MapSource`."""

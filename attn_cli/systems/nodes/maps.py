@@ -20,7 +20,7 @@ from attn_cli.models.gat import Gat
 from attn_cli.nn.graph import SparseFeatures
 from attn_cli.nn.sparse import SparsePattern
 from attn_cli.systems.nodes.graph_files import Graph, graph_tensors, read_graph
-from attn_cli.viz.graph_picture import draw_nodes, pair_weights
+from attn_cli.viz.graph_picture import EDGES_DRAWN, draw_nodes, pair_weights
 from attn_cli.viz.job import AttendJob, MapSource
 from attn_cli.viz.maps import AttentionMap, Axis, LineMaps, to_array
 from attn_cli.viz.selection import HeadSelection
@@ -89,6 +89,11 @@ class NodeSource(MapSource):
             np.stack([edges.rows.cpu().numpy(), edges.cols.cpu().numpy()], 1),
             torch.cat(chosen).detach().double().cpu().numpy(),
         )
+        if len(pairs) > EDGES_DRAWN:
+            self._job.say(
+                f"{path}: the strongest {EDGES_DRAWN:,} of {len(pairs):,} lines are drawn; "
+                "--format tsv without -o has all numbers"
+            )
         labels = read_labels(Path(self._job.model))
         answers = [labels[best] for best in logits.argmax(-1).tolist()]
         out = str(self._job.options.output)

@@ -50,6 +50,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
     """
 
     noun: ClassVar[str] = "document"
+    dev_limit: ClassVar[int] = _MOST
 
     def __init__(self, files: list[str], options: PretrainCommand, speaker: Speaker) -> None:
         super().__init__(files, options, speaker)
@@ -99,7 +100,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[Any]:
         """The model, its batches, its validation."""
         options, kind = self.options, self._kind
-        split = self.split(work, _MOST, has_dev=bool(options.objective.dev))
+        split = self.split(work, has_dev=bool(options.objective.dev))
         n_bytes = _n_bytes(split.train)
         tokenizer, _ = read_tokenizers(output)
         if options.init:
@@ -119,6 +120,11 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
         reader = kind.reader(split.train, split.rows, tokenizer, options)
         within = np.cumsum(split.dev.sizes(split.dev_rows)) <= _DEV_BYTES
         dev_rows = split.dev_rows[: max(2, int(within.sum()))]
+        if processes.is_main and options.objective.dev and len(dev_rows) < len(split.dev_rows):
+            self.speaker.warn(
+                f"the first {len(dev_rows):,} of {plural(len(split.dev), 'dev document')} "
+                f"validate: {_DEV_BYTES >> 10:,} KiB of text"
+            )
         dev_reader = kind.reader(split.dev, dev_rows, tokenizer, options)
         fingerprint = split.train.fingerprint + split.dev.fingerprint
         summary = [

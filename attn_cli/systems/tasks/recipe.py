@@ -47,7 +47,6 @@ from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan, said_limits
 from attn_cli.wording import plural
 
-_DEV_LIMIT = 5000  # examples that a validation answers
 _RATE, _RATE_OF_NEW_WEIGHTS = 2e-4, 1e-3
 _EXAMPLES_SEEN = 40_000  # in a run, as far as 3 to 20 passes allow
 _VALIDATING = 0.7  # the time of an example in a validation, in that of one in training
@@ -71,6 +70,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
     """
 
     noun: ClassVar[str] = "example"
+    dev_limit: ClassVar[int] = 5000  # examples that a validation answers
 
     def __init__(self, files: list[str], options: FinetuneCommand, speaker: Speaker) -> None:
         super().__init__(files, options, speaker)
@@ -109,7 +109,6 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         splits = {
             spec.name: self.split(
                 work,
-                _DEV_LIMIT,
                 has_dev=bool(self._dev_files[spec.name]),
                 prefix=f"{spec.name}.",
             )

@@ -65,9 +65,9 @@ class ImageSide(Side[Picture, Picture]):
 
     def learnt(
         self, contents: Sequence[Picture], limit: int, alpha: float, seed: int
-    ) -> tuple[list[Picture], int]:
+    ) -> tuple[list[Picture], list[int]]:
         """The images as they are: of a mirrored one, words for left and right would be wrong."""
-        return list(contents), 0
+        return list(contents), []
 
     def collate(self, items: Sequence[Picture]) -> tuple[Tensor, Tensor]:
         """Bytes from 0 to 255. Shape: (B, h, w, 3), (B, S)."""

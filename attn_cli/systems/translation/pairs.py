@@ -6,7 +6,7 @@ Shapes: B batch, S source length, T target length.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Self
 
@@ -107,20 +107,25 @@ class PairReader:
         """The pairs with these numbers as shuffled batches."""
         pairs = self.read(numbers)
         limit, alpha = min(self.max_len, self.batch_tokens), self.sample_alpha
-        src, n_cut = self.src.learnt([content for _, content, _ in pairs], limit, alpha, seed)
-        self._say_cut(n_cut, len(pairs), limit)
+        src, cut = self.src.learnt([content for _, content, _ in pairs], limit, alpha, seed)
+        self._say_cut(cut, numbers, 0, limit)
         texts = [text for _, _, text in pairs]
-        tgt, n_cut = cut_ids(self.tgt_tokenizer, texts, limit - 1, alpha, seed + 1)
-        self._say_cut(n_cut, len(pairs), limit)
+        tgt, cut = cut_ids(self.tgt_tokenizer, texts, limit - 1, alpha, seed + 1)
+        self._say_cut(cut, numbers, 1, limit)
         lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
         groups = cut_by_budget(lengths, self.batch_tokens, seed)
         return [self._batch([src[i] for i in group], [tgt[i] for i in group]) for group in groups]
 
-    def _say_cut(self, n_cut: int, n_lines: int, limit: int) -> None:
-        if n_cut and self.say:
+    def _say_cut(
+        self, cut: Sequence[int], numbers: NDArray[np.int64], side: int, limit: int
+    ) -> None:
+        """Says, once, that some lines of a side, 0 or 1, are cut."""
+        if cut and self.say:
+            where = self.corpus.where(int(self.rows[numbers[cut[:1]]][0]), side)
             self.say(
-                f"{n_cut} of the first {n_lines} lines of one side are longer than {limit - 1} "
-                "tokens and are cut there (--max-len, --batch-tokens)"
+                f"{where}: a {('source', 'target')[side]} of more than {limit - 1:,} tokens, cut "
+                f"there, as {len(cut):,} of the first {len(numbers):,} are "
+                "(--max-len, --batch-tokens)"
             )
             self.say = None
 

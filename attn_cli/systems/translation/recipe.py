@@ -47,8 +47,7 @@ from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan, said_limits
 
-_DEV_LIMIT = 2000  # pairs that a validation decodes
-_PROBED = 100  # of them, alone while their translations are worth nothing
+_PROBED = 100  # of the pairs that validate, alone while their translations are worth nothing
 _BLEU_OF_NOTHING = 1.0
 _TOO_YOUNG = f"trained too little to translate (dev BLEU below {_BLEU_OF_NOTHING:g}): train longer"
 _DECODING = 3.0  # the time that a pair takes in a validation, in that of a pair in training
@@ -68,6 +67,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
     """
 
     noun: ClassVar[str] = "pair"
+    dev_limit: ClassVar[int] = 2000  # pairs that a validation decodes
 
     def __init__(self, files: list[str], options: TrainMtCommand, speaker: Speaker) -> None:
         super().__init__(files, options, speaker)
@@ -111,7 +111,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[Seq2SeqBatch]:
         """The model with fresh weights, its batches, its validation."""
         options, sources = self.options, self._sources(work)
-        split = self.split(work, _DEV_LIMIT, has_dev=bool(options.corpus.dev))
+        split = self.split(work, has_dev=bool(options.corpus.dev))
         tokenizer, tgt = read_tokenizers(output)
         src = sources.side(tokenizer)
         vocabularies = src.vocab_size, tgt.vocab_size
@@ -152,7 +152,12 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             contents=sources.contents(TRAIN),
         )
         dev_name = DEV if options.corpus.dev else TRAIN
-        dev_reader = read(split.dev, split.dev_rows, contents=sources.contents(dev_name))
+        dev_reader = read(
+            split.dev,
+            split.dev_rows,
+            say=self.speaker.warn if processes.is_main else None,
+            contents=sources.contents(dev_name),
+        )
         validate = TranslationValidation(
             objective,
             translator,

@@ -78,8 +78,8 @@ class Side(ABC, Generic[Content, Item]):
     @abstractmethod
     def learnt(
         self, contents: Sequence[Content], limit: int, alpha: float, seed: int
-    ) -> tuple[list[Item], int]:
-        """Items as a training sees them, and how many of them were cut.
+    ) -> tuple[list[Item], list[int]]:
+        """Items as a training sees them, and which of them were cut.
 
         Args:
             contents: what `read` gave.

@@ -67,10 +67,10 @@ class TextSide(Side[str, Ids]):
 
     def learnt(
         self, contents: Sequence[str], limit: int, alpha: float, seed: int
-    ) -> tuple[list[Ids], int]:
+    ) -> tuple[list[Ids], list[int]]:
         """Tokens, cut after `limit` - 1, and eos."""
-        cut, n_cut = cut_ids(self.tokenizer, contents, limit - 1, alpha, seed)
-        return [(*ids, self.tokenizer.eos_id) for ids in cut], n_cut
+        begun, cut = cut_ids(self.tokenizer, contents, limit - 1, alpha, seed)
+        return [(*ids, self.tokenizer.eos_id) for ids in begun], cut
 
     def collate(self, items: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """Padded tokens. Shape: (B, S), (B, S)."""
