@@ -75,7 +75,7 @@ def write_nodes(place: Path, graph: Path) -> Path:
 
 def _tokenizer(place: Path) -> Any:
     place.mkdir(parents=True)
-    options = TokenizerOptions(vocab_size=290, lossless=True)
+    options = TokenizerOptions(type="unigram", vocab_size=290, lossless=True)
     tokenizer = train_tokenizer(TEXT * 3, options, seed=1, threads=1, say=lambda text: None)
     write_tokenizers(place, tokenizer, tokenizer)
     return tokenizer

@@ -10,6 +10,7 @@ from attn_cli.files import inside, write_atomically
 from attn_cli.tokenizers.tokenizer import SIZE_LIMIT, TOO_LARGE, Tokenizer
 
 FILE_NAMES = ("tokenizer.model", "tokenizer.json", "vocab.txt")  # in a model directory
+_SETTINGS = "tokenizer_config.json"
 _SOURCE = "src."  # begins the name of the source's own tokenizer
 
 
@@ -45,7 +46,7 @@ def load_tokenizer(path: str) -> Tokenizer:
     """
     from attn_cli.tokenizers.byte_level_files import has_byte_level_files, read_byte_level_files
 
-    place = Path(path)
+    place, remark = Path(path), ""
     if place.is_dir():
         files = [inside(place, name) for name in FILE_NAMES if (place / name).exists()]
         if not files and has_byte_level_files(place):
@@ -54,6 +55,9 @@ def load_tokenizer(path: str) -> Tokenizer:
             known = f"{', '.join(FILE_NAMES)}, or vocab.json and merges.txt"
             raise DataError(f"{path}: no tokenizer in this directory ({known})")
         place = files[0]
+        if place.name == "vocab.txt" and (place.parent / _SETTINGS).exists():
+            apart = f"{place.parent / _SETTINGS} is not read: the pieces alone decide whether text"
+            remark = f"{apart} is lower-cased; attn convert reads both"
     try:
         if place.exists() and not place.is_file():
             raise DataError(f"{place}: not a file")
@@ -61,7 +65,9 @@ def load_tokenizer(path: str) -> Tokenizer:
             raw = file.read(SIZE_LIMIT + 1)
     except OSError as error:
         raise DataError(f"{place}: {error.strerror}") from error
-    return tokenizer_from_bytes(str(place), raw)
+    tokenizer = tokenizer_from_bytes(str(place), raw)
+    tokenizer.remarks += (remark,) if remark else ()
+    return tokenizer
 
 
 def write_tokenizers(folder: Path, src: Tokenizer, tgt: Tokenizer) -> None:

@@ -6,6 +6,7 @@ import heapq
 import io
 import random
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -94,6 +95,7 @@ def train_tokenizer(
     ]
     if not segments:
         raise DataError("there is no text to train a tokenizer on: all lines are blank")
+    _say_two_forms(segments, say)
     decided, reason = choose_tokenizer(options, segments, usual_size)
     try:
         tokenizer = _train(segments, decided, threads)
@@ -111,6 +113,25 @@ def train_tokenizer(
     if decided.type == "word":
         _say_unknown_words(segments, tokenizer, say)
     return tokenizer
+
+
+def _say_two_forms(segments: list[str], say: Callable[[str], None]) -> None:
+    """Says which words look alike and are not: a letter and its accent in one character, or two."""
+    odd = {
+        word
+        for segment in segments
+        if not unicodedata.is_normalized("NFC", segment)
+        for word in segment.split()
+        if not unicodedata.is_normalized("NFC", word)
+    }
+    if odd:
+        composed = {unicodedata.normalize("NFC", word) for word in odd}
+        both = composed.intersection(word for segment in segments for word in segment.split())
+        if both:
+            say(
+                f"tokenizer: {plural(len(both), 'word')} in two Unicode forms, such as "
+                f"{min(both)!r}: different words to a model; bring the text into one form (NFC)"
+            )
 
 
 def _say_unknown_words(

@@ -19,9 +19,8 @@ def write_sound_model(place: Path) -> Path:
     from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
     place.mkdir(parents=True)
-    tokenizer = train_tokenizer(
-        [WORDS] * 3, TokenizerOptions(vocab_size=21), seed=1, threads=1, say=lambda text: None
-    )
+    options = TokenizerOptions(type="unigram", vocab_size=21)
+    tokenizer = train_tokenizer([WORDS] * 3, options, seed=1, threads=1, say=lambda text: None)
     write_tokenizers(place, tokenizer, tokenizer)
     config = TransformerConfig(
         d_model=32,

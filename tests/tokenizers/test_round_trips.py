@@ -146,6 +146,14 @@ class TestVocabularyFiles:
         assert run.lines == ["the"]
         assert "vocab.txt:6: piece 'the' again" in run.said
 
+    def test_settings_beside_a_vocabulary_are_not_passed_over_in_silence(self, tmp_path):
+        (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n")
+        assert not load_tokenizer(str(tmp_path)).remarks
+        (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+        (remark,) = load_tokenizer(str(tmp_path)).remarks
+        assert "tokenizer_config.json is not read" in remark
+        assert "attn convert reads both" in remark
+
     def test_many_odd_lines_are_counted(self):
         tokenizer = tokenizer_from_bytes("vocab.txt", b"[UNK]\na\n" + b"\n" * 30)
         assert len(tokenizer.remarks) == 6

@@ -88,6 +88,15 @@ class TestCharacters:
         assert said[-1] == "tokenizer: 2 of 5 distinct words have no piece, 20.0% of the text"
 
 
+def test_words_in_two_unicode_forms_are_named():
+    said: list[str] = []
+    trained(["f\u00fcr dich", "fu\u0308r mich", "u\u0308ber"], said, type="char")
+    assert "1 word in two Unicode forms, such as 'für'" in said[0]
+    said.clear()
+    trained(["fu\u0308r mich", "u\u0308ber"], said, type="char")
+    assert not any("Unicode" in line for line in said)
+
+
 @pytest.mark.parametrize("kind", ["auto", *SENTENCEPIECE_TYPES, "wordpiece"])
 def test_no_refusal_speaks_of_a_librarys_sources(kind):
     corpora = (["a"], ["aaaa"] * 5, ["<unk> </s>"], ["   a  "], ["我不知道"] * 3, few_words()[:9])
