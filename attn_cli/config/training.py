@@ -103,6 +103,15 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TranslationTrainingOptions(TrainingOptions):
+    """How a sequence-to-sequence model is trained; 0 tokens are decided by the corpus."""
+
+    batch_tokens: int = with_default(
+        TrainingOptions, "batch_tokens", 0, show="2048; 512 or 1024 for a small corpus"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainTrainingOptions(TrainingOptions):
     """How an encoder or a language model is pre-trained."""
 

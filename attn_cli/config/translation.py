@@ -12,7 +12,11 @@ from attn_cli.config.criterion import CriterionOptions
 from attn_cli.config.image import SourceOptions
 from attn_cli.config.seq2seq import ArchOptions, LearningOptions, Seq2SeqVariantOptions, SizeOptions
 from attn_cli.config.tokenizing import TokenizerOptions, refuse_kind
-from attn_cli.config.training import TrainingCommand
+from attn_cli.config.training import (
+    TrainingCommand,
+    TrainingOptions,
+    TranslationTrainingOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,7 @@ class TrainMtCommand(TrainingCommand):
     size: SizeOptions = group(SizeOptions, "Model")
     variant: Seq2SeqVariantOptions = group(Seq2SeqVariantOptions, "Model")
     tokenizer: TokenizerOptions = group(TokenizerOptions, "Tokenizer")
+    training: TrainingOptions = group(TranslationTrainingOptions, "Training")
     objective: LossOptions = group(LossOptions, "Objective")
     learning: LearningOptions = group(LearningOptions, "Objective")
     criterion: CriterionOptions = group(CriterionOptions, "Objective")

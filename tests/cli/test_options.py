@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from program import inside
+from program import TINY, inside, write_reversal
 
 from attn_cli.cli import COMMANDS
 from attn_cli.config import changed
@@ -177,3 +177,13 @@ def test_a_learning_rate_of_nothing_is_refused(command, tmp_path):
     """Muon had a rate of its own: `--lr 0` went on learning."""
     with pytest.raises(UsageError, match=r"lr: 0\.0 is below 1e-09"):
         resolve(command, {"lr": 0.0})
+
+
+def test_the_tokens_of_a_batch_follow_from_the_corpus(tmp_path):
+    """None of `--batch-tokens --warmup` has to be named for a small corpus."""
+    corpus = write_reversal(tmp_path / "t.tsv", 400, seed=5)
+    sizes = ("--vocab-size", 30, *TINY, "--max-steps", 1, "--metric", "loss")
+    said = inside("train-mt", corpus, "-o", tmp_path / "m", *sizes).said
+    assert "batches of 512 tokens (some " in said
+    said = inside("train-mt", corpus, "-o", tmp_path / "n", *sizes, "--batch-tokens", 300).said
+    assert "batches of 300 tokens; " in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -47,6 +49,8 @@ from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan, said_limits
 
+_BYTES_A_TOKEN = 4.0  # of a text, about
+_UPDATES_A_PASS = 200
 _PROBED = 100  # of the pairs that validate, alone while their translations are worth nothing
 _BLEU_OF_NOTHING = 1.0
 _TOO_YOUNG = f"trained too little to translate (dev BLEU below {_BLEU_OF_NOTHING:g}): train longer"
@@ -136,7 +140,10 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         epochs = float(min(60, max(5, 1_500_000 // max(len(split.rows), 1))))
         if options.init:
             epochs = max(1.0, epochs // 10)
-        training = with_limit(options.training, epochs)
+        batch_tokens, batches = _batch_tokens(split, options.training.batch_tokens)
+        training = with_limit(
+            dataclasses.replace(options.training, batch_tokens=batch_tokens), epochs
+        )
         read = partial(
             kind.reader,
             src=src,
@@ -170,7 +177,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         summary += [
             f"{len(split.rows):,} pairs to train on, {len(split.dev_rows):,} to validate on; "
             f"vocabulary {'/'.join(f'{size:,}' for size in dict.fromkeys(vocabularies) if size)}",
-            f"{start.why}: {n_weights(model):,} weights; {said_limits(training)}",
+            f"{start.why}: {n_weights(model):,} weights; {batches}; {said_limits(training)}",
         ]
         return Plan(
             Training(
@@ -272,6 +279,22 @@ class TranslationValidation:
         ]
         scores = score_corpus(ScoreOptions(bleu=True, chrf=True), segments)
         return {"bleu": scores[0].value, "chrf": scores[1].value}
+
+
+def _batch_tokens(split: Split, chosen: int) -> tuple[int, str]:
+    """Tokens of a batch, chosen by the corpus where nobody did, and why in words.
+
+    Some hundred updates a pass: small corpora, which are passed often, are learnt sooner by small
+    batches; larger ones use a processor better.
+    """
+    if chosen:
+        return chosen, f"batches of {chosen:,} tokens"
+    some = split.rows[np.arange(min(len(split.rows), 10_000))]
+    tokens = float(split.train.sizes(some).mean()) * len(split.rows) / (2 * _BYTES_A_TOKEN)
+    least, most = 512, 2048
+    exponent = round(math.log2(max(tokens / _UPDATES_A_PASS, 1.0)))
+    fitting = min(max(1 << exponent, least), most)
+    return fitting, f"batches of {fitting:,} tokens (some {tokens:,.0f} a side in all)"
 
 
 def _cost(split: Split, metric: str) -> float:

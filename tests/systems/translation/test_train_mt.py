@@ -110,7 +110,7 @@ def test_data_that_is_refused_leaves_no_directory_behind(tmp_path):
 def test_what_a_directory_with_a_training_in_it_answers(tmp_path, corpus):
     """Finished, other options, other data, in use, afresh: one directory's life."""
     folder = tmp_path / "model"
-    command = ("train-mt", corpus, "-o", folder, *SMALL, "--max-steps", 3)
+    command = ("train-mt", corpus, "-o", folder, *SMALL, "--max-steps", 3, "--validate-every", 1)
     inside(*command)
     kept = ["config.json", "model.safetensors", "tokenizer.model", "train.jsonl"]
     assert [name for name in files(folder) if not name.startswith("checkpoints")] == kept
@@ -164,12 +164,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path, c
     assert models[0] == models[1] != models[2]
 
 
-def test_a_dry_run_trains_one_step_and_leaves_nothing(tmp_path, corpus, monkeypatch):
+def test_a_dry_run_trains_a_few_steps_and_leaves_nothing(tmp_path, corpus, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     run = inside("train-mt", corpus, "-o", tmp_path / "model", *SMALL, "--dry-run")
-    assert "weights; until" in run.said
-    assert "one step trained and validated, nothing kept" in run.said
+    assert "weights; batches of 512 tokens (some" in run.said
+    assert "5 steps trained and validated, nothing kept" in run.said
     assert run.out == b""
     assert list(tmp_path.iterdir()) == []
 
