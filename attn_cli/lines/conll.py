@@ -11,7 +11,7 @@ file with tabs it has none; in one without, it is what CoNLL-U has there (`# key
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
@@ -27,6 +27,7 @@ _DOCUMENT = re.compile(r"-DOCSTART-(\s.*)?|#(begin|end) document\b.*")
 _NO_WORD = re.compile(r"[0-9]+(-[0-9]+|\.[0-9]+)")  # the numbers of ranges and empty nodes
 _NUMBER = re.compile(r"[0-9]+")
 _SPACES = re.compile(" +")
+_TAG = re.compile(r"[A-Z][A-Z0-9$:_-]*|_|-X-|[BIESLU]-\S+|[0-9]+")  # as columns of CoNLL hold
 _U_COLUMNS, _U_HEAD, _U_RELATION = 10, 6, 7  # of CoNLL-U
 
 
@@ -162,6 +163,39 @@ def _no_words(split: Sequence[Sequence[str]], columns: Columns) -> set[int]:
 def ends_sentence(row: Row) -> bool:
     """Whether a line stands between sentences: a blank one, or one that marks a document."""
     return not row.error and (_is_space(row.line.text) or bool(_DOCUMENT.fullmatch(row.line.text)))
+
+
+def are_text(rows: Sequence[Row], labels: Collection[str]) -> bool | None:
+    """Whether lines are sentences, not words with their columns.
+
+    They are where most of them are several words: parted by spaces, most of which look like no
+    tags, or in the first picked column of a line with tabs.
+
+    Args:
+        rows: the first lines of a stream, whole.
+        labels: tags that are known.
+
+    Returns:
+        None if no line tells.
+    """
+    told = [
+        row
+        for row in rows
+        if not (row.error or ends_sentence(row) or row.line.text.startswith("#"))
+    ]
+    if not told:
+        return None
+    return 2 * sum(_is_text(row, labels) for row in told) > len(told)
+
+
+def _is_text(row: Row, labels: Collection[str]) -> bool:
+    text = row.line.text
+    if "\t" in text:
+        picked = (row.stream.columns or Columns(())).pick(text)
+        return not isinstance(picked, str) and len(picked[0][0].split()) > 1
+    _, *others = text.split()
+    n_tags = sum(word in labels or bool(_TAG.fullmatch(word)) for word in others)
+    return 2 * n_tags < len(others)
 
 
 def sentence_parts(rows: Iterable[Row]) -> Iterator[tuple[list[Row], bool]]:

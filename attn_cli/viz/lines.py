@@ -14,7 +14,7 @@ from attn_cli.viz.maps import AttentionMap, LineMaps
 
 MOST_PARTS = 16  # of a long line that are drawn
 _LONGEST = 50_000  # characters
-_WINDOW = 256  # lines
+WINDOW = 256  # lines
 
 
 class LineSource(MapSource):
@@ -52,20 +52,29 @@ class LineSource(MapSource):
         reader = LineReader(path)
         columns = Columns.parse(self.job.stream.columns, self.n_fields)
         columns = dataclasses.replace(columns, spread=not self.n_fields, apart=self.by_sentence)
-        rows = Rows(
-            reader,
-            columns,
-            self.job.bad,
-            count=self.n_fields,
-            check=self._check,
-        )
-        for window in rows.windows(_WINDOW):
+        rows = self.rows(reader, columns)
+        for window in self.windows(rows):
             answers = self.answers([row for row in window if any(row.fields)])
             for row in window:
                 texts, maps = next(answers) if any(row.fields) else ((), [])
                 yield [LineMaps(row.number, texts, tuple(maps))]
 
-    def _check(self, fields: list[str]) -> str | None:
+    def rows(self, reader: LineReader, columns: Columns) -> Rows:
+        """The rows of an input."""
+        return Rows(
+            reader,
+            columns,
+            self.job.bad,
+            count=self.n_fields,
+            check=self.check,
+        )
+
+    def windows(self, rows: Rows) -> Iterator[list[Row]]:
+        """The rows that are drawn, some at a time."""
+        return rows.windows(WINDOW)
+
+    def check(self, fields: list[str]) -> str | None:
+        """What is wrong with a line's columns, or too much to draw, if anything is."""
         if max(map(len, fields), default=0) > _LONGEST:
             return f"longer than {_LONGEST:,} characters: too much to draw"
         return self.problem(fields)

@@ -5,6 +5,7 @@ Shapes: R rows (windows of a text, or sentences of a document), T positions, H h
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,17 +18,20 @@ from attn_cli.data.padding import pad
 from attn_cli.data.templates import TEMPLATES, InputRow, windows_of
 from attn_cli.device import set_up
 from attn_cli.errors import UsageError
-from attn_cli.lines.columns import SENTENCE_MARK
-from attn_cli.lines.rows import Row
+from attn_cli.lines.columns import SENTENCE_MARK, Columns
+from attn_cli.lines.conll import ConllParser, are_text, conll_rows, sentence_parts
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Row, Rows
 from attn_cli.models.backbone import Backbone
 from attn_cli.models.directory import load_model_of, read_config
 from attn_cli.models.text import TextModel
 from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import load_predictor
+from attn_cli.systems.tasks.sentences import TEXT_SAID, text_row
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.viz.job import AttendJob
-from attn_cli.viz.lines import MOST_PARTS, LineSource
+from attn_cli.viz.lines import MOST_PARTS, WINDOW, LineSource
 from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
 
 OVER_ROWS = frozenset({"sentence"})  # kinds whose columns are rows of a document
@@ -146,7 +150,49 @@ class TaskSource(RowSource):
         self._task = self._predictor.task
         self.n_fields = self._task.n_answered
         self.by_sentence = self._task.setting.template.by_sentence
+        self._by_word = self._task.format == "blocks"
         super().__init__(job, self._predictor.model.backbone, self._task.setting.tokenizer)
+
+    def rows(self, reader: LineReader, columns: Columns) -> Rows:
+        """See `LineSource`."""
+        if self._by_word:
+            return conll_rows(reader, columns, self.job.bad)
+        return super().rows(reader, columns)
+
+    def windows(self, rows: Rows) -> Iterator[list[Row]]:
+        """See `LineSource`; of a tagger, lines of text, or the sentences of a CoNLL file."""
+        if not self._by_word:
+            yield from super().windows(rows)
+            return
+        labels = self._task.setting.labels
+        windows = rows.windows(WINDOW)
+        waiting: list[Row] = []
+        text = None
+        for window in windows:
+            waiting += window
+            text = are_text(window, labels)
+            if text is not None:
+                break
+        if text:
+            self.job.say(TEXT_SAID.format(rows.name, "read"))
+            for window in itertools.chain([waiting], windows):
+                yield [self._checked(text_row(row)) for row in window]
+            return
+        parser = ConllParser(ragged=True)
+        lines = itertools.chain(waiting, itertools.chain.from_iterable(windows))
+        for part, begins in sentence_parts(lines):
+            words = []
+            for row in parser.parse(part, begins=begins):
+                if row.error:
+                    row.refuse(row.error)
+                words += row.fields[:1]
+            first = part[0]
+            fields = [" ".join(words)] if words else []
+            yield [self._checked(Row(first.number, first.line, first.stream, fields, []))]
+
+    def _checked(self, row: Row) -> Row:
+        cause = self.check(row.fields) if row.fields else None
+        return row.refuse(cause) if cause else row
 
     def problem(self, fields: list[str]) -> str | None:
         """See `LineSource`."""

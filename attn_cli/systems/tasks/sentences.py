@@ -1,4 +1,7 @@
-"""`attn decode` with a tagger: CoNLL lines in, the same lines with a tag behind each word out."""
+"""`attn decode` with a tagger: CoNLL lines in, the same lines with a tag behind each word out.
+
+Lines of text are tagged too, word by word: the tags of a line come out as one line.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from attn_cli.lines.columns import Columns
 from attn_cli.lines.conll import (
     SENTENCE_LINES,
     ConllParser,
+    are_text,
     conll_rows,
     ends_sentence,
     sentence_parts,
@@ -17,11 +21,32 @@ from attn_cli.lines.conll import (
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row
 from attn_cli.systems.base import DecodeJob
+from attn_cli.systems.tasks.answers import answer_as_json
+from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.predictor import Predictor
 
 _NO_TEXT = (
     "\N{REPLACEMENT CHARACTER}"  # stands for a line that is no text: a blank one ends sentences
 )
+
+TEXT_SAID = (
+    "{}: lines of text, not CoNLL with one word a line: each is {} word by word (of CoNLL files, "
+    "part the columns by tabs)"
+)
+
+
+def text_row(row: Row) -> Row:
+    """A whole line of text by columns; none of a blank line. What can't be used is named."""
+    if row.error:
+        return row.refuse(row.error)
+    if not row.line.text.strip():
+        return Row(row.number, row.line, row.stream, [], [])
+    picked = (row.stream.columns or Columns(())).pick(row.line.text)
+    if isinstance(picked, str):
+        return row.refuse(picked)
+    if not picked[0][0].strip():
+        return row.refuse("an empty text: nothing to answer")
+    return Row(row.number, row.line, row.stream, *picked)
 
 
 class SentenceAnswerer:
@@ -48,7 +73,16 @@ class SentenceAnswerer:
         waiting: list[Row] = []
         begins = True
         rows = conll_rows(reader, columns, self._job.bad)
+        text: bool | None = None
         for window in rows.windows(self._job.decoding.buffer):
+            if text is None:
+                text = are_text(window, self._predictor.task.setting.labels)
+                if text:
+                    self._job.say(TEXT_SAID.format(reader.name, "tagged"))
+            if text:
+                yield self._of_text([*waiting, *window])
+                waiting = []
+                continue
             waiting += window
             ends = [i for i, row in enumerate(waiting, 1) if ends_sentence(row)]
             if ends:
@@ -60,6 +94,25 @@ class SentenceAnswerer:
                 waiting, begins = waiting[cut:], False
         if waiting:
             yield self._answered(waiting, parser, begins)
+
+    def _of_text(self, rows: list[Row]) -> list[str]:
+        """The output lines for lines of text: the tags, then the columns that were not read."""
+        rows = [text_row(row) for row in rows]
+        examples = [[json.dumps([row.fields[0].split()])] for row in rows if row.fields]
+        answers = iter(self._predictor.answer(examples, bf16=self._bf16))
+        return [self._text_line(row, next(answers) if row.fields else None) for row in rows]
+
+    def _text_line(self, row: Row, answer: Answer | None) -> str:
+        decoding = self._job.decoding
+        if decoding.format == "json":
+            found = answer_as_json(answer) if answer else {}
+            return json.dumps(
+                {"line": row.number, **found, "columns": row.rest}, ensure_ascii=False
+            )
+        if answer is None:
+            return "\t".join(["", *row.rest])
+        scores = [" ".join(f"{prob:.6f}" for prob in answer.details["probs"])]
+        return "\t".join([answer.text, *(scores if decoding.scores else []), *row.rest])
 
     def _answered(self, rows: list[Row], parser: ConllParser, begins: bool) -> list[str]:
         """The output lines for some sentences."""

@@ -11,6 +11,7 @@ from attn_cli.lines.columns import Columns
 from attn_cli.lines.conll import (
     SENTENCE_LINES,
     ConllParser,
+    are_text,
     conll_rows,
     sentence_parts,
 )
@@ -193,3 +194,22 @@ def test_iob1_is_learnt_as_bio(tmp_path, scheme, tags, converted):
     assert spans_as_bio(tmp_path / "rows.txt", scheme) == bool(converted)
     after = json.loads((tmp_path / "rows.txt").read_text("utf-8"))
     assert after == [before[0], (converted or tags).split()]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("I live in the USA\n", True),
+        ("the man runs\nthe dog sleeps\n", True),
+        ("a good film .\tpos\nso bad\tneg\n", True),
+        ("\n \n# text = x\n", None),
+        ("EU NNP B-NP B-ORG\n", False),
+        ("The the DT O\ncats cat NNS O\n. . . O\n", False),
+        ("The DT\ndog NN\n. .\n", False),
+        ("der art\nHund nn\n", False),
+        ("New York\tB-LOC\nis\tO\nbig\tO\n", False),
+        ("word\nby\nword\n", False),
+    ],
+)
+def test_text_is_told_from_conll(tmp_path, text, found):
+    assert are_text(list(rows_of(tmp_path, text)), ["O", "art", "nn"]) is found

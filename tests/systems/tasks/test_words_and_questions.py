@@ -414,3 +414,33 @@ def test_a_tagger_learns_iob1_as_bio(tmp_path):
         *("-o", tmp_path / "kept", "--max-steps", 1),
     )
     assert "I-LOC\n" in (tmp_path / "kept" / "labels.txt").read_text()
+
+
+def test_lines_of_text_are_tagged_word_by_word(tagger):
+    texts = ["anna was in rome", "", "the book", "cara king saw bob"]
+    by_word = "\n\n".join("\n".join(text.split()) for text in texts if text)
+    tags = [
+        " ".join(line.split("\t")[1] for line in part.split("\n"))
+        for part in inside("decode", "-m", tagger / "m", stdin=by_word.encode())
+        .out.decode()
+        .strip()
+        .split("\n\n")
+    ]
+    run = inside("decode", "-m", tagger / "m", stdin="\n".join(texts).encode())
+    assert run.lines == [tags[0], "", tags[1], tags[2]]
+    assert "standard input: lines of text, not CoNLL" in run.said
+    one = inside("decode", "-m", tagger / "m", "--format", "json", stdin=b"anna was in rome\n")
+    assert json.loads(one.out)["tags"] == tags[0].split()
+    gold = inside("decode", "-m", tagger / "m", stdin=f"{texts[0]}\t{tags[0]}\n".encode())
+    assert gold.lines == [f"{tags[0]}\t{tags[0]}"]
+    assert inside("score", "--accuracy", "--tags", stdin=gold.out).lines == ["ACCURACY\t1.000000"]
+
+
+def test_attend_reads_text_and_conll_as_a_tagger_does(tagger):
+    arguments = ("attend", "-m", tagger / "m", "--format", "tsv")
+    text = inside(*arguments, stdin=b"anna was in rome\nthe book\n")
+    words = inside(*arguments, stdin=b"anna\nwas\nin\nrome\n\nthe\nbook\n")
+    spaced = inside(*arguments, stdin=b"anna B-PER\nwas O\nin O\nrome B-LOC\n\nthe O\nbook O\n")
+    drop = [[line.split("\t")[1:] for line in run.lines] for run in (text, words, spaced)]
+    assert drop[0] == drop[1] == drop[2] and len(drop[0]) > 8
+    assert "lines of text" in text.said and not words.said and not spaced.said
