@@ -23,6 +23,16 @@ class DataError(AttnError):
     exit_code = 3
 
 
+class NotThereError(DataError):
+    """A file or model that a user named is not there, or is of another kind: exit 2.
+
+    To whoever reads data it is a refusal like others; the exit status tells a wrong name from wrong
+    content.
+    """
+
+    exit_code = 2
+
+
 class InterruptedTrainingError(AttnError):
     """A signal stopped a training after its state was saved: exit 128 + signal number."""
 

@@ -124,7 +124,7 @@ def _parameter(
             # Typer would put a default that it is told in words into parentheses.
             help=f"{meta['help']} [{shown}]" if shown else meta["help"],
             show_default=False,
-            metavar="|".join(meta["choices"]) or _METAVARS.get(plain),
+            metavar="|".join(meta["choices"]) or meta["place"] or _METAVARS.get(plain),
             autocompletion=_completing(meta["choices"]) if meta["choices"] else None,
             rich_help_panel=group.panel,
             hidden=meta["rare"] or group.rare,

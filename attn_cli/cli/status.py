@@ -14,7 +14,8 @@ from attn_cli.errors import AttnError
 def exit_status(command: Callable[[], object]) -> int:
     """Runs a command to its status; what a user can mend becomes one line on stderr.
 
-    0 done, 1 failed, 2 wrong usage, 3 input data refused, 130 interrupted, 143 terminated; a
+    0 done, 1 failed, 2 wrong usage (what was named is not there, too), 3 input data refused, 130
+    interrupted, 143 terminated; a
     reader of stdout that has read enough gives SIGPIPE's own status.
     """
     status = 0

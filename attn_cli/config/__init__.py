@@ -19,7 +19,7 @@ from dataclasses import Field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import DataError, NotThereError, UsageError
 from attn_cli.files import read_bounded
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def option(
     flag: str | None = None,
     show: str | None = None,
     rare: bool = False,
+    place: str = "",
 ) -> Any:
     """Declares one option as a dataclass field.
 
@@ -60,6 +61,7 @@ def option(
         flag: the spelling on the command line where it is not `--field-name`.
         show: what `--help` shows as the default of an option whose default is None.
         rare: whether `--help` leaves it to `--help-all`.
+        place: what a text names in the file system: "FILE", "DIR" or "FILE|DIR".
     """
     metadata = {
         "help": help,
@@ -69,6 +71,7 @@ def option(
         "flag": flag,
         "show": show,
         "rare": rare,
+        "place": place,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -191,13 +194,14 @@ def refuse_unread(what: str, *settings: DataclassInstance, but: Container[str] =
         raise UsageError(f"{what} does not read {', '.join(unread)}")
 
 
-def from_dict(cls: type[T], values: Mapping[str, object], where: str) -> T:
+def from_dict(cls: type[T], values: Mapping[str, object], where: str, *, typed: bool = False) -> T:
     """Rebuilds a settings dataclass strictly; missing keys take their defaults.
 
     Args:
         cls: a dataclass whose fields were declared by `option()`.
         values: plain values, as JSON or TOML gives them.
-        where: the file or command named in the message.
+        where: the file named in the message.
+        typed: whether the values stood on the command line: then messages name flags, and no file.
 
     Raises:
         DataError: unknown keys, wrong types, values out of bounds: all of them in one message.
@@ -210,17 +214,19 @@ def from_dict(cls: type[T], values: Mapping[str, object], where: str) -> T:
         f"{key} is missing" for key in fields if key in required_names(cls) and key not in values
     ]
     clean: dict[str, Any] = {}
-    metadata = {f.name: f.metadata for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    options = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in fields:
         if key in values:
-            clean[key], problem = checked(key, values[key], fields[key], metadata[key])
+            said = long_flags(options[key])[0] if typed else key
+            clean[key], problem = checked(said, values[key], fields[key], options[key].metadata)
             problems += [problem] if problem else []
+    begin = "" if typed else f"{where}: "
     if problems:
-        raise DataError(f"{where}: {listed(problems)}")
+        raise DataError(f"{begin}{listed(problems)}")
     try:
         return cls(**clean)
     except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(f"{begin}{error}") from error
 
 
 def required_names(cls: type) -> set[str]:
@@ -274,11 +280,14 @@ def load_toml(path: str | None) -> dict[str, object]:
     """The options of a TOML file; none without a path.
 
     Raises:
+        NotThereError: there is no such file.
         DataError: the file can't be read, is larger than 64 KiB, has lines longer than 1,024
             characters (the parser's time grows with the square of a dotted key), or is not TOML.
     """
     if path is None:
         return {}
+    if not Path(path).exists():
+        raise NotThereError(f"--config {path}: no such file")
     text = _small_text(Path(path), 1 << 16)
     if any(len(line) > 1024 for line in text.split("\n")):
         raise DataError(f"{path}: a line of more than 1,024 characters; this is no configuration")

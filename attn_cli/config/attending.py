@@ -9,7 +9,7 @@ from attn_cli.config import option
 from attn_cli.config.command import Command, group
 from attn_cli.config.decoding import MAX_INPUT
 from attn_cli.config.image import ImageRootOptions
-from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
+from attn_cli.config.runtime import OneModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
 
 MOST_INPUT = 4096  # tokens of a picture's side
 
@@ -62,11 +62,14 @@ class AttendOptions(ImageRootOptions):
         None,
         "Instead: pictures, NAME-LINE.png or .svg; one .pdf, a page a line; or one .html page.",
         flag="-o,--output",
+        place="FILE",
     )
 
     def __post_init__(self) -> None:
         if self.output is not None and self.format != "auto":
-            raise ValueError(f"output is a file of its own kind; format {self.format!r} has none")
+            raise ValueError(
+                f"--output is a file of its own kind: leave out --format {self.format}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,7 @@ class AttendCommand(Command):
 
     name: ClassVar[str] = "attend"
 
-    model: ModelOptions = group(ModelOptions, "Model")
+    model: OneModelOptions = group(OneModelOptions, "Model")
     attending: AttendOptions = group(AttendOptions, "Attention")
     stream: StreamOptions = group(StreamOptions, "Lines")
     runtime: RuntimeOptions = group(RuntimeOptions, "Running")

@@ -157,7 +157,7 @@ def resolve(
     filed = _filed(command, toml_path)
     for name, field in options_of(command).items():
         if field.default is dataclasses.MISSING and name not in filed | given:
-            raise UsageError(f"attn {command.name}: {long_flags(field)[0]} is missing")
+            raise UsageError(f"{long_flags(field)[0]} is missing")
     defaults = defaults_for(command, filed | given)
     filled: dict[str, Any] = {}
     for group in groups(command):
@@ -168,7 +168,7 @@ def resolve(
             from_dict(kind, needed | from_file, str(toml_path))
         merged = from_file | {key: value for key, value in given.items() if key in names}
         try:
-            filled[group.name] = from_dict(kind, merged, f"attn {command.name}")
+            filled[group.name] = from_dict(kind, merged, command.name, typed=True)
         except DataError as error:
             raise UsageError(str(error)) from error
     return command(**filled)

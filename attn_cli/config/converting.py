@@ -15,7 +15,11 @@ class ConvertOptions:
     """What a model becomes, and where it goes."""
 
     output: str | None = option(
-        None, "Directory to write.", flag="-o,--output", show="$ATTN_MODEL or attn-model"
+        None,
+        "Directory to write.",
+        flag="-o,--output",
+        show="$ATTN_MODEL or attn-model",
+        place="DIR",
     )
     to: str = option("attn", "What to write.", choices=("attn", "huggingface"))
     task: str | None = option(

@@ -62,9 +62,11 @@ class CriterionOptions:
             "reinforce": of_risk,
         }.get(self.criterion, ())
         if in_vain := changed(self, among=unread):
-            raise ValueError(f"criterion {self.criterion} does not read {', '.join(in_vain)}")
+            raise ValueError(f"--criterion {self.criterion} does not read {', '.join(in_vain)}")
         if self.criterion == "risk" and self.samples + self.with_reference < 2:
-            raise ValueError("risk compares outputs: samples 1 leaves nothing to compare")
+            raise ValueError(
+                "--criterion risk compares outputs: --samples 1 leaves nothing to compare"
+            )
 
     @property
     def samples_outputs(self) -> bool:

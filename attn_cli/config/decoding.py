@@ -117,22 +117,35 @@ class SearchOptions:
         shaped = self.temperature != 1.0 or self.top_k or self.top_p != 1.0
         diverse = self.diversity or self.diversity_groups
         return [
-            "sample and greedy exclude each other" if self.sample and self.greedy else "",
-            "temperature, top_k and top_p need sample" if shaped and not self.sample else "",
-            "top_p: 0 leaves nothing to draw from" if self.top_p == 0.0 else "",
-            "diversity needs a beam, not sample or greedy"
+            "--sample and --greedy exclude each other" if self.sample and self.greedy else "",
+            "--temperature, --top-k and --top-p need --sample"
+            if shaped and not self.sample
+            else "",
+            "--top-p 0 leaves nothing to draw from" if self.top_p == 0.0 else "",
+            "--diversity needs a beam: leave out --sample and --greedy"
             if diverse and (self.sample or self.greedy)
             else "",
-            f"diversity_groups: {self.n_groups} groups can't share a beam of {self.beam} equally"
+            f"--diversity-groups {self.n_groups}: they can't share --beam {self.beam} equally"
             if not self.greedy and self.beam % self.n_groups
             else "",
-            f"n_best: {self.n_best} outputs need a beam at least as wide (--beam {self.n_best})"
+            f"--n-best {self.n_best} needs a beam at least as wide: {self._wider}"
             if self.n_best > self.width
             else "",
-            f"min_len: {self.min_len} is above max_len, {self.max_len}"
+            f"--min-len {self.min_len} is above --max-len {self.max_len}"
             if self.max_len is not None and self.min_len > self.max_len
             else "",
         ]
+
+    @property
+    def _wider(self) -> str:
+        """How the beam becomes as wide as the outputs that are asked for."""
+        if self.greedy:
+            return (
+                f"leave out --greedy, with --beam {self.n_best}"
+                if self.n_best > self.beam
+                else ("leave out --greedy")
+            )
+        return f"--beam {self.n_best}"
 
     @cached_property
     def width(self) -> int:

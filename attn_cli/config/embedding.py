@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from attn_cli.config import option
 from attn_cli.config.command import Command, group
-from attn_cli.config.runtime import DeviceOptions, ModelOptions, SpeechOptions, StreamOptions
+from attn_cli.config.runtime import DeviceOptions, OneModelOptions, SpeechOptions, StreamOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class EmbedOptions:
         choices=("auto", "json", "npy"),
     )
     output: str | None = option(
-        None, "File of the array, a row a line.", flag="-o,--output", show="stdout"
+        None, "File of the array, a row a line.", flag="-o,--output", show="stdout", place="FILE"
     )
     stride: int | None = option(
         None, "Tokens by which windows of a long line advance.", low=1, show="half a window"
@@ -45,13 +45,18 @@ class EmbedOptions:
 
     def __post_init__(self) -> None:
         if self.words and self.pool not in (None, "none"):
-            raise ValueError(f"words: a vector a word, and pool {self.pool!r} one a line: choose")
-        if self.format == "auto" and not (self.output or "x.npy").endswith(".npy"):
-            raise ValueError(f"output {self.output!r} is no .npy; say format 'npy' all the same")
+            raise ValueError(
+                f"--words gives a vector a word, --pool {self.pool} one a line: choose"
+            )
+        output = self.output or "vectors.npy"
+        if self.format == "auto" and not output.endswith(".npy"):
+            raise ValueError(f"--output {output[:80]} is no .npy; say --format npy all the same")
         if self.format != "auto" and (self.format == "npy") != (self.output is not None):
-            raise ValueError("format 'npy' and output go together")
+            raise ValueError("--format npy and --output go together")
         if self.output is not None and self.pooling == "none":
-            raise ValueError("format 'npy' has one row a line; vectors of tokens need 'json'")
+            raise ValueError(
+                "--format npy has one row a line; vectors of tokens need --format json"
+            )
 
     @property
     def pooling(self) -> str:
@@ -65,7 +70,7 @@ class EmbedCommand(Command):
 
     name: ClassVar[str] = "embed"
 
-    model: ModelOptions = group(ModelOptions, "Model")
+    model: OneModelOptions = group(OneModelOptions, "Model")
     embedding: EmbedOptions = group(EmbedOptions, "Vectors")
     stream: StreamOptions = group(StreamOptions, "Lines")
     device: DeviceOptions = group(DeviceOptions, "Running")

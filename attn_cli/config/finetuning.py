@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from attn_cli.config import load_json, option, refuse_unread
+from attn_cli.config import load_json, nearest, option, refuse_unread
 from attn_cli.config.command import Mode, group
 from attn_cli.config.graph import GatOptions, GraphOptions
 from attn_cli.config.tokenizing import TokenizerOptions, refuse_kind
 from attn_cli.config.training import FinetuneTrainingOptions, TrainingCommand, TrainingOptions
 from attn_cli.errors import DataError, UsageError
 
+NODES = "nodes"  # the task that is learnt from a graph
 REGRESSIONS = ("regress", "rate")  # those whose answer is a number
 POOLS = ("mean", "max", "own")
 TAG_SCHEMES = ("auto", "bio", "bioes", "iob1")
@@ -50,10 +51,16 @@ class FinetuningOptions:
         "NAME=KIND:FILE[:WEIGHT].",
     )
     init: str | None = option(
-        None, "Model directory to start from.", show="random weights of --arch and --size"
+        None,
+        "Model directory to start from.",
+        show="random weights of --arch and --size",
+        place="DIR",
     )
     dev: tuple[str, ...] = option(
-        (), "Examples to validate on; NAME=FILE for one of several tasks.", show="held out"
+        (),
+        "Examples to validate on; NAME=FILE for one of several tasks.",
+        show="held out",
+        place="FILE",
     )
     arch: str | None = option(
         None,
@@ -62,7 +69,11 @@ class FinetuningOptions:
         show="transformer; gat for nodes",
     )
     tokenizer: str | None = option(
-        None, "Tokenizer of a model from random weights.", show="trained on the texts", rare=True
+        None,
+        "Tokenizer of a model from random weights.",
+        show="trained on the texts",
+        rare=True,
+        place="FILE|DIR",
     )
     max_len: int = option(
         256,
@@ -120,7 +131,10 @@ class FinetuningOptions:
         rare=True,
     )
     embeddings: str | None = option(
-        None, "Word vectors (word2vec or GloVe as text) that token vectors start from.", rare=True
+        None,
+        "Word vectors (word2vec or GloVe as text) that token vectors start from.",
+        rare=True,
+        place="FILE",
     )
 
     def specs(self, files: list[str], kinds: Collection[str]) -> list[TaskSpec]:
@@ -134,10 +148,10 @@ class FinetuningOptions:
             ValueError: a task can't be read, or stands there twice.
         """
         if len(self.task) == 1 and "=" not in self.task[0]:
-            _require_kind(self.task[0], kinds)
+            _require_kind(self.task[0], (*kinds, NODES))
             return [TaskSpec("task", self.task[0], tuple(files or ["-"]))]
         if not self.task:
-            raise ValueError(f"--task says what is learnt: one of {', '.join(kinds)}")
+            raise ValueError(f"--task says what is learnt: one of {', '.join((*kinds, NODES))}")
         if files:
             raise ValueError("several tasks name their files themselves: NAME=KIND:FILE[:WEIGHT]")
         specs = [_spec(text, kinds) for text in self.task]
@@ -182,7 +196,7 @@ class FinetuneSizeOptions:
 def _spec(text: str, kinds: Collection[str]) -> TaskSpec:
     found = _SPEC.fullmatch(text)
     if not found:
-        raise ValueError(f"task {text!r} is not of the form NAME=KIND:FILE[:WEIGHT]")
+        raise ValueError(f"--task {text[:80]}: not of the form NAME=KIND:FILE[:WEIGHT]")
     name, kind, file, weight = found.groups()
     _require_kind(kind, kinds)
     return TaskSpec(name, kind, (file,), float(weight or 1.0))
@@ -200,13 +214,16 @@ def _by_task(flag: str, given: Iterable[str], specs: list[TaskSpec]) -> dict[str
     return found
 
 
-def _require_kind(kind: str, kinds: Collection[str]) -> None:
-    if kind not in kinds:
-        raise ValueError(f"unknown task {kind!r}; known: {', '.join(kinds)}")
+def _require_kind(kind: str, known: Collection[str]) -> None:
+    if kind not in known:
+        raise ValueError(
+            f"--task {kind[:80]}: there is no such task{nearest(kind, known)}; known: "
+            f"{', '.join(known)}"
+        )
 
 
 def _labels_nodes(given: Mapping[str, object]) -> bool:
-    return given.get("task") in (("nodes",), ["nodes"])
+    return given.get("task") in ((NODES,), [NODES])
 
 
 def _reads_documents(given: Mapping[str, object]) -> bool:
@@ -294,7 +311,7 @@ class FinetuneCommand(TrainingCommand):
     @property
     def labels_nodes(self) -> bool:
         """Whether a graph's nodes are what is labelled."""
-        return self.finetuning.task == ("nodes",)
+        return self.finetuning.task == (NODES,)
 
     @property
     def init(self) -> str | None:

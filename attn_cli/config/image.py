@@ -22,6 +22,7 @@ class ImageRootOptions:
         None,
         "Of images: folder where their relative paths start.",
         show="that of the file that names them; the current one for standard input",
+        place="DIR",
         rare=True,
     )
 
@@ -61,7 +62,7 @@ class SourceOptions(ImageRootOptions):
             height, width = _parsed(self.image_size)
             for side in (height, width):
                 if problem := _side_problem(side, self.region_size):
-                    raise ValueError(f"image_size {self.image_size}: {problem}")
+                    raise ValueError(f"--image-size {self.image_size}: {problem}")
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -105,12 +106,12 @@ class SourceConfig:
 def _parsed(text: str) -> tuple[int, int]:
     found = _SIZE.fullmatch(text)
     if not found:
-        raise ValueError(f"image_size {text[:80]!r} is no HEIGHTxWIDTH, such as 128x128")
+        raise ValueError(f"--image-size {text[:80]} is no HEIGHTxWIDTH, such as 128x128")
     return int(found[1]), int(found[2])
 
 
 def _region_problem(region: int) -> str | None:
-    return None if region & (region - 1) == 0 else f"region_size {region} is no power of two"
+    return None if region & (region - 1) == 0 else f"--region-size {region} is no power of two"
 
 
 def _side_problem(side: int, region: int) -> str | None:

@@ -26,13 +26,19 @@ class ObjectiveOptions:
         choices=OBJECTIVE_NAMES,
     )
     init: str | None = option(
-        None, "Continue from this model directory: its sizes, tokenizer, weights."
+        None, "Continue from this model directory: its sizes, tokenizer, weights.", place="DIR"
     )
     dev: str | None = option(
-        None, "Documents to validate on.", show="1 % of the corpus, 50 to 500 documents"
+        None,
+        "Documents to validate on.",
+        show="1 % of the corpus, 50 to 500 documents",
+        place="FILE",
     )
     tokenizer: str | None = option(
-        None, "Use this tokenizer instead of training one.", show="trained on the corpus"
+        None,
+        "Use this tokenizer instead of training one.",
+        show="trained on the corpus",
+        place="FILE|DIR",
     )
     max_len: int = option(128, "Tokens of an input, special ones included.", low=16, high=1 << 20)
 

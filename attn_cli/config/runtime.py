@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
-from attn_cli.config import option
+from attn_cli.config import option, with_default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +56,28 @@ class RuntimeOptions(SeedOptions, DeviceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which model a command uses."""
+    """Which model a command uses, or which several."""
 
     model: str = option(
         "",
         "Model directory; several joined by commas work as an ensemble.",
         flag="--model,-m",
         show="$ATTN_MODEL, else ./attn-model",
+        place="DIR",
     )
 
     @property
     def path(self) -> str:
         """The model directory (or directories) to use."""
         return self.model or os.environ.get("ATTN_MODEL") or "attn-model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneModelOptions(ModelOptions):
+    """Which model a command uses that uses one alone."""
+
+    model: str = with_default(ModelOptions, "model", "", help="Model directory.")
+
+    def __post_init__(self) -> None:
+        if "," in self.path and not Path(self.path).is_dir():
+            raise ValueError(f"-m {self.path[:200]}: here one model is used; name one of them")

@@ -123,6 +123,7 @@ class ScoreOptions(MetricOptions):
         "Reference file, parallel to the hypotheses; repeat it for several references.",
         flag="--ref,-r",
         show="the TSV's further columns",
+        place="FILE",
     )
     json: bool = option(False, "Print JSON with every detail.", flag="--json")
     signature: bool = option(False, "Add each metric's signature.", flag="--signature")
@@ -148,6 +149,7 @@ class ScoreOptions(MetricOptions):
         "and by approximate randomization)? Ties count against it (Riezler and Maxwell 2005); "
         "sacreBLEU counts them for it: its p-values are smaller where systems hardly differ.",
         show="none",
+        place="FILE",
     )
     seed: int = option(12345, "Seed of the resampling.", low=1, high=2**31 - 1)
     log_prob: bool = option(

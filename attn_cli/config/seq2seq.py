@@ -81,15 +81,15 @@ class RecurrentOptions:
 
     def __post_init__(self) -> None:
         if self.projections == "none" and self.tie_key_value:
-            raise ValueError("tie_key_value needs projections learned: there is nothing to tie")
+            raise ValueError("--tie-key-value needs --projections learned: there is nothing to tie")
         if self.attention == "none" and self.normalize != "softmax":
-            raise ValueError("attention none has no weights that normalize could change")
+            raise ValueError("--attention none has no weights that --normalize could change")
         if self.attention == "none" and self.projections != "none":
-            raise ValueError("attention none leaves projections nothing to project")
+            raise ValueError("--attention none leaves --projections nothing to project")
         if self.attention == "none" and self.attend_from != "current":
-            raise ValueError("attention none does not ask, from no state")
+            raise ValueError("--attention none does not ask, from no state")
         if self.attention == "mean" and self.normalize == "hard":
-            raise ValueError("normalize hard needs scores: attention mean gives all states one")
+            raise ValueError("--normalize hard needs scores: --attention mean gives all states one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +138,7 @@ class ArchOptions:
         None,
         "Continue from this translator's directory: its architecture, sizes, tokenizer, weights.",
         show="random weights",
+        place="DIR",
     )
 
     @property

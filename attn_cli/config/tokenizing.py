@@ -72,18 +72,18 @@ class TokenizerOptions:
     def __post_init__(self) -> None:
         if self.type == "wordpiece" and (self.lossless or self.byte_fallback):
             raise ValueError(
-                "wordpiece can't be lossless, nor fall back to bytes; choose type bpe, unigram, "
+                "wordpiece can't be lossless, nor fall back to bytes; choose --type bpe, unigram, "
                 "char or word"
             )
         if self.lowercase and self.type != "wordpiece":
-            raise ValueError("lowercase is for type wordpiece")
+            raise ValueError("--lowercase is for --type wordpiece")
         if self.lossless and self.byte_fallback is False:
-            raise ValueError("lossless needs byte_fallback")
+            raise ValueError("--lossless needs --byte-fallback")
         for symbol in self.own_symbols:
             if problem := _symbol_problem(symbol):
-                raise ValueError(f"symbols: {problem}")
+                raise ValueError(f"--symbols: {problem}")
         if len(set(self.own_symbols)) < len(self.own_symbols):
-            raise ValueError("symbols: one of them stands there twice")
+            raise ValueError("--symbols: one of them stands there twice")
 
     @property
     def own_symbols(self) -> tuple[str, ...]:
@@ -175,6 +175,7 @@ class TokenizerOutputOptions:
         "File to write.",
         flag="-o,--output",
         show="tokenizer.model; for wordpiece vocab.txt, with symbols tokenizer.json",
+        place="FILE",
     )
 
 
@@ -186,6 +187,7 @@ class TokenizerPathOptions:
         MISSING,
         "A SentencePiece .model, a WordPiece vocab.txt, a tokenizer.json, or a model directory.",
         flag="-t,--tokenizer",
+        place="FILE|DIR",
     )
 
 

@@ -17,14 +17,16 @@ class OutputOptions:
     """Where a training writes, and what it may replace."""
 
     output: str | None = option(
-        None, "Model directory.", flag="-o,--output", show="$ATTN_MODEL or attn-model"
+        None, "Model directory.", flag="-o,--output", show="$ATTN_MODEL or attn-model", place="DIR"
     )
     overwrite: bool = option(False, "Replace what another training left in the output directory.")
     dry_run: bool = option(
         False,
         "Read, check, print size, plan and the time it takes, train a few steps, keep nothing.",
     )
-    tensorboard: str | None = option(None, "Also log to this TensorBoard directory.", rare=True)
+    tensorboard: str | None = option(
+        None, "Also log to this TensorBoard directory.", rare=True, place="DIR"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +94,14 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         if self.average > self.keep_best:
-            raise ValueError(f"average {self.average} needs keep_best {self.average} or more")
+            raise ValueError(f"--average {self.average} needs --keep-best {self.average} or more")
         for name in ("max_time", "save_every"):
             value = getattr(self, name)
             if value is not None:
                 try:
                     parse_duration(value)
                 except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from error
+                    raise ValueError(f"--{name.replace('_', '-')}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,13 +23,21 @@ from attn_cli.config.training import (
 class CorpusOptions:
     """Where pairs come from, and how they become tokens."""
 
-    src: str | None = option(None, "Source lines, with --tgt: parallel files instead of TSV.")
-    tgt: str | None = option(None, "Target lines, with --src.")
+    src: str | None = option(
+        None, "Source lines, with --tgt: parallel files instead of TSV.", place="FILE"
+    )
+    tgt: str | None = option(None, "Target lines, with --src.", place="FILE")
     dev: str | None = option(
-        None, "Pairs to validate on, as TSV.", show="1 % of the corpus, 100 to 2000 pairs"
+        None,
+        "Pairs to validate on, as TSV.",
+        show="1 % of the corpus, 100 to 2000 pairs",
+        place="FILE",
     )
     tokenizer: str | None = option(
-        None, "Use this tokenizer instead of training one.", show="trained on the corpus"
+        None,
+        "Use this tokenizer instead of training one.",
+        show="trained on the corpus",
+        place="FILE|DIR",
     )
     share_vocab: bool = option(
         True,
@@ -42,6 +50,7 @@ class CorpusOptions:
         "Word vectors (word2vec or GloVe as text) that the source's token vectors start from, and "
         "the target's where they share a vocabulary.",
         rare=True,
+        place="FILE",
     )
     subword_sampling: float = option(
         0.0, "Subword regularization of the training pairs; 0: none.", low=0.0, high=1.0, rare=True
@@ -50,7 +59,7 @@ class CorpusOptions:
 
     def __post_init__(self) -> None:
         if (self.src is None) != (self.tgt is None):
-            raise ValueError("src and tgt go together")
+            raise ValueError("--src and --tgt go together: parallel files, line by line")
 
 
 @dataclass(frozen=True, kw_only=True)

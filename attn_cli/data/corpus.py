@@ -31,6 +31,7 @@ from attn_cli.lines.reading import (
     open_binary,
 )
 from attn_cli.lines.rows import Row, Rows, is_blank, zip_rows
+from attn_cli.lines.tabs import require_tabs
 from attn_cli.lines.unusable import BadLines
 
 RowCheck = Callable[[list[str]], str | None]
@@ -63,12 +64,14 @@ class CorpusFiles:
         columns: what is picked from each TSV line, or from each JSON line by key.
         parallel: whether they are parallel: field i of row n is line n of file i.
         blocks: where a row is a block of lines: its fields are the lines, columns are not picked.
+        remedy: what is said of a file that has one column where more are needed.
     """
 
     paths: tuple[str, ...]
     columns: Columns = Columns((0,))
     parallel: bool = False
     blocks: Blocks | None = None
+    remedy: str = "columns are parted by tabs"
 
 
 class Corpus:
@@ -184,6 +187,9 @@ def build_corpus(
         LineReader(str(where), display_name(path))
         for where, path in zip(local, files.paths, strict=True)
     ]
+    if not (files.parallel or files.blocks or files.columns.has_header):
+        for where, reader in zip(local, readers, strict=True):
+            require_tabs(where, reader.name, max(files.columns.indices, default=0), files.remedy)
     folders = [folder_of(path) for path in files.paths]
     digest = hashlib.sha256()
     count = 0

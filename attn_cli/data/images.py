@@ -89,8 +89,8 @@ def read_shape(path: bytes) -> tuple[int, int]:
 def read_pixels(path: bytes, height: int, width: int) -> Pixels:
     """The pixels of an image resized to one size; of several in a file, the first's.
 
-    It is turned as its EXIF data says, what is transparent lies on white, and channels of more
-    than 8 bits become 8. Shape: (height, width, 3).
+    It is turned as its EXIF data says, what is transparent lies on white, and greys of more than 8
+    bits become 8, the darkest black and the brightest white. Shape: (height, width, 3).
 
     Raises:
         DataError: it is missing, no image file, damaged or too large; the message says which.
@@ -183,9 +183,8 @@ def _eight_bits(image: Image) -> Image:
     """The image in mode RGB, or RGBA where something is transparent."""
     import PIL.Image as pillow  # noqa: N813 - a module
 
-    if image.mode.startswith("I;16"):
-        return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):  # of no known range: from its darkest to its brightest
+    # Of no known range (12 bits in a file of 16, heights): from its darkest to its brightest.
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
         low, high = values.min(), values.max()
         scaled = (values - low) * (255.0 / (high - low or 1.0))

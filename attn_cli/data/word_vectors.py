@@ -7,7 +7,7 @@ numbers there are. The file is read line by line: only the vectors of known toke
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer import Tokenizer
-from attn_cli.wording import plural
+from attn_cli.wording import plural, some
 
 _DIGITS = re.compile(r"[0-9]+")
 _WIDEST = 1 << 14  # numbers in a vector
@@ -34,12 +34,14 @@ class WordVectors:
         vectors: Shape: (n, width).
         vocab_size: how many tokens there are in all.
         words: how many words the file has.
+        again: where words stand that stood there before: the first vector is taken.
     """
 
     ids: NDArray[np.int64]
     vectors: NDArray[np.float32]
     vocab_size: int
     words: int
+    again: Sequence[str] = ()
 
     @property
     def coverage(self) -> str:
@@ -48,6 +50,7 @@ class WordVectors:
         return (
             f"{len(self.ids):,} of {plural(self.vocab_size, 'token')} ({share:.1%}) start from "
             f"{plural(self.words, 'word')} with {self.vectors.shape[1]} numbers each"
+            + (f"; {some(self.again, 3)} a second time: the first is taken" if self.again else "")
         )
 
 
@@ -65,11 +68,20 @@ def read_word_vectors(path: str, tokenizer: Tokenizer, bad: BadLines) -> WordVec
     """
     sums: dict[int, NDArray[np.float64]] = {}
     counts: dict[int, int] = {}
+    spelt: set[str] = set()  # of the words that are a token
+    again: list[str] = []
     n_words = 0
-    for words, numbers in _groups(LineReader(path), bad):
+    reader = LineReader(path)
+    for words, lines, numbers in _groups(reader, bad):
         n_words += len(words)
-        for ids, vector in zip(tokenizer.encode(words), numbers, strict=True):
+        for word, line, ids, vector in zip(
+            words, lines, tokenizer.encode(words), numbers, strict=True
+        ):
             if len(ids) == 1 and ids[0] not in tokenizer.reserved_ids:
+                if word in spelt:
+                    again.append(f"{word} in line {line:,}")
+                    continue
+                spelt.add(word)
                 sums[ids[0]] = sums.get(ids[0], 0.0) + vector.astype(np.float64)
                 counts[ids[0]] = counts.get(ids[0], 0) + 1
     bad.finish("left out", "no vector is taken")
@@ -77,7 +89,7 @@ def read_word_vectors(path: str, tokenizer: Tokenizer, bad: BadLines) -> WordVec
         raise DataError(f"{path}: none of {plural(n_words, 'word')} is one token of this model's")
     ids = sorted(sums)
     vectors = np.stack([sums[index] / counts[index] for index in ids]).astype(np.float32)
-    return WordVectors(np.array(ids), vectors, tokenizer.vocab_size, n_words)
+    return WordVectors(np.array(ids), vectors, tokenizer.vocab_size, n_words, again)
 
 
 def fitted_to(vectors: NDArray[np.float32], width: int, scale: float) -> NDArray[np.float32]:
@@ -102,9 +114,12 @@ def fitted_to(vectors: NDArray[np.float32], width: int, scale: float) -> NDArray
     return vectors * np.float32(scale / size) if size > 0 else vectors
 
 
-def _groups(reader: LineReader, bad: BadLines) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    """Words and their vectors, thousands at a time."""
+def _groups(
+    reader: LineReader, bad: BadLines
+) -> Iterator[tuple[list[str], list[int], NDArray[np.float32]]]:
+    """Words, the numbers of their lines, and their vectors, thousands at a time."""
     width = 0
+    lines: list[int] = []
     words: list[str] = []
     rows: list[NDArray[np.float32]] = []
     for row in Rows(reader, None, bad, blank=lambda text: False):
@@ -120,12 +135,13 @@ def _groups(reader: LineReader, bad: BadLines) -> Iterator[tuple[list[str], NDAr
             row.refuse(f"not a word and {plural(width, 'number')}" if width else "no word vector")
             continue
         words.append(" ".join(fields[:-width]))
+        lines.append(row.number)
         rows.append(vector)
         if len(words) == _TOGETHER:
-            yield words, np.stack(rows)
-            words, rows = [], []
+            yield words, lines, np.stack(rows)
+            words, lines, rows = [], [], []
     if words:
-        yield words, np.stack(rows)
+        yield words, lines, np.stack(rows)
 
 
 def _vector(fields: list[str], width: int) -> NDArray[np.float32] | None:

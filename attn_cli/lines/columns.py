@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from attn_cli.config import nearest
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.reading import Line
 from attn_cli.wording import plural
@@ -58,15 +60,11 @@ class Columns:
         """The same columns by number, looked up in the header line of file `name`.
 
         Raises:
-            DataError: a column is not in the header.
+            DataError: a column is not in the header, or stands there twice.
         """
         header = line.text.split("\t")
-        for wanted in self.names:
-            if wanted not in header:
-                where = f"{name}:{line.number}"
-                known = ", ".join(header)
-                raise DataError(f"{where}: no column {wanted!r} in the header: {known}")
-        return Columns(tuple(header.index(wanted) for wanted in self.names), self.names)
+        where = f"{name}:{line.number}"
+        return Columns(tuple(place_in(header, wanted, where) for wanted in self.names), self.names)
 
     def pick(self, text: str) -> tuple[list[str], list[str]] | str:
         """Splits a line into the picked columns and the others; or says why it can't."""
@@ -79,3 +77,40 @@ class Columns:
             return f"{plural(len(fields), 'column')}, but column {max(self.indices) + 1} is needed"
         picked = [fields[index] for index in self.indices]
         return picked, [field for i, field in enumerate(fields) if i not in self.indices]
+
+    def others(self, text: str, count: int) -> list[str]:
+        """What of a line passes through where a picked column is missing.
+
+        Args:
+            text: the line.
+            count: how many of the picked columns are read, from the first; 0: all of them.
+        """
+        fields = text.split("\t")
+        unread = [i for i in self.indices[count:] if i < len(fields)] if count else []
+        behind = [i for i in range(len(fields)) if i not in self.indices]
+        return [fields[i] for i in (*unread, *behind)]
+
+
+def place_in(header: Sequence[str], name: str, where: str) -> int:
+    """Which column of a header has a name, from 0.
+
+    Args:
+        header: the names.
+        name: the one that is wanted.
+        where: what messages call the header's line.
+
+    Raises:
+        DataError: none has it, or several have.
+    """
+    places = [place for place, known in enumerate(header) if known == name]
+    if not places:
+        known = ", ".join(header)
+        raise DataError(
+            f"{where}: no column {name!r}{nearest(name, header)} in the header: {known}"
+        )
+    if len(places) > 1:
+        numbers = " and ".join(str(place + 1) for place in places)
+        raise DataError(
+            f"{where}: columns {numbers} are both called {name!r}; give each a name of its own"
+        )
+    return places[0]

@@ -57,7 +57,15 @@ class Keys(Columns):
     def pick(self, text: str) -> tuple[list[str], list[str]] | str:
         """The picked values of a line as texts; or says why it can't be used."""
         try:
-            entry = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+            entry = json.loads(
+                text,
+                parse_int=str,
+                parse_float=str,
+                parse_constant=str,
+                object_pairs_hook=_each_once,
+            )
+        except DataError as error:
+            return str(error)
         except (ValueError, RecursionError) as error:
             return f"no JSON: {error}"[:160]
         if not isinstance(entry, dict):
@@ -74,6 +82,10 @@ class Keys(Columns):
             return str(error)
         return fields, []
 
+    def others(self, text: str, count: int) -> list[str]:
+        """Nothing passes through beside what is picked by key."""
+        return []
+
     def _columns(self, entry: dict[str, object], key: str, end: str) -> list[str]:
         """What one of the keys gives: one column, or as many as a list has texts."""
         if key.endswith(_EACH) and key not in entry:
@@ -85,6 +97,16 @@ class Keys(Columns):
         if self.spread and len(parts) == 1:
             return parts[0]
         return [" ".join(text for texts in parts for text in texts)]
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON, whose parser would take the last of equal keys."""
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"key {shown(twice)} stands in an object twice")
+    return entry
 
 
 def _texts(entry: dict[str, object], name: str, end: str) -> list[str]:

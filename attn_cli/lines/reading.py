@@ -8,6 +8,7 @@ stream as a `Line` with an `error`, so that N lines in are N lines out.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import select
 import sys
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, NotThereError
 from attn_cli.lines.packing import Unpacked
 from attn_cli.wording import plural
 
@@ -170,18 +171,26 @@ def open_binary(path: str) -> BinaryIO:
     """Opens a file or standard input (`-`) for reading bytes, as they are.
 
     Raises:
-        DataError: it does not exist, is a directory, may not be read, or stdin is closed.
+        NotThereError: it does not exist, is a directory, may not be read, or stdin is closed.
     """
     if path == "-":
         if sys.stdin is None or sys.stdin.closed:
-            raise DataError("standard input is closed; name a file or pipe lines in")
+            raise NotThereError("standard input is closed; name a file or pipe lines in")
+        if sys.stdin.isatty():
+            _say_waiting()
         return sys.stdin.buffer
     if Path(path).is_dir():
-        raise DataError(f"{path}: is a directory, not a file")
+        raise NotThereError(f"{path}: is a directory, not a file")
     try:
         return Path(path).open("rb")
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+        raise NotThereError(f"{path}: {error.strerror}") from error
+
+
+def _say_waiting() -> None:
+    """Says at a terminal what the program waits for."""
+    with contextlib.suppress(OSError, ValueError):
+        print("reading standard input: Ctrl-D ends it, Ctrl-C stops", file=sys.stderr, flush=True)
 
 
 def parse_line(raw: bytes, number: int, start: int = 0) -> Line:

@@ -39,7 +39,7 @@ class Row:
         line: the line as it was read.
         stream: the stream that it is a line of.
         fields: the columns that are read; none where they are blank, or can't be used.
-        rest: the columns behind them, which pass through.
+        rest: the columns behind them, which pass through, of a line that can't be used, too.
         error: why the line can't be used, if it can't.
     """
 
@@ -56,9 +56,9 @@ class Row:
         return f"{self.stream.name}:{self.number}"
 
     def refuse(self, cause: str) -> Row:
-        """Names the line as one that can't be used; returns it without its columns."""
+        """Names the line as one that can't be used; returns it without what was to be read."""
         self.stream.bad.add_at(self.where, cause)
-        return Row(self.number, self.line, self.stream, [], [], cause)
+        return Row(self.number, self.line, self.stream, [], self.rest, cause)
 
 
 class Rows:
@@ -153,7 +153,8 @@ class Rows:
             return Row(line.number, line, self, [line.text], [])
         picked = self.columns.pick(line.text)
         if isinstance(picked, str):
-            return Row(line.number, line, self, [], []).refuse(picked + self._needs)
+            rest = self.columns.others(line.text, self._count)
+            return Row(line.number, line, self, [], rest).refuse(picked + self._needs)
         fields, rest = picked
         if self._count:
             fields, rest = fields[: self._count], [*fields[self._count :], *rest]

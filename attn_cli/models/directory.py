@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attn_cli import __version__
 from attn_cli.config import from_dict, load_json, nearest, shown, to_dict
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, NotThereError
 from attn_cli.files import inside, write_atomically
 from attn_cli.models import BACKBONES, AnyConfig, AnyModel, build_model, read_model_config
 from attn_cli.models.skeleton import give_values, shapes_of, without_values
@@ -83,13 +83,18 @@ def read_config(path: Path) -> ModelConfig:
     """Reads and checks a directory's config.json.
 
     Raises:
-        DataError: it is missing, foreign, of a newer format, or has unknown or bad values.
+        NotThereError: there is no such directory, or none of a model.
+        DataError: it is foreign, of a newer format, or has unknown or bad values.
     """
     file = path / CONFIG
     if not path.is_dir():
-        raise DataError(
+        raise NotThereError(
             f"{path}: no such model directory; train one, or name another (-m, or --init to start "
             "a training)"
+        )
+    if not file.exists() and not file.is_symlink():
+        raise NotThereError(
+            f"{path}: no model directory, as it has no {CONFIG}; train one there, or name another"
         )
     values = load_json(inside(path, CONFIG))
     number = values.get("format")

@@ -18,6 +18,7 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import note_of, read_config
+from attn_cli.wording import them
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,7 @@ class System:
 
     Attributes:
         does: that, in words.
+        called: what one of its models is.
         decoder: where its `Decoder` is, as module:name under `systems`; called with a `DecodeJob`.
             None: its models answer nothing by themselves.
         options: flags of the options that the decoder reads.
@@ -40,6 +42,7 @@ class System:
     """
 
     does: str
+    called: str
     decoder: str | None = None
     options: frozenset[str] = frozenset()
     generator: str | None = None
@@ -53,6 +56,7 @@ _OF_TEXTS = flags(SearchOptions, DecodeOptions) - _OF_ANSWERS
 SYSTEMS: dict[str, System] = {
     "translate": System(
         does="writes texts",
+        called="a translator",
         decoder="generation.lines:open_line_decoder",
         options=_OF_TEXTS,
         generator="translation.translator:AutoregressiveTranslator",
@@ -60,6 +64,7 @@ SYSTEMS: dict[str, System] = {
     ),
     "mask-predict": System(
         does="writes texts",
+        called="a mask-predict translator",
         decoder="generation.lines:open_line_decoder",
         options=_OF_TEXTS,
         generator="translation.mask_predict:MaskPredictor",
@@ -67,20 +72,27 @@ SYSTEMS: dict[str, System] = {
     ),
     "continue": System(
         does="writes texts",
+        called="a language model",
         decoder="generation.lines:open_line_decoder",
         options=_OF_TEXTS,
         generator="pretraining.continuer:Continuer",
         maps="tasks.maps:BackboneSource",
     ),
-    "fill": System(does="encodes texts", maps="tasks.maps:BackboneSource"),
+    "fill": System(
+        does="encodes texts",
+        called="an encoder",
+        maps="tasks.maps:BackboneSource",
+    ),
     "predict": System(
         does="gives answers",
+        called="a model that answers (finetune)",
         decoder="tasks.answers:open_answerer",
         options=_OF_ANSWERS | _OF_BOTH,
         maps="tasks.maps:open_texts",
     ),
     "nodes": System(
         does="labels nodes",
+        called="a model of a graph's nodes",
         decoder="nodes.decoder:NodeDecoder",
         options=frozenset({"--scores", "--format"}),
         maps="nodes.maps:NodeSource",
@@ -132,7 +144,10 @@ def system_of(path: str) -> System:
     """
     task = read_config(Path(path)).task
     if task not in SYSTEMS:
-        raise DataError(f"{path}: this model's task is {shown(task)}{nearest(task, SYSTEMS)}")
+        raise DataError(
+            f"{path}: config.json says task {shown(task)}{nearest(task, SYSTEMS)}, which this attn "
+            "does not know"
+        )
     return SYSTEMS[task]
 
 
@@ -153,7 +168,7 @@ def open_decoder(job: DecodeJob) -> Decoder:
         )
     given = changed(job.search, job.decoding)
     if vain := [flag for flag in given if flag not in system.options]:
-        raise UsageError(f"{', '.join(vain)}: {path} {system.does}: leave it out")
+        raise UsageError(f"{', '.join(vain)}: {path} {system.does}: leave {them(vain)} out")
     decoder: Decoder = find(system.decoder)(job)
     for each in job.model.split(","):
         if note := note_of(Path(each)):
@@ -169,14 +184,13 @@ def load_generator(paths: str, device: torch.device) -> Generator:
         UsageError: the models of an ensemble do not fit together.
     """
     first = paths.split(",")[0]
-    task = read_config(Path(first)).task
-    place = SYSTEMS[task].generator if task in SYSTEMS else None
-    if place is None:
+    system = system_of(first)
+    if system.generator is None:
         raise DataError(
-            f"{first}: this model's task is {shown(task)}: it has no probability of a text; "
-            "attn train-mt and attn pretrain --objective clm make models that have one"
+            f"{first}: is {system.called}, which has no probability of a text; attn train-mt and "
+            "attn pretrain --objective clm make models that have one"
         )
-    generator: Generator = find(place).load(paths, device)
+    generator: Generator = find(system.generator).load(paths, device)
     return generator
 
 

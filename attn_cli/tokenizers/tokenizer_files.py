@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, NotThereError
 from attn_cli.files import inside, write_atomically
 from attn_cli.tokenizers.tokenizer import SIZE_LIMIT, TOO_LARGE, Tokenizer
 
@@ -42,7 +42,8 @@ def load_tokenizer(path: str) -> Tokenizer:
     Beside these three a directory may hold GPT-2's `vocab.json` and `merges.txt`.
 
     Raises:
-        DataError: there is none, it can't be read, or it is not what its ending says.
+        NotThereError: there is none, or it can't be opened.
+        DataError: it is not what its ending says.
     """
     from attn_cli.tokenizers.byte_level_files import has_byte_level_files, read_byte_level_files
 
@@ -53,18 +54,18 @@ def load_tokenizer(path: str) -> Tokenizer:
             return read_byte_level_files(place)
         if not files:
             known = f"{', '.join(FILE_NAMES)}, or vocab.json and merges.txt"
-            raise DataError(f"{path}: no tokenizer in this directory ({known})")
+            raise NotThereError(f"{path}: no tokenizer in this directory ({known})")
         place = files[0]
         if place.name == "vocab.txt" and (place.parent / _SETTINGS).exists():
             apart = f"{place.parent / _SETTINGS} is not read: the pieces alone decide whether text"
             remark = f"{apart} is lower-cased; attn convert reads both"
     try:
         if place.exists() and not place.is_file():
-            raise DataError(f"{place}: not a file")
+            raise NotThereError(f"{place}: not a file")
         with place.open("rb") as file:
             raw = file.read(SIZE_LIMIT + 1)
     except OSError as error:
-        raise DataError(f"{place}: {error.strerror}") from error
+        raise NotThereError(f"{place}: {error.strerror}") from error
     tokenizer = tokenizer_from_bytes(str(place), raw)
     tokenizer.remarks += (remark,) if remark else ()
     return tokenizer

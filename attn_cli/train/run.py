@@ -23,7 +23,7 @@ import torch
 from attn_cli.config.command import saved
 from attn_cli.config.training import TrainingCommand, TrainingOptions
 from attn_cli.data.batching import B
-from attn_cli.errors import AttnError, DataError, UsageError
+from attn_cli.errors import AttnError, UsageError
 from attn_cli.files import inside, remove_leftovers
 from attn_cli.models.directory import (
     CONFIG,
@@ -97,7 +97,7 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
             output = Path(stack.enter_context(_scratch(processes)))
         work = output / _CHECKPOINTS
         if processes.is_main:
-            stack.enter_context(_nothing_left_if_refused(output))
+            stack.enter_context(_nothing_left_unless_begun(output))
             stack.enter_context(locked(work))
             remove_leftovers(work)
             remove_leftovers(output)
@@ -269,12 +269,15 @@ def _remove_training(output: Path) -> None:
 
 
 @contextlib.contextmanager
-def _nothing_left_if_refused(output: Path) -> Iterator[None]:
-    """Removes a directory that this run made if its data or options are refused."""
+def _nothing_left_unless_begun(output: Path) -> Iterator[None]:
+    """Removes a directory that this run made if it ends before the training begins.
+
+    As data or options are refused, or somebody stops it while it waits for them.
+    """
     is_new = not output.exists()
     try:
         yield
-    except (DataError, UsageError):
+    except BaseException:
         if is_new and not (output / CONFIG).exists():
             _remove_training(output)
             with contextlib.suppress(OSError):  # somebody else's files are not ours to remove

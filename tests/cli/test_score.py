@@ -285,8 +285,8 @@ def test_wrong_usage_exits_2_and_says_why(arguments, said):
     assert out == "" and said in err and "Traceback" not in err
 
 
-def test_a_missing_file_exits_3(tmp_path):
-    assert "No such file" in run(tmp_path / "none", check=3)[1]
+def test_a_missing_file_is_wrong_usage(tmp_path):
+    assert "No such file" in run(tmp_path / "none", check=2)[1]
 
 
 def test_options_from_toml(tmp_path):

@@ -141,10 +141,10 @@ def test_training_refuses_unusable_lines_before_it_starts(tmp_path):
         (("train", "--type", "bpee"), 2, "did you mean bpe?"),
         (("train", "--type", "wordpiece", "-o", "x.model"), 2, "a file *.txt"),
         (("train", "--type", "wordpiece", "--lossless"), 2, "wordpiece can't be lossless"),
-        (("encode", "-t", "none.model"), 3, "none.model: No such file"),
+        (("encode", "-t", "none.model"), 2, "none.model: No such file"),
         (("encode", "-t", "tokenizer.model", "--as", "words"), 2, "not one of pieces, ids"),
         (("encode", "-t", "tokenizer.model", "--sample", 2), 2, "above 1"),
-        (("encode", "-t", "tokenizer.model", "nofile"), 3, "nofile: No such file"),
+        (("encode", "-t", "tokenizer.model", "nofile"), 2, "nofile: No such file"),
         (("encode",), 2, "--tokenizer"),
     ],
 )

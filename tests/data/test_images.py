@@ -206,3 +206,14 @@ def test_without_pillow_the_remedy_is_named(monkeypatch):
     with pytest.raises(UsageError, match=r"pip install 'attn-cli\[image\]'") as caught:
         read_pixels(b"a.png", 8, 8)
     assert isinstance(caught.value, AttnError)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_greys_of_any_range_go_from_black_to_white(tmp_path, mode):
+    """12 bits in a file of 16, as cameras and scanners write them."""
+    values = np.array([[0, 1024], [2048, 4095]])
+    kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    name = "a.png" if mode == "I;16" else "a.tif"
+    Image.fromarray(values.astype(kind)).save(tmp_path / name)
+    pixels = read_pixels(os.fsencode(tmp_path / name), 2, 2)
+    assert pixels[..., 0].tolist() == [[0, 63], [127, 255]]

@@ -110,3 +110,12 @@ def test_wider_vectors_keep_how_alike_they_are():
 def test_narrower_vectors_stay_as_wide_as_they_are():
     narrow = np.array([[1.0, -1.0], [1.0, 1.0]], np.float32)
     assert fitted_to(narrow, 8, 0.5).tolist() == [[0.5, -0.5], [0.5, 0.5]]
+
+
+def test_a_word_that_stands_twice_is_said_and_the_first_is_taken(tmp_path, tokenizer):
+    path = tmp_path / "v.txt"
+    path.write_text("red 1 2 3\nblue 1 0 0\nred 7 7 7\nreddish 1 1 1\nreddish 2 2 2\n")
+    found, said = read(path, tokenizer)
+    assert vector_of(found, tokenizer, "red") == [1.0, 2.0, 3.0]
+    assert found.coverage.endswith("; red in line 3 a second time: the first is taken")
+    assert not said

@@ -20,20 +20,22 @@ class Case:
         make: writes it into an empty folder that holds a sound `model`; returns the command.
         blames: what the message must name: the file, or the line of it.
         cause: a regular expression for the cause in the message.
+        status: of the command: 2 where what is named is not there.
     """
 
     make: Make
     blames: str
     cause: str
+    status: int = 3
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(name: str, blames: str, cause: str) -> Callable[[Make], Make]:
+def case(name: str, blames: str, cause: str, status: int = 3) -> Callable[[Make], Make]:
     def register(make: Make) -> Make:
         assert name not in CASES
-        CASES[name] = Case(make, blames, cause)
+        CASES[name] = Case(make, blames, cause, status)
         return make
 
     return register

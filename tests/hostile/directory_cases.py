@@ -115,17 +115,17 @@ raw_config("NULs", "not JSON", bytes(99))
 raw_config("cut", "not JSON", b'{"format": 2, "att')
 
 
-@case("config: another task", "model", "task is 'steal'")
+@case("config: another task", "model", "task 'steal'")
 def _(place: Path) -> list[str]:
     write_config(place, read_config(place) | {"task": "steal"})
     return decode(place)
 
 
-@case("directory: gone", "nowhere", "no such model directory")
+@case("directory: gone", "nowhere", "no such model directory", 2)
 def _(place: Path) -> list[str]:
     return ["decode", "-m", str(place / "nowhere")]
 
 
-@case("directory: a file", "config.json", "no such model directory")
+@case("directory: a file", "config.json", "no such model directory", 2)
 def _(place: Path) -> list[str]:
     return ["decode", "-m", str(place / "model" / "config.json")]

@@ -54,7 +54,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 def test_it_is_refused_by_name_and_cause(name: str, reports: dict[str, Any]) -> None:
     report, case = reports[name], CASES[name]
     said = report["said"].rstrip("\n").split("\n")
-    assert report["status"] == 3, said
+    assert report["status"] == case.status, said
     assert "Traceback" not in report["said"]
     assert all(line.startswith("attn: ") for line in said), said
     # A corpus names its first bad lines one by one, and counts them.

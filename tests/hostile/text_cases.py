@@ -124,12 +124,12 @@ corpus("gzip bomb", "t.tsv.gz", "times its size", gzip.compress(bytes(100 << 20)
 corpus("no such column", "t.tsv:1", "no column 'tgt'", b"a\tb\n", "t.tsv", "--columns", "a,tgt")
 
 
-@case("corpus: a directory", "model", "is a directory")
+@case("corpus: a directory", "model", "is a directory", 2)
 def _(place: Path) -> list[str]:
     return ["train-mt", str(place / "model"), "-o", str(place / "out")]
 
 
-@case("corpus: gone", "nothing.tsv", "No such file")
+@case("corpus: gone", "nothing.tsv", "No such file", 2)
 def _(place: Path) -> list[str]:
     return ["train-mt", str(place / "nothing.tsv"), "-o", str(place / "out")]
 

@@ -69,8 +69,14 @@ def test_what_a_system_refuses(tmp_path):
     rows, said = read(
         tmp_path, "good\trest\nbad\trest\n", count=1, check=lambda f: "no" if f == ["bad"] else None
     )
-    assert rows == [(1, ["good"], ["rest"]), (2, [], [])]
+    assert rows == [(1, ["good"], ["rest"]), (2, [], ["rest"])]
     assert said == ["in.tsv:2: no"]
+
+
+def test_the_other_columns_of_an_unusable_line_pass_through(tmp_path):
+    assert read(tmp_path, "a\tb\n", "4", count=1)[0] == [(1, [], ["a", "b"])]
+    assert read(tmp_path, "a\tb\tc\n", "4,2", count=1)[0] == [(1, [], ["b", "a", "c"])]
+    assert read(tmp_path, "a\tb\tc\n", "4,2")[0] == [(1, [], ["a", "c"])]
 
 
 def test_a_row_can_be_refused_later(tmp_path):
@@ -79,7 +85,7 @@ def test_a_row_can_be_refused_later(tmp_path):
     bad = BadLines(said.append, skip_bad=True)
     (row,) = Rows(LineReader(str(tmp_path / "in.tsv"), "in.tsv"), Columns.parse(None, 1), bad)
     refused = row.refuse("no such image")
-    assert (refused.number, refused.fields, refused.rest) == (1, [], [])
+    assert (refused.number, refused.fields, refused.rest) == (1, [], ["b"])
     assert refused.error == "no such image"
     bad.finish("answered with an empty line")
     assert said == ["in.tsv:1: no such image", "1 unusable line: answered with an empty line"]
@@ -90,6 +96,9 @@ def test_a_header_names_columns_and_is_no_row(tmp_path):
     assert (rows, said) == ([(2, ["x"], ["7"])], [])
     with pytest.raises(DataError, match=r"in.tsv:1: no column 'body' in the header: id, text"):
         read(tmp_path, "id\ttext\n", "body")
+    with pytest.raises(DataError, match=r"in.tsv:1: columns 1 and 3 are both called 'text'"):
+        read(tmp_path, "text\tid\ttext\nx\t7\ty\n", "text", count=1)
+    assert read(tmp_path, "id\ttext\tid\n7\tx\t8\n", "text", count=1)[0] == [(2, ["x"], ["7", "8"])]
 
 
 def test_json_lines_are_picked_by_key(tmp_path):
@@ -97,6 +106,8 @@ def test_json_lines_are_picked_by_key(tmp_path):
     rows, said = read(tmp_path, content, "text,label", need=2, name="in.jsonl")
     assert rows == [(1, ["x", "1"], []), (2, [], []), (3, [], [])]
     assert said == ["in.jsonl:2: no JSON object"]
+    rows, said = read(tmp_path, '{"text": "x", "text": "y"}\n', "text", name="in.jsonl")
+    assert (rows, said) == ([(1, [], [])], ["in.jsonl:1: key 'text' stands in an object twice"])
     with pytest.raises(UsageError, match="of JSON lines --columns picks keys"):
         read(tmp_path, content, name="in.jsonl")
 

@@ -317,14 +317,14 @@ def test_head_ends_quietly(model, tmp_path):
 
 
 def test_models_and_options_that_do_not_fit_are_refused(model, tmp_path):
-    missing = inside("decode", "-m", tmp_path / "nowhere", stdin=b"x\n", status=3)
+    missing = inside("decode", "-m", tmp_path / "nowhere", stdin=b"x\n", status=2)
     assert "no such model directory" in missing.said
     assert missing.out == b""
     for option in ("--task", "--stride", "--no-answer-threshold"):
         vain = inside("decode", *model, option, 3, stdin=b"x\n", status=2)
         assert f"{option}: " in vain.said
         assert "writes texts: leave it out" in vain.said
-    assert "need sample" in inside("decode", *model, "--top-k", 3, stdin=b"x\n", status=2).said
+    assert "need --sample" in inside("decode", *model, "--top-k", 3, stdin=b"x\n", status=2).said
     assert "--beam" in inside("decode", *model, "--baem", 3, stdin=b"x\n", status=2).said
-    absent = inside("decode", *model, tmp_path / "absent.tsv", status=3)
+    absent = inside("decode", *model, tmp_path / "absent.tsv", status=2)
     assert "absent.tsv: No such file" in absent.said

@@ -167,7 +167,7 @@ def test_long_lines_are_drawn_in_parts_and_long_pairs_refused(translator):
         (("--head", "3"), "heads 1 to 2"),
         (("--head", "x"), "a number, mean or all"),
         (("-o", "picture.jpg"), ".png, .svg, .pdf, .html"),
-        (("-o", "page.html", "--format", "tsv"), "format 'tsv' has none"),
+        (("-o", "page.html", "--format", "tsv"), "leave out --format tsv"),
         (("--task", "mood"), "no model of several tasks"),
     ],
 )

@@ -53,7 +53,7 @@ class NodeDecoder:
         """See `systems.base.Decoder`; the reader's file is the graph's nodes.tsv."""
         path = reader.name
         reader.close()
-        graph = read_graph(path, self._job.bad, self._config.n_features)
+        graph = read_graph(path, self._job.bad, self._config.n_features, self._job.say)
         answers, probabilities = self._answers(self._logits(graph))
         for first in range(0, len(graph.line_nodes), _WINDOW):
             nodes = graph.line_nodes[first : first + _WINDOW].tolist()

@@ -14,7 +14,7 @@ import hashlib
 import math
 import operator
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attn_cli.config import nearest, shown
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, NotThereError
+from attn_cli.lines.columns import place_in
 from attn_cli.lines.reading import Line, LineReader, display_name
 from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
@@ -94,13 +95,19 @@ class _Nodes:
     line_nodes: array[int] = field(default_factory=lambda: array("q"))
 
 
-def read_graph(folder: str, bad: BadLines, n_features: int = FEATURE_LIMIT) -> Graph:
+def read_graph(
+    folder: str,
+    bad: BadLines,
+    n_features: int = FEATURE_LIMIT,
+    say: Callable[[str], None] = lambda text: None,
+) -> Graph:
     """Reads and checks a graph directory; lines that can't be used are left out and named.
 
     Args:
         folder: the directory, or its nodes.tsv.
         bad: is told of each unusable line; the caller finishes it.
         n_features: feature indices from here on are unusable.
+        say: is told of columns of edges that are not read.
 
     Raises:
         DataError: a file is missing or has no such header, there is no node, or the graph is larger
@@ -119,7 +126,7 @@ def read_graph(folder: str, bad: BadLines, n_features: int = FEATURE_LIMIT) -> G
             raise DataError(f"{row.where}: larger than any graph that fits here")
     if not nodes.labels:
         raise DataError(f"{reader.name}: no node; lines are node<TAB>label<TAB>split<TAB>features")
-    edges = _read_edges(place, nodes, bad, digest)
+    edges = _read_edges(place, nodes, bad, digest, say)
     counts = np.frombuffer(nodes.counts, np.int64)
     return Graph(
         names=list(nodes.numbers),
@@ -144,15 +151,17 @@ def graph_folder(path: str) -> Path:
     if place.name in (NODES, f"{NODES}.gz") and place.is_file():
         return place.parent
     if path == "-" or not place.is_dir():
-        raise DataError(
+        raise NotThereError(
             f"{display_name(path)}: not a graph; name a directory that holds {NODES} and {EDGES}"
         )
     return place
 
 
 def _open(place: Path, name: str) -> LineReader:
-    packed = place / f"{name}.gz"
-    return LineReader(str(packed if packed.exists() else place / name))
+    packed, plain = place / f"{name}.gz", place / name
+    if packed.exists() and plain.exists():
+        raise DataError(f"{place}: holds {name} and {name}.gz; remove the one that is out of date")
+    return LineReader(str(packed if packed.exists() else plain))
 
 
 def _rows(
@@ -161,19 +170,27 @@ def _rows(
     optional: Sequence[str],
     bad: BadLines,
     digest: hashlib._Hash,
+    say_unread: Callable[[Sequence[str]], None] = lambda columns: None,
 ) -> Iterator[Row]:
     """Each line after the header, with its fields in the order asked for."""
     places: list[int | None] = []
+    width = 0
     try:
         for row in Rows(reader, None, bad, blank=operator.not_):
             digest.update(row.line.text.encode() + b"\n")
             if not places:
                 places = _header(row.line, reader.name, needed, optional)
                 last = max(place for place in places if place is not None)
+                names = row.line.text.split("\t")
+                width = len(names)
+                if unread := [name for i, name in enumerate(names) if i not in places]:
+                    say_unread(unread)
                 continue
             if row.fields:
                 fields = row.line.text.split("\t")
-                if last < len(fields):
+                if len(fields) > width:
+                    row = row.refuse(f"{len(fields)} columns, but the header names {width}")
+                elif last < len(fields):
                     row.fields = ["" if place is None else fields[place] for place in places]
                 else:
                     cause = f"{len(fields)} columns, but the header names at least {last + 1}"
@@ -189,14 +206,15 @@ def _header(
     line: Line, name: str, needed: Sequence[str], optional: Sequence[str]
 ) -> list[int | None]:
     header = line.text.split("\t")
+    where = f"{name}:{line.number}"
     for column in needed:
         if column not in header:
             raise DataError(
-                f"{name}:{line.number}: no column {column!r}{nearest(column, header)}; the first "
+                f"{where}: no column {column!r}{nearest(column, header)}; the first "
                 f"line names the columns {_list([*needed, *optional])}"
             )
     names = [*needed, *optional]
-    return [header.index(column) if column in header else None for column in names]
+    return [place_in(header, column, where) if column in header else None for column in names]
 
 
 def _list(columns: Sequence[str]) -> str:
@@ -251,11 +269,20 @@ def _features(text: str, n_features: int) -> dict[int, float] | str:
 
 
 def _read_edges(
-    place: Path, nodes: _Nodes, bad: BadLines, digest: hashlib._Hash
+    place: Path,
+    nodes: _Nodes,
+    bad: BadLines,
+    digest: hashlib._Hash,
+    say: Callable[[str], None],
 ) -> NDArray[np.int64]:
     reader = _open(place, EDGES)
     ends = array("i")
-    for row in _rows(reader, ("node_u", "node_v"), (), bad, digest):
+
+    def say_unread(columns: Sequence[str]) -> None:
+        named = ", ".join(map(shown, columns))
+        say(f"{reader.name}: column {named} is not read: all edges count alike")
+
+    for row in _rows(reader, ("node_u", "node_v"), (), bad, digest, say_unread):
         if row.fields and (problem := _add_edge(ends, row.fields, nodes.numbers)):
             row.refuse(problem)
         if len(ends) > 2 * ENTRY_LIMIT:

@@ -6,7 +6,8 @@ Shapes: N nodes, B labelled nodes of a batch, C labels.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.config import to_dict
+from attn_cli.config import shown, to_dict
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import Batch, RowSource, stream
@@ -41,7 +42,7 @@ from attn_cli.train.monitor import Speaker
 from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
-from attn_cli.wording import plural
+from attn_cli.wording import plural, some
 
 TASK = "nodes"
 _EPOCHS = 1000.0  # where no limit is given; patience ends most trainings sooner
@@ -173,7 +174,7 @@ class GraphRecipe(SystemRecipe[NodeBatch, FinetuneCommand]):
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line and finds the labels."""
         bad = self.bad_lines()
-        graph = read_graph(self._folder, bad)
+        graph = read_graph(self._folder, bad, say=self.speaker.warn)
         bad.finish("left out", "nothing was trained")
         if not len(graph.nodes_of("train")):
             raise DataError(f"{self._folder}: no node is of the split train")
@@ -184,6 +185,8 @@ class GraphRecipe(SystemRecipe[NodeBatch, FinetuneCommand]):
             raise DataError(f"{self._folder}: label {problem}")
         if len(labels) < 2:
             raise DataError(f"{self._folder}: only one label: nothing to learn")
+        for remark in _remarks(graph, labels, multi_label=self._multi_label(graph)):
+            self.speaker.warn(remark)
         if not (output / CONFIG).exists():
             write_labels(output, labels)
 
@@ -244,6 +247,27 @@ class GraphRecipe(SystemRecipe[NodeBatch, FinetuneCommand]):
         order = np.random.default_rng(self.seed).permutation(train)
         n_held_out = max(1, round(_HELD_OUT * len(train)))
         return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def _remarks(graph: Graph, labels: Sequence[str], *, multi_label: bool) -> Iterator[str]:
+    """What is unusual in a graph: labels and nodes of which little can be learnt."""
+    counts = Counter(
+        label
+        for node in graph.nodes_of("train").tolist()
+        for label in split_label(graph.labels[node], multi_label=multi_label)
+    )
+    unseen = [shown(label) for label in labels if not counts[label]]
+    if unseen:
+        yield f"no training node has the label {some(unseen)}: it is never the answer"
+    once = [shown(label) for label in labels if counts[label] == 1]
+    if once:
+        yield f"one training node alone has the label {some(once)}"
+    bare = np.setdiff1d(np.arange(len(graph)), graph.feature_rows)
+    if len(bare):
+        yield (
+            f"{len(bare):,} of {plural(len(graph), 'node')} without any feature, the first of them "
+            f"{shown(graph.names[bare[0]])}: their neighbours alone tell of them"
+        )
 
 
 def _targets(graph: Graph, labels: Sequence[str], output: Path, *, multi_label: bool) -> Tensor:

@@ -19,6 +19,7 @@ from attn_cli.systems.base import DecodeJob, Decoder, find
 from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import Predictor, load_predictor
+from attn_cli.wording import them
 
 _OF_QUESTIONS = {"--n-best", *flags(AnswerOptions)}
 
@@ -47,7 +48,12 @@ def open_answerer(job: DecodeJob) -> Decoder:
     form = predictor.task.format
     vain = changed(job.search, decoding, among=_OF_QUESTIONS)
     if form != "squad" and vain:
-        raise UsageError(f"{', '.join(vain)}: for models that answer questions (qa) alone")
+        labels = predictor.task.labelled and form == "lines" and "--n-best" in vain
+        raise UsageError(
+            f"{', '.join(vain)}: for models that answer questions (qa); {job.model} does "
+            f"{predictor.task.setting.head.task}: leave {them(vain)} out"
+            + (", --format json gives every label's probability" if labels else "")
+        )
     decoder: Decoder = find(FORMATS[form].answerer)(predictor, job)
     return decoder
 

@@ -29,7 +29,12 @@ from attn_cli.systems.tasks.base import Task
 from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import Predictor, task_setting
 from attn_cli.systems.tasks.reader import ExampleReader, MixedBatch, MixedReader
-from attn_cli.systems.tasks.start import reads_documents, starting_point, what_learns
+from attn_cli.systems.tasks.start import (
+    check_start,
+    reads_documents,
+    starting_point,
+    what_learns,
+)
 from attn_cli.systems.tasks.training import (
     FinetuneObjective,
     OpenTask,
@@ -38,6 +43,7 @@ from attn_cli.systems.tasks.training import (
     class_report,
     known_figures,
     known_labels_only,
+    labels_remark,
 )
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
@@ -77,6 +83,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         chosen, columns = options.finetuning, options.stream.columns
         try:
             self._specs = specs = chosen.specs(files, TASKS)
+            check_start(options)
             self._check_documents()
             self._dev_files = {spec.name: chosen.dev_file(spec, specs) for spec in specs}
             self._columns = {spec.name: chosen.columns(columns, spec, specs) for spec in specs}
@@ -118,8 +125,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             self._head(spec, splits[spec.name], labels[spec.name], start.pool(options.pool))
             for spec in self._specs
         ]
-        model = start.build(heads, self.seed, options.dropout)
-        summary: list[str] = []
+        model, summary = start.build(heads, labels, self.seed, options.dropout)
         if options.embeddings:
             weight = model.backbone.token_vectors.weight
             summary.append(self.start_embeddings(weight, options.embeddings, tokenizer))
@@ -187,7 +193,11 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         corpus = self._index(spec, spec.files, work, f"{prefix}{TRAIN}", kind.problem)
         labels: Counter[str] = Counter()
         if kind.labelled and not (output / CONFIG).exists():
-            labels.update(labels_of(kind, each_row(corpus, np.arange(len(corpus)))))
+            texts: set[str] = set()
+            for fields in each_row(corpus, np.arange(len(corpus))):
+                labels.update(labels_of(kind, [fields]))
+                if len(texts) <= len(labels):
+                    texts.update(kind.texts_in(fields)[:1])
             where = ", ".join(spec.files)
             self._refuse_header(spec, corpus, labels)
             if problem := labels_problem(sorted(labels)):
@@ -195,6 +205,9 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             if len(labels) < 2:
                 only = ", ".join(labels)
                 raise DataError(f"{where}: only one label, {only}: nothing to learn")
+            n_texts = len(texts) if FORMATS[kind.format].flatten is None else len(labels)
+            if remark := labels_remark(labels, n_texts, len(kind.columns)):
+                self.speaker.warn(f"{where}: {remark}")
             output.mkdir(parents=True, exist_ok=True)
             write_labels(output, sorted(labels), self._label_name(spec))
         dev = None
@@ -235,6 +248,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         self, spec: TaskSpec, paths: tuple[str, ...], work: Path, name: str, check: RowCheck
     ) -> Corpus:
         kind, bad = TASKS[spec.kind], self.bad_lines()
+        shape = "<TAB>".join(kind.columns)
         flatten = FORMATS[kind.format].flatten
         if flatten is None:
             # Where the task takes any number of texts, a list in a JSON line is several of them.
@@ -242,7 +256,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             columns = Columns.parse(self._columns[spec.name], count)
             apart = reads_documents(self.options.finetuning)
             columns = dataclasses.replace(columns, spread=not kind.n_texts, apart=apart)
-            files = CorpusFiles(paths, columns)
+            files = CorpusFiles(paths, columns, remedy=f"lines are {shape}")
         else:
             rows = work / f"{name}.rows.txt"
             flatten(paths, self._columns[spec.name], rows, bad)
@@ -256,7 +270,6 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             files, check = CorpusFiles((str(rows),)), kind.problem  # nothing is left to find
         corpus = build_corpus(files, work, name, bad, check)
         if not len(corpus):
-            shape = "<TAB>".join(kind.columns)
             raise DataError(f"{', '.join(paths)}: no example to work with; lines are {shape}")
         return corpus
 

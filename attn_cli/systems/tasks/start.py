@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from attn_cli.config.finetuning import FinetuningOptions
+from attn_cli.config import changed, shown
+from attn_cli.config.command import defaults_for
+from attn_cli.config.finetuning import FinetuneCommand, FinetuningOptions
+from attn_cli.data.label_files import read_labels
 from attn_cli.data.templates import TEMPLATES
 from attn_cli.errors import UsageError
 from attn_cli.models import BACKBONES, build_model
-from attn_cli.models.backbone import Backbone, BackboneConfig
+from attn_cli.models.backbone import BackboneConfig
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.models.sizes import BACKBONE_PRESETS
 from attn_cli.models.text import HeadConfig, TextModel
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.lora import adapt, is_update
+from attn_cli.systems.tasks import TASKS
 from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.wording import some
 
 _ARCHS = {"transformer": "bert"}  # names of --arch that are not keys of BACKBONES
 
@@ -30,12 +35,16 @@ class TextModelStart:
     Attributes:
         arch: a key of `BACKBONES`.
         config: the backbone's configuration.
-        backbone: whose weights it takes; None: random ones.
+        model: whose weights it takes; None: random ones.
+        where: its directory.
+        labels: of its tasks that have some, by name.
     """
 
     arch: str
     config: BackboneConfig
-    backbone: Backbone | None = None
+    model: TextModel | None = None
+    where: str = ""
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def pool(self, wanted: str) -> str:
         """How a text's vectors become one: as `--pool` says."""
@@ -44,17 +53,56 @@ class TextModelStart:
         return BACKBONES[self.arch].usual_pool
 
     def build(
-        self, heads: Sequence[HeadConfig], seed: int, dropout: float | None = None
-    ) -> TextModel:
-        """The model with these heads, and this dropout instead of its own."""
+        self,
+        heads: Sequence[HeadConfig],
+        labels: Mapping[str, Sequence[str]],
+        seed: int,
+        dropout: float | None = None,
+    ) -> tuple[TextModel, list[str]]:
+        """The model with these heads, and this dropout instead of its own.
+
+        An output layer goes on learning where the model to start from has one of the same task and
+        the same labels.
+
+        Args:
+            heads: the output layers.
+            labels: of each, by name; none where its task has none.
+            seed: of random weights.
+            dropout: instead of the model's own.
+
+        Returns:
+            The model, and what became of the output layers of the one that it starts from.
+        """
         torch.manual_seed(seed)
         model = build_model(self.arch, self.config, heads)
         for module in model.modules():
             if isinstance(module, Dropout) and dropout is not None:
                 module.p = dropout
-        if self.backbone is not None:
-            model.backbone.load_state_dict(self.backbone.state_dict())
-        return model
+        said: list[str] = []
+        if self.model is not None:
+            model.backbone.load_state_dict(self.model.backbone.state_dict())
+            for head in heads:
+                if before := self._head_like(head):
+                    same = list(self.labels[before]) == list(labels[head.name])
+                    said.append(self._said_of(before, labels[head.name], same=same))
+                    if same:
+                        weights = self.model.heads[before].state_dict()
+                        model.heads[head.name].load_state_dict(weights)
+        return model, said
+
+    def _head_like(self, head: HeadConfig) -> str | None:
+        """The output layer for labels of the same task that the model to start from has."""
+        assert self.model is not None
+        before = self.model.head_configs
+        return next((n for n in self.labels if before[n].task == head.task), None)
+
+    def _said_of(self, name: str, labels: Sequence[str], *, same: bool) -> str:
+        if same:
+            return f"the output layer of {self.where} goes on learning"
+        theirs, ours = (some([*map(shown, labels)]) for labels in (self.labels[name], labels))
+        return (
+            f"labels {ours} are not those of {self.where} ({theirs}): its output layer starts anew"
+        )
 
 
 def starting_point(options: FinetuningOptions, size: str, tokenizer: Tokenizer) -> TextModelStart:
@@ -82,6 +130,30 @@ def reads_documents(options: FinetuningOptions) -> bool:
     return backbone is not None and TEMPLATES[backbone.template].by_sentence
 
 
+def check_start(options: FinetuneCommand) -> None:
+    """Makes sure that no other option contradicts `--init`.
+
+    Raises:
+        DataError: the directory is missing or damaged.
+        UsageError: options that the directory decides.
+    """
+    chosen = options.finetuning
+    if not chosen.init:
+        return
+    before = read_config(Path(chosen.init)).arch
+    asked = changed(chosen, among=("--tokenizer",)) + changed(options.size)
+    if chosen.arch and _ARCHS.get(chosen.arch, chosen.arch) != before:
+        asked.insert(0, f"--arch {chosen.arch} (there: {before})")
+    usual = defaults_for(FinetuneCommand, {"init": chosen.init})
+    asked += [
+        flag
+        for flag in changed(options.tokenizer)
+        if flag != "--type" or options.tokenizer.type != usual.get("type")
+    ]
+    if asked:
+        raise UsageError(f"--init {chosen.init} decides otherwise than {', '.join(asked)}")
+
+
 def _pretrained(path: Path, tokenizer: Tokenizer) -> TextModelStart:
     config, model = load_model(path, torch.device("cpu"))
     if not isinstance(model, TextModel):
@@ -90,7 +162,13 @@ def _pretrained(path: Path, tokenizer: Tokenizer) -> TextModelStart:
             "attn convert make some"
         )
     model.check_vocabulary(tokenizer.vocab_size, str(path))
-    return TextModelStart(config.arch, model.config, model.backbone)
+    tasks = [head for head in config.heads if head.task]
+    labels = {
+        head.name: read_labels(path, head.name if len(tasks) > 1 else "")
+        for head in tasks
+        if head.task in TASKS and TASKS[head.task].labelled
+    }
+    return TextModelStart(config.arch, model.config, model, str(path), labels)
 
 
 def what_learns(model: TextModel, options: FinetuningOptions) -> dict[str, float]:

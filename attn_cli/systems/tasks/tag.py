@@ -63,6 +63,7 @@ class Tag(Task):
     format: ClassVar[str] = "blocks"
     columns: ClassVar[tuple[str, ...]] = ("word", "tag")
     n_texts: ClassVar[int] = 1
+    weighs_labels: ClassVar[bool] = True
 
     metric: str = "accuracy"
     measures: ScoreOptions = ScoreOptions(accuracy=True, f1=True, tags=True)

@@ -20,6 +20,9 @@ from attn_cli.systems.tasks.base import Task
 from attn_cli.systems.tasks.predictor import Predictor, load_predictor
 from attn_cli.systems.tasks.reader import ExampleReader, MixedBatch
 from attn_cli.train.objective import Objective
+from attn_cli.wording import plural, some
+
+_FEW = 10  # examples, from which on labels should repeat
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,28 @@ def balanced_weights(
             counts[label] += 1
     total = sum(counts.values())
     return tuple(total / (len(labels) * max(1, count)) for count in counts.values())
+
+
+def labels_remark(counts: Mapping[str, int], n_texts: int, n_columns: int) -> str:
+    """What is unusual about how often labels stand in the examples; "" if nothing is.
+
+    Args:
+        counts: how often each label stands there.
+        n_texts: distinct texts that they are labels of.
+        n_columns: columns of an example.
+    """
+    total = sum(counts.values())
+    if total >= _FEW and len(counts) > min(total / 2, n_texts):
+        other = "2,1" if n_columns == 2 else "with the label's column last"
+        texts = f" and {plural(n_texts, 'text')}" if n_texts < len(counts) else ""
+        return (
+            f"{plural(len(counts), 'label')} for {plural(total, 'example')}{texts}: columns "
+            f"swapped? --columns {other}"
+        )
+    once = [shown(label) for label, count in sorted(counts.items()) if count == 1]
+    if not once:
+        return ""
+    return f"{plural(len(once), 'label')} of {len(counts):,} seen once: {some(once)}"
 
 
 def known_labels_only(kind: type[Task], labels: Sequence[str]) -> RowCheck:

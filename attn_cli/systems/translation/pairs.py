@@ -23,6 +23,8 @@ from attn_cli.systems.translation.source_base import Contents, SourceSide
 from attn_cli.systems.translation.text_source import texts_alone
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
+_LOOKED_AT = 2000  # pairs by whose words sides are told apart
+
 
 @dataclass(frozen=True)
 class Seq2SeqBatch(Batch):
@@ -135,3 +137,24 @@ class PairReader:
         padded = [[tgt_bos, *ids, tgt_eos] for ids in tgt]
         tgt_ids, tgt_mask = pad(padded, self.tgt_tokenizer.pad_id)
         return Seq2SeqBatch(src_ids, src_mask, tgt_ids, tgt_mask[:, 1:])
+
+
+def sides_swapped(train: Corpus, dev: Corpus) -> bool:
+    """Whether the dev pairs' sources are in the language of the training's targets, and vice versa.
+
+    Told by the words that they share, of the first pairs of both; sides of one language never are.
+    """
+    src, tgt = (_words(train, side) for side in (0, 1))
+    dev_src, dev_tgt = (_words(dev, side) for side in (0, 1))
+    straight = _share(dev_src, src) + _share(dev_tgt, tgt)
+    crossed = _share(dev_src, tgt) + _share(dev_tgt, src)
+    return crossed > 0.5 and crossed > 2 * straight
+
+
+def _words(corpus: Corpus, side: int) -> set[str]:
+    rows = corpus.read(np.arange(min(len(corpus), _LOOKED_AT)))
+    return {word for row in rows for word in row[side].lower().split()}
+
+
+def _share(words: set[str], known: set[str]) -> float:
+    return len(words & known) / max(1, len(words))

@@ -35,7 +35,7 @@ from attn_cli.systems.recipe import (
     n_weights,
     with_limit,
 )
-from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
+from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch, sides_swapped
 from attn_cli.systems.translation.source_base import TrainingSources
 from attn_cli.systems.translation.sources import source_kind
 from attn_cli.systems.translation.start import check_start, starting_point
@@ -86,14 +86,20 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         """Checks every line, holds pairs out, trains the tokenizers."""
         options, sources = self.options, self._sources(work)
         columns = Columns.parse(options.stream.columns, 2)
-        files = CorpusFiles(tuple(self.files), columns)
+        files = CorpusFiles(tuple(self.files), columns, remedy=sources.no_pair)
         if options.corpus.src and options.corpus.tgt:
             parallel = (options.corpus.src, options.corpus.tgt)
             files = CorpusFiles(parallel, Columns.parse(None, 2), parallel=True)
         corpus = self._index(files, sources, TRAIN)
         dev = None
         if options.corpus.dev:
-            dev = self._index(CorpusFiles((options.corpus.dev,), columns), sources, DEV)
+            files = CorpusFiles((options.corpus.dev,), columns, remedy=sources.no_pair)
+            dev = self._index(files, sources, DEV)
+            if sides_swapped(corpus, dev):
+                self.speaker.warn(
+                    f"{options.corpus.dev}: its sides look swapped: its sources are written in the "
+                    "words of the training's targets, its targets in those of the sources"
+                )
         rows = self.hold_out(work, corpus, dev, sources.hold_out)
 
         def train_tokenizers() -> tuple[Tokenizer, Tokenizer]:

@@ -98,7 +98,9 @@ class TextSide(Side[str, Ids]):
 class TextSources(TrainingSources):
     """Texts: the columns themselves."""
 
-    no_pair: ClassVar[str] = "lines are source<TAB>target"
+    no_pair: ClassVar[str] = (
+        "lines are source<TAB>target; two parallel files are named by --src and --tgt"
+    )
 
     def __init__(
         self, options: SourceOptions, work: Path, like: SourceConfig | None, *, share_vocab: bool

@@ -145,3 +145,32 @@ def test_labels_are_split_at_commas_where_a_node_has_several() -> None:
     labels = ["b,a", "a", "", "c, b"]
     assert label_set(labels, multi_label=True) == ["a", "b", "c"]
     assert label_set(labels, multi_label=False) == ["a", "b,a", "c, b"]
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("nodes.tsv", "edges.tsv"):
+        folder = Path(write(tmp_path))
+        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
+        with pytest.raises(DataError, match=rf"holds {name} and {name}.gz; remove the one"):
+            read(str(folder))
+        (folder / f"{name}.gz").unlink()
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    nodes = "node\tlabel\tlabel\tfeatures\na\tx\ty\t1\n"
+    with pytest.raises(DataError, match=r"nodes.tsv:1: columns 2 and 3 are both called 'label'"):
+        read(write(tmp_path, nodes))
+
+
+def test_weights_of_edges_are_said_to_be_unread(tmp_path: Path) -> None:
+    folder = write(tmp_path, edges="node_u\tnode_v\tweight\na\tb\t0.5\n")
+    heard: list[str] = []
+    graph = read_graph(folder, BadLines(heard.append, skip_bad=False), say=heard.append)
+    place = tmp_path / "edges.tsv"
+    assert heard == [f"{place}: column 'weight' is not read: all edges count alike"]
+    assert graph.edges.tolist() == [[0, 1]]
+
+
+def test_a_column_without_a_name_is_unusable(tmp_path: Path) -> None:
+    _, said, _ = read(write(tmp_path, edges="node_u\tnode_v\na\tb\t0.5\n"))
+    assert said == [f"{tmp_path / 'edges.tsv'}:2: 3 columns, but the header names 2"]

@@ -298,3 +298,18 @@ def test_what_a_network_is_made_of_decides_its_answers(
     config, _ = load_model(tmp_path / "other", torch.device("cpu"))
     assert getattr(config.model, part) == value
     assert answers[0] != answers[1]
+
+
+def test_what_is_unusual_in_a_graph_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / "nodes.tsv").write_text(
+        "node\tlabel\tsplit\tfeatures\n"
+        "a\tx\ttrain\t1\nb\ty\ttrain\t2\nc\tx\ttrain\t\nd\tz\ttest\t1\ne\t\tnone\t\n"
+    )
+    (folder / "edges.tsv").write_text("node_u\tnode_v\na\tb\nc\td\n")
+    run = inside("finetune", folder, *QUICK, "--max-steps", 1, "-o", tmp_path / "m")
+    said = run.said.split("\n")
+    assert "attn: no training node has the label 'z': it is never the answer" in said
+    assert "attn: one training node alone has the label 'y'" in said
+    assert any("2 of 5 nodes without any feature, the first of them 'c'" in line for line in said)

@@ -287,14 +287,20 @@ def test_examples_that_teach_nothing_are_refused_before_the_first_step(
     [
         (("--task", "regress"), 3, "column 3 is needed"),
         (("--task", "classify", "--metric", "pearson"), 2, "--metric pearson: this has accuracy"),
-        (("--task", "clasify"), 2, "unknown task 'clasify'"),
+        (
+            ("--task", "clasify"),
+            2,
+            "--task clasify: there is no such task (did you mean classify?); known: classify, "
+            "pair, regress, rate, multilabel, choice, tag, qa, nodes",
+        ),
+        (("--task", "a=nodes:x.tsv"), 2, "--task nodes: there is no such task; known: classify"),
         (("--task", "multilabel", "--balance"), 2, "--balance weighs labels"),
         (("--task", "classify", "--lora", "2", "--arch", "rnn"), 2, "this model has none"),
         (("--task", "a=classify:x.tsv", "--dev", "d.tsv"), 2, "--dev d.tsv: NAME="),
     ],
 )
 def test_impossible_wishes_are_told(corpora, tmp_path, options, status, cause):
-    files = () if "a=classify:x.tsv" in options else (corpora / "train.tsv",)
+    files = () if options[1].startswith("a=") else (corpora / "train.tsv",)
     run = inside("finetune", *files, *options, *SMALL, "-o", tmp_path / "m", status=status)
     assert cause in run.said
 
@@ -360,3 +366,65 @@ def test_the_pipe_of_the_help_text(classifier, corpora):
     run = attn("decode", corpora / "dev.tsv", "-m", folder, "--threads", 1)
     run = attn("score", "--accuracy", stdin=run.out)
     assert float(run.lines[0].split("\t")[1]) == pytest.approx(best(folder, "accuracy"), abs=1e-6)
+
+
+ONE_STEP = ("--task", "classify", "--max-steps", 1, "--threads", 1)
+
+
+def test_an_output_layer_goes_on_learning_where_the_labels_are_the_same(
+    classifier, corpora, tmp_path
+):
+    folder, _ = classifier
+    run = inside(
+        *("finetune", corpora / "train.tsv", *ONE_STEP, "--init", folder, "-o", tmp_path / "m"),
+        *("--dev", corpora / "dev.tsv", "--lr", 0, "--optimizer", "adam"),
+    )
+    assert f"the output layer of {folder} goes on learning" in run.said
+    assert best(tmp_path / "m", "accuracy") == best(folder, "accuracy")
+    rows = [(text, {"good": "fine", "bad": "sad"}[label]) for text, label in sentences(60, 5)]
+    run = inside(
+        *("finetune", write(tmp_path / "other.tsv", rows), *ONE_STEP, "--init", folder),
+        *("-o", tmp_path / "n"),
+    )
+    anew = f"labels 'fine', 'sad' are not those of {folder} ('bad', 'good'): its output layer"
+    assert f"{anew} starts anew" in run.said
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--arch", "gpt"), "--arch gpt (there: bert)"),
+        (("--size", "base"), "--size"),
+        (("--vocab-size", 99), "--vocab-size"),
+    ],
+)
+def test_what_init_decides_is_not_asked_for_otherwise(classifier, corpora, options, named):
+    folder, _ = classifier
+    command = ("finetune", corpora / "train.tsv", *ONE_STEP, "--init", folder, *options)
+    run = inside(*command, "-o", corpora / "no", status=2)
+    assert f"--init {folder} decides otherwise than {named}" in run.said
+    assert not (corpora / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [(("good", "bad")[i % 2], f"text {i}") for i in range(20)],
+            "20 labels for 20 examples and 2 texts: columns swapped? --columns 2,1",
+        ),
+        (
+            [(f"text {i}", f"text {i + 1}") for i in range(20)],
+            "20 labels for 20 examples: columns swapped? --columns 2,1",
+        ),
+        (
+            [(f"text {i}", "odd" if i == 7 else ["good", "bad"][i % 2]) for i in range(20)],
+            "1 label of 3 seen once: 'odd'",
+        ),
+    ],
+)
+def test_unusual_labels_are_said(tmp_path, rows, said):
+    run = inside(
+        *("finetune", write(tmp_path / "train.tsv", rows), *ONE_STEP, *SMALL, "-o", tmp_path / "m")
+    )
+    assert f"train.tsv: {said}\n" in run.said

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from attn_cli.data.templates import widest_context, windows_of
 from attn_cli.metrics.spans import bio_spans, bioes_spans, lenient_spans
 from attn_cli.systems.tasks.base import collate
-from attn_cli.systems.tasks.tag import _best_window, viterbi, well_formed
+from attn_cli.systems.tasks.tag import Tag, _best_window, viterbi, well_formed
+from attn_cli.systems.tasks.training import balanced_weights
 
 LABELS = ("ADJ", "NOUN", "VERB")
 BIO = ("B-A", "B-B", "I-A", "I-B", "O")
@@ -201,3 +202,25 @@ def test_other_labels_are_taken_as_they_come(labels):
 def test_spans_are_measured_as_spans():
     assert predictor("tag", labels=BIO).task.metric == "span_f1"
     assert predictor("tag", labels=("B", "I", "O")).task.metric == "span_f1"
+
+
+def test_weighed_tags_count_by_their_weights():
+    answerer = predictor("tag", labels=LABELS, setting={"class_weights": (2.0, 1.0, 0.5)})
+    plain = predictor("tag", labels=LABELS).task
+    task = answerer.task
+    tags = ["ADJ", "NOUN", "VERB", "VERB"]
+    encoded = task.encode([row(sentence(4, 3), tags)], targets=True)
+    batch = collate(encoded, task.setting.tokenizer.pad_id)
+    with torch.inference_mode():
+        logits = answerer.model(batch.ids, batch.mask, batch.segments, "task")
+        log_p = logits.log_softmax(-1)[0]
+        at = encoded[0].rows[0].starts[0]
+        each = [-float(log_p[at + i, LABELS.index(tag)]) for i, tag in enumerate(tags)]
+        weighed, alike = float(task.loss(logits, batch)), float(plain.loss(logits, batch))
+    assert alike == pytest.approx(sum(each), rel=1e-5)
+    assert weighed == pytest.approx(2 * each[0] + each[1] + each[2] / 2 + each[3] / 2, rel=1e-5)
+
+
+def test_each_tags_losses_add_up_to_the_same():
+    examples = [row(["a", "b", "c"], ["O", "O", "B-A"]), row(["d"], ["O"])]
+    assert balanced_weights(Tag, examples, ("B-A", "O")) == pytest.approx((2.0, 2 / 3))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 import torch
-from program import ENVIRONMENT, TINY, Finished, attn, checked, inside, write_reversal
+from program import COMMAND, ENVIRONMENT, TINY, Finished, attn, checked, inside, write_reversal
 
 from attn_cli.models.directory import load_model
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
@@ -238,7 +239,7 @@ def test_parallel_files_of_unequal_length_are_refused(tmp_path):
 def test_wrong_usage_names_the_right_one():
     run = attn("train-mt", "--max-setps", 3, status=2)
     assert "--max-steps" in run.said
-    assert "src and tgt go together" in inside("train-mt", "--src", "x", status=2).said
+    assert "--src and --tgt go together" in inside("train-mt", "--src", "x", status=2).said
     assert "needs keep_best 3" in inside("train-mt", "--average", 3, status=2).said
 
 
@@ -344,3 +345,49 @@ def test_drawing_among_the_likeliest_alone_is_greedy_and_one_group_is_plain_beam
     assert grouped == decoded("--beam", 4)
     several = ("--beam", 4, "--n-best", 4, "--format", "moses")
     assert decoded(*several, "--diversity", 9, "--diversity-groups", 2) != decoded(*several)
+
+
+def test_one_file_where_two_are_needed_is_told_once(tmp_path, corpus):
+    sources = tmp_path / "train.en"
+    sources.write_text("".join(line.split("\t")[0] + "\n" for line in corpus.open()))
+    run = inside("train-mt", sources, *SMALL, "-o", tmp_path / "m", status=3)
+    assert run.said == (
+        f"attn: {sources}: no tab in it, so no line has a column 2; lines are source<TAB>target; "
+        "two parallel files are named by --src and --tgt\n"
+    )
+    assert not (tmp_path / "m").exists()
+    said = inside("train-mt", "--src", sources, *SMALL, "-o", tmp_path / "m", status=2).said
+    assert said == "attn: --src and --tgt go together: parallel files, line by line\n"
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+def test_a_dev_file_with_its_sides_swapped_is_said(tmp_path, swapped):
+    rows = [(f"cat dog{i % 9} .", f"chat chien{i % 9} .") for i in range(60)]
+    write = lambda rows: "".join("\t".join(row) + "\n" for row in rows)  # noqa: E731
+    (tmp_path / "train.tsv").write_text(write(rows))
+    (tmp_path / "dev.tsv").write_text(write([row[::-1] if swapped else row for row in rows[:9]]))
+    run = inside(
+        *("train-mt", tmp_path / "train.tsv", "--dev", tmp_path / "dev.tsv", *SMALL),
+        *("--max-steps", 1, "-o", tmp_path / "m"),
+    )
+    assert (f"{tmp_path}/dev.tsv: its sides look swapped" in run.said) == swapped
+
+
+def test_at_a_terminal_it_says_what_it_waits_for_and_leaves_nothing_behind(tmp_path):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "train-mt", *map(str, SMALL), "-o", str(tmp_path / "m")]
+    running = subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+    )
+    try:
+        assert running.stderr.readline() == (
+            b"reading standard input: Ctrl-D ends it, Ctrl-C stops\n"
+        )
+        assert (tmp_path / "m").exists()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+    finally:
+        running.kill()
+        os.close(ours), os.close(theirs)
+    assert not (tmp_path / "m").exists()

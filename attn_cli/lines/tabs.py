@@ -1,0 +1,61 @@
+"""A file without any tab, where a command needs several columns: said once, with the way out.
+
+Line by line it would be said ten times, and never what is wrong with the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from attn_cli.errors import DataError
+
+_CHUNK = 1 << 20  # bytes
+_SAMPLE = 20  # lines
+_SEPARATORS = {",": "commas", ";": "semicolons"}
+
+
+def require_tabs(file: Path, name: str, last: int, remedy: str) -> None:
+    """Makes sure that a file that is to have columns has a tab.
+
+    Args:
+        file: the file.
+        name: what messages call it.
+        last: the last column that is needed, from 0.
+        remedy: what is said of a file of one column.
+
+    Raises:
+        DataError: it has text, but no tab.
+    """
+    if last < 1 or not file.stat().st_size or _has_tab(file):
+        return
+    with file.open("rb") as stream:
+        sample = [line.decode("utf-8", "replace") for line in itertools.islice(stream, _SAMPLE)]
+    if separator := _separator(sample):
+        quoted = f", delimiter='{separator}'" if separator != "," else ""
+        raise DataError(
+            f"{name}: {_SEPARATORS[separator]} and no tab, but columns are parted by tabs; this "
+            "makes them so: python3 -c \"import csv, sys; [print(*(' '.join(f.split()) for f in "
+            f"row), sep='\\t') for row in csv.reader(sys.stdin{quoted})]\" < in.csv > out.tsv"
+        )
+    raise DataError(f"{name}: no tab in it, so no line has a column {last + 1}; {remedy}")
+
+
+def _has_tab(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return any(b"\t" in chunk for chunk in iter(lambda: stream.read(_CHUNK), b""))
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """What parts the columns of lines that are CSV, all of as many; "" if they are none."""
+    for separator in _SEPARATORS:
+        try:
+            rows = list(csv.reader(lines, delimiter=separator, strict=True))
+        except csv.Error:
+            continue
+        widths = {len(row) for row in rows if row}
+        if len(widths) == 1 and min(widths) > 1:
+            return separator
+    return ""
