@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attn_cli.errors import DataError
+from attn_cli.lines.reading import LineReader
 
 _CHUNK = 1 << 20  # bytes
 _SAMPLE = 20  # lines
@@ -27,9 +28,12 @@ def require_tabs(file: Path, name: str, last: int, remedy: str) -> None:
         remedy: what is said of a file of one column.
 
     Raises:
-        DataError: it has text, but no tab.
+        DataError: it has text, but no tab; or it is no text.
     """
-    if last < 1 or not file.stat().st_size or _has_tab(file):
+    reader = LineReader(str(file), name)
+    first = next(iter(reader), None)  # refuses what is no text at all
+    reader.close()
+    if last < 1 or first is None or _has_tab(file):
         return
     with file.open("rb") as stream:
         sample = [line.decode("utf-8", "replace") for line in itertools.islice(stream, _SAMPLE)]
