@@ -136,6 +136,8 @@ def _train(
         write_config(output, plan.config)
         for line in plan.summary:
             speaker.say(line)
+        if not options.output.dry_run:
+            speaker.say(_said_weights(training_options))
     trainer = Trainer(
         plan.training,
         training_options,
@@ -168,6 +170,16 @@ def _train(
     )
     if note := note_of(output):
         speaker.warn(f"{output}: {note}")
+
+
+def _said_weights(training: TrainingOptions) -> str:
+    """Which weights are kept, in words."""
+    kept = "the best validation so far (*)"
+    if training.average > 1:
+        kept = f"the mean of the {training.average} best validations, at the end"
+    by = f"dev {training.metric}"
+    averaged = ", averaged over the last updates (--ema)" if training.ema else ""
+    return f"{WEIGHTS} holds the weights of {kept}, by {by}{averaged}"
 
 
 def said_limits(training: TrainingOptions) -> str:
