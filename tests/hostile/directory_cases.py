@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,9 @@ placed("a link by ..", "leaves the directory")(
 placed("a link to itself", "symbolic link|Symlink|missing|no tokenizer")(
     lambda path: path.symlink_to(path.name)
 )
-placed("gone", "No such file|missing|no tokenizer")(lambda path: None)
+placed("gone", "No such file|missing|no tokenizer|has no config.json")(lambda path: None)
+# A directory without it is none of a model: the name is wrong.
+CASES["config.json: gone"] = dataclasses.replace(CASES["config.json: gone"], status=2)
 
 
 # --- config.json
