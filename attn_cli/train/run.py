@@ -174,7 +174,7 @@ def _train(
 
 def _said_weights(training: TrainingOptions) -> str:
     """Which weights are kept, in words."""
-    kept = "the best validation so far (*)"
+    kept = "the best validation"
     if training.average > 1:
         kept = f"the mean of the {training.average} best validations, at the end"
     by = f"dev {training.metric}"
