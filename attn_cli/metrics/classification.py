@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attn_cli.metrics.base import OwnMetric, Segment, several_references
@@ -145,14 +146,27 @@ class ClassTally(WeighedTally):
         """The figures of a corpus of weighted lines. Shape: (systems * lines,) -> (names,)."""
         import numpy as np
 
-        sums = np.zeros((3, len(self._ids)))
-        for own, cells in zip(weights.reshape(self.systems, -1), self._cells, strict=True):
-            if own.any():
-                for kind, (rows, columns) in enumerate(cells):
-                    drawn = own[np.frombuffer(rows, np.intc)] if rows else np.empty(0)
-                    classes = np.frombuffer(columns, np.intc) if rows else np.empty(0, np.intc)
-                    sums[kind] += np.bincount(classes, weights=drawn, minlength=len(self._ids))
-        return self._values(ClassCounts(*sums))
+        size = len(self._ids)
+        return self._values(
+            ClassCounts(
+                *(
+                    np.bincount(columns, weights=weights[rows], minlength=size).astype(np.float64)
+                    for rows, columns in self._items_of_all
+                )
+            )
+        )
+
+    @cached_property
+    def _items_of_all(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Line (a baseline's behind the system's) and class of every item, when all are counted."""
+        import numpy as np
+
+        found = []
+        for cells in zip(*self._cells, strict=True):
+            pairs = [tuple(np.asarray(side, dtype=np.intp) for side in cell) for cell in cells]
+            rows = [own + system * self.n_lines for system, (own, _) in enumerate(pairs)]
+            found.append((np.concatenate(rows), np.concatenate([classes for _, classes in pairs])))
+        return found
 
     def _total(self, system: int) -> ClassCounts:
         import numpy as np
