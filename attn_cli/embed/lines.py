@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from attn_cli.embed.embedder import Embedded, Embedder
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.rows import Rows
+from attn_cli.lines.rows import Rows, is_blank
 from attn_cli.lines.unusable import BadLines
 
 _MAX_CHARS = 1 << 18  # of a window: what pooling keeps of a token is many times its text
@@ -57,10 +57,12 @@ def embed_lines(
         buffer: most lines of a window.
     """
     for window in Rows(reader, columns, bad, count=1).windows(buffer, _MAX_CHARS):
-        found = iter(embedder.embed([row.fields[0] for row in window if any(row.fields)]))
+        filled = [bool(row.fields) and not is_blank(row.fields[0]) for row in window]
+        texts = [row.fields[0] for row, given in zip(window, filled, strict=True) if given]
+        found = iter(embedder.embed(texts))
         yield [
-            LineVectors(row.number, next(found) if any(row.fields) else None, row.rest)
-            for row in window
+            LineVectors(row.number, next(found) if given else None, row.rest)
+            for row, given in zip(window, filled, strict=True)
         ]
 
 

@@ -13,7 +13,8 @@ from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.rows import Row, Rows
+from attn_cli.lines.remarks import Remarks
+from attn_cli.lines.rows import Row, Rows, is_blank
 from attn_cli.lines.writing import passed_through
 from attn_cli.systems.base import DecodeJob, Decoder, find
 from attn_cli.systems.tasks.base import Answer
@@ -21,6 +22,8 @@ from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import Predictor, load_predictor
 from attn_cli.wording import them
 
+_UNKNOWN = "have no character that the model's tokenizer knows"
+_GUESSED = "no character of it is known to the model's tokenizer: the answer is a guess"
 _OF_QUESTIONS = {"--n-best", *flags(AnswerOptions)}
 
 
@@ -70,6 +73,7 @@ class LineAnswerer:
         self._predictor = predictor
         self._job = job
         self._bf16 = use_bf16(job.decoding.precision, predictor.device)
+        self._remarks = Remarks(job.say)
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
@@ -82,11 +86,18 @@ class LineAnswerer:
             *(reader, columns, self._job.bad),
             count=task.n_answered,
             check=task.question_problem,
+            blank=is_blank,
             needs=task.needs,
         )
         for window in rows.windows(self._job.decoding.buffer):
-            answers = iter(self._answers([row.fields for row in window if row.fields]))
-            yield [self._line(row, next(answers) if row.fields else None) for row in window]
+            asked = [row for row in window if row.fields]
+            answers = self._answers([row.fields for row in asked])
+            for row, answer in zip(asked, answers, strict=True):
+                if not answer.known:
+                    self._remarks.add(_UNKNOWN, row.where, _GUESSED)
+            found = iter(answers)
+            yield [self._line(row, next(found) if row.fields else None) for row in window]
+        self._remarks.finish()
 
     def _answers(self, examples: Sequence[list[str]]) -> list[Answer]:
         return self._predictor.answer(examples, bf16=self._bf16)

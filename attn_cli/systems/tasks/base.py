@@ -151,11 +151,13 @@ class Answer:
         text: as `score` compares it with the gold answer, and as `decode` prints it.
         probability: of the answer, where the task has one.
         details: more for `--format json`, such as every label's probability.
+        known: whether a piece of what was asked is known to the model.
     """
 
     text: str
     probability: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    known: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,20 @@ class Predictor:
                 logits = logits.float().cpu()
                 for owner, number in enumerate(numbers):
                     rows = logits[batch.owner == owner]
-                    answers[number] = self.task.answer(rows, encoded[number])
+                    answer = self.task.answer(rows, encoded[number])
+                    known = self._knows(encoded[number])
+                    answers[number] = answer if known else dataclasses.replace(answer, known=False)
         return answers  # type: ignore[return-value]
+
+    def _knows(self, example: EncodedExample) -> bool:
+        """Whether a token of an example stands for text that is known."""
+        tokenizer = self.task.setting.tokenizer
+        special = {*tokenizer.special_ids.values()} - {tokenizer.unk_id}
+        return any(
+            tokenizer.unk_id not in row.ids
+            or tokenizer.knows([index for index in row.ids if index not in special])
+            for row in example.rows
+        )
 
     def outputs(
         self, encoded: Sequence[EncodedExample]

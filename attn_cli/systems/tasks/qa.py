@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attn_cli.config import shown
 from attn_cli.config.decoding import AnswerOptions
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.templates import GptTemplate, InputRow, windows_of
@@ -146,7 +147,7 @@ class Qa(Task):
         setting = self.setting
         room = setting.room(2)
         if len(question) > room // 2:
-            self._say_cut(room // 2)
+            self._say_cut(question, room // 2)
             question = question[: room // 2]
         characters = np.array(spans, np.int64).reshape(-1, 2)
         windows = []
@@ -157,11 +158,12 @@ class Qa(Task):
             windows.append(_Window(row, row.starts[1], first, summary, characters[first:end]))
         return windows
 
-    def _say_cut(self, length: int) -> None:
+    def _say_cut(self, question: Sequence[int], length: int) -> None:
         if self.setting.say and not self._has_said:
+            (text,) = self.setting.tokenizer.decode([question])
             self.setting.say(
-                f"questions of more than {plural(length, 'token')}, half of what the model reads, "
-                "are cut to that"
+                f"the question {shown(text)} is cut to {plural(length, 'token')}, half of what the "
+                "model reads (finetune --max-len), and so are others"
             )
         self._has_said = True
 
@@ -240,10 +242,12 @@ class Qa(Task):
             masked = np.where(usable[:, None], of_context, -np.inf)
             none = row_scores[window.summary].sum()
             longest = self._options.max_answer_len
-            for score, i, j in best_pairs(masked[:, 0], masked[:, 1], longest, _CANDIDATES):
+            most = max(_CANDIDATES, self.setting.n_best)
+            for score, i, j in best_pairs(masked[:, 0], masked[:, 1], longest, most):
                 span = (int(window.spans[i, 0]), int(window.spans[j, 1]))
                 best[span] = max(best.get(span, -np.inf), float(score - none))
-        ranked = sorted((-score, *span) for span, score in best.items())[:_CANDIDATES]
+        ranked = sorted((-score, *span) for span, score in best.items())
+        ranked = ranked[: max(_CANDIDATES, self.setting.n_best)]
         return [(-score, first, end) for score, first, end in ranked]
 
     def segment(self, answer: Answer, fields: list[str]) -> Segment:

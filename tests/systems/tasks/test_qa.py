@@ -85,7 +85,8 @@ def test_a_question_of_more_than_half_the_room_is_cut_and_that_is_said_once():
     task = predictor("qa", max_len=31, setting={"say": said.append}).task
     task.encode([asked("livo mora", question=context(90, 4))], targets=True)
     (encoded,) = task.encode([asked("livo mora", question=context(90, 3))], targets=False)
-    assert len(said) == 1 and "more than 14 tokens" in said[0]
+    assert len(said) == 1 and "is cut to 14 tokens" in said[0]
+    assert " ".join(context(90, 4).split()[:8]) in said[0]
     assert [len(row.ids) for row in encoded.rows] == [3 + 14 + 2]
 
 
@@ -132,6 +133,13 @@ def test_the_answer_is_the_best_of_all_spans_of_all_windows_by_brute_force():
         assert [entry["probability"] for entry in shown] == sorted(
             (entry["probability"] for entry in shown), reverse=True
         )
+
+
+def test_more_answers_than_usual_are_given_where_they_are_asked_for():
+    task = predictor("qa", max_len=64, setting={"n_best": 40}).task
+    (encoded,) = task.encode([asked(context(30, 1))], targets=False)
+    logits = torch.randn(len(encoded.rows), len(encoded.rows[0].ids), 2)
+    assert len(task.answer(logits, encoded).details["n_best"]) == 40
 
 
 def test_no_answer_is_given_above_the_threshold_alone():
