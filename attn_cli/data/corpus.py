@@ -33,6 +33,7 @@ from attn_cli.lines.reading import (
 from attn_cli.lines.rows import Row, Rows, is_blank, zip_rows
 from attn_cli.lines.tabs import require_tabs
 from attn_cli.lines.unusable import BadLines
+from attn_cli.wording import plural
 
 RowCheck = Callable[[list[str]], str | None]
 RowTaker = Callable[[list[str], str], str | None]
@@ -65,6 +66,7 @@ class CorpusFiles:
         parallel: whether they are parallel: field i of row n is line n of file i.
         blocks: where a row is a block of lines: its fields are the lines, columns are not picked.
         remedy: what is said of a file that has one column where more are needed.
+        even: whether all lines of a TSV have as many columns, as nobody said which are meant.
     """
 
     paths: tuple[str, ...]
@@ -72,6 +74,7 @@ class CorpusFiles:
     parallel: bool = False
     blocks: Blocks | None = None
     remedy: str = "columns are parted by tabs"
+    even: bool = False
 
 
 class Corpus:
@@ -256,8 +259,17 @@ def _entries(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -
         yield from _block_entries(readers, files.blocks, bad)
     else:
         for file, reader in enumerate(readers):
+            width = 0
             for row in Rows(reader, files.columns, bad, blank=lambda text: False):
-                if not row.error:
+                n_columns = len(row.fields) + len(row.rest)
+                width = width or n_columns
+                if files.even and n_columns != width and not row.error:
+                    counted = plural(n_columns, "column")
+                    row.refuse(
+                        f"{counted}, where the lines before have {width} (a tab in a text? else "
+                        "--columns says which are meant)"
+                    )
+                elif not row.error:
                     yield _Entry(row, row.fields, [(file, row.line.start, row.line.size)])
 
 

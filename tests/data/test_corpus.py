@@ -150,3 +150,17 @@ def test_an_empty_corpus_and_a_damaged_index(tmp_path):
         file.write(b"x")
     with pytest.raises(DataError, match="damaged index"):
         Corpus(tmp_path / "work", "train")
+
+
+def test_a_tab_in_a_text_does_not_shift_the_columns_silently(tmp_path):
+    file = tmp_path / "a.tsv"
+    file.write_text("a b\tpos\na\tb c\tneg\ngood one\tpos\n")
+    said = []
+    bad = BadLines(said.append, skip_bad=True)
+    files = CorpusFiles((str(file),), Columns((0, 1)), even=True)
+    corpus = build_corpus(files, tmp_path / "work", "train", bad, lambda fields: None)
+    assert len(corpus) == 2
+    assert said[0] == (
+        f"{file}:2: 3 columns, where the lines before have 2 (a tab in a text? else --columns says "
+        "which are meant)"
+    )

@@ -256,7 +256,8 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             columns = Columns.parse(self._columns[spec.name], count)
             apart = reads_documents(self.options.finetuning)
             columns = dataclasses.replace(columns, spread=not kind.n_texts, apart=apart)
-            files = CorpusFiles(paths, columns, remedy=f"lines are {shape}")
+            even = bool(count) and not self._columns[spec.name]
+            files = CorpusFiles(paths, columns, remedy=f"lines are {shape}", even=even)
         else:
             rows = work / f"{name}.rows.txt"
             flatten(paths, self._columns[spec.name], rows, bad)

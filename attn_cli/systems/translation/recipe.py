@@ -86,14 +86,16 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         """Checks every line, holds pairs out, trains the tokenizers."""
         options, sources = self.options, self._sources(work)
         columns = Columns.parse(options.stream.columns, 2)
-        files = CorpusFiles(tuple(self.files), columns, remedy=sources.no_pair)
+        even = not options.stream.columns
+        files = CorpusFiles(tuple(self.files), columns, remedy=sources.no_pair, even=even)
         if options.corpus.src and options.corpus.tgt:
             parallel = (options.corpus.src, options.corpus.tgt)
             files = CorpusFiles(parallel, Columns.parse(None, 2), parallel=True)
         corpus = self._index(files, sources, TRAIN)
         dev = None
         if options.corpus.dev:
-            files = CorpusFiles((options.corpus.dev,), columns, remedy=sources.no_pair)
+            dev_paths = (options.corpus.dev,)
+            files = CorpusFiles(dev_paths, columns, remedy=sources.no_pair, even=even)
             dev = self._index(files, sources, DEV)
             if sides_swapped(corpus, dev):
                 self.speaker.warn(
