@@ -14,8 +14,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from attn_cli.config import load_json
+from attn_cli.config import load_json, to_dict
+from attn_cli.config.embedding import EmbedDefaults
 from attn_cli.config.finetuning import REGRESSIONS
+from attn_cli.convert.generation_settings import say_generation
 from attn_cli.convert.huggingface_config import (
     ARCHITECTURES,
     Foreign,
@@ -25,6 +27,7 @@ from attn_cli.convert.huggingface_config import (
 )
 from attn_cli.convert.huggingface_tokenizer import (
     has_one_segment,
+    lowercased,
     read_tokenizer,
     write_tokenizer,
 )
@@ -38,6 +41,10 @@ from attn_cli.convert.huggingface_weights import (
     parts_of,
 )
 from attn_cli.convert.output import replace_directory
+from attn_cli.convert.sentence_embedding import (
+    read_sentence_embedding,
+    write_sentence_embedding,
+)
 from attn_cli.data.label_files import labels_name, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, write_atomically
@@ -87,8 +94,15 @@ def from_huggingface(
         DataError: it is another kind of model, or its files are damaged, hostile or at odds.
         UsageError: `task` is given for a model without a classifier; `output` holds a model.
     """
+    source, embedding = folder, read_sentence_embedding(folder)
+    if embedding:
+        folder = embedding.folder
     file = inside(folder, CONFIG)
     foreign = read_foreign(load_json(file), str(file))
+    if embedding and foreign.arch != "bert":
+        raise DataError(
+            f"{source}: sentence vectors of a {foreign.name} are not supported, those of a BERT are"
+        )
     if task and not foreign.task:
         raise UsageError(f"--task {task}: {foreign.name} has no classifier of texts")
     if (folder / _ADAPTER).exists():
@@ -104,13 +118,19 @@ def from_huggingface(
         model = dataclasses.replace(model, n_segments=1)
         tensors[_SEGMENTS] = tensors[_SEGMENTS][:1].clone()
     _say_kind(foreign, heads, task, say)
-    with replace_directory(output, folder, overwrite) as stage:
+    if foreign.arch == "gpt":
+        say_generation(folder, say)
+    options: dict[str, object] = {}
+    if embedding:
+        tokenizer = lowercased(tokenizer) if embedding.lowercase else tokenizer
+        options = {"embedding": to_dict(embedding.defaults)}
+    with replace_directory(output, source, overwrite) as stage:
         write_weights(stage, tensors, {})
         write_tokenizers(stage, tokenizer, tokenizer)
         if foreign.labels and not any(head.task in REGRESSIONS for head in heads.values()):
             write_labels(stage, foreign.labels)
         config = ModelConfig(
-            foreign.arch, _task(foreign, heads), model, {}, True, tuple(heads.values())
+            foreign.arch, _task(foreign, heads), model, options, True, tuple(heads.values())
         )
         write_config(stage, config)
 
@@ -271,6 +291,9 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
         data = safetensors.torch.save(tensors, {"format": "pt"})
         write_atomically(inside(stage, WEIGHTS), data)
         write_tokenizer(stage, tokenizer, config.arch, stack.max_positions, say)
+        if "embedding" in config.options:
+            defaults = EmbedDefaults.read(config.options["embedding"], str(folder / CONFIG))
+            write_sentence_embedding(stage, defaults, stack.d_model)
         text = json.dumps({**values, **_special_ids(tokenizer)}, indent=2, ensure_ascii=False)
         write_atomically(inside(stage, CONFIG), text.encode("utf-8") + b"\n")
 

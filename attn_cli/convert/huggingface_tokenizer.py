@@ -283,6 +283,15 @@ def _special(encoding: Encoding) -> list[int]:
     return [index for index, special in marked if special]
 
 
+def lowercased(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer, which lower-cases texts first."""
+    parts = _parts(tokenizer)
+    first: list[object] = [{"type": "Lowercase"}]
+    rest = [parts["normalizer"]] if parts.get("normalizer") else []
+    parts["normalizer"] = {"type": "Sequence", "normalizers": first + rest}
+    return _json_tokenizer(parts, Path(JSON))
+
+
 def _parts(tokenizer: Tokenizer) -> dict[str, object]:
     return json_object(tokenizer.to_bytes(), Path(JSON))
 

@@ -85,12 +85,14 @@ class Embedder:
         options: which vectors.
 
     Raises:
-        UsageError: the model has no such layer, or its windows are shorter than the stride.
+        UsageError: the model has no such layer or prompt, or its windows are shorter than the
+            stride.
     """
 
     def __init__(self, encoder: TokenEncoder, options: EmbedOptions) -> None:
         self._encoder = encoder
-        self._options = options
+        self._options = encoder.defaults.fill(options)
+        self._prompt = encoder.defaults.prompt_text(options)
         self._choice = LayerChoice.parse(options.layer, encoder.n_layers)
         self.room = encoder.template.max_len - encoder.template.overhead(1)
         self._stride = options.stride or max(1, self.room // 2)
@@ -108,6 +110,7 @@ class Embedder:
     def embed(self, texts: Sequence[str]) -> list[Embedded]:
         """The vectors of each text."""
         tokenizer, template = self._encoder.tokenizer, self._encoder.template
+        texts = [self._prompt + text for text in texts]
         if self._options.words:
             units = [text.split() for text in texts]
             ids_of_units = encode_words(tokenizer, units)

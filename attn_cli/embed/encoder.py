@@ -13,9 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from attn_cli.config.embedding import EmbedDefaults
 from attn_cli.data.templates import TEMPLATES, Ids, InputRow
 from attn_cli.errors import DataError
-from attn_cli.models.directory import load_model
+from attn_cli.models.directory import CONFIG, load_model
 from attn_cli.models.seq2seq import EncoderDecoder
 from attn_cli.models.text import TextModel
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -67,6 +68,7 @@ class TokenEncoder:
             special tokens take part in means, as in BERT; else that is the last one's, which has
             seen all of it.
         device: where it runs.
+        defaults: what a text's vector is where nothing else is asked for.
     """
 
     tokenizer: Tokenizer
@@ -76,6 +78,7 @@ class TokenEncoder:
     d_model: int
     first_is_whole: bool
     device: torch.device
+    defaults: EmbedDefaults = EmbedDefaults()
 
     @classmethod
     def load(cls, path: str, device: torch.device) -> TokenEncoder:
@@ -86,26 +89,33 @@ class TokenEncoder:
         """
         config, model = load_model(Path(path), device)
         if isinstance(model, TextModel):
-            return cls._of_backbone(path, model, device)
+            where = f"{Path(path) / CONFIG}: options: embedding"
+            defaults = EmbedDefaults.read(config.options.get("embedding"), where)
+            return cls._of_backbone(path, model, device, defaults)
         if isinstance(model, EncoderDecoder):
             return cls._of_source(path, model, device)
         raise DataError(f"{path}: architecture {config.arch!r} has no layers of token vectors")
 
     @classmethod
-    def _of_backbone(cls, path: str, model: TextModel, device: torch.device) -> TokenEncoder:
+    def _of_backbone(
+        cls, path: str, model: TextModel, device: torch.device, defaults: EmbedDefaults
+    ) -> TokenEncoder:
         backbone = model.backbone
         if not backbone.n_layers:
             raise DataError(f"{path}: this model has no layers of token vectors")
         tokenizer = load_tokenizer(path)
         model.check_vocabulary(tokenizer.vocab_size, path)
+        longest = backbone.max_len or _LONGEST
+        longest = min(longest, defaults.max_len or longest)
         return cls(
             tokenizer=tokenizer,
-            template=TEMPLATES[backbone.template](tokenizer, backbone.max_len or _LONGEST),
+            template=TEMPLATES[backbone.template](tokenizer, longest),
             layers=backbone.layers,
             n_layers=backbone.n_layers,
             d_model=backbone.d_model,
             first_is_whole=backbone.template == "bert",
             device=device,
+            defaults=defaults,
         )
 
     @classmethod
