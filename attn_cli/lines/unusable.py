@@ -42,6 +42,11 @@ class BadLines:
         elif self.count == self._shown + 1:
             self._say(f"further unusable {self.noun}s are only counted")
 
+    def add_in_part(self, where: str, cause: str) -> None:
+        """Notes that what stands there is answered with less than was asked for."""
+        self.add_at(where, cause)
+        self.in_part += 1
+
     def finish(self, outcome: str, refusal: str = "") -> None:
         """Ends the stream: says the count, and refuses unless the loss was accepted.
 

@@ -151,11 +151,11 @@ class LineDecoder:
                 return self._format(row.refuse(cause), [])
         hypotheses = _whole(row, sources, parts)
         if hypotheses and len(hypotheses) < search.n_best:
-            row.refuse(
+            self._bad.add_in_part(
+                row.where,
                 f"{plural(len(hypotheses), 'output')} found of {search.n_best:,} (--n-best); "
-                "--max-len, --beam or --diversity leave no more"
+                "--max-len, --beam or --diversity leave no more",
             )
-            self._bad.in_part += 1
         for source, found in zip(sources, parts, strict=True):
             if found and not found[0].finished:
                 said = self._generator.cut(source, found[0], search)

@@ -20,7 +20,7 @@ from attn_cli.systems.base import DecodeJob, Decoder, find
 from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import Predictor, load_predictor
-from attn_cli.wording import them
+from attn_cli.wording import plural, them
 
 _UNKNOWN = "have no character that the model's tokenizer knows"
 _GUESSED = "no character of it is known to the model's tokenizer: the answer is a guess"
@@ -93,6 +93,8 @@ class LineAnswerer:
             asked = [row for row in window if row.fields]
             answers = self._answers([row.fields for row in asked])
             for row, answer in zip(asked, answers, strict=True):
+                if few := too_few(answer, self._job):
+                    self._job.bad.add_in_part(row.where, few)
                 if not answer.known:
                     self._remarks.add(_UNKNOWN, row.where, _GUESSED)
             found = iter(answers)
@@ -116,6 +118,14 @@ class LineAnswerer:
         if decoding.scores:
             fields.append("" if answer.probability is None else f"{answer.probability:.6f}")
         return "\t".join([*fields, *map(passed_through, row.rest)])
+
+
+def too_few(answer: Answer, job: DecodeJob) -> str | None:
+    """What is wrong with an answer that comes with fewer others than were asked for."""
+    wanted, found = job.search.n_best, len(answer.details.get("n_best", ()))
+    if wanted == 1 or found >= wanted:
+        return None
+    return f"{plural(found, 'answer')} found of {wanted:,} (--n-best); its text has no more"
 
 
 def answer_as_json(answer: Answer) -> dict[str, object]:

@@ -15,7 +15,7 @@ from attn_cli.device import use_bf16
 from attn_cli.errors import UsageError
 from attn_cli.lines.reading import LineReader
 from attn_cli.systems.base import DecodeJob
-from attn_cli.systems.tasks.answers import LineAnswerer, answer_as_json
+from attn_cli.systems.tasks.answers import LineAnswerer, answer_as_json, too_few
 from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.predictor import Predictor
 from attn_cli.systems.tasks.squad import Question, SquadReader
@@ -67,6 +67,9 @@ class QuestionAnswerer:
     def _entries(self, questions: Sequence[Question]) -> list[str]:
         rows = [[question.to_row()] for question in questions]
         answers = self._predictor.answer(rows, bf16=self._bf16)
+        for question, answer in zip(questions, answers, strict=True):
+            if few := too_few(answer, self._job):
+                self._job.bad.add_in_part(f"question {question.id}", few)
         return [
             f"{_json(question.id)}: {_json(self._entry(answer))}"
             for question, answer in zip(questions, answers, strict=True)

@@ -343,6 +343,19 @@ def test_lines_of_question_and_context_are_answered_one_by_one(reader):
     assert "standard input:4: an empty text" in run.said
 
 
+def test_fewer_answers_than_asked_for_are_given_and_named(reader, tmp_path):
+    options = ("--n-best", 5, "--format", "json", "--no-answer-threshold", 1000)
+    stdin = b"the name\tdan\nthe name\ta song was dan smith in rome\n"
+    run = inside("decode", "-m", reader / "m", *options, stdin=stdin, status=3)
+    sizes = [len(json.loads(line)["n_best"]) for line in run.lines]
+    assert sizes[0] < 5 and sizes[1] == 5
+    assert (
+        f"standard input:1: {sizes[0]} answer{'s' * (sizes[0] > 1)} found of 5 (--n-best)"
+        in run.said
+    )
+    assert "1 unusable line: answered in part" in run.said
+
+
 def test_unusable_questions_are_named_and_the_others_answered(reader, tmp_path):
     value = squad(questions(3, 7))
     value["data"][0]["paragraphs"][1]["context"] = None
