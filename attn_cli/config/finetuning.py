@@ -238,6 +238,11 @@ def _reads_documents(given: Mapping[str, object]) -> bool:
     return given.get("arch") == "han"
 
 
+def _makes_word_tokenizer(given: Mapping[str, object]) -> bool:
+    """Whether these options train one for documents; the model to start from brings its own."""
+    return _reads_documents(given) and not given.get("init")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinetuneCommand(TrainingCommand):
     """All options of `attn finetune`.
@@ -260,7 +265,8 @@ class FinetuneCommand(TrainingCommand):
             },
         ),
         # Documents are words, and an update sees several whole ones.
-        Mode(_reads_documents, {"batch_tokens": 16384, "type": "wordpiece"}, "han"),
+        Mode(_reads_documents, {"batch_tokens": 16384}, "han"),
+        Mode(_makes_word_tokenizer, {"type": "wordpiece"}, "han"),
         # As in Velickovic et al. 2018, section 3.3; a batch holds all nodes.
         Mode(
             _labels_nodes,

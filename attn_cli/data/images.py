@@ -132,7 +132,9 @@ def _opened(path: bytes) -> Iterator[ImageFile]:
     try:
         import PIL.Image as pillow  # noqa: N813 - a module
     except ImportError as error:
-        raise UsageError("images need Pillow: pip install 'attn-cli[image]'") from error
+        raise UsageError(
+            "images need Pillow: pip install '.[image]' beside attn's pyproject.toml"
+        ) from error
     name = shown(path.decode("utf-8", "replace"), 200)
     with _regular_file(path, name) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged EXIF data; our limit of pixels is lower

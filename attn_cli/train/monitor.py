@@ -232,5 +232,7 @@ def _summary_writer(folder: str) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UsageError("--tensorboard needs: pip install 'attn-cli[tensorboard]'") from error
+        raise UsageError(
+            "--tensorboard needs: pip install '.[tensorboard]' beside attn's pyproject.toml"
+        ) from error
     return SummaryWriter(folder)

@@ -62,7 +62,9 @@ def new_figure(
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UsageError("a picture needs: pip install 'attn-cli[plot]'") from error
+        raise UsageError(
+            "a picture needs: pip install '.[plot]' beside attn's pyproject.toml"
+        ) from error
     return Figure(figsize=(width, height), layout=layout)
 
 

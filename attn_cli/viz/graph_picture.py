@@ -51,7 +51,9 @@ def place_nodes(vectors: NDArray[np.floating], seed: int) -> NDArray[np.float64]
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise UsageError("a picture of nodes needs: pip install 'attn-cli[plot]'") from error
+        raise UsageError(
+            "a picture of nodes needs: pip install '.[plot]' beside attn's pyproject.toml"
+        ) from error
     init = "pca" if vectors.shape[1] > 1 else "random"
     perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
     return TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(vectors)

@@ -113,7 +113,7 @@ def test_defaults_then_those_of_a_mode_then_the_file_then_the_flag(tmp_path):
     assert resolve(PretrainCommand).training.matrix_factor == 7.5 != usual.matrix_factor
 
 
-def test_defaults_of_documents_and_nodes():
+def test_defaults_of_documents_and_nodes(tmp_path):
     given = {"task": ("classify",), "arch": "han"}
     documents, nodes = (
         resolve(FinetuneCommand, {"task": ("classify",), "arch": "han"}),
@@ -123,6 +123,9 @@ def test_defaults_of_documents_and_nodes():
     assert resolve(FinetuneCommand, given | {"type": "bpe"}).tokenizer.type == "bpe"
     assert (nodes.training.optimizer, nodes.training.patience) == ("adam", 100)
     assert nodes.labels_nodes and not documents.labels_nodes
+    (tmp_path / "config.json").write_text('{"arch": "han"}')  # it brings its tokenizer
+    started = resolve(FinetuneCommand, {"task": ("classify",), "init": str(tmp_path)})
+    assert (started.training.batch_tokens, started.tokenizer.type) == (16384, "auto")
 
 
 @pytest.mark.parametrize(

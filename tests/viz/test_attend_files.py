@@ -157,7 +157,7 @@ def test_without_matplotlib_the_remedy_is_named(translator, tmp_path, monkeypatc
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     run = draw(translator, ["a dog"], "-o", tmp_path / "one.png", status=2)
-    assert "pip install 'attn-cli[plot]'" in run.said and run.out == b""
+    assert "pip install '.[plot]'" in run.said and run.out == b""
 
 
 @pytest.mark.parametrize("ending", ["html", "png"])

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from attn_cli.config import changed, shown
-from attn_cli.config.command import defaults_for
 from attn_cli.config.finetuning import FinetuneCommand, FinetuningOptions
 from attn_cli.data.label_files import read_labels
 from attn_cli.data.templates import TEMPLATES
@@ -144,12 +143,6 @@ def check_start(options: FinetuneCommand) -> None:
     asked = changed(chosen, among=("--tokenizer",)) + changed(options.size)
     if chosen.arch and _ARCHS.get(chosen.arch, chosen.arch) != before:
         asked.insert(0, f"--arch {chosen.arch} (there: {before})")
-    usual = defaults_for(FinetuneCommand, {"init": chosen.init})
-    asked += [
-        flag
-        for flag in changed(options.tokenizer)
-        if flag != "--type" or options.tokenizer.type != usual.get("type")
-    ]
     if asked:
         raise UsageError(f"--init {chosen.init} decides otherwise than {', '.join(asked)}")
 
