@@ -136,7 +136,7 @@ class ArchOptions:
     )
     init: str | None = option(
         None,
-        "Continue from this translator's directory: its architecture, sizes, tokenizer, weights.",
+        "Continue from this translator: its architecture, sizes, tokenizer, weights.",
         show="random weights",
         place="DIR",
     )

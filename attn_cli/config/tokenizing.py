@@ -39,8 +39,8 @@ class TokenizerOptions:
     )
     symbols: str | None = option(
         None,
-        "Texts that stay one piece wherever they stand, such as tags and placeholders: <2de>,<url> "
-        "(commas between them; of a word vocabulary they are words).",
+        "Texts that stay one piece wherever they stand, as tags: <2de>,<url> (with a word "
+        "vocabulary: words).",
     )
     coverage: float = option(
         1.0,
