@@ -65,10 +65,14 @@ def folder(tmp_path_factory) -> Path:
     labelled = [f"{line}\t{'long' if len(line) > 40 else 'short'}\n" for line in sentences]
     (place / "labels.tsv").write_text("".join(labelled), encoding="utf-8")
     (place / "new.txt").write_text("The cat sleeps.\n\nShe sings.\n", encoding="utf-8")
+    speeches = [f"ROMEO:\n{line}\nShe weeps.\n" for line in sentences]
+    (place / "play.txt").write_text("\n".join(speeches), encoding="utf-8")
     write_shapes(place / "photos", 30, seed=1).rename(place / "photos" / "captions.tsv")
     programs = place / "bin"
     programs.mkdir()
-    for name, script in (("attn", LIMITED_ATTN), ("torchrun", LIMITED_TORCHRUN)):
+    python = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
+    scripts = (("attn", LIMITED_ATTN), ("torchrun", LIMITED_TORCHRUN), ("python3", python))
+    for name, script in scripts:
         (programs / name).write_text(script, encoding="utf-8")
         (programs / name).chmod(0o755)
     return place
@@ -83,7 +87,13 @@ def run(command: str, folder: Path) -> str:
     )
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     # A pipe's status is its last command's; the others' failures are told on stderr.
-    assert "attn: " not in done.stderr, f"{command}\n{done.stderr}"
+    # Models of four steps do not know where to stop; new.txt has a blank line.
+    said = [
+        line
+        for line in done.stderr.splitlines()
+        if not re.search(r"output (that )?stops|blank line", line)
+    ]
+    assert not any("attn: " in line for line in said), f"{command}\n{done.stderr}"
     assert "Traceback" not in done.stderr, f"{command}\n{done.stderr}"
     return done.stdout
 

@@ -240,7 +240,7 @@ def test_wrong_usage_names_the_right_one():
     run = attn("train-mt", "--max-setps", 3, status=2)
     assert "--max-steps" in run.said
     assert "--src and --tgt go together" in inside("train-mt", "--src", "x", status=2).said
-    assert "needs keep_best 3" in inside("train-mt", "--average", 3, status=2).said
+    assert "needs --keep-best 3" in inside("train-mt", "--average", 3, status=2).said
 
 
 def test_every_variant_trains_and_decodes(tmp_path, corpus):
