@@ -42,7 +42,7 @@ def test_a_reader_that_has_read_enough(
 
 
 REDIRECTIONS = {
-    "closed standard input": ("<&-", 3, "standard input is closed"),
+    "closed standard input": ("<&-", 2, "standard input is closed"),
     "closed standard output": (">&-", 1, "standard output is closed"),
     "a full device": ("> /dev/full", 1, "standard output: No space left on device"),
     "closed standard error": ("2>&-", 0, ""),

@@ -425,14 +425,14 @@ def test_count_stopping_ends_with_as_many_endings_as_beams():
     ("options", "message"),
     [
         ({"sample": True, "greedy": True}, "exclude"),
-        ({"top_k": 4}, "need sample"),
-        ({"temperature": 0.5}, "need sample"),
+        ({"top_k": 4}, "need --sample"),
+        ({"temperature": 0.5}, "need --sample"),
         ({"beam": 4, "n_best": 5}, "--beam 5"),
-        ({"greedy": True, "n_best": 2}, "--beam 2"),
+        ({"greedy": True, "n_best": 2}, "leave out --greedy"),
         ({"beam": 5, "diversity_groups": 2}, "equally"),
         ({"sample": True, "diversity": 0.5}, "diversity"),
-        ({"min_len": 9, "max_len": 8}, "max_len"),
-        ({"sample": True, "top_p": 0.0}, "top_p"),
+        ({"min_len": 9, "max_len": 8}, "--max-len"),
+        ({"sample": True, "top_p": 0.0}, "--top-p"),
     ],
 )
 def test_options_that_make_no_sense_together(options, message):

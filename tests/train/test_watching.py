@@ -20,12 +20,14 @@ def at_a_terminal(columns, *arguments):
     """What a command writes to a terminal of so many columns, without colours."""
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    # These would win over the terminal's own size; test runners set them.
+    environment = {k: v for k, v in ENVIRONMENT.items() if k not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=terminal,
-        env={**ENVIRONMENT, "TERM": "xterm"},
+        env={**environment, "TERM": "xterm"},
     )
     os.close(terminal)
     seen = b""
@@ -48,5 +50,5 @@ def test_the_bar_tells_step_limit_loss_best_speed_and_time_left(tmp_path, column
     line = rf"step \d+/40  loss \d\.\d+  (best loss \d\.\d+  )?{number} tokens/s  0:\d\d left"
     assert re.search(line, shown), shown
     assert re.search(line.replace(")?", ")"), shown), shown
-    assert "step 20/40  validating" in shown
+    assert re.search(r"step \d+/40  validating", shown), shown
     assert bool(re.search("[━-]{10}", shown)) == (columns > 80)

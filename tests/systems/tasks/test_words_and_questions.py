@@ -383,7 +383,7 @@ def test_options_of_answers_are_refused_where_nothing_reads_them(tagger, reader)
     run = inside("decode", "-m", tagger / "m", "--no-answer-threshold", 1, stdin=stdin, status=2)
     assert "--no-answer-threshold: for models that answer questions" in run.said
     run = inside("decode", "-m", tagger / "m", "--beam", 3, "--align", stdin=stdin, status=2)
-    assert f"--beam, --align: {tagger / 'm'} gives answers: leave it out" in run.said
+    assert f"--beam, --align: {tagger / 'm'} gives answers: leave them out" in run.said
     run = inside("decode", "-m", reader / "m", "--n-best", 2, stdin=stdin, status=2)
     assert "--n-best 2 needs --format json" in run.said
     path = reader / "dev.json"

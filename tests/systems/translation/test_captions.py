@@ -151,7 +151,7 @@ def test_a_bad_image_is_one_empty_line(captioner, fresh):
     assert run.lines[0].endswith("\tx")
     assert run.lines[-1].endswith("\tx")
     assert all(line.strip() for line in (run.lines[0], run.lines[-1]))
-    assert run.lines[1:-1] == [""] * (len(causes) + 1)
+    assert run.lines[1:-1] == ["\tx"] * len(causes) + [""]
     shown = list(causes.items())[:10]
     for number, (name, cause) in enumerate(shown, 2):
         (said,) = (

@@ -156,7 +156,7 @@ def test_a_stopped_training_ends_as_an_uninterrupted_one(tmp_path, corpus, monke
         assert one == other, name
 
 
-LINES = ["banu kera", "", "limo", "moვo ☃", "kevo lira monu baba\tpassed\ton", "x"]
+LINES = ["banu kera", "", "limo", "moვo ☃", "kevo lira monu baba\tpassed\ton", "mo"]
 
 
 def test_one_line_in_one_line_out_through_real_pipes(model):
