@@ -203,7 +203,7 @@ def test_the_cache_knows_when_images_have_changed(tmp_path):
 def test_without_pillow_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(UsageError, match=r"pip install 'attn-cli\[image\]'") as caught:
+    with pytest.raises(UsageError, match=r"pip install '\.\[image\]'") as caught:
         read_pixels(b"a.png", 8, 8)
     assert isinstance(caught.value, AttnError)
 
