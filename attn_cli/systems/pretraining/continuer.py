@@ -47,10 +47,10 @@ class LanguageModelStep(StepModel):
         device = self.backbone.token_vectors.weight.device
         # What is read at each place, and what follows it; the last of a prefix is read by a step.
         read = [[self.bos_id, *prefix[:-1]] if prefix else [] for prefix in prefixes]
-        ids, real = (x.flip(1).to(device) for x in pad([row[::-1] for row in read], self.pad_id))
-        hidden, state = self.backbone.read(ids, real.sum(1))
+        ids, valid = (x.flip(1).to(device) for x in pad([row[::-1] for row in read], self.pad_id))
+        hidden, state = self.backbone.read(ids, valid.sum(1))
         gold = pad([prefix[::-1] for prefix in prefixes], self.pad_id)[0].flip(1).to(device)
-        found = gold_log_probs(hidden, gold, *self.backbone.output_layer).masked_fill(~real, 0.0)
+        found = gold_log_probs(hidden, gold, *self.backbone.output_layer).masked_fill(~valid, 0.0)
         return Begun(state, found)
 
     def step(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.scoring import ScoreOptions
+from attn_cli.config.training import TrainingOptions
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles
@@ -144,35 +145,23 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         kind = TRAINING_KINDS[model.task]
         translator = kind.translator([model], src, tgt)
         objective = kind.objective(model, options, translator).to(processes.device)
-        # Small corpora are passed more often; a trained model has less to learn.
-        epochs = float(min(60, max(5, 1_500_000 // max(len(split.rows), 1))))
-        if options.init:
-            epochs = max(1.0, epochs // 10)
-        batch_tokens, batches = _batch_tokens(split, options.training.batch_tokens)
-        training = with_limit(
-            dataclasses.replace(options.training, batch_tokens=batch_tokens), epochs
-        )
+        training, batches = self._decided(split)
         read = partial(
             kind.reader,
             src=src,
             tgt_tokenizer=tgt,
             batch_tokens=training.batch_tokens,
             max_len=options.corpus.max_len,
+            say=self.speaker.warn if processes.is_main else None,
         )
         reader = read(
             split.train,
             split.rows,
             sample_alpha=options.corpus.subword_sampling,
-            say=self.speaker.warn if processes.is_main else None,
             contents=sources.contents(TRAIN),
         )
         dev_name = DEV if options.corpus.dev else TRAIN
-        dev_reader = read(
-            split.dev,
-            split.dev_rows,
-            say=self.speaker.warn if processes.is_main else None,
-            contents=sources.contents(dev_name),
-        )
+        dev_reader = read(split.dev, split.dev_rows, contents=sources.contents(dev_name))
         validate = TranslationValidation(
             objective,
             translator,
@@ -201,6 +190,17 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             ModelConfig(start.arch, model.task, start.config, self.saved_options(fingerprint)),
             summary,
         )
+
+    def _decided(self, split: Split) -> tuple[TrainingOptions, str]:
+        """The options with batches and a limit that suit the corpus, and the batches in words."""
+        options = self.options
+        batch_tokens, batches = _batch_tokens(split, options.training.batch_tokens)
+        # Small corpora are passed more often; a trained model has less to learn.
+        epochs = float(min(60, max(5, 1_500_000 // max(len(split.rows), 1))))
+        if options.init:
+            epochs = max(1.0, epochs // 10)
+        training = dataclasses.replace(options.training, batch_tokens=batch_tokens)
+        return with_limit(training, epochs), batches
 
     def _sources(self, work: Path) -> TrainingSources:
         options = self.options
