@@ -33,7 +33,7 @@ def require_tabs(file: Path, name: str, last: int, remedy: str) -> None:
     reader = LineReader(str(file), name)
     first = next(iter(reader), None)  # refuses what is no text at all
     reader.close()
-    if last < 1 or first is None or _has_tab(file):
+    if last < 1 or first is None or not _lacks_tabs(file):
         return
     with file.open("rb") as stream:
         sample = [line.decode("utf-8", "replace") for line in itertools.islice(stream, _SAMPLE)]
@@ -47,9 +47,15 @@ def require_tabs(file: Path, name: str, last: int, remedy: str) -> None:
     raise DataError(f"{name}: no tab in it, so no line has a column {last + 1}; {remedy}")
 
 
-def _has_tab(file: Path) -> bool:
+def _lacks_tabs(file: Path) -> bool:
+    """Whether a file has text, and no tab."""
+    has_text = False
     with file.open("rb") as stream:
-        return any(b"\t" in chunk for chunk in iter(lambda: stream.read(_CHUNK), b""))
+        while chunk := stream.read(_CHUNK):
+            if b"\t" in chunk:
+                return False
+            has_text = has_text or not chunk.isspace()
+    return has_text
 
 
 def _separator(lines: Sequence[str]) -> str:

@@ -108,6 +108,8 @@ class Generator(ABC, Generic[Model]):
 
     def cut(self, source: Source, output: Hypothesis, search: SearchOptions) -> str | None:
         """What is said of an output that did not end by itself; None if it was asked to be so."""
+        if search.max_len is not None:
+            return None
         size, why = plural(self.n_written(source, output), "token"), "--max-len"
         if search.no_repeat_ngram:
             why += ", --no-repeat-ngram"

@@ -151,10 +151,16 @@ def test_many_long_prompts_are_named_at_first_and_then_counted(writer):
     assert "12 lines are longer than what is read of them" in run.said
 
 
-def test_an_output_that_stops_before_its_end_is_said_once(model, writer):
-    run = inside("decode", *model, "--greedy", "--max-len", 2, stdin=b"banu kera limo\n" * 3)
-    assert run.said.count("its output stops at 2 tokens, before its end (--max-len)") == 1
+def test_an_output_that_stops_before_its_end_is_said_once(model, writer, tmp_path):
+    corpus = write_reversal(tmp_path / "train.tsv", 200, seed=3)
+    pieces = ("--type", "word", "--vocab-size", 60, "--metric", "loss")
+    inside("train-mt", corpus, "-o", tmp_path / "young", *TINY, *pieces, "--max-steps", 1)
+    young = ("-m", tmp_path / "young", "--threads", 1)
+    run = inside("decode", *young, "--greedy", stdin=b"banu kera\n" * 3)
+    assert run.said.count("its output stops at 14 tokens, before its end (--max-len)") == 1
     assert "3 lines have an output that stops before its end" in run.said
+    run = inside("decode", *model, "--greedy", "--max-len", 2, stdin=b"banu kera limo\n" * 3)
+    assert run.said == ""  # that is what was asked for
     run = inside("decode", *writer, "--greedy", "--min-len", 3, "--max-len", 3, stdin=b"a b\n")
     assert run.said == ""  # that is what was asked for
     run = inside("decode", *writer, "--max-len", 50, "--no-repeat-ngram", 40, stdin=b"a b\n")

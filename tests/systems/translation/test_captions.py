@@ -366,7 +366,8 @@ def test_photographs_are_learnt_by_heart(data_dir, tmp_path):
     corpus = photographs / "train.tsv"
     given = ("--source", "image", "--image-root", photographs / "images", "--threads", 2)
     recipe = ("--columns", "image,caption", "--dev", corpus, "--dropout", 0, "--max-steps", 120)
-    inside("train-mt", corpus, "-o", tmp_path / "m", *given, *recipe, "--vocab-size", 400)
+    sizes = ("--vocab-size", 400, "--batch-tokens", 2048)
+    inside("train-mt", corpus, "-o", tmp_path / "m", *given, *recipe, *sizes)
     captions: dict[str, list[str]] = {}
     for line in corpus.read_text("utf-8").splitlines()[1:]:
         name, caption = line.split("\t")
