@@ -39,3 +39,11 @@ class InterruptedTrainingError(AttnError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class EndedElsewhereError(AttnError):
+    """Another process of the same training failed, and says why; this one ends without a word."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code

@@ -81,6 +81,8 @@ def _abandon_stdout() -> None:
 
 
 def _failed(message: str, status: int) -> int:
+    if not message:  # another process says why
+        return status
     with contextlib.suppress(OSError, ValueError):
         print(f"attn: {message}", file=sys.stderr, flush=True)
     return status

@@ -102,7 +102,6 @@ class Trainer(Generic[B]):
         self.monitor = monitor
         self._save_weights = save
         self.progress = Progress()
-        self.module = processes.wrap(self.objective)
         self.optimizers = build_optimizers(self.objective.model, options, training.rates)
         if self.objective.partner is not None:
             self.optimizers += build_optimizers(self.objective.partner, options)
@@ -119,7 +118,9 @@ class Trainer(Generic[B]):
             InterruptedTrainingError: a signal came; the state is saved.
             AttnError: the loss was not finite several times in a row.
         """
-        self._resume()
+        with self.processes.together():
+            self._resume()
+        self.processes.align(self.objective.trained)
         self.objective.train()
         stream = contextlib.closing(self.training.stream(self.progress.position))
         with StopSignals() as signals, self._watched(), stream as batches:
@@ -141,8 +142,8 @@ class Trainer(Generic[B]):
         set_learning_rate(self.optimizers, factor)
         self.objective.begin_update(self._share_done())
         n_tokens = sum(item.batch.n_tokens for item in placed)
-        sums = self._gradient(placed, n_tokens)
-        sums = self.processes.total(*sums)
+        sums = self.processes.total(*self._gradient(placed, n_tokens))
+        self.processes.sum_gradients(self.objective.trained)
         # Model and partner work against each other: neither's gradient may shrink the other's.
         largest = self.options.clip_norm or math.inf
         norm = math.hypot(
@@ -172,8 +173,8 @@ class Trainer(Generic[B]):
 
         A pass that fails has added a part of its gradient already, so all of it is made again.
         """
-        shares = [self.processes.share(item.batch) for item in placed]
-        largest = max(len(share) for share in shares)
+        shares = [share for item in placed if len(share := self.processes.share(item.batch))]
+        largest = max(map(len, shares), default=1)
         n_parts = parts_of(self.objective.rows_per_sentence, self.options.batch_tokens)
         n_parts = min(n_parts, largest)
         while True:
@@ -182,7 +183,7 @@ class Trainer(Generic[B]):
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if self.processes.world > 1 or n_parts >= largest:
+                if n_parts >= largest:
                     raise AttnError(
                         f"out of memory on {self.processes.device} with "
                         f"{plural(-(-largest // n_parts), 'sentence')} at a time; lower "
@@ -199,20 +200,18 @@ class Trainer(Generic[B]):
             size = -(-len(batch) // n_parts)
             parts += [batch.rows(slice(row, row + size)) for row in range(0, len(batch), size)]
         loss_sum = nll_sum = 0.0
-        for number, part in enumerate(parts, 1):
-            loss, nll = self._backward(part, n_tokens, last=number == len(parts))
+        for part in parts:
+            loss, nll = self._backward(part, n_tokens)
             loss_sum += loss
             nll_sum += nll
         return [loss_sum, nll_sum]
 
-    def _backward(self, batch: B, n_tokens: int, *, last: bool) -> tuple[float, float]:
+    def _backward(self, batch: B, n_tokens: int) -> tuple[float, float]:
         """Adds a batch's gradient."""
         batch = batch.to(self.processes.device)
-        with torch.enable_grad() if last else self.processes.no_sync(self.module):
-            with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
-                loss, nll = self.module(batch)
-            # DistributedDataParallel takes the mean over ranks; the loss is a sum over them.
-            (loss * (self.processes.world / n_tokens)).backward()
+        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
+            loss, nll = self.objective(batch)
+        (loss / n_tokens).backward()
         return float(loss.detach()), float(nll)
 
     def _zero_grad(self) -> None:
@@ -312,7 +311,7 @@ class Trainer(Generic[B]):
         if self.processes.is_main:
             began = time.monotonic()
             self.monitor.validating(progress)
-            with self.average.applied():
+            with self.average.applied(), self.processes.with_all_threads():
                 self.objective.eval()
                 figures = self.training.validate()
                 self.objective.train()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic
+from typing import Generic
 
 from torch import Tensor, nn
 
@@ -17,13 +17,8 @@ class Objective(nn.Module, ABC, Generic[B]):
         model: the module inside it whose parameters are trained and saved.
         partner: a module that is trained along and saved with the state, but is no part of the
             model: a discriminator.
-
-    Attributes:
-        find_unused_parameters: whether an update uses a part of the weights only, another task's
-            head in the next.
     """
 
-    find_unused_parameters: ClassVar[bool] = False
     model: nn.Module
     partner: nn.Module | None
 

@@ -1,8 +1,9 @@
-"""One process or many: PyTorch's own distributed engine behind five small methods.
+"""One process or many: PyTorch's own collectives behind a few small methods.
 
 Every rank walks the same stream of batches and computes its share of each batch's rows, so the
 global batch, the number of steps and the losses do not depend on the number of processes, and no
-rank can run out of data before another.
+rank can run out of data before another. What ranks exchange, once an update each: gradients, sums
+of losses, Muon's matrices, and what rank 0 decides.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.data.batching import B
 from attn_cli.device import set_up
-from attn_cli.train.objective import Objective
+from attn_cli.errors import AttnError, EndedElsewhereError
 
 _PATIENCE = datetime.timedelta(hours=2)  # the other ranks wait while rank 0 validates
+_LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
 @dataclass(frozen=True)
@@ -34,62 +36,125 @@ class Processes:
         rank: its number; rank 0 alone logs, validates and writes.
         world: how many there are.
         device: where this one computes.
+        threads: CPU threads of all ranks of this machine together; 0: as they are.
     """
 
     rank: int
     world: int
     device: torch.device
+    threads: int = 0
 
     @classmethod
     def join(cls, runtime: RuntimeOptions) -> Processes:
         """Joins the group that torchrun announces in the environment; alone without one."""
         world = int(os.environ.get("WORLD_SIZE", "1"))
         chosen = set_up(runtime, int(os.environ.get("LOCAL_RANK", "0")))
+        here = torch.get_num_threads() * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if world == 1:
-            return cls(0, 1, chosen)
-        backend = "nccl" if chosen.type == "cuda" else "gloo"
+            return cls(0, 1, chosen, torch.get_num_threads())
         if not dist.is_initialized():
-            dist.init_process_group(backend, timeout=_PATIENCE)
-        return cls(dist.get_rank(), world, chosen)
+            dist.init_process_group(_backend(chosen), timeout=_PATIENCE)
+        return cls(dist.get_rank(), world, chosen, here)
 
-    def leave(self) -> None:
-        """Ends the group."""
-        if self.world > 1:
+    def meet(self, store: dist.Store, world: int) -> Processes:
+        """Joins the others of this machine, who meet over a store, as the rank that this one is.
+
+        Each has an equal share of the threads; with unequal ones, sums over weights would differ in
+        their last bits.
+        """
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, self.threads // world))
+            if interface := _LOOPBACK.get(sys.platform):  # nobody else's business
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        with _exchange(self):
+            backend = _backend(self.device)
+            dist.init_process_group(
+                backend, store=store, rank=self.rank, world_size=world, timeout=_PATIENCE
+            )
+        return Processes(self.rank, world, self.device, self.threads)
+
+    def leave(self) -> Processes:
+        """Ends the group; the rank is alone then, with all threads."""
+        if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return Processes(self.rank, 1, self.device, self.threads)
 
     @property
     def is_main(self) -> bool:
         """Whether this is the rank that speaks and writes."""
         return self.rank == 0
 
-    def wrap(self, objective: Objective[B]) -> nn.Module:
-        """The objective with its gradients averaged over the ranks."""
-        if self.world == 1:
-            return objective
-        return DistributedDataParallel(
-            objective, find_unused_parameters=objective.find_unused_parameters
-        )
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """A block that all ranks end alike: the first of them that fails says why, for all."""
+        failed: Exception | None = None
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised again as soon as the others know
+            failed = error
+        code = 0 if failed is None else failed.exit_code if isinstance(failed, AttnError) else 1
+        codes = [int(tensor) for tensor in self.gather(torch.tensor([code]))]
+        first = next((rank for rank, code in enumerate(codes) if code), None)
+        if failed is not None and first == self.rank:
+            raise failed
+        if first is not None:
+            raise EndedElsewhereError(codes[first])
+
+    @contextlib.contextmanager
+    def with_all_threads(self) -> Iterator[None]:
+        """A context in which this rank works while the others wait for it."""
+        before = torch.get_num_threads()
+        if self.threads > before:
+            torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            if self.threads > before:
+                torch.set_num_threads(before)
 
     def share(self, batch: B) -> B:
-        """This rank's rows of a batch; rows without targets if the batch has too few for it."""
-        if self.world == 1:
-            return batch
-        if self.rank >= len(batch):
-            return batch.rows(slice(0, 1)).without_targets()
-        return batch.rows(slice(self.rank, None, self.world))
+        """This rank's rows of a batch; none if the batch has too few for it."""
+        return batch if self.world == 1 else batch.rows(slice(self.rank, None, self.world))
 
-    def no_sync(self, module: nn.Module) -> AbstractContextManager[object]:
-        """A context in which backward passes do not exchange gradients yet."""
-        if isinstance(module, DistributedDataParallel):
-            return module.no_sync()
-        return contextlib.nullcontext()
+    @torch.no_grad()
+    def align(self, modules: Iterable[nn.Module]) -> None:
+        """Gives every rank the weights of rank 0."""
+        if self.world > 1:
+            weights = [weight for module in modules for weight in module.parameters()]
+            flat = torch.cat([weight.flatten() for weight in weights])
+            with _exchange(self):
+                dist.broadcast(flat, 0)
+            for weight, part in zip(weights, _cut(flat, weights), strict=True):
+                weight.copy_(part)
+
+    @torch.no_grad()
+    def sum_gradients(self, modules: Iterable[nn.Module]) -> None:
+        """Adds up the gradients of all ranks, in one flat tensor.
+
+        A weight that no rank has a gradient of has none afterwards, as in one process.
+        """
+        if self.world == 1:
+            return
+        weights = [w for module in modules for w in module.parameters() if w.requires_grad]
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+        used = torch.tensor([float(w.grad is not None) for w in weights]).to(gradients[0])
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), used])
+        with _exchange(self):
+            dist.all_reduce(flat)
+        is_used = flat[len(flat) - len(weights) :].tolist()
+        parts = _cut(flat[: len(flat) - len(weights)], weights)
+        for weight, part, some in zip(weights, parts, is_used, strict=True):
+            weight.grad = part if some else None
 
     def total(self, *values: float) -> list[float]:
         """The sums of some numbers over all ranks."""
         if self.world == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
+        with _exchange(self):
+            dist.all_reduce(tensor)
         return tensor.tolist()
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
@@ -98,7 +163,8 @@ class Processes:
             return [tensor]
         tensor = tensor.to(self.device)
         gathered = [torch.empty_like(tensor) for _ in range(self.world)]
-        dist.all_gather(gathered, tensor)
+        with _exchange(self):
+            dist.all_gather(gathered, tensor)
         return [item.cpu() for item in gathered]
 
     def agree(self, *values: float) -> list[float]:
@@ -106,5 +172,39 @@ class Processes:
         if self.world == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.broadcast(tensor, 0)
+        with _exchange(self):
+            dist.broadcast(tensor, 0)
         return tensor.tolist()
+
+
+class LostProcessError(AttnError):
+    """Another process of the training has ended without a word."""
+
+
+@contextlib.contextmanager
+def _exchange(processes: Processes) -> Iterator[None]:
+    """A context in which ranks talk to each other.
+
+    Raises:
+        LostProcessError: on rank 0, another rank is gone.
+        EndedElsewhereError: on other ranks: rank 0 says it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not processes.is_main:
+            raise EndedElsewhereError(1) from error
+        raise LostProcessError(
+            "another process of this training has ended, or can't be reached any more; what was "
+            "saved is intact, and the same command continues from there"
+        ) from error
+
+
+def _backend(device: torch.device) -> str:
+    return "nccl" if device.type == "cuda" else "gloo"
+
+
+def _cut(flat: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """A flat tensor in the shapes of the weights."""
+    parts = flat.split([weight.numel() for weight in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]

@@ -96,16 +96,17 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
         if options.output.dry_run:
             output = Path(stack.enter_context(_scratch(processes)))
         work = output / _CHECKPOINTS
-        if processes.is_main:
-            stack.enter_context(_nothing_left_unless_begun(output))
-            stack.enter_context(locked(work))
-            remove_leftovers(work)
-            remove_leftovers(output)
-            before = _earlier(output, options, speaker.say)
-            recipe.prepare(output, work)
-        processes.agree()
-        plan = recipe.open(output, work, processes)
-        done = processes.is_main and _is_finished(before, plan, output)
+        with processes.together():
+            if processes.is_main:
+                stack.enter_context(_nothing_left_unless_begun(output))
+                stack.enter_context(locked(work))
+                remove_leftovers(work)
+                remove_leftovers(output)
+                before = _earlier(output, options, speaker.say)
+                recipe.prepare(output, work)
+        with processes.together():
+            plan = recipe.open(output, work, processes)
+            done = processes.is_main and _is_finished(before, plan, output)
         if processes.agree(done)[0]:
             if processes.is_main:
                 Checkpoints(work).clear_states()

@@ -76,12 +76,16 @@ def test_two_processes_validate_on_a_longer_line_than_they_trained_on(tmp_path, 
 
 
 @pytest.mark.slow
-def test_refused_data_ends_all_processes(tmp_path):
+def test_refused_data_ends_all_processes_with_one_line_and_one_status(tmp_path):
     bad = tmp_path / "bad.tsv"
     bad.write_text("one column\n")
     done = torchrun("train-mt", bad, "-o", tmp_path / "model", *TINY)
-    assert done.returncode != 0
-    assert done.stderr.decode().count("bad.tsv: no tab in it, so no line has a column 2") == 1
+    said = done.stderr.decode()
+    assert done.returncode == 1  # torchrun's own
+    assert said.count("bad.tsv: no tab in it, so no line has a column 2") == 1
+    assert said.count("exitcode  : 3 (pid") == 2
+    assert "attn_cli/" not in said, "no traceback but that of torchrun"
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,9 +37,6 @@ class OpenTask:
 
 class FinetuneObjective(Objective[MixedBatch]):
     """Σₜ λₜ Lₜ over one backbone: the losses of all tasks' batches, added."""
-
-    # The heads of tasks that sit out, the pooler where only tokens are asked for.
-    find_unused_parameters: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, tasks: dict[str, Task]) -> None:
         super().__init__(model)
