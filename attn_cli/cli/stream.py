@@ -42,18 +42,17 @@ def answer_lines(
     columns = Columns.parse(stream.columns, 1)
     writer = LineWriter()
     for path in files or ["-"]:
-        reader = LineReader(path)
-        # A tokenizer may have to give spaces back: they are no blank line to it.
-        rows = Rows(reader, columns, bad, count=1, blank=operator.not_)
-        for window in rows.windows(window_size):
-            results = answer([row.fields[0] if row.fields else "" for row in window])
-            for row, result in zip(window, results, strict=True):
-                if isinstance(result, DataError):
-                    row.refuse(str(result))
-                    result = ""
-                writer.write(result, *map(passed_through, row.rest))
-            writer.flush()
-        reader.close()
+        with LineReader(path) as reader:
+            # A tokenizer may have to give spaces back: they are no blank line to it.
+            rows = Rows(reader, columns, bad, count=1, blank=operator.not_)
+            for window in rows.windows(window_size):
+                results = answer([row.fields[0] if row.fields else "" for row in window])
+                for row, result in zip(window, results, strict=True):
+                    if isinstance(result, DataError):
+                        row.refuse(str(result))
+                        result = ""
+                    writer.write(result, *map(passed_through, row.rest))
+                writer.flush()
     bad.finish("answered with an empty result")
 
 
@@ -71,8 +70,7 @@ def texts_of(files: Sequence[str], stream: StreamOptions, console: Console) -> I
     bad = BadLines(console.warn, skip_bad=stream.skip_bad)
     columns = Columns.parse(stream.columns, 1) if stream.columns else None
     for path in files or ["-"]:
-        reader = LineReader(path)
-        for row in Rows(reader, columns, bad):
-            yield from row.fields if columns else row.line.text.split("\t")
-        reader.close()
+        with LineReader(path) as reader:
+            for row in Rows(reader, columns, bad):
+                yield from row.fields if columns else row.line.text.split("\t")
     bad.finish("left out of the training text")

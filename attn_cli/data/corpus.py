@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,50 +187,69 @@ def build_corpus(
     """
     folder.mkdir(parents=True, exist_ok=True)
     local = [on_disk(path, folder / f"{name}.{i}.txt") for i, path in enumerate(files.paths)]
-    readers = [
-        LineReader(str(where), display_name(path))
-        for where, path in zip(local, files.paths, strict=True)
-    ]
+    names = [display_name(path) for path in files.paths]
     if not (files.parallel or files.blocks or files.columns.has_header):
-        for where, reader in zip(local, readers, strict=True):
-            require_tabs(where, reader.name, max(files.columns.indices, default=0), files.remedy)
-    folders = [folder_of(path) for path in files.paths]
-    digest = hashlib.sha256()
-    count = 0
-    columns: dict[int, Columns] = {}
+        for where, called in zip(local, names, strict=True):
+            require_tabs(where, called, max(files.columns.indices, default=0), files.remedy)
     index = inside(folder, f"{name}.index")
-    with writing(index), index.open("wb") as out:
-        for entry in _entries(readers, files, bad):
-            file, _, _ = entry.spans[0]
-            problem = check(entry.fields)
-            if take and not problem:
-                problem = take(entry.fields, folders[file])
-            if problem:
-                entry.row.refuse(problem)
-                continue
-            raw = ("\n" if files.blocks else "\t").join(entry.fields).encode("utf-8")
-            numbers = [_row_hash(raw), *itertools.chain(*entry.spans)]
-            if entry.document is None:
-                digest.update(raw + b"\n")
-            else:
-                digest.update(raw + b"\n\n%d\n" % entry.document)
-                numbers.append(entry.document)
-            out.write(np.array(numbers, np.uint64).tobytes())
-            columns[file] = entry.row.stream.columns or Columns(())
-            count += 1
+    with contextlib.ExitStack() as stack:
+        readers = [
+            stack.enter_context(LineReader(str(where), called))
+            for where, called in zip(local, names, strict=True)
+        ]
+        stack.enter_context(writing(index))
+        out = stack.enter_context(index.open("wb"))
+        count, fingerprint, columns = _write_index(readers, files, out, bad, check, take)
     bad.finish("left out", "nothing is trained")
     meta = {
         "rows": count,
         "width": 1 + 3 * (len(local) if files.parallel else 1) + bool(files.blocks),
-        "fingerprint": digest.hexdigest(),
+        "fingerprint": fingerprint,
         "paths": [str(path.resolve()) for path in local],
-        "names": [display_name(path) for path in files.paths],
-        "columns": [picking.saved(columns.get(file, Columns(()))) for file in range(len(local))],
+        "names": names,
+        "columns": [picking.saved(picked) for picked in columns],
         "parallel": files.parallel,
         "blocks": files.blocks is not None,
     }
     write_atomically(inside(folder, f"{name}.index.json"), json.dumps(meta).encode("utf-8"))
     return Corpus(folder, name)
+
+
+def _write_index(
+    readers: Sequence[LineReader],
+    files: CorpusFiles,
+    out: BinaryIO,
+    bad: BadLines,
+    check: RowCheck,
+    take: RowTaker | None,
+) -> tuple[int, str, list[Columns]]:
+    """Writes the index of the usable rows; see `build_corpus`.
+
+    Returns:
+        How many there are, their fingerprint, and what is picked from the lines of each file.
+    """
+    folders = [folder_of(path) for path in files.paths]
+    columns = [Columns(()) for _ in readers]
+    digest = hashlib.sha256()
+    count = 0
+    for entry in _entries(readers, files, bad):
+        file, _, _ = entry.spans[0]
+        problem = check(entry.fields)
+        if take and not problem:
+            problem = take(entry.fields, folders[file])
+        if problem:
+            entry.row.refuse(problem)
+            continue
+        raw = ("\n" if files.blocks else "\t").join(entry.fields).encode("utf-8")
+        numbers = [_row_hash(raw), *itertools.chain(*entry.spans)]
+        digest.update(raw + b"\n")
+        if entry.document is not None:
+            digest.update(b"\n%d\n" % entry.document)
+            numbers.append(entry.document)
+        out.write(np.array(numbers, np.uint64).tobytes())
+        columns[file] = entry.row.stream.columns or Columns(())
+        count += 1
+    return count, digest.hexdigest(), columns
 
 
 @dataclass(slots=True)
@@ -261,15 +281,17 @@ def _entries(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -
         for file, reader in enumerate(readers):
             width = 0
             for row in Rows(reader, files.columns, bad, blank=lambda text: False):
+                if row.error:
+                    continue
                 n_columns = len(row.fields) + len(row.rest)
                 width = width or n_columns
-                if files.even and n_columns != width and not row.error:
+                if files.even and n_columns != width:
                     counted = plural(n_columns, "column")
                     row.refuse(
                         f"{counted}, where the lines before have {width} (a tab in a text? else "
                         "--columns says which are meant)"
                     )
-                elif not row.error:
+                else:
                     yield _Entry(row, row.fields, [(file, row.line.start, row.line.size)])
 
 

@@ -71,19 +71,19 @@ def read_word_vectors(path: str, tokenizer: Tokenizer, bad: BadLines) -> WordVec
     spelt: set[str] = set()  # of the words that are a token
     again: list[str] = []
     n_words = 0
-    reader = LineReader(path)
-    for words, lines, numbers in _groups(reader, bad):
-        n_words += len(words)
-        for word, line, ids, vector in zip(
-            words, lines, tokenizer.encode(words), numbers, strict=True
-        ):
-            if len(ids) == 1 and ids[0] not in tokenizer.reserved_ids:
-                if word in spelt:
-                    again.append(f"{word} in line {line:,}")
-                    continue
-                spelt.add(word)
-                sums[ids[0]] = sums.get(ids[0], 0.0) + vector.astype(np.float64)
-                counts[ids[0]] = counts.get(ids[0], 0) + 1
+    with LineReader(path) as reader:
+        for words, lines, numbers in _groups(reader, bad):
+            n_words += len(words)
+            for word, line, ids, vector in zip(
+                words, lines, tokenizer.encode(words), numbers, strict=True
+            ):
+                if len(ids) == 1 and ids[0] not in tokenizer.reserved_ids:
+                    if word in spelt:
+                        again.append(f"{word} in line {line:,}")
+                        continue
+                    spelt.add(word)
+                    sums[ids[0]] = sums.get(ids[0], 0.0) + vector.astype(np.float64)
+                    counts[ids[0]] = counts.get(ids[0], 0) + 1
     bad.finish("left out", "no vector is taken")
     if not sums:
         raise DataError(f"{path}: none of {plural(n_words, 'word')} is one token of this model's")

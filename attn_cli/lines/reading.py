@@ -48,7 +48,8 @@ class LineReader:
     """Lines of one file, or of standard input (`-`); gzip data is read as it is.
 
     Iterating yields `Line`s. `ready()` tells whether the next line can be had without waiting for a
-    slow producer, which lets a window be answered as soon as the producer pauses.
+    slow producer, which lets a window be answered as soon as the producer pauses. A `with` block
+    closes the file at its end.
 
     Attributes:
         name: what messages call it.
@@ -123,8 +124,13 @@ class LineReader:
 
     def close(self) -> None:
         """Closes the file, unless it is standard input."""
-        if sys.stdin is None or self._raw is not sys.stdin.buffer:
-            self._raw.close()
+        _close(self._raw)
+
+    def __enter__(self) -> LineReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _fill(self) -> bool:
         """Replaces the consumed chunk by what is there, waiting only if nothing is."""
@@ -139,19 +145,21 @@ def copy_stream(path: str, out: BinaryIO) -> None:
         DataError: it can't be read, is no UTF-8 as a whole, or is a gzip bomb: it would fill the
             disk.
     """
-    raw = open_binary(path)
-    source = Unpacked(raw, path, display_name(path))
-    whole = Path(path).stat().st_size if Path(path).is_file() else 0
-    size = 0
-    while chunk := source.chunk():
-        size += len(chunk)
-        packed = source.packed_size
-        if packed is not None and size > _GZIP_SLACK + _GZIP_RATIO * max(packed, whole):
-            raise DataError(
-                f"{display_name(path)}: grows to more than {_GZIP_RATIO} times its size, as no "
-                "text does; uncompress it first if that is meant"
-            )
-        out.write(chunk)
+    with contextlib.ExitStack() as stack:
+        raw = open_binary(path)
+        stack.callback(_close, raw)
+        source = Unpacked(raw, path, display_name(path))
+        whole = Path(path).stat().st_size if Path(path).is_file() else 0
+        size = 0
+        while chunk := source.chunk():
+            size += len(chunk)
+            packed = source.packed_size
+            if packed is not None and size > _GZIP_SLACK + _GZIP_RATIO * max(packed, whole):
+                raise DataError(
+                    f"{display_name(path)}: grows to more than {_GZIP_RATIO} times its size, as no "
+                    "text does; uncompress it first if that is meant"
+                )
+            out.write(chunk)
 
 
 def display_name(path: str) -> str:
@@ -185,6 +193,12 @@ def open_binary(path: str) -> BinaryIO:
         return Path(path).open("rb")
     except OSError as error:
         raise NotThereError(f"{path}: {error.strerror}") from error
+
+
+def _close(raw: BinaryIO) -> None:
+    """Closes a file, unless it is standard input."""
+    if sys.stdin is None or raw is not sys.stdin.buffer:
+        raw.close()
 
 
 def _say_waiting() -> None:

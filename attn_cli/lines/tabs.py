@@ -1,4 +1,4 @@
-"""A file without any tab, where a command needs several columns: said once, with the way out.
+"""A file that has no tab, or more columns than are read: said once, with the way out.
 
 Line by line it would be said ten times, and never what is wrong with the file.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from attn_cli.errors import DataError
 from attn_cli.lines.reading import LineReader
+from attn_cli.wording import plural
 
 _CHUNK = 1 << 20  # bytes
 _SAMPLE = 20  # lines
@@ -30,9 +31,8 @@ def require_tabs(file: Path, name: str, last: int, remedy: str) -> None:
     Raises:
         DataError: it has text, but no tab; or it is no text.
     """
-    reader = LineReader(str(file), name)
-    first = next(iter(reader), None)  # refuses what is no text at all
-    reader.close()
+    with LineReader(str(file), name) as reader:
+        first = next(iter(reader), None)  # refuses what is no text at all
     if last < 1 or first is None or not _lacks_tabs(file):
         return
     with file.open("rb") as stream:
@@ -45,6 +45,25 @@ def require_tabs(file: Path, name: str, last: int, remedy: str) -> None:
             f"row), sep='\\t') for row in csv.reader(sys.stdin{quoted})]\" < in.csv > out.tsv"
         )
     raise DataError(f"{name}: no tab in it, so no line has a column {last + 1}; {remedy}")
+
+
+def unread_columns(file: Path, name: str, n_read: int) -> str:
+    """What is said of a file whose lines have more columns than are read; "" if they have not.
+
+    Args:
+        file: the file, whose lines have as many columns as its first.
+        name: what messages call it.
+        n_read: how many are read, from the first.
+    """
+    with LineReader(str(file), name) as reader:
+        first = next(iter(reader), None)
+    width = first.text.count("\t") + 1 if first else 0
+    if width <= n_read:
+        return ""
+    return (
+        f"{name}: {plural(width, 'column')}, of which the first {n_read} are read; --columns "
+        "chooses others"
+    )
 
 
 def _lacks_tabs(file: Path) -> bool:

@@ -8,22 +8,11 @@ from dataclasses import dataclass
 
 from attn_cli.config.scoring import DEFAULT_METRICS, ScoreOptions
 from attn_cli.metrics.base import Segment
+from attn_cli.metrics.scripts import Letters
 from attn_cli.wording import plural
 
 _TOKENIZED = 100  # lines with a full stop apart, from which on sacreBLEU warns
 _SAMPLE = 1_000  # lines whose script is looked at
-# Scripts written without spaces between words, by how their characters' names begin, and the
-# tokenizers of BLEU that part them.
-_UNSPACED = {
-    "CJK": "zh (Chinese), ja-mecab (Japanese) or char",
-    "HIRAGANA": "ja-mecab or char",
-    "KATAKANA": "ja-mecab or char",
-    "THAI": "char",
-    "LAO": "char",
-    "KHMER": "char",
-    "MYANMAR": "char",
-    "TIBETAN": "char",
-}
 # These compare texts in NFC.
 _LABELS = {"accuracy", "f1", "multilabel_f1", "mcc"}
 _PARTED_BY_SPACES = ("13a", "intl", "none")
@@ -61,7 +50,7 @@ class Remarks:
         self._tokenized = 0
         self._empty = _Seen()
         self._forms = _Seen()
-        self._letters: dict[str, int] = {}
+        self._letters = Letters()
         self._n_lines = 0
 
     def add(self, segments: Sequence[Segment]) -> None:
@@ -74,7 +63,7 @@ class Remarks:
             if not self._composes and _differ_in_form(segment):
                 self._forms.add(segment)
             if self._tokenizer and self._n_lines <= _SAMPLE:
-                self._look_at_script(segment.references[0])
+                self._letters.add(segment.references[0])
 
     def notes(self) -> list[str]:
         """What a user should know of the lines."""
@@ -94,19 +83,12 @@ class Remarks:
                 f"{self._forms.lines('line')}: equal letters in other Unicode forms (composed and "
                 "decomposed) count as different; bring both sides to NFC (WER, CER: --normalize)"
             )
-        script = max(self._letters, key=lambda name: self._letters[name], default="")
-        if self._tokenizer in _PARTED_BY_SPACES and script in _UNSPACED:
+        if self._tokenizer in _PARTED_BY_SPACES and (written := self._letters.unspaced):
             notes.append(
-                "the references have no spaces between words, and BLEU with --tokenize "
-                f"{self._tokenizer} says little of them: take {_UNSPACED[script]}"
+                f"{written.name} has no spaces between words, and BLEU with --tokenize "
+                f"{self._tokenizer} says little of it: take --tokenize {written.advised}"
             )
         return notes
-
-    def _look_at_script(self, text: str) -> None:
-        for char in text:
-            if char.isalpha():
-                script = "" if char.isascii() else unicodedata.name(char, "").split(" ")[0]
-                self._letters[script] = self._letters.get(script, 0) + 1
 
 
 def _differ_in_form(segment: Segment) -> bool:

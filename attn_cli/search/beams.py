@@ -198,22 +198,10 @@ class Beams:
         log_prob = torch.zeros(n, device=device)
         if begun.prefix is not None:
             log_prob = begun.prefix.float().clamp(min=FLOOR).sum(1)
-        size = min(options.n_best, options.width // options.n_groups)
-        slots = []
-        for (index, request), tokens in zip(entering, read, strict=True):
-            slot = Slot(index, [Pool(size) for _ in range(options.n_groups)])
-            slot.opening, slot.opens_at = request.opening, len(request.prefix)
-            if any(request.constraints):
-                if options.sample or options.n_groups > 1:
-                    raise UsageError(
-                        "constraints need a plain beam: leave out --sample and --diversity"
-                    )
-                slot.constraints = Constraints(request.constraints)
-                if any(model.eos_id in phrase for phrase in slot.constraints.phrases):
-                    raise ValueError(f"request {index}: a constraint contains the end token")
-                start = slot.constraints.start()
-                slot.progress = [reduce(slot.constraints.advance, tokens, start)]
-            slots.append(slot)
+        slots = [
+            _slot(index, request, tokens, options, model.eos_id)
+            for (index, request), tokens in zip(entering, read, strict=True)
+        ]
         width = options.width if options.sample else 1
         limits = [max(request.max_len, len(request.prefix)) for request in requests]
         max_len = torch.tensor(limits, device=device)
@@ -363,6 +351,23 @@ def _stack(mine: Tensor, theirs: Tensor, fill: int) -> Tensor:
         mine = pad(mine, (0, width - mine.shape[-1]), value=fill)
         theirs = pad(theirs, (0, width - theirs.shape[-1]), value=fill)
     return torch.cat([mine, theirs])
+
+
+def _slot(
+    index: int, request: Request, tokens: Sequence[int], options: SearchOptions, eos_id: int
+) -> Slot:
+    """A sentence that enters; `tokens` of its prefix were read already."""
+    size = min(options.n_best, options.width // options.n_groups)
+    slot = Slot(index, [Pool(size) for _ in range(options.n_groups)])
+    slot.opening, slot.opens_at = request.opening, len(request.prefix)
+    if any(request.constraints):
+        if options.sample or options.n_groups > 1:
+            raise UsageError("constraints need a plain beam: leave out --sample and --diversity")
+        slot.constraints = Constraints(request.constraints)
+        if any(eos_id in phrase for phrase in slot.constraints.phrases):
+            raise ValueError(f"request {index}: a constraint contains the end token")
+        slot.progress = [reduce(slot.constraints.advance, tokens, slot.constraints.start())]
+    return slot
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:

@@ -17,10 +17,11 @@ from attn_cli.config.command import saved
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingCommand, TrainingOptions
 from attn_cli.data.batching import B
-from attn_cli.data.corpus import Corpus
+from attn_cli.data.corpus import Corpus, CorpusFiles
 from attn_cli.data.split import RowNumbers, Rows, count_shared
 from attn_cli.data.word_vectors import fitted_to, read_word_vectors
 from attn_cli.files import inside, writing
+from attn_cli.lines.tabs import unread_columns
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import CONFIG
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -144,6 +145,14 @@ class CorpusRecipe(SystemRecipe[B, C]):
         held_out = np.load(work / f"{prefix}held-out.npy", allow_pickle=False)
         dev_rows = held_out if len(held_out) else np.arange(min(len(dev), self.dev_limit))
         return Split(train, Rows(len(train), held_out), dev, dev_rows)
+
+    def say_unread(self, corpus: Corpus, files: CorpusFiles) -> None:
+        """Says of each file of a corpus how many of its columns are read, if not all are."""
+        if not files.even:
+            return
+        for path, name in zip(corpus.meta["paths"], corpus.meta["names"], strict=True):
+            if remark := unread_columns(Path(path), name, len(files.columns.indices)):
+                self.speaker.warn(remark)
 
     def put_tokenizers(
         self, output: Path, given: str | None, train: Callable[[], tuple[Tokenizer, Tokenizer]]

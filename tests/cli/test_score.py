@@ -228,6 +228,11 @@ def test_a_system_against_itself_has_p_1_in_every_metric(flags, tmp_path):
         assert told["p_bootstrap"] > 0.05 and told["verdict"] == "not significant", name
 
 
+def test_the_help_says_where_significance_is_not_sacrebleus():
+    text = " ".join(run("--help")[0].split())
+    assert "count against" in text and "sacreBLEU counts them for it" in text, text
+
+
 def test_errors_are_better_where_they_are_fewer(tmp_path):
     (tmp_path / "ref").write_text("a b c d\n" * 20)
     (tmp_path / "bad").write_text("a x c y\n" * 20)

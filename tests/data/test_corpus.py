@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -150,6 +152,23 @@ def test_an_empty_corpus_and_a_damaged_index(tmp_path):
         file.write(b"x")
     with pytest.raises(DataError, match="damaged index"):
         Corpus(tmp_path / "work", "train")
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_refusal_leaves_no_file_open(tmp_path, parallel):
+    content = b"a\tb\n\xff\n" if parallel else b"a\tb\nno tab\n"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(DataError, match="1 unusable line"):
+            build(tmp_path, content, gzip.compress(b"x\ty\n" * 2), parallel=parallel)
+        gc.collect()
+    assert [warning for warning in caught if warning.category is ResourceWarning] == []
+
+
+def test_a_line_that_is_refused_says_nothing_about_the_others(tmp_path):
+    said = Said()
+    corpus = build(tmp_path, b"no tab\na\tb\nc\td\n", skip=True, said=said, even=True)
+    assert rows(corpus) == [["a", "b"], ["c", "d"]]
 
 
 def test_a_tab_in_a_text_does_not_shift_the_columns_silently(tmp_path):

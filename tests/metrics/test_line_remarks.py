@@ -10,6 +10,7 @@ from attn_cli.metrics.scoring import CorpusScorer
 
 CAFE, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 CHINESE = "\u732b\u5750\u5728\u57ab\u5b50\u4e0a"
+JAPANESE = "\u732b\u304c\u6577\u7269\u306e\u4e0a\u306b\u5ea7\u3063\u305f"
 THAI = "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u0e0a\u0e32\u0e27\u0e42\u0e25\u0e01"
 
 
@@ -25,12 +26,9 @@ def notes(pairs, **options):
     [
         ({}, [("a b .", "a b.")] * 300, "300 lines end in ' .': tokenized text?"),
         ({"chrf": True}, [("a", "a"), ("a b", "")], "1 empty reference (the first: line 2): chrF"),
-        (
-            {"bleu": True},
-            [(CHINESE, CHINESE)] * 3,
-            "take zh (Chinese), ja-mecab (Japanese) or char",
-        ),
-        ({"bleu": True}, [(THAI, THAI)], "take char"),
+        ({"bleu": True}, [(CHINESE, CHINESE)] * 3, "take --tokenize zh"),
+        ({"bleu": True}, [(JAPANESE, JAPANESE)], "take --tokenize ja-mecab or char"),
+        ({"bleu": True}, [(THAI, THAI)], "take --tokenize char"),
         (
             {"wer": True},
             [("a", "a"), (CAFE, DECOMPOSED)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from program import inside
+from program import TINY, inside
 
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.errors import DataError
@@ -109,3 +109,21 @@ def test_the_command_takes_them(tmp_path):
         assert {"<2fr>", "<2de>"} <= set(run.lines[0].split(" "))
         back = inside("tokenize", "decode", "-t", tmp_path / name, stdin=run.out)
         assert back.lines == [line]
+
+
+@pytest.mark.parametrize("command", ["train-mt", "pretrain", "finetune"])
+def test_so_do_trainings(tmp_path, command):
+    """Tags and placeholders of a corpus, kept whole by the tokenizer that a training makes."""
+    texts = [f"<2de> {text} <url>" for text in corpus()]
+    ends = {"train-mt": "\t{0}", "pretrain": "\n", "finetune": "\t{1}"}
+    lines = [text + ends[command].format(text, "yn"[i % 2]) for i, text in enumerate(texts)]
+    (tmp_path / "text").write_text("\n".join(lines) + "\n")
+    small = {
+        "train-mt": (*TINY, "--metric", "loss"),
+        "pretrain": ("--objective", "mlm", "--size", "tiny", "--max-len", 32),
+        "finetune": ("--task", "classify", "--size", "tiny"),
+    }
+    limits = ("--max-steps", 1, "--type", "bpe", "--vocab-size", 60, "--symbols", "<2de>,<url>")
+    inside(command, tmp_path / "text", *small[command], *limits, "-o", tmp_path / "m")
+    run = inside("tokenize", "encode", "-t", tmp_path / "m", stdin=b"<2de> the <url>\n")
+    assert {"<2de>", "<url>"} <= set(run.lines[0].split(" "))

@@ -44,6 +44,12 @@ def test_a_dry_run_says_how_long_it_will_take(corpus, tmp_path, limits, said):
     assert not (tmp_path / "m").exists()
 
 
+def test_the_best_validation_and_the_weights_that_are_kept_are_named(corpus, tmp_path):
+    done = train(corpus, tmp_path / "m", "--max-steps", 2, "--validate-every", 1)
+    assert re.search(r"step 1  .* loss \d\.\d+ .* best yet$", done.said, re.MULTILINE), done.said
+    assert "model.safetensors holds the weights of the best validation, by dev " in done.said
+
+
 def test_a_finished_training_names_the_way_to_train_on(corpus, finished, tmp_path):
     refused = train(corpus, finished, "--max-steps", 4, "--metric", "loss", status=2)
     assert f"finished; to train on, start from it: --init {finished}" in refused.said

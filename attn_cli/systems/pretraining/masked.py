@@ -267,21 +267,24 @@ class MaskedObjective(PretrainingObjective[MaskedBatch]):
 
     @torch.inference_mode()
     def figures(self, batches: Iterable[MaskedBatch]) -> dict[str, float]:
-        """Loss, perplexity and accuracy of hidden tokens, and accuracy of pairs."""
+        """The loss that is trained, perplexity and accuracy of hidden tokens, accuracy of pairs."""
         sums = torch.zeros(6, dtype=torch.float64)
         for batch in batches:
             sums += self._measured(batch.to(next(self.parameters()).device))
-        tokens, nll, right, n_pairs, pair_nll, pairs_right = sums.tolist()
+        tokens, nll, right, n_pairs, weighted, pairs_right = sums.tolist()
         figures = {"loss": nll / max(tokens, 1)}
         figures["perplexity"] = math.exp(min(figures["loss"], 700))
         figures["mlm_accuracy"] = right / max(tokens, 1)
         if n_pairs:
-            figures["loss"] += pair_nll / n_pairs
+            figures["loss"] += weighted / max(tokens, 1)
             figures["nsp_accuracy"] = pairs_right / n_pairs
         return figures
 
     def _measured(self, batch: MaskedBatch) -> Tensor:
-        """Of hidden tokens and of pairs each: how many, their loss, how many right. Shape: (6,)."""
+        """Of hidden tokens and of pairs each: how many, their share of the loss, how many right.
+
+        Shape: (6,).
+        """
         vectors, pairs = self._outputs(batch)
         weight, bias = self.model.vocabulary_layer
         gold = batch.gold[batch.masked]
@@ -295,5 +298,5 @@ class MaskedObjective(PretrainingObjective[MaskedBatch]):
         if pairs is not None:
             pair_nll = F.cross_entropy(pairs, batch.labels, reduction="sum")
             pairs_right = (pairs.argmax(1) == batch.labels).sum()
-            sums[3:] = [len(pairs), float(pair_nll), int(pairs_right)]
+            sums[3:] = [len(pairs), batch.pair_weight * float(pair_nll), int(pairs_right)]
         return torch.tensor(sums, dtype=torch.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attn_cli.systems.tasks.base import Task
-from attn_cli.systems.tasks.choice import Choice
+from attn_cli.systems.tasks.choice import MultipleChoice
 from attn_cli.systems.tasks.classify import Classify, Pair
 from attn_cli.systems.tasks.multilabel import Multilabel
 from attn_cli.systems.tasks.qa import Qa
@@ -16,7 +16,7 @@ TASKS: dict[str, type[Task]] = {
     "regress": Regress,
     "rate": Rate,
     "multilabel": Multilabel,
-    "choice": Choice,
+    "choice": MultipleChoice,
     "tag": Tag,
     "qa": Qa,
 }

@@ -61,8 +61,8 @@ def open_answerer(job: DecodeJob) -> Decoder:
     return decoder
 
 
-class LineAnswerer:
-    """One example a line: the answer, then the columns that were not read.
+class Answerer:
+    """What answerers of all formats share.
 
     Args:
         predictor: answers.
@@ -73,11 +73,17 @@ class LineAnswerer:
         self._predictor = predictor
         self._job = job
         self._bf16 = use_bf16(job.decoding.precision, predictor.device)
-        self._remarks = Remarks(job.say)
+
+    def _answers(self, examples: Sequence[list[str]]) -> list[Answer]:
+        return self._predictor.answer(examples, bf16=self._bf16)
+
+
+class LineAnswerer(Answerer):
+    """One example a line: the answer, then the columns that were not read."""
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
-        task = self._predictor.task
+        task, remarks = self._predictor.task, Remarks(self._job.say)
         columns = Columns.parse(self._job.stream.columns, task.n_answered)
         # Where the task takes any number of texts, a list in a JSON line is several of them.
         apart = task.setting.template.by_sentence  # there such a list is a document's sentences
@@ -96,13 +102,10 @@ class LineAnswerer:
                 if few := too_few(answer, self._job):
                     self._job.bad.add_in_part(row.where, few)
                 if not answer.known:
-                    self._remarks.add(_UNKNOWN, row.where, _GUESSED)
+                    remarks.add(_UNKNOWN, row.where, _GUESSED)
             found = iter(answers)
             yield [self._line(row, next(found) if row.fields else None) for row in window]
-        self._remarks.finish()
-
-    def _answers(self, examples: Sequence[list[str]]) -> list[Answer]:
-        return self._predictor.answer(examples, bf16=self._bf16)
+        remarks.finish()
 
     def _line(self, row: Row, answer: Answer | None) -> str:
         decoding = self._job.decoding

@@ -250,7 +250,7 @@ class Task(ABC):
         if not self.reads_documents:
             raise DataError(
                 f"a model that reads documents sentence by sentence (han) does not do "
-                f"{type(self).__name__.lower()}: it does classify, pair, regress, rate and "
+                f"{setting.head.task}: it does classify, pair, regress, rate and "
                 "multilabel"
             )
         if setting.stride:

@@ -18,7 +18,7 @@ from attn_cli.systems.tasks.base import Answer, EncodedExample, TaskSetting, Tex
 from attn_cli.systems.tasks.classify import WindowedTask, averaged
 
 
-class Choice(WindowedTask):
+class MultipleChoice(WindowedTask):
     """The number, from 0, of the best choice: softmax over one output for each of them.
 
     Each choice is read behind the context in a pass of its own (Radford et al. 2018, 3.3; Devlin et

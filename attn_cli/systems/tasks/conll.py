@@ -32,14 +32,13 @@ def flatten_conll(paths: Sequence[str], spec: str | None, out: Path, bad: BadLin
     with writing(out), inside(out.parent, out.name).open("wb") as file:
         for path in paths:
             spool = out.with_suffix(".source.txt")
-            reader = LineReader(str(on_disk(path, spool)), display_name(path))
             parser = ConllParser(ragged=bool(spec))
-            for part, begins in sentence_parts(conll_rows(reader, columns, bad)):
-                words = _tagged(parser.parse(part, begins=begins))
-                if words:
-                    row = [[word for word, _ in words], [tag for _, tag in words]]
-                    file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
-            reader.close()
+            with LineReader(str(on_disk(path, spool)), display_name(path)) as reader:
+                for part, begins in sentence_parts(conll_rows(reader, columns, bad)):
+                    words = _tagged(parser.parse(part, begins=begins))
+                    if words:
+                        row = [[word for word, _ in words], [tag for _, tag in words]]
+                        file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
             spool.unlink(missing_ok=True)
 
 

@@ -11,11 +11,10 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 
-from attn_cli.device import use_bf16
 from attn_cli.errors import UsageError
 from attn_cli.lines.reading import LineReader
 from attn_cli.systems.base import DecodeJob
-from attn_cli.systems.tasks.answers import LineAnswerer, answer_as_json, too_few
+from attn_cli.systems.tasks.answers import Answerer, LineAnswerer, answer_as_json, too_few
 from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.predictor import Predictor
 from attn_cli.systems.tasks.squad import Question, SquadReader
@@ -23,7 +22,7 @@ from attn_cli.systems.tasks.squad import Question, SquadReader
 _AT_ONCE = 64  # questions; those about one text are tokenized with it once
 
 
-class QuestionAnswerer:
+class QuestionAnswerer(Answerer):
     """Answers SQuAD's JSON, or lines of question and context.
 
     Args:
@@ -37,9 +36,7 @@ class QuestionAnswerer:
     def __init__(self, predictor: Predictor, job: DecodeJob) -> None:
         if job.search.n_best > 1 and job.decoding.format != "json":
             raise UsageError(f"--n-best {job.search.n_best} needs --format json")
-        self._predictor = predictor
-        self._job = job
-        self._bf16 = use_bf16(job.decoding.precision, predictor.device)
+        super().__init__(predictor, job)
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
@@ -65,8 +62,7 @@ class QuestionAnswerer:
         yield ["{}"] if before == "{" else [before[:-1], "}"]
 
     def _entries(self, questions: Sequence[Question]) -> list[str]:
-        rows = [[question.to_row()] for question in questions]
-        answers = self._predictor.answer(rows, bf16=self._bf16)
+        answers = self._answers([[question.to_row()] for question in questions])
         for question, answer in zip(questions, answers, strict=True):
             if few := too_few(answer, self._job):
                 self._job.bad.add_in_part(f"question {question.id}", few)

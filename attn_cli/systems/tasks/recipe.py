@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from attn_cli.config import listed, shown
+from attn_cli.config import shown
 from attn_cli.config.finetuning import FinetuneCommand, TaskSpec
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
@@ -43,7 +43,8 @@ from attn_cli.systems.tasks.training import (
     class_report,
     known_figures,
     known_labels_only,
-    labels_remark,
+    rare_remarks,
+    swapped_remark,
 )
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
@@ -192,6 +193,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         kind, prefix = TASKS[spec.kind], f"{spec.name}."
         corpus = self._index(spec, spec.files, work, f"{prefix}{TRAIN}", kind.problem)
         labels: Counter[str] = Counter()
+        swapped = ""
         if kind.labelled and not (output / CONFIG).exists():
             texts: set[str] = set()
             for fields in each_row(corpus, np.arange(len(corpus))):
@@ -206,8 +208,8 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
                 only = ", ".join(labels)
                 raise DataError(f"{where}: only one label, {only}: nothing to learn")
             n_texts = len(texts) if FORMATS[kind.format].flatten is None else len(labels)
-            if remark := labels_remark(labels, n_texts, len(kind.columns)):
-                self.speaker.warn(f"{where}: {remark}")
+            if swapped := swapped_remark(labels, n_texts, len(kind.columns)):
+                self.speaker.warn(f"{where}: {swapped}")
             output.mkdir(parents=True, exist_ok=True)
             write_labels(output, sorted(labels), self._label_name(spec))
         dev = None
@@ -215,18 +217,14 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             check = known_labels_only(kind, self._labels(spec, output))
             dev = self._index(spec, (dev_file,), work, f"{prefix}{DEV}", check)
         tenth = min(_HELD_OUT_LIMIT, max(100, len(corpus) // 10))
-        rows = self.hold_out(
+        self.hold_out(
             work, corpus, dev, lambda corpus, seed: hold_out(corpus, seed, least=tenth), prefix
         )
-        if len(rows) < len(corpus) and labels:
+        if labels and not swapped:
             held_out = np.load(work / f"{prefix}held-out.npy", allow_pickle=False)
             found = labels_of(kind, each_row(corpus, held_out))
-            if unlearnt := sorted(label for label in found if found[label] == labels[label]):
-                names = listed([shown(label) for label in unlearnt], 5)
-                self.speaker.warn(
-                    f"held out to validate, and nowhere else: {plural(len(unlearnt), 'label')} "
-                    f"({names}): nothing is learnt of these; --dev names examples of your own"
-                )
+            for remark in rare_remarks(labels, found):
+                self.speaker.warn(f"{', '.join(spec.files)}: {remark}")
         return corpus
 
     def _refuse_header(self, spec: TaskSpec, corpus: Corpus, labels: Counter[str]) -> None:
@@ -272,6 +270,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         corpus = build_corpus(files, work, name, bad, check)
         if not len(corpus):
             raise DataError(f"{', '.join(paths)}: no example to work with; lines are {shape}")
+        self.say_unread(corpus, files)
         return corpus
 
     def _label_name(self, spec: TaskSpec) -> str:

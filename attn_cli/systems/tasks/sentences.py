@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from attn_cli.device import use_bf16
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.conll import (
     SENTENCE_LINES,
@@ -20,10 +19,8 @@ from attn_cli.lines.conll import (
 )
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row
-from attn_cli.systems.base import DecodeJob
-from attn_cli.systems.tasks.answers import answer_as_json
+from attn_cli.systems.tasks.answers import Answerer, answer_as_json
 from attn_cli.systems.tasks.base import Answer
-from attn_cli.systems.tasks.predictor import Predictor
 
 _NO_TEXT = (
     "\N{REPLACEMENT CHARACTER}"  # stands for a line that is no text: a blank one ends sentences
@@ -49,22 +46,13 @@ def text_row(row: Row) -> Row:
     return Row(row.number, row.line, row.stream, *picked)
 
 
-class SentenceAnswerer:
+class SentenceAnswerer(Answerer):
     """One line a word: the word, its tag, then the columns that were not read.
 
     What is no word stays as it is. A line that can't be used keeps its place in the sentence, with
     an empty tag. Each sentence is answered as soon as it ends; one without an end, in parts (see
     `lines.conll`).
-
-    Args:
-        predictor: answers.
-        job: what was asked for.
     """
-
-    def __init__(self, predictor: Predictor, job: DecodeJob) -> None:
-        self._predictor = predictor
-        self._job = job
-        self._bf16 = use_bf16(job.decoding.precision, predictor.device)
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
@@ -99,7 +87,7 @@ class SentenceAnswerer:
         """The output lines for lines of text: the tags, then the columns that were not read."""
         rows = [text_row(row) for row in rows]
         examples = [[json.dumps([row.fields[0].split()])] for row in rows if row.fields]
-        answers = iter(self._predictor.answer(examples, bf16=self._bf16))
+        answers = iter(self._answers(examples))
         return [self._text_line(row, next(answers) if row.fields else None) for row in rows]
 
     def _text_line(self, row: Row, answer: Answer | None) -> str:
@@ -124,7 +112,7 @@ class SentenceAnswerer:
             row.refuse(row.error or "")
         sentences = [[row.fields[0] for row in part if row.fields] for part in parts]
         examples = [[json.dumps([words])] for words in sentences if words]
-        answers = iter(self._predictor.answer(examples, bf16=self._bf16))
+        answers = iter(self._answers(examples))
         lines: list[str] = []
         for part, words in zip(parts, sentences, strict=True):
             details = next(answers).details if words else {}

@@ -185,7 +185,6 @@ def flatten_squad(paths: Sequence[str], spec: str | None, out: Path, bad: BadLin
     seen: set[str] = set()
     with writing(out), inside(out.parent, out.name).open("wb") as file:
         for path in paths:
-            reader = LineReader(path)
-            for question in SquadReader(reader, bad, answers=True, seen=seen):
-                file.write(question.to_row().encode("utf-8") + b"\n")
-            reader.close()
+            with LineReader(path) as reader:
+                for question in SquadReader(reader, bad, answers=True, seen=seen):
+                    file.write(question.to_row().encode("utf-8") + b"\n")

@@ -152,8 +152,8 @@ def balanced_weights(
     return tuple(total / (len(labels) * max(1, count)) for count in counts.values())
 
 
-def labels_remark(counts: Mapping[str, int], n_texts: int, n_columns: int) -> str:
-    """What is unusual about how often labels stand in the examples; "" if nothing is.
+def swapped_remark(counts: Mapping[str, int], n_texts: int, n_columns: int) -> str:
+    """What is said where so many labels are none; "" where they are not too many.
 
     Args:
         counts: how often each label stands there.
@@ -161,17 +161,33 @@ def labels_remark(counts: Mapping[str, int], n_texts: int, n_columns: int) -> st
         n_columns: columns of an example.
     """
     total = sum(counts.values())
-    if total >= _FEW and len(counts) > min(total / 2, n_texts):
-        other = "2,1" if n_columns == 2 else "with the label's column last"
-        texts = f" and {plural(n_texts, 'text')}" if n_texts < len(counts) else ""
-        return (
-            f"{plural(len(counts), 'label')} for {plural(total, 'example')}{texts}: columns "
-            f"swapped? --columns {other}"
-        )
-    once = [shown(label) for label, count in sorted(counts.items()) if count == 1]
-    if not once:
+    if total < _FEW or len(counts) <= min(total / 2, n_texts):
         return ""
-    return f"{plural(len(once), 'label')} of {len(counts):,} seen once: {some(once)}"
+    other = "2,1" if n_columns == 2 else "with the label's column last"
+    texts = f" and {plural(n_texts, 'text')}" if n_texts < len(counts) else ""
+    return (
+        f"{plural(len(counts), 'label')} for {plural(total, 'example')}{texts}: columns "
+        f"swapped? --columns {other}"
+    )
+
+
+def rare_remarks(counts: Mapping[str, int], held_out: Mapping[str, int]) -> Iterator[str]:
+    """What is said of labels that are learnt from one example, or from none.
+
+    Args:
+        counts: how often each label stands in the examples.
+        held_out: how often in those that are held out to validate.
+    """
+    unlearnt = {label for label, count in held_out.items() if count == counts[label]}
+    if unlearnt:
+        names = some([shown(label) for label in sorted(unlearnt)])
+        yield (
+            f"held out to validate, and nowhere else: {plural(len(unlearnt), 'label')} ({names}): "
+            "nothing is learnt of these; --dev names examples of your own"
+        )
+    once = [shown(name) for name, n in sorted(counts.items()) if n == 1 and name not in unlearnt]
+    if once:
+        yield f"{plural(len(once), 'label')} of {len(counts):,} seen once: {some(once)}"
 
 
 def known_labels_only(kind: type[Task], labels: Sequence[str]) -> RowCheck:

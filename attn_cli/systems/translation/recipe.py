@@ -23,6 +23,7 @@ from attn_cli.lines.columns import Columns
 from attn_cli.lines.rows import is_blank
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.scoring import score_corpus
+from attn_cli.metrics.scripts import Letters
 from attn_cli.models.directory import ModelConfig, read_config
 from attn_cli.models.seq2seq_base import EncoderDecoderConfig
 from attn_cli.models.sizes import choose_size, seq2seq_preset
@@ -175,6 +176,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             f"{len(split.rows):,} pairs to train on, {len(split.dev_rows):,} to validate on; "
             f"vocabulary {'/'.join(f'{size:,}' for size in dict.fromkeys(vocabularies) if size)}",
             f"{start.why}: {n_weights(model):,} weights; {batches}; {said_limits(training)}",
+            *validate.remarks,
         ]
         return Plan(
             Training(
@@ -214,6 +216,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         if not len(corpus):
             where = ", ".join(files.paths)
             raise DataError(f"{where}: no pair to work with; {sources.no_pair}")
+        self.say_unread(corpus, files)
         return corpus
 
 
@@ -227,6 +230,11 @@ class TranslationValidation:
         metric: "loss", "bleu" or "chrf".
         same_source: equal for pairs whose targets are references of one source, which is decoded
             once. Shape: (pairs,).
+
+    Attributes:
+        has_sentences: whether most targets are of four words or more, as a figure of 4-grams wants
+            them.
+        remarks: what a user should know of the figures.
     """
 
     def __init__(
@@ -243,6 +251,18 @@ class TranslationValidation:
         self._translator = translator
         self._reader = reader
         self._metric = metric
+        targets = [pair[-1] for pair in reader.read(np.arange(len(reader.rows))[:_PROBED])]
+        written = Letters(targets).unspaced
+        tokenizer = written.tokenizer if written else ScoreOptions().tokenize
+        self._measures = ScoreOptions(bleu=True, chrf=True, tokenize=tokenizer)
+        lengths = [len(text if written else text.split()) for text in targets]
+        self.has_sentences = sum(length >= 4 for length in lengths) * 2 > len(targets)
+        self.remarks: list[str] = []
+        if written and metric != "loss":
+            self.remarks = [
+                f"{written.name} has no spaces between words: dev BLEU is that of attn score "
+                f"--tokenize {tokenizer}"
+            ]
 
     @torch.inference_mode()
     def __call__(self) -> dict[str, float]:
@@ -259,14 +279,6 @@ class TranslationValidation:
             if len(numbers) > _PROBED and figures["bleu"] >= _BLEU_OF_NOTHING:
                 figures |= self._quality(numbers)
         return figures
-
-    @property
-    def has_sentences(self) -> bool:
-        """Whether most targets are of four words or more, as a figure of 4-grams wants them."""
-        targets = [
-            pair[-1] for pair in self._reader.read(np.arange(len(self._reader.rows))[:_PROBED])
-        ]
-        return sum(len(text.split()) >= 4 for text in targets) * 2 > len(targets)
 
     def _quality(self, numbers: NDArray[np.int64]) -> dict[str, float]:
         sources: dict[int, Source] = {}
@@ -285,7 +297,7 @@ class TranslationValidation:
             Segment(outputs[0].text if outputs else "", texts)
             for texts, outputs in zip(references.values(), hypotheses, strict=True)
         ]
-        scores = score_corpus(ScoreOptions(bleu=True, chrf=True), segments)
+        scores = score_corpus(self._measures, segments)
         return {"bleu": scores[0].value, "chrf": scores[1].value}
 
 

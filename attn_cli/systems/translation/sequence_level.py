@@ -25,7 +25,8 @@ from attn_cli.config.seq2seq import LearningOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import UsageError
 from attn_cli.metrics import METRICS
-from attn_cli.metrics.base import Segment
+from attn_cli.metrics.base import Metric, Segment
+from attn_cli.metrics.scripts import Letters
 from attn_cli.models.seq2seq_base import AutoregressiveModel
 from attn_cli.nn.beam_state import BeamState
 from attn_cli.nn.sequence_losses import expected_risk, self_critical, sequence_log_probs
@@ -116,11 +117,14 @@ _GROUPS = 4
 
 
 class SentenceBleu:
-    """Sentence BLEU of token sequences as text, from 0 to 1: what `score --per-line` measures."""
+    """Sentence BLEU of token sequences as text, from 0 to 1: what `score --per-line` measures.
+
+    A reference without spaces between its words is parted by the tokenizer of its script.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._metric = METRICS["bleu"](ScoreOptions(bleu=True))
+        self._metrics: dict[str, Metric] = {}  # by the tokenizer of words
 
     def __call__(
         self, outputs: Sequence[Sequence[Output]], references: Sequence[Output]
@@ -129,11 +133,18 @@ class SentenceBleu:
         gold = self._tokenizer.decode([reference.tokens for reference in references])
         return [
             [
-                self._metric.line(Segment(text, (reference,)))[0] / 100
+                self._metric(reference).line(Segment(text, (reference,)))[0] / 100
                 for text in self._tokenizer.decode([output.tokens for output in samples])
             ]
             for samples, reference in zip(outputs, gold, strict=True)
         ]
+
+    def _metric(self, reference: str) -> Metric:
+        written = Letters([reference]).unspaced
+        name = written.tokenizer if written else ScoreOptions().tokenize
+        if name not in self._metrics:
+            self._metrics[name] = METRICS["bleu"](ScoreOptions(bleu=True, tokenize=name))
+        return self._metrics[name]
 
 
 class SequenceObjective(TranslationObjective):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
 import pytest
+import torch
 
-from attn_cli.config.pretraining import MaskingOptions, ObjectiveOptions, PretrainCommand
+from attn_cli.config.pretraining import (
+    MaskingOptions,
+    ObjectiveOptions,
+    PretrainCommand,
+    StackSizeOptions,
+    StackVariantOptions,
+)
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import PretrainTrainingOptions
 from attn_cli.data.batching import Position, stream
 from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
 from attn_cli.data.split import Rows
 from attn_cli.lines.unusable import BadLines
+from attn_cli.models import build_model
 from attn_cli.systems.pretraining.masked import MaskedReader, PairedReader
+from attn_cli.systems.pretraining.objectives import OBJECTIVES
 from attn_cli.systems.pretraining.segments import line_parts
 from attn_cli.tokenizers.huggingface_tokenizer import WordPieceTokenizer
 
@@ -197,6 +207,23 @@ def test_the_stream_goes_on_anywhere(tmp_path, tokenizer):
             assert (found.batch.ids == expected.batch.ids).all()
             assert (found.batch.masked == expected.batch.masked).all()
         rest.close()
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.5])
+def test_dev_loss_is_the_loss_that_is_trained(tmp_path, tokenizer, weight):
+    own = reader(write_documents(tmp_path / "a.txt", [12] * 30), tokenizer, nsp_weight=weight)
+    kind, size = OBJECTIVES["mlm+nsp"], tokenizer.vocab_size
+    config = kind.config(StackSizeOptions(), StackVariantOptions(), "tiny", size)
+    torch.manual_seed(1)
+    objective = kind.objective(build_model(kind.arch, config, kind.heads(size)), 0.0)
+    batches = own.batches(np.arange(30), 1)
+    objective.eval()
+    with torch.no_grad():
+        losses = [float(objective(batch)[0]) for batch in batches]
+    figures = objective.figures(batches)
+    assert figures["loss"] == pytest.approx(sum(losses) / sum(b.n_tokens for b in batches))
+    beside = figures["loss"] - math.log(figures["perplexity"])
+    assert (beside == pytest.approx(0)) == (weight == 0)
 
 
 def test_parts_of_a_batch_keep_the_weight_of_its_pairs(tmp_path, tokenizer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 
 import pytest
@@ -63,10 +64,24 @@ def test_a_label_of_the_dev_examples_alone_is_named(tmp_path):
     dev = write(tmp_path / "d.tsv", [("good thing", "pos"), ("odd thing", "mixed")])
     said = finetune(corpus, "classify", tmp_path / "m", "--dev", dev, status=3).said
     assert "d.tsv:2: label 'mixed' is not among those trained on" in said
-    rows = [(f"text {i}", f"label{i}") for i in range(40)]  # whatever is held out is alone
-    many = write(tmp_path / "u.tsv", rows)
-    said = finetune(many, "classify", tmp_path / "n", "--vocab-size", 24).said
-    assert "held out to validate, and nowhere else: 4 labels ('label" in said
+
+
+def test_a_label_that_is_seldom_seen_is_said_once(tmp_path):
+    rows = [(f"text {i}", f"label{i}" if i < 19 else "many") for i in range(40)]
+    run = finetune(write(tmp_path / "t.tsv", rows), "classify", tmp_path / "m", "--vocab-size", 24)
+    held_out, once = (line for line in run.said.splitlines() if "label" in line)
+    names = re.findall(r"'label\d+'", held_out)
+    assert f"held out to validate, and nowhere else: {len(names)} label" in held_out
+    assert f"{19 - len(names)} labels of 20 seen once: 'label" in once
+    assert 0 < len(names) < 5
+    assert not any(name in once for name in names)
+
+
+def test_columns_that_look_swapped_are_said_and_no_more_of_labels(tmp_path):
+    rows = [(f"text {i}", f"label{i}") for i in range(40)]
+    run = finetune(write(tmp_path / "t.tsv", rows), "classify", tmp_path / "m", "--vocab-size", 24)
+    (said,) = (line for line in run.said.splitlines() if "label" in line)
+    assert "t.tsv: 40 labels for 40 examples: columns swapped? --columns 2,1" in said
 
 
 @pytest.mark.parametrize("task", ["rate", "regress"])
