@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from attn_cli.config.tokenizing import TokenizerOptions
+from attn_cli.wording import plural
 
 _LONGEST_MEAN = 15  # characters a word; what is longer is writing without spaces between words
 
@@ -28,11 +29,12 @@ def choose_tokenizer(
     if options.type != "auto":
         return decided, None
     words = Counter(word for segment in segments for word in segment.split())
+    n_distinct = plural(len(words), "distinct word")
     spaced = sum(map(len, words)) <= _LONGEST_MEAN * len(words)
     if spaced and len(words) < decided.n_pieces:
         # Unigram starts from pieces that it finds in many words, and keeps few where there are
         # few words: 611 where merging finds 2,031 in a text of a small grammar.
-        few = f"{len(words):,} distinct words, fewer than a vocabulary of {decided.n_pieces:,}"
+        few = f"{n_distinct}, fewer than a vocabulary of {decided.n_pieces:,}"
         return replace(decided, type="bpe"), f"the text has {few}"
-    many = f"{len(words):,} distinct words" if spaced else "few spaces between words"
+    many = n_distinct if spaced else "few spaces between words"
     return replace(decided, type="unigram"), f"the text has {many}"

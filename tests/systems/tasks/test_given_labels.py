@@ -69,7 +69,7 @@ def test_a_label_of_the_dev_examples_alone_is_named(tmp_path):
 def test_a_label_that_is_seldom_seen_is_said_once(tmp_path):
     rows = [(f"text {i}", f"label{i}" if i < 19 else "many") for i in range(40)]
     run = finetune(write(tmp_path / "t.tsv", rows), "classify", tmp_path / "m", "--vocab-size", 24)
-    held_out, once = (line for line in run.said.splitlines() if "label" in line)
+    held_out, once = (line for line in run.said.splitlines() if "t.tsv: " in line)
     names = re.findall(r"'label\d+'", held_out)
     assert f"held out to validate, and nowhere else: {len(names)} label" in held_out
     assert f"{19 - len(names)} labels of 20 seen once: 'label" in once
@@ -80,7 +80,7 @@ def test_a_label_that_is_seldom_seen_is_said_once(tmp_path):
 def test_columns_that_look_swapped_are_said_and_no_more_of_labels(tmp_path):
     rows = [(f"text {i}", f"label{i}") for i in range(40)]
     run = finetune(write(tmp_path / "t.tsv", rows), "classify", tmp_path / "m", "--vocab-size", 24)
-    (said,) = (line for line in run.said.splitlines() if "label" in line)
+    (said,) = (line for line in run.said.splitlines() if "t.tsv: " in line)
     assert "t.tsv: 40 labels for 40 examples: columns swapped? --columns 2,1" in said
 
 

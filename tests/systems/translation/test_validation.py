@@ -9,7 +9,6 @@ import pytest
 import sacrebleu
 from program import TINY, inside
 
-from attn_cli.systems.generation.generator import Hypothesis
 from attn_cli.systems.translation.recipe import TranslationValidation
 from attn_cli.systems.translation.sequence_level import Output, SentenceBleu
 
@@ -22,7 +21,7 @@ TEXTS = [(CHINESE, "zh"), (JAPANESE, "char"), (THAI, "char"), (SPACED, "13a")]
 
 def validation(targets, metric="bleu"):
     """A validation of a translator that leaves out the character before the last one."""
-    made = [[Hypothesis(text[:-2] + text[-1], 0.0)] for text in targets]
+    made = [[SimpleNamespace(text=text[:-2] + text[-1])] for text in targets]
     batch = SimpleNamespace(n_tokens=2)
     batch.to = lambda device: batch
     return TranslationValidation(
