@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-_SLICE = 1 << 20  # logits per slice: 4 MiB of float32 stay in a CPU's cache
+# Logits of a slice, where those are more than the rows below: few passes over the weights, and
+# slices that stay in the last cache of a CPU. A GPU needs more at once to be busy.
+_LOGITS = {"cpu": 1 << 23, "cuda": 1 << 27}
+_ROWS = {"cpu": 256, "cuda": 2048}  # a product of fewer rows waits for the weights
 
 
 class _Context(FunctionCtx):
@@ -24,8 +27,10 @@ class _Context(FunctionCtx):
 class _LinearCrossEntropy(torch.autograd.Function):
     """Output layer, log-softmax and label-smoothed cross-entropy with their gradient in one pass.
 
-    The gradient of the logits is known as soon as they are: softmax(z) - q. Taking it slice by
-    slice in the forward pass saves two passes over, and the storage of, all logits.
+    The gradient of the logits is known as soon as they are: p - (1-ε) e_y - ε/V. Taking it slice by
+    slice in the forward pass saves two passes over, and the storage of, all logits. What label
+    smoothing adds is linear in the logits, so it needs no pass at all: their mean is
+    w̄ᵀh + b̄, with w̄ the mean row of W.
     """
 
     @staticmethod
@@ -42,7 +47,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         mixed = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if mixed else hidden.dtype
         with torch.autocast(kind, enabled=False):
-            gradients = _Gradients(hidden, weight, bias) if any(ctx.needs_input_grad) else None
+            gradients = None
+            if any(ctx.needs_input_grad):
+                gradients = _Gradients(hidden, weight, bias, smoothing)
             tensors = (hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets)
             loss, nll = _sums(*tensors, smoothing, gradients)
         if gradients is not None:
@@ -58,18 +65,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 class _Gradients:
-    """The gradients of a sum over tokens, gathered slice by slice."""
+    """The gradients of a sum over tokens, gathered slice by slice.
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> None:
+    They begin with what label smoothing adds to all of them alike.
+    """
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor, smoothing: float) -> None:
+        share = -smoothing / len(weight)
         self.hidden = torch.empty_like(hidden)
-        self.weight = torch.zeros_like(weight)
-        self.bias = torch.zeros_like(bias)
+        self.weight = (share * hidden.sum(0)).to(weight.dtype).expand_as(weight).contiguous()
+        self.bias = torch.full_like(bias, share * len(hidden))
 
     def add(self, part: slice, logits: Tensor, hidden: Tensor, weight: Tensor) -> None:
         """Adds a slice, given the gradient of its logits. Shape: (n, V), (n, D), (V, D)."""
         self.bias += logits.sum(0)
         logits = logits.to(weight.dtype)
-        if weight.dtype == self.weight.dtype:
+        if weight.dtype == self.weight.dtype == self.hidden.dtype:
             torch.mm(logits, weight, out=self.hidden[part])
             self.weight.addmm_(logits.t(), hidden)
         else:
@@ -86,27 +97,35 @@ def _sums(
     gradients: _Gradients | None,
 ) -> tuple[Tensor, Tensor]:
     """Loss and negative log-likelihood, slice by slice; fills `gradients` on the way."""
-    vocab = len(weight)
-    rows = max(1, _SLICE // vocab)
+    mean_weight, mean_bias = weight.float().mean(0), bias.float().mean()
     loss = torch.zeros((), device=hidden.device)
     nll = torch.zeros((), device=hidden.device)
+    rows = rows_at_once(hidden.device, len(weight))
     for first in range(0, len(hidden), rows):
         part = slice(first, min(first + rows, len(hidden)))
-        logits = torch.addmm(bias, hidden[part], weight.t()).float()
-        gold = logits.gather(1, targets[part, None])
-        log_z = logits.logsumexp(1, keepdim=True)
-        part_nll = (log_z - gold).sum()
+        logits = torch.addmm(bias, hidden[part], weight.t())  # (n, V)
+        probs = logits.softmax(1, torch.float32)
+        log_z = logits.amax(1).float() - probs.amax(1).log()
+        gold = logits.gather(1, targets[part, None]).float()
+        part_nll = (log_z - gold[:, 0]).sum()
         nll += part_nll
         loss += (1 - smoothing) * part_nll
         if smoothing:
-            loss += smoothing * (log_z.sum() - logits.sum() / vocab)
+            mean = hidden[part].float() @ mean_weight + mean_bias
+            loss += smoothing * (log_z - mean).sum()
         if gradients is not None:
-            logits = logits.sub_(log_z).exp_()  # from here on the gradient: softmax(z) - q
-            if smoothing:
-                logits -= smoothing / vocab
-            logits.scatter_add_(1, targets[part, None], gold.new_full(gold.shape, smoothing - 1))
-            gradients.add(part, logits, hidden[part], weight)
+            del logits
+            probs.scatter_add_(1, targets[part, None], gold.new_full(gold.shape, smoothing - 1))
+            gradients.add(part, probs, hidden[part], weight)
+    if gradients is not None and smoothing:
+        gradients.hidden -= smoothing * mean_weight
     return loss, nll
+
+
+def rows_at_once(device: torch.device, vocab: int) -> int:
+    """How many tokens' logits are made at once."""
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    return max(_ROWS[kind], _LOGITS[kind] // vocab)
 
 
 def linear_cross_entropy(

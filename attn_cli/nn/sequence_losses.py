@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from attn_cli.nn.losses import rows_at_once
 from attn_cli.nn.normalizers import masked_softmax
-
-_SLICE = 1 << 20  # logits at a time
 
 
 def sequence_log_probs(
@@ -33,7 +32,7 @@ def sequence_log_probs(
     Returns:
         Sums in nats. Shape: (R,).
     """
-    size = max(1, _SLICE // len(weight))
+    size = rows_at_once(hidden.device, len(weight))
     again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     parts = [
         again(_log_probs, some, ids, weight, bias)

@@ -21,13 +21,14 @@ def inputs(n_tokens: int, vocab: int, d_model: int = 5, dtype=torch.float32):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 def test_loss_and_gradients_equal_cross_entropy(monkeypatch, smoothing, rows_per_slice):
     vocab = 11
-    monkeypatch.setattr(losses, "_SLICE", rows_per_slice * vocab)
+    monkeypatch.setattr(losses, "rows_at_once", lambda device, vocab: rows_per_slice)
     hidden, weight, bias, targets = inputs(10, vocab)
     loss, nll = linear_cross_entropy(hidden, weight, bias, targets, smoothing)
     logits = F.linear(hidden, weight, bias)
     expected = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(nll, F.cross_entropy(logits, targets, reduction="sum"))
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-5)
+    plain = F.cross_entropy(logits, targets, reduction="sum")
+    torch.testing.assert_close(nll, plain, rtol=1e-6, atol=1e-5)
     # A factor of its own: the stored gradients are those of the plain sum.
     found = torch.autograd.grad(0.37 * loss, (hidden, weight, bias))
     wanted = torch.autograd.grad(0.37 * expected, (hidden, weight, bias))
@@ -59,6 +60,44 @@ def test_a_weight_tied_to_the_embeddings_gets_both_gradients():
     )
     (found,), (wanted,) = torch.autograd.grad(loss, weight), torch.autograd.grad(plain, weight)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gold_token_whose_probability_vanishes_has_a_finite_loss():
+    """Its p is 0 in float32; its log-probability is not."""
+    hidden = torch.tensor([[200.0]], requires_grad=True)
+    weight = torch.tensor([[1.0], [-1.0], [0.5]], requires_grad=True)
+    gold = torch.tensor([1])
+    for smoothing in (0.0, 0.1):
+        loss, nll = linear_cross_entropy(hidden, weight, None, gold, smoothing)
+        logits = hidden @ weight.t()
+        assert float(nll) == pytest.approx(400.0)
+        expected = F.cross_entropy(logits, gold, label_smoothing=smoothing)
+        torch.testing.assert_close(loss, expected)
+        found, wanted = torch.autograd.grad(loss, weight), torch.autograd.grad(expected, weight)
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("vocab", [500, 8000, 32_000, 128_000])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_slices_are_large_enough_to_read_the_weights_seldom_and_bounded(vocab, device):
+    rows = losses.rows_at_once(torch.device(device), vocab)
+    least, logits = (2048, 1 << 27) if device == "cuda" else (256, 1 << 23)
+    assert rows >= least
+    assert rows == least or rows * vocab <= logits
+
+
+def test_in_bf16_the_loss_is_near_that_of_float32():
+    hidden, weight, bias, targets = inputs(50, 40, d_model=16)
+    exact = linear_cross_entropy(hidden, weight, bias, targets, 0.1)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = linear_cross_entropy(hidden, weight, bias, targets, 0.1)[0]
+    torch.testing.assert_close(rounded, exact, rtol=1e-2, atol=0)
+    for one, other in zip(
+        *(torch.autograd.grad(loss, (hidden, weight, bias)) for loss in (rounded, exact)),
+        strict=True,
+    ):
+        assert one.dtype == torch.float32
+        assert float((one - other).norm() / other.norm()) < 0.03
 
 
 def test_no_tokens_no_loss():

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from attn_cli.data.batching import Batch, cut_by_budget
 from attn_cli.data.masking import Masker
 from attn_cli.models.stack import Bert
-from attn_cli.nn.losses import linear_cross_entropy
+from attn_cli.nn.losses import linear_cross_entropy, rows_at_once
 from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
 from attn_cli.systems.pretraining.segments import (
     Document,
@@ -30,7 +30,6 @@ from attn_cli.systems.pretraining.segments import (
     tokenized,
 )
 
-_SLICE = 1 << 20  # scores of a validation at a time
 IGNORE_INDEX = -1  # the label of what is no pair
 _LENDERS = 16  # documents read for their segments where a pool has too few
 
@@ -289,7 +288,7 @@ class MaskedObjective(PretrainingObjective[MaskedBatch]):
         weight, bias = self.model.vocabulary_layer
         gold = batch.gold[batch.masked]
         nll = right = 0.0
-        rows = max(1, _SLICE // len(weight))
+        rows = rows_at_once(vectors.device, len(weight))
         for some, wanted in zip(vectors.split(rows), gold.split(rows), strict=True):
             logits = F.linear(some, weight, bias).float()
             nll += float(F.cross_entropy(logits, wanted, reduction="sum"))
