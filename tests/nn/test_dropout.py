@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from attn_cli.nn import dropout as dropout_module
 from attn_cli.nn.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("size", [200_000, 3_000_000])  # from the pool, and beyond its windows
+@pytest.mark.parametrize("size", [200_000, 3_000_000, 9_000_000])  # the last: beyond the ring
 def test_rate_and_scale(p, size):
     torch.manual_seed(1)
     dropped = Dropout(p)(torch.ones(size))
@@ -39,3 +40,35 @@ def test_the_gradient_passes_where_the_value_did():
     dropped = Dropout(0.4)(x)
     dropped.sum().backward()
     assert torch.equal(x.grad, dropped.detach())
+
+
+@pytest.mark.parametrize("size", [3_000_000, 9_000_000])
+def test_elements_of_a_large_mask_are_independent(size):
+    """Their products with elements further on are as rare as chance has it, at any distance."""
+    torch.manual_seed(3)
+    dropped = (Dropout(0.5)(torch.ones(size)) == 0).float()
+    for distance in (1, 256, 1 << 20, 1 << 22, (1 << 22) + 1):
+        if distance < size:
+            both = (dropped[:-distance] * dropped[distance:]).mean()
+            assert float(both) == pytest.approx(0.25, abs=5 * 0.45 / (size - distance) ** 0.5)
+
+
+def test_a_mask_of_half_precision_has_the_same_places():
+    x = torch.ones(1000)
+    torch.manual_seed(4)
+    single = Dropout(0.3)(x)
+    torch.manual_seed(4)
+    half = Dropout(0.3)(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half, single.bfloat16())
+
+
+def test_every_place_of_the_ring_is_used_and_its_end_meets_its_beginning(monkeypatch):
+    monkeypatch.setattr(dropout_module, "_POOL", 8)
+    monkeypatch.setattr(dropout_module, "_mask_pool", lambda p, dtype: torch.arange(1.0, 9.0))
+    torch.manual_seed(6)
+    masks = {tuple(Dropout(0.5)(torch.ones(5)).tolist()) for _ in range(200)}
+    ring = [*range(1, 9)] * 2
+    assert masks == {tuple(map(float, ring[start : start + 5])) for start in range(8)}
+    whole = Dropout(0.5)(torch.ones(2, 10)).flatten().tolist()
+    assert sorted(whole[:8]) == sorted(whole[8:16]) == [*range(1, 9)]
