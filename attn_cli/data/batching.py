@@ -188,6 +188,9 @@ def cut_by_budget(
 ) -> list[list[int]]:
     """Groups items of like lengths so that a padded group holds at most `budget` tokens.
 
+    Items are sorted by their second length, and where it is equal by the first: up at one length,
+    down at the next, so that a group of both lengths does not hold the longest and the shortest.
+
     Args:
         lengths: two lengths of each item (source and target, or the same twice).
         budget: the most tokens of a group's longer side, padding included; a single longer item
@@ -200,7 +203,8 @@ def cut_by_budget(
     """
     rng = np.random.default_rng(seed)
     sizes = np.asarray(lengths, np.int64).reshape(-1, 2)
-    order = np.lexsort((rng.random(len(sizes)), sizes[:, 0], sizes[:, 1]))
+    up_or_down = np.where(sizes[:, 1] % 2, -sizes[:, 0], sizes[:, 0])
+    order = np.lexsort((rng.random(len(sizes)), up_or_down, sizes[:, 1]))
     longest = sizes.max(1)
     groups: list[list[int]] = []
     group: list[int] = []
