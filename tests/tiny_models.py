@@ -27,9 +27,12 @@ SMALL = {
 
 
 def save_bert(folder: Path, name: str = "BertModel", **changes) -> torch.nn.Module:
-    """Saves a random BERT of class `name`, and returns it."""
+    """Saves a random BERT or ELECTRA of class `name`, and returns it."""
     torch.manual_seed(5)
-    model = getattr(transformers, name)(transformers.BertConfig(**{**SMALL, **changes})).eval()
+    kind = transformers.BertConfig
+    if name.startswith("Electra"):
+        kind, changes = transformers.ElectraConfig, {"embedding_size": 24, **changes}
+    model = getattr(transformers, name)(kind(**{**SMALL, **changes})).eval()
     shake(model)
     model.save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")

@@ -22,9 +22,9 @@ def convert_command(
 ) -> None:
     """attn convert bert-base-uncased -o bert && attn embed -m bert < lines.txt
 
-    Read a Hugging Face directory of a BERT (bare, with pre-training heads, or fine-tuned) or a
-    GPT-2 as a model directory, or write one with --to huggingface. Nothing is downloaded, no
-    pickle is opened. Prints the written directory.
+    Read a Hugging Face directory of a BERT (bare, with pre-training heads, or fine-tuned), an
+    ELECTRA discriminator or a GPT-2 as a model directory, or write one with --to huggingface.
+    Nothing is downloaded, no pickle is opened. Prints the written directory.
 
     \b
     attn convert gpt2 -o gpt && echo "Once upon" | attn decode -m gpt

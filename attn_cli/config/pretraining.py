@@ -12,7 +12,9 @@ from attn_cli.config.command import Mode, group
 from attn_cli.config.tokenizing import SENTENCEPIECE_TYPES, TokenizerOptions, refuse_kind
 from attn_cli.config.training import PretrainTrainingOptions, TrainingCommand, TrainingOptions
 
-OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "clm", "bilm")  # keys of pretraining.objectives.OBJECTIVES
+# Keys of pretraining.objectives.OBJECTIVES.
+OBJECTIVE_NAMES = ("mlm+nsp", "mlm", "rtd", "clm", "bilm")
+OF_REPLACING = frozenset({"--generator-size", "--detection-weight"})  # options of rtd alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,8 @@ class ObjectiveOptions:
     objective: str = option(
         "mlm+nsp",
         "Masked tokens and whether one segment follows another (BERT), masked tokens alone "
-        "(RoBERTa), the next token (GPT), or the next and the one before (ELMo).",
+        "(RoBERTa), which tokens were replaced (ELECTRA), the next token (GPT), or the next and "
+        "the one before (ELMo).",
         choices=OBJECTIVE_NAMES,
     )
     init: str | None = option(
@@ -45,7 +48,7 @@ class ObjectiveOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingOptions:
-    """Which tokens are hidden, and how segments are paired."""
+    """Which tokens are hidden, how segments are paired, and what replaces tokens."""
 
     mask: float = option(
         0.15, "Share of the tokens to predict.", low=0.001, high=0.9, flag="--mask,--mask-rate"
@@ -68,6 +71,20 @@ class MaskingOptions:
         "Weight of next-sentence prediction beside that of a masked token (mlm+nsp).",
         low=0.0,
         high=1000.0,
+        rare=True,
+    )
+    generator_size: float = option(
+        0.25,
+        "Width of the generator whose tokens replace hidden ones, in widths of the model (rtd).",
+        low=0.01,
+        high=1.0,
+        rare=True,
+    )
+    detection_weight: float = option(
+        50.0,
+        "Weight of a detected token beside that of a hidden one (rtd).",
+        low=0.01,
+        high=1e4,
         rare=True,
     )
 

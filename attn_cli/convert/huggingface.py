@@ -1,4 +1,4 @@
-"""Hugging Face BERT and GPT-2 directories -> model directories of ours, and back.
+"""Hugging Face BERT, ELECTRA and GPT-2 directories -> model directories of ours, and back.
 
 Nothing is downloaded, and none of their code runs: files are read as data that may be hostile.
 """
@@ -19,7 +19,6 @@ from attn_cli.config.embedding import EmbedDefaults
 from attn_cli.config.finetuning import REGRESSIONS
 from attn_cli.convert.generation_settings import say_generation
 from attn_cli.convert.huggingface_config import (
-    ARCHITECTURES,
     Foreign,
     foreign_name,
     read_foreign,
@@ -39,6 +38,7 @@ from attn_cli.convert.huggingface_weights import (
     Shape,
     output_name,
     parts_of,
+    prefix_of,
 )
 from attn_cli.convert.output import replace_directory
 from attn_cli.convert.sentence_embedding import (
@@ -72,6 +72,7 @@ _THRESHOLD = ".no_answer_threshold"  # ours alone: theirs have none, which is 0
 _PLACES = {
     "mlm": "cls.predictions",
     "nsp": "cls.seq_relationship",
+    "rtd": "discriminator_predictions",
     "text": "classifier",
     "tag": "classifier",
     "qa": "qa_outputs",
@@ -110,7 +111,7 @@ def from_huggingface(
             f"{folder / _ADAPTER}: an adapter, which changes the weights of another file; save the "
             "model with it merged in (merge_and_unload of PEFT) and convert that"
         )
-    weights = ForeignWeights(folder, foreign.arch, tied=foreign.tied)
+    weights = ForeignWeights(folder, prefix_of(foreign.name, foreign.arch), tied=foreign.tied)
     heads = _heads(foreign, weights, task or foreign.task)
     tokenizer = _tokenizer(folder, foreign, say)
     model, tensors = _our_tensors(foreign, weights, heads, say)
@@ -148,7 +149,7 @@ def _say_kind(
 def _task(foreign: Foreign, heads: Mapping[str, HeadConfig]) -> str:
     if foreign.arch == "gpt":
         return "continue"
-    return "fill" if "mlm" in heads else "predict"
+    return "fill" if {"mlm", "rtd"} & heads.keys() else "predict"
 
 
 def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, HeadConfig]:
@@ -168,6 +169,7 @@ def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, He
     heads = {
         "mlm": HeadConfig(name="mlm", kind="mlm", n_outputs=foreign.model.vocab_size),
         "nsp": HeadConfig(name="nsp", kind="text", n_outputs=2),
+        "rtd": HeadConfig(name="rtd", kind="rtd", n_outputs=1),
         "text": text,
         "tag": HeadConfig(
             name="tag", kind="tokens", n_outputs=n_labels, task="tag", max_len=longest
@@ -320,7 +322,7 @@ def _their_tensors(
     """Our weights under their names; their classes that pool nothing have no pooler."""
     places = {head.name: _place(head) for head in config.heads}
     pools = not config.heads or any(head.kind == "text" for head in config.heads)
-    prefix = "" if name in ("BertModel", "GPT2Model") else PREFIX[ARCHITECTURES[name][0]]
+    prefix = "" if name in ("BertModel", "GPT2Model") else prefix_of(name, config.arch)
     tensors: dict[str, Tensor] = {}
     tied = stack.tied_output or (config.arch == "bert" and "mlm" not in places)
     for part in parts_of(config.arch, stack.n_layers, places, tied=tied):
@@ -342,6 +344,6 @@ def _their_name(part: Part, name: str, prefix: str) -> str:
 
 
 def _place(head: HeadConfig) -> str:
-    if head.kind == "mlm" or head.name == "nsp":
-        return _PLACES["mlm" if head.kind == "mlm" else "nsp"]
+    if head.kind in ("mlm", "rtd") or head.name == "nsp":
+        return _PLACES[head.kind if head.name != "nsp" else "nsp"]
     return _PLACES["qa" if head.task == "qa" else "text"]

@@ -42,13 +42,14 @@ ARCHITECTURES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "BertForPreTraining": ("bert", ("mlm", "nsp"), ()),
     "BertForMaskedLM": ("bert", ("mlm",), ("nsp",)),
     "BertForNextSentencePrediction": ("bert", ("nsp",), ("mlm",)),
+    "ElectraForPreTraining": ("bert", ("rtd",), ()),
     "BertForSequenceClassification": ("bert", ("text",), ()),
     "BertForTokenClassification": ("bert", ("tag",), ()),
     "BertForQuestionAnswering": ("bert", ("qa",), ()),
     "GPT2Model": ("gpt", (), ()),
     "GPT2LMHeadModel": ("gpt", (), ()),
 }
-_MODEL_TYPES = {"bert": "BertModel", "gpt2": "GPT2LMHeadModel"}
+_MODEL_TYPES = {"bert": "BertModel", "electra": "ElectraForPreTraining", "gpt2": "GPT2LMHeadModel"}
 
 # Option -> the one value that our stack computes.
 _FIXED: dict[str, dict[str, object]] = {
@@ -153,6 +154,8 @@ def read_foreign(values: Mapping[str, object], where: str) -> Foreign:
     if arch == "gpt":
         inner = values.get("n_inner")
         ours["d_ff"] = 4 * numbers["d_model"] if inner is None else inner
+    if name.startswith("Electra"):
+        _check_embeddings(values, numbers["d_model"], where)
     model = from_dict(StackConfig, ours, where)
     labels = _labels(values, where) if {"text", "tag"} & set(needed) else ()
     task = ""
@@ -162,6 +165,16 @@ def read_foreign(values: Mapping[str, object], where: str) -> Foreign:
         task = known.get(str(problem), "regress" if len(labels) == 1 else "classify")
     tied = values.get("tie_word_embeddings") is not False
     return Foreign(name, arch, model, needed, possible, labels, task, tied)
+
+
+def _check_embeddings(values: Mapping[str, object], d_model: int | float, where: str) -> None:
+    """Raises DataError if an ELECTRA's embeddings are not as wide as its layers."""
+    width = _number(values, "embedding_size", 128, where)
+    if width != d_model:
+        raise DataError(
+            f"{where}: embedding_size {width} beside hidden_size {d_model} is not supported: "
+            "embeddings as wide as the layers alone are (those of ELECTRA base are)"
+        )
 
 
 def _architecture(values: Mapping[str, object], where: str) -> str:
@@ -232,7 +245,7 @@ def foreign_name(arch: str, heads: Sequence[HeadConfig], where: str) -> str:
     Raises:
         DataError: they have none.
     """
-    kinds = {(head.kind if head.kind == "mlm" else head.name) for head in heads}
+    kinds = {(head.kind if head.kind in ("mlm", "rtd") else head.name) for head in heads}
     if arch == "gpt" and not heads:
         return "GPT2LMHeadModel"
     pretraining: dict[frozenset[str], str] = {
@@ -240,6 +253,7 @@ def foreign_name(arch: str, heads: Sequence[HeadConfig], where: str) -> str:
         frozenset({"mlm"}): "BertForMaskedLM",
         frozenset({"mlm", "nsp"}): "BertForPreTraining",
         frozenset({"nsp"}): "BertForNextSentencePrediction",
+        frozenset({"rtd"}): "ElectraForPreTraining",
     }
     if arch == "bert" and frozenset(kinds) in pretraining:
         return pretraining[frozenset(kinds)]
@@ -299,6 +313,8 @@ def write_foreign(
         config |= {"n_inner": model.d_ff, "embd_pdrop": model.dropout, "attn_pdrop": 0.0}
     else:
         config["attention_probs_dropout_prob"] = 0.0  # ours drops no attention weights
+    if name.startswith("Electra"):
+        config |= {"model_type": "electra", "embedding_size": model.d_model}
     if labels:
         config["id2label"] = {str(index): label for index, label in enumerate(labels)}
         config["label2id"] = {label: index for index, label in enumerate(labels)}

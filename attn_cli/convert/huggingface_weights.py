@@ -1,4 +1,4 @@
-"""Tensors of Hugging Face's BERT and GPT-2 under our names, and back.
+"""Tensors of Hugging Face's BERT, ELECTRA and GPT-2 under our names, and back.
 
 Shapes: D d_model.
 """
@@ -23,6 +23,7 @@ _INDEX = "model.safetensors.index.json"
 _SHARD_LIMIT = 1000
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 PREFIX = {"bert": "bert.", "gpt": "transformer."}
+_ELECTRA = "electra."
 # Constants of their programs that old versions saved with the weights.
 _BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(bias|masked_bias)")
 # Copies of a tensor under a second name.
@@ -92,6 +93,11 @@ class Part:
         return [tensor.t() if tensor.dim() == 2 else tensor]
 
 
+def prefix_of(name: str, arch: str) -> str:
+    """What the backbone's tensors begin with in a class of theirs, which is ours as `arch`."""
+    return _ELECTRA if name.startswith("Electra") else PREFIX[arch]
+
+
 def parts_of(
     arch: str, n_layers: int, heads: Mapping[str, str], *, tied: bool = True
 ) -> list[Part]:
@@ -115,6 +121,9 @@ def parts_of(
     for name, place in heads.items():
         if place == "cls.predictions":
             parts += _masked_head(name)
+        elif place == "discriminator_predictions":
+            parts += _linear(f"heads.{name}.transform", f"{place}.dense")
+            parts += _linear(f"heads.{name}.output", f"{place}.dense_prediction")
         else:
             parts += _linear(f"heads.{name}.output", place)
     if not tied:
@@ -194,7 +203,7 @@ class ForeignWeights:
 
     Args:
         folder: the directory.
-        arch: our architecture.
+        prefix: what the backbone's tensors may begin with.
         tied: whether a copy that is there alone stands for its original as well.
 
     Attributes:
@@ -204,13 +213,13 @@ class ForeignWeights:
         DataError: there are none, they are pickles, or no whole and sane safetensors files.
     """
 
-    def __init__(self, folder: Path, arch: str, *, tied: bool) -> None:
+    def __init__(self, folder: Path, prefix: str, *, tied: bool) -> None:
         self.files = _weight_files(folder)
         self.shapes: dict[str, Shape] = {}
         self._names: dict[Path, dict[str, str]] = {}
         for file in self.files:
             header = read_header(file).tensors
-            names = {name: _plain_name(name, PREFIX[arch]) for name in header}
+            names = {name: _plain_name(name, prefix) for name in header}
             self._names[file] = {n: plain for n, plain in names.items() if plain is not None}
             for name, plain in self._names[file].items():
                 dtype = header[name]["dtype"]

@@ -19,7 +19,7 @@ from attn_cli.tokenizers.tokenizer import Tokenizer
 
 _AS_MASK, _AS_RANDOM = 0.8, 0.1  # the other tenth stays as it is (Devlin et al. 2019, 3.1)
 _SPAN_P, _LONGEST_SPAN = 0.2, 10  # words (Joshi et al. 2020, SpanBERT, 3.1)
-_CHOICE, _FORM, _TOKEN = range(3)  # streams of random numbers
+_CHOICE, _FORM, _TOKEN, REPLACEMENT = range(4)  # streams of random numbers
 
 Ids = NDArray[np.int64]
 Flags = NDArray[np.bool_]

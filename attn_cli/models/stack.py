@@ -97,6 +97,39 @@ class TextEmbedding(nn.Module):
         return self.dropout(x if self.norm is None else self.norm(x))
 
 
+def layers_of(config: StackConfig, *, causal: bool) -> Encoder:
+    """The layers of a stack, without its embeddings."""
+    drop = Dropout(config.dropout)
+    layers = [
+        EncoderLayer(
+            *(config.d_model, config.n_heads, config.d_ff, config.norm),
+            *(config, drop),
+            activation=config.activation,
+            eps=config.norm_eps,
+            causal=causal,
+        )
+        for _ in range(config.n_layers)
+    ]
+    return Encoder(layers, config.d_model, config.norm, config.norm_eps)
+
+
+def draw_weights(module: nn.Module) -> None:
+    """Gives a part of a stack its first weights."""
+    for name, weight in module.named_parameters():
+        if weight.dim() >= 2:
+            nn.init.normal_(weight, std=_STD)
+        elif name.endswith("bias"):
+            nn.init.zeros_(weight)
+
+
+def visible(mask: Tensor) -> Tensor | None:
+    """The mask that attention to all valid tokens needs: none where nothing is padded (faster).
+
+    Shape: (B, T) -> (B, 1, 1, T).
+    """
+    return None if bool(mask.all()) else mask[:, None, None, :]
+
+
 class Stack(Backbone):
     """Embeddings and layers; what BERT and GPT share."""
 
@@ -107,23 +140,8 @@ class Stack(Backbone):
     def __init__(self, config: StackConfig) -> None:
         super().__init__(config)
         self.embedding = TextEmbedding(config)
-        drop = Dropout(config.dropout)
-        layers = [
-            EncoderLayer(
-                *(config.d_model, config.n_heads, config.d_ff, config.norm),
-                *(config, drop),
-                activation=config.activation,
-                eps=config.norm_eps,
-                causal=self.causal,
-            )
-            for _ in range(config.n_layers)
-        ]
-        self.encoder = Encoder(layers, config.d_model, config.norm, config.norm_eps)
-        for name, weight in self.named_parameters():
-            if weight.dim() >= 2:
-                nn.init.normal_(weight, std=_STD)
-            elif name.endswith("bias"):
-                nn.init.zeros_(weight)
+        self.encoder = layers_of(config, causal=self.causal)
+        draw_weights(self)
 
     @property
     def token_vectors(self) -> nn.Embedding:
@@ -164,13 +182,8 @@ class Stack(Backbone):
         return {"self": self.encoder.each_layer(x, self._visible(mask), need_weights=True)[1]}
 
     def _visible(self, mask: Tensor) -> Tensor | None:
-        """The mask that attention needs: none at all where nothing is padded (faster).
-
-        A causal stack needs none: padding stands at the end, behind every valid token.
-        """
-        if self.causal or bool(mask.all()):
-            return None
-        return mask[:, None, None, :]
+        """See `visible`; padding stands at the end, behind every valid token of a causal stack."""
+        return None if self.causal else visible(mask)
 
 
 class Bert(Stack):

@@ -16,22 +16,29 @@ from attn_cli.config.finetuning import POOLS
 from attn_cli.errors import DataError
 from attn_cli.models.backbone import Backbone, BackboneConfig
 from attn_cli.models.stack import StackConfig
-from attn_cli.nn.heads import MaskedLanguageHead, SpanHead, TextHead, TokenHead
+from attn_cli.nn.heads import (
+    MaskedLanguageHead,
+    ReplacedTokenHead,
+    SpanHead,
+    TextHead,
+    TokenHead,
+)
 from attn_cli.nn.pooling import max_of, mean_of
 
 HEADS = {"text": TextHead, "tokens": TokenHead, "span": SpanHead}
+_OF_STACKS = {"mlm": "masked-language", "rtd": "replaced-token"}  # heads of pre-training
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
     """An output layer on top of a backbone.
 
-    `name` is the task's, `kind` a key of `HEADS` or "mlm", `task` a key of `tasks.TASKS` ("" where
-    the head belongs to a pre-training objective).
+    `name` is the task's, `kind` a key of `HEADS`, "mlm" or "rtd", `task` a key of `tasks.TASKS`
+    ("" where the head belongs to a pre-training objective).
     """
 
     name: str = option(MISSING, "The task's name.")
-    kind: str = option(MISSING, "Kind of output layer.", choices=(*HEADS, "mlm"))
+    kind: str = option(MISSING, "Kind of output layer.", choices=(*HEADS, *_OF_STACKS))
     n_outputs: int = option(MISSING, "Outputs.", low=1, high=1 << 24)
     task: str = option("", "What is done with the outputs.")
     max_len: int = option(512, "Longest input of the task in tokens.", low=8, high=1 << 20)
@@ -131,11 +138,14 @@ class TextModel(nn.Module):
 
 def _head(backbone: Backbone, head: HeadConfig) -> nn.Module:
     config = backbone.config
-    if head.kind != "mlm":
+    if head.kind not in _OF_STACKS:
         kind = choose(HEADS, head.kind, "kind of head")
         return kind(config.d_model, head.n_outputs, config.dropout)
     if not isinstance(config, StackConfig):
-        raise DataError(f"head {head.name!r}: this architecture takes no masked-language head")
+        what = _OF_STACKS[head.kind]
+        raise DataError(f"head {head.name!r}: this architecture takes no {what} head")
+    if head.kind == "rtd":
+        return ReplacedTokenHead(config.d_model, config.activation)
     return MaskedLanguageHead(
         *(config.d_model, config.vocab_size, config.activation, config.norm_eps),
         tied=config.tied_output,

@@ -55,15 +55,25 @@ class MaskedLanguageHead(nn.Module, HasTables):
 
     Attributes:
         output_weight: what stands in the place of E where that is not tied. Shape: (V, D).
+
+    Args:
+        d_input: the width of h, where it is another one than the embedding's.
     """
 
     tables: ClassVar[tuple[str, ...]] = ("output_weight",)
 
     def __init__(
-        self, d_model: int, vocab_size: int, activation: str, eps: float, *, tied: bool = True
+        self,
+        d_model: int,
+        vocab_size: int,
+        activation: str,
+        eps: float,
+        *,
+        tied: bool = True,
+        d_input: int | None = None,
     ) -> None:
         super().__init__()
-        self.transform = nn.Linear(d_model, d_model)
+        self.transform = nn.Linear(d_input or d_model, d_model)
         self.norm = nn.LayerNorm(d_model, eps)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         self.activation = choose(ACTIVATIONS, activation, "activation function")
@@ -77,3 +87,24 @@ class MaskedLanguageHead(nn.Module, HasTables):
     def forward(self, hidden: Tensor) -> Tensor:
         """What is multiplied with the embeddings. Shape: (N, D) -> (N, D)."""
         return self.norm(self.activation(self.transform(hidden)))
+
+
+class ReplacedTokenHead(nn.Module):
+    """The logit of a token having been replaced: wᵀ g(W h + b) + c (Clark et al. 2020, section 2).
+
+    The layer W between is that of their program; the paper's formula has w alone.
+    """
+
+    def __init__(self, d_model: int, activation: str) -> None:
+        super().__init__()
+        self.transform = nn.Linear(d_model, d_model)
+        self.output = OutputLinear(d_model, 1)
+        self.activation = choose(ACTIVATIONS, activation, "activation function")
+        for linear in (self.transform, self.output):
+            nn.init.normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Shape: (..., D) -> (...)."""
+        logits: Tensor = self.output(self.activation(self.transform(hidden)))
+        return logits.squeeze(-1)

@@ -105,7 +105,7 @@ class Trainer(Generic[B]):
         self.optimizers = build_optimizers(self.objective.model, options, training.rates)
         if self.objective.partner is not None:
             self.optimizers += build_optimizers(self.objective.partner, options)
-        self.average = MovingAverage(self.objective.model, options.ema)
+        self.average = MovingAverage(self.objective.averaged, options.ema)
         self._bf16 = use_bf16(options.precision, processes.device)
         self._limit = parse_duration(options.max_time) if options.max_time else math.inf
         self._save_every = parse_duration(options.save_every)

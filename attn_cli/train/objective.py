@@ -33,6 +33,11 @@ class Objective(nn.Module, ABC, Generic[B]):
         return [self.model] if self.partner is None else [self.model, self.partner]
 
     @property
+    def averaged(self) -> nn.Module:
+        """What has a moving average of its weights: all that a validation computes with."""
+        return self.model
+
+    @property
     def rows_per_sentence(self) -> int:
         """Sequences that an example of a batch puts into memory."""
         return 1

@@ -58,6 +58,7 @@ KINDS = [
     ("BertForPreTraining", {"mlm": "prediction_logits", "nsp": "seq_relationship_logits"}),
     ("BertForMaskedLM", {"mlm": "logits"}),
     ("BertForNextSentencePrediction", {"nsp": "logits"}),
+    ("ElectraForPreTraining", {"rtd": "logits"}),
     ("BertForSequenceClassification", {"classify": "logits"}),
     ("BertForTokenClassification", {"tag": "logits"}),
 ]
@@ -76,7 +77,7 @@ def test_heads_of_bert_give_the_same_logits_there_and_back(tmp_path, name, heads
         again = getattr(transformers, name).from_pretrained(tmp_path / "back").eval()(**batch)
     for head, field in heads.items():
         logits = getattr(expected, field)
-        mask = batch["attention_mask"] if logits.dim() == 3 else None
+        mask = batch["attention_mask"] if logits.shape[:2] == (2, 11) else None
         close(outputs(ours, head, batch), logits, mask)
         close(getattr(again, field), logits, mask)
 

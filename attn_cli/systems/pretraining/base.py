@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,13 +68,21 @@ class PretrainingObjective(Objective[B]):
     Args:
         model: what is trained.
         label_smoothing: ε.
+        partner: a module that is trained along, if any.
     """
 
     model: TextModel
 
-    def __init__(self, model: TextModel, label_smoothing: float) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: TextModel, label_smoothing: float, partner: nn.Module | None = None
+    ) -> None:
+        super().__init__(model, partner)
         self.label_smoothing = label_smoothing
+
+    @classmethod
+    def as_asked(cls, model: TextModel, options: PretrainCommand) -> Self:
+        """What the options of the command make of it."""
+        return cls(model, options.training.label_smoothing)
 
     @property
     def unused(self) -> Iterable[nn.Parameter]:

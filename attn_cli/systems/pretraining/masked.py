@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, overload
+from typing import ClassVar, Self, overload
 
 import numpy as np
 import torch
@@ -71,24 +71,23 @@ class MaskedBatch(Batch):
         """Tokens that the model reads."""
         return int(self.mask.sum())
 
-    def rows(self, which: slice) -> MaskedBatch:
+    def rows(self, which: slice) -> Self:
         """Some of the inputs."""
-        return MaskedBatch(
-            *(tensor[which] for tensor in self._tensors()), pair_weight=self.pair_weight
-        )
+        return self._with_each(lambda tensor: tensor[which])
 
-    def without_targets(self) -> MaskedBatch:
+    def without_targets(self) -> Self:
         """The same shapes with nothing to predict: what an idle rank computes to keep step."""
         masked, labels = torch.zeros_like(self.masked), torch.full_like(self.labels, IGNORE_INDEX)
         return dataclasses.replace(self, masked=masked, labels=labels)
 
-    def to(self, device: torch.device) -> MaskedBatch:
+    def to(self, device: torch.device) -> Self:
         """The batch on a device."""
-        moved = (tensor.to(device, non_blocking=True) for tensor in self._tensors())
-        return MaskedBatch(*moved, pair_weight=self.pair_weight)
+        return self._with_each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.ids, self.mask, self.segments, self.gold, self.masked, self.labels
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        parts = vars(self)
+        changed = {key: change(part) for key, part in parts.items() if isinstance(part, Tensor)}
+        return type(self)(**{**parts, **changed})
 
 
 @dataclass
@@ -172,7 +171,7 @@ class MaskedReader(DocumentReader[MaskedBatch]):
         mask = text | is_sep | (position == 0)
         segments = (mask & (position >= a_size + 2)).astype(np.int64)
         labels = spans[:, 4] if self.pairs else np.full(len(spans), IGNORE_INDEX)
-        return MaskedBatch(
+        batch = MaskedBatch(
             ids=torch.from_numpy(ids),
             mask=torch.from_numpy(mask),
             segments=torch.from_numpy(segments),
@@ -181,6 +180,11 @@ class MaskedReader(DocumentReader[MaskedBatch]):
             labels=torch.from_numpy(labels),
             pair_weight=self.masking.nsp_weight * int(masked.sum()) / max(1, len(spans)),
         )
+        return self.completed(batch, keys, seed)
+
+    def completed(self, batch: MaskedBatch, keys: NDArray[np.uint64], seed: int) -> MaskedBatch:
+        """A batch with what an objective needs besides, given the key of each token (B, T)."""
+        return batch
 
 
 @dataclass

@@ -17,6 +17,7 @@ from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjecti
 from attn_cli.systems.pretraining.bidirectional import BidirectionalObjective, SentenceReader
 from attn_cli.systems.pretraining.causal import LanguageObjective, LanguageReader
 from attn_cli.systems.pretraining.masked import MaskedObjective, MaskedReader, PairedReader
+from attn_cli.systems.pretraining.replaced import ReplacedObjective, ReplacedReader
 
 
 class ConfigMaker(Protocol):
@@ -71,6 +72,10 @@ def _mlm_and_nsp(vocab_size: int) -> tuple[HeadConfig, ...]:
     return (*_mlm(vocab_size), HeadConfig(name="nsp", kind="text", n_outputs=2))
 
 
+def _rtd(vocab_size: int) -> tuple[HeadConfig, ...]:
+    return (HeadConfig(name="rtd", kind="rtd", n_outputs=1),)
+
+
 def _running_text(max_len: int) -> Blocks:
     """Rows of about eight windows: the last one of a row is shorter than the others."""
     return Blocks(limit=32 * max_len, split=True, across=True)
@@ -102,6 +107,9 @@ _BERT = PretrainingKind(
 OBJECTIVES: dict[str, PretrainingKind] = {
     "mlm+nsp": _BERT,
     "mlm": dataclasses.replace(_BERT, heads=_mlm, reader=MaskedReader, pairs=False),
+    "rtd": dataclasses.replace(
+        _BERT, heads=_rtd, reader=ReplacedReader, objective=ReplacedObjective, pairs=False
+    ),
     "clm": PretrainingKind(
         arch="gpt",
         task="continue",

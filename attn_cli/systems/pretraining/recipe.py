@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attn_cli.config import choose
-from attn_cli.config.pretraining import PretrainCommand
+from attn_cli.config import changed, choose
+from attn_cli.config.pretraining import OF_REPLACING, PretrainCommand
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
 from attn_cli.data.split import hold_out
@@ -29,7 +29,7 @@ from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan, said_limits
-from attn_cli.wording import plural
+from attn_cli.wording import plural, them
 
 _FEWEST, _MOST = 50, 500  # documents that are held out
 _VALIDATING = 0.4  # the time of a text in a validation, in that of one in training
@@ -55,6 +55,9 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
     def __init__(self, files: list[str], options: PretrainCommand, speaker: Speaker) -> None:
         super().__init__(files, options, speaker)
         self._kind = choose(OBJECTIVES, options.objective.objective, "objective")
+        vain = changed(options.masking, among=OF_REPLACING)
+        if vain and options.objective.objective != "rtd":
+            raise UsageError(f"{', '.join(vain)}: for --objective rtd; leave {them(vain)} out")
         if options.stream.columns:
             raise UsageError("--columns: pretrain reads plain sentences, one a line")
         if options.init:
@@ -114,7 +117,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
         # Small corpora are passed more often.
         epochs = float(min(40, max(1, round(_USUAL_BYTES / max(n_bytes, 1)))))
         training = with_limit(options.training, epochs)
-        objective = kind.objective(model, training.label_smoothing)
+        objective = kind.objective.as_asked(model, options).to(processes.device)
         for weight in objective.unused:
             weight.requires_grad_(False)
         reader = kind.reader(split.train, split.rows, tokenizer, options)
@@ -132,6 +135,11 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
             f"vocabulary {tokenizer.vocab_size:,}",
             f"{why}: {n_weights(model):,} weights; {said_limits(training)}",
         ]
+        if objective.partner is not None:
+            summary.append(
+                f"a generator of {n_weights(objective.partner):,} weights learns beside it, and is "
+                "left out of the finished model"
+            )
         return Plan(
             Training(
                 objective=objective,

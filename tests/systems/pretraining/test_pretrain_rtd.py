@@ -1,0 +1,165 @@
+"""`attn pretrain --objective rtd`, and what is done with its model, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from program import ENVIRONMENT, Finished, attn, checked, inside
+from safetensors import safe_open
+from test_pretrain import NAMES, SMALL, STOPPED, VERBS, log, write_stories
+
+from attn_cli.models.directory import load_model, read_config
+
+RTD = (*SMALL, "--objective", "rtd", "--generator-size", 0.5)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_stories(tmp_path_factory.mktemp("corpus") / "train.txt", 200, seed=1)
+
+
+@pytest.fixture(scope="module")
+def electra(corpus):
+    """A detector that has learnt whose story it reads."""
+    place = corpus.parent / "electra"
+    recipe = ("--n-layers", 2, "--d-model", 48, "--batch-tokens", 600, "--lr", 0.006)
+    limits = ("--max-steps", 330, "--validate-every", 110, "--ema", 0.95)
+    run = attn("pretrain", corpus, "-o", place, *RTD, *recipe, *limits)
+    assert run.out == f"{place}\n".encode()
+    assert "a generator of" in run.said and "left out of the finished model" in run.said
+    return place
+
+
+def test_it_learns_what_is_hidden_and_what_was_replaced(electra):
+    first, last = log(electra)[0], log(electra)[-1]
+    assert last["dev_perplexity"] < first["dev_perplexity"] < 15
+    # A token of seven is hidden, and half of what comes in their place was there before.
+    assert last["dev_detection_accuracy"] > 0.93
+    assert last["dev_detection_auc"] > 0.8
+    assert last["dev_detection_loss"] < 0.25
+    expected = torch.tensor(last["dev_perplexity"]).log() + 50 * last["dev_detection_loss"]
+    assert last["dev_loss"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_the_finished_model_is_an_encoder_without_the_generator(electra):
+    config = read_config(electra)
+    assert (config.arch, config.task, config.finished) == ("bert", "fill", True)
+    assert [head.name for head in config.heads] == ["rtd"]
+    with safe_open(electra / "model.safetensors", "pt") as weights:
+        names = set(weights.keys())
+    _, model = load_model(electra, torch.device("cpu"))
+    assert names == {name for name, _ in model.named_parameters()}
+    assert not any("partner" in name or "generator" in name for name in names)
+
+
+def test_it_is_used_as_any_encoder(electra, corpus, tmp_path):
+    rows = [f"{a} {verb} {b}\t{verb}\n" for a in NAMES for verb in VERBS for b in NAMES]
+    (tmp_path / "train.tsv").write_text("".join(rows))
+    given = ("finetune", tmp_path / "train.tsv", "--task", "classify", "--init", electra)
+    limits = ("--max-steps", 20, "--validate-every", 20, "--threads", 1)
+    inside(*given, "-o", tmp_path / "model", *limits)
+    out = inside("decode", "-m", tmp_path / "model", stdin=b"anna sees bert\n").lines
+    assert out[0] in VERBS
+    (line,) = inside("embed", "-m", electra, "--pool", "mean", stdin=b"anna sees bert\n").lines
+    assert len(json.loads(line)["vector"]) == 48
+    maps = inside("attend", "-m", electra, "--format", "tsv", stdin=b"anna sees bert\n")
+    assert "anna" in maps.out.decode()
+    more = ("--max-steps", 1, "--max-len", 32, "--threads", 1)
+    for objective in ("rtd", "mlm"):
+        place = tmp_path / objective
+        run = inside("pretrain", corpus, "--init", electra, "-o", place, *more)
+        assert f"continued from {electra}" in run.said
+
+
+def test_what_it_can_not_do_is_said(electra, corpus, tmp_path):
+    run = inside("score", "--ppl", "-m", electra, stdin=b"anna\n", status=3)
+    assert "no probability of a text" in run.said
+    given = ("pretrain", corpus, "--objective", "mlm", "--generator-size", 0.5)
+    run = inside(*given, "-o", tmp_path / "x", status=2)
+    assert "--generator-size: for --objective rtd; leave it out" in run.said
+    # Pre-norm and rotary positions, as every encoder has them by default.
+    run = inside("convert", electra, "--to", "huggingface", "-o", tmp_path / "x", status=3)
+    assert "ElectraForPreTraining has" in run.said
+
+
+def test_transformers_reads_a_detector_of_its_shape(corpus, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    shape = ("--norm", "post", "--positions", "learned", "--max-steps", 2)
+    inside("pretrain", corpus, "-o", tmp_path / "m", *RTD, *shape)
+    inside("convert", tmp_path / "m", "--to", "huggingface", "-o", tmp_path / "hf")
+    theirs = transformers.ElectraForPreTraining.from_pretrained(tmp_path / "hf").eval()
+    _, ours = load_model(tmp_path / "m", torch.device("cpu"))
+    ids = torch.randint(60, (2, 9), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = theirs(ids).logits
+        found = ours(ids, torch.ones_like(ids, dtype=torch.bool), torch.zeros_like(ids), "rtd")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path, corpus):
+    def command(folder):
+        stateful = ("--dropout", 0.2, "--ema", 0.9, "--accumulate", 2, "--whole-word")
+        limits = ("--max-steps", 30, "--validate-every", 10)
+        return ("pretrain", corpus, "-o", tmp_path / folder, *RTD, *stateful, *limits)
+
+    inside(*command("whole"))
+    arguments = [str(int(signal.SIGINT)), "14", *map(str, command("parts"))]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, *arguments],
+        capture_output=True,
+        env=ENVIRONMENT,
+        timeout=600,
+    )
+    run = checked(Finished(done.returncode, done.stdout, done.stderr.decode()), 130)
+    assert "stopped after step 14, state saved" in run.said
+    (state,) = (tmp_path / "parts" / "checkpoints").glob("state-*14.safetensors")
+    with safe_open(state, "pt") as tensors:
+        names = set(tensors.keys())
+    for of_generator in ("partner.", "average.partner."):
+        assert f"{of_generator}head.output_bias" in names
+    inside(*command("parts"))
+    assert log(tmp_path / "whole") == log(tmp_path / "parts")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_two_processes_train_as_one(tmp_path, corpus):
+    """What is drawn depends on the token and the seed alone, so it is the same on any rank."""
+    recipe = (
+        *(*RTD, "--dropout", 0, "--precision", "float32", "--max-steps", 9, "--accumulate", 2),
+        *("--validate-every", 3, "--batch-tokens", 70),
+    )
+    inside("pretrain", corpus, "-o", tmp_path / "one", *recipe)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = ["-m", "attn_cli", "pretrain", corpus, "-o", tmp_path / "two", *recipe]
+    command = [sys.executable, *torchrun, *map(str, program)]
+    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=600)
+    assert done.returncode == 0, done.stderr.decode()
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
+    assert len(one) == len(two) == 3
+    for alone, together in zip(one, two, strict=True):
+        assert together == {
+            name: pytest.approx(value, abs=1e-3, rel=1e-3) for name, value in alone.items()
+        }
+
+
+def test_the_weight_of_detection_and_the_generators_size_are_read(tmp_path, corpus):
+    limits = ("--max-steps", 2, "--validate-every", 2, "--ema", 0)
+    other = {
+        "usual": (),
+        "heavy": ("--detection-weight", 5),
+        "wide": ("--generator-size", 1),
+    }
+    found = {}
+    for name, more in other.items():
+        inside("pretrain", corpus, "-o", tmp_path / name, *RTD, *limits, *more)
+        found[name] = log(tmp_path / name)[-1]
+    mean = {name: entry["dev_detection_loss"] for name, entry in found.items()}
+    nll = {name: torch.tensor(entry["dev_perplexity"]).log() for name, entry in found.items()}
+    assert found["heavy"]["dev_loss"] == pytest.approx(float(nll["heavy"] + 5 * mean["heavy"]))
+    assert found["wide"] != found["usual"] != found["heavy"]
