@@ -7,6 +7,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     systems/      what attn does, a folder each; no folder knows another, but `generation`
         base.py       System, and SYSTEMS: what is done with models of each task, imported late
         recipe.py     what recipes of all systems share: index, hold out, tokenizer, limits, plan
+        suited.py     what suits a corpus: batch, warm-up, length of a run, by rules for all systems
         generation/   what systems that write texts share: generator, line decoder, scorer
         translation/  pairs of lines, from texts or images, by every criterion; mask-predict
         pretraining/  plain text: masked, causal and bidirectional language models

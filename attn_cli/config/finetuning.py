@@ -256,10 +256,8 @@ class FinetuneCommand(TrainingCommand):
         Mode(
             lambda given: True,
             {
-                "batch_tokens": 1024,
                 "optimizer": "adamw",
                 "weight_decay": 0.01,
-                "warmup": 50,
                 "label_smoothing": 0.0,
                 "patience": 4,
             },

@@ -181,7 +181,7 @@ class PretrainCommand(TrainingCommand):
     modes: ClassVar[tuple[Mode, ...]] = (
         Mode(
             lambda given: True,
-            {"batch_tokens": 4096, "matrix_factor": 7.5, "warmup": 50, "label_smoothing": 0.0},
+            {"matrix_factor": 7.5, "label_smoothing": 0.0},
         ),
     )
 

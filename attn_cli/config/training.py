@@ -9,6 +9,7 @@ from attn_cli.config import option, parse_duration, with_default
 from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 
+BY_CORPUS = -1  # a warm-up that the corpus decides, as it does a batch of 0 tokens
 LEAST_RATE = 1e-9  # a rate of 0 learns nothing, and is a mistake
 
 
@@ -106,17 +107,22 @@ class TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationTrainingOptions(TrainingOptions):
-    """How a sequence-to-sequence model is trained; 0 tokens are decided by the corpus."""
+    """How a sequence-to-sequence model is trained."""
 
     batch_tokens: int = with_default(
-        TrainingOptions, "batch_tokens", 0, show="2048; 512 or 1024 for a small corpus"
+        TrainingOptions, "batch_tokens", 0, show="512 to 2048, by corpus size"
     )
+    warmup: int = with_default(TrainingOptions, "warmup", BY_CORPUS, show="200, with --init 20")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainTrainingOptions(TrainingOptions):
     """How an encoder or a language model is pre-trained."""
 
+    batch_tokens: int = with_default(
+        TrainingOptions, "batch_tokens", 0, show="1024 to 4096, by corpus size"
+    )
+    warmup: int = with_default(TrainingOptions, "warmup", BY_CORPUS, show="50")
     metric: str = with_default(TrainingOptions, "metric", "loss", choices=("loss",))
 
 
@@ -124,6 +130,13 @@ class PretrainTrainingOptions(TrainingOptions):
 class FinetuneTrainingOptions(TrainingOptions):
     """How a model is fine-tuned, or a small one trained from scratch, on labelled examples."""
 
+    batch_tokens: int = with_default(
+        TrainingOptions,
+        "batch_tokens",
+        0,
+        show="256 to 4096, by number and length of the examples",
+    )
+    warmup: int = with_default(TrainingOptions, "warmup", BY_CORPUS, show="50")
     lr: float = with_default(
         TrainingOptions,
         "lr",

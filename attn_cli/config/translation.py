@@ -92,7 +92,7 @@ class TrainMtCommand(TrainingCommand):
         # A trained model learns by small steps from the first one on.
         Mode(
             _continues,
-            {"lr": 0.0005, "matrix_factor": 4.0, "warmup": 20, "schedule": "constant"},
+            {"lr": 0.0005, "matrix_factor": 4.0, "schedule": "constant"},
             "with --init",
         ),
         # The gradient of sampled outputs is mostly noise. Updates are dear, so batches are small;

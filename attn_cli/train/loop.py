@@ -29,14 +29,13 @@ from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.monitor import Monitor
 from attn_cli.train.objective import Objective
 from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_learning_rate
+from attn_cli.train.pace import VALIDATIONS, VALIDATIONS_SHARE
 from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress, Validated
 from attn_cli.train.signals import StopSignals
 from attn_cli.train.state import TensorState
 from attn_cli.wording import plural
 
-_VALIDATIONS = 10  # a run, where --validate-every does not say otherwise,
-_VALIDATIONS_SHARE = 0.1  # and no more than take this part of it
 _SKIPS_ALLOWED = 5  # updates in a row whose loss is not finite
 # Tokens that an objective of several sequences an example takes at once, at least: more than a
 # batch by default, as small parts leave a CPU idle between operations.
@@ -59,7 +58,7 @@ class Training(Generic[B]):
             weights are better.
         too_young: what is then said of them, and kept with them.
         validation_epochs: the passes over the training data that take as long as a validation,
-            about.
+            about: an estimate, by which validations are planned where no clock ends the run.
     """
 
     objective: Objective[B]
@@ -286,9 +285,9 @@ class Trainer(Generic[B]):
             return True
         if self.options.validate_every:
             return self.progress.step % self.options.validate_every == 0
-        if self._share_done() * _VALIDATIONS < self.progress.validations + 1:
+        if self._share_done() * VALIDATIONS < self.progress.validations + 1:
             return False
-        return self._share_of_validations() <= _VALIDATIONS_SHARE
+        return self._share_of_validations() <= VALIDATIONS_SHARE
 
     def _share_of_validations(self) -> float:
         """What part of the run so far its validations, and one more, would have taken.

@@ -11,6 +11,8 @@ from attn_cli.config.training import TrainingOptions
 from attn_cli.train.progress import Progress
 from attn_cli.wording import plural
 
+VALIDATIONS = 10  # a run, where --validate-every does not say otherwise,
+VALIDATIONS_SHARE = 0.1  # and no more than take this part of it
 _RECENT = 50  # updates
 
 
@@ -68,38 +70,50 @@ class TimeLeft:
         return max(0.0, elapsed * (1 - share_done) / (share_done - share))
 
 
-def forecast(options: TrainingOptions, progress: Progress, pace: Pace) -> list[str]:
+def forecast(
+    options: TrainingOptions, progress: Progress, pace: Pace, validation_epochs: float
+) -> list[str]:
     """How many updates a run has and how long it takes, after the first few of them.
 
     Args:
         options: the limits of the run.
-        progress: where those few have come.
+        progress: where those few have come, and how long the validation after them took.
         pace: how fast they went.
+        validation_epochs: see `Training`; a validation of weights that have hardly learnt may take
+            less than later ones, so that the longer one of estimate and measurement counts.
     """
     step = pace.seconds_per_step
+    a_pass = progress.step / max(progress.epochs, 1e-9)
     ends = [math.inf if options.max_steps is None else float(options.max_steps)]
     if options.max_epochs:
-        ends.append(options.max_epochs * progress.step / max(progress.epochs, 1e-9))
+        ends.append(options.max_epochs * a_pass)
     updates = min(ends)
-    validations = "validations"
-    if options.validate_every and math.isfinite(updates):
-        validations = plural(math.ceil(updates / options.validate_every), "validation")
-    elif not options.validate_every:
-        validations = "up to 10 validations, which take a tenth of it at most"
     limit = parse_duration(options.max_time) if options.max_time else math.inf
+    measured = progress.validation_seconds / max(progress.validations, 1)
+    one = max(measured, validation_epochs * a_pass * step)
     if limit < updates * step:
         updates, seconds = limit / step, limit
+        validations = f"validations of {one:.1f} s, which take a tenth of it at most"
     else:
-        seconds = updates * step
+        count = _validations(options, updates, updates / a_pass, validation_epochs)
+        seconds = min(limit, updates * step + count * one)
+        validations = f"{plural(count, 'validation')} of {one:.1f} s"
     if options.validate_every:
-        one = progress.validation_seconds / max(progress.validations, 1)
-        seconds = min(limit, seconds + one * updates / options.validate_every)
-    elif seconds < limit:
-        seconds = min(limit, seconds / 0.9)
+        count = math.ceil(updates / options.validate_every)
+        validations = f"{plural(count, 'validation')} of {one:.1f} s"
     return [
         f"about {max(1, round(updates)):,} updates of {step:.2f} s ({pace.tokens_per_second:,.0f} "
         f"tokens/s): {clock(seconds)}, with {validations}"
     ]
+
+
+def _validations(
+    options: TrainingOptions, updates: float, epochs: float, validation_epochs: float
+) -> int:
+    """How many a run has that updates or passes end."""
+    if options.validate_every:
+        return math.ceil(updates / options.validate_every)
+    return max(1, int(min(VALIDATIONS, VALIDATIONS_SHARE * epochs / max(validation_epochs, 1e-9))))
 
 
 def clock(seconds: float) -> str:

@@ -38,8 +38,9 @@ from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
 from attn_cli.train.checkpoints import Checkpoints, locked
 from attn_cli.train.loop import Trainer, Training
 from attn_cli.train.monitor import LOG, Monitor, Speaker
-from attn_cli.train.pace import forecast
+from attn_cli.train.pace import VALIDATIONS_SHARE, forecast
 from attn_cli.train.processes import Processes
+from attn_cli.train.progress import Progress
 from attn_cli.wording import plural
 
 _CHECKPOINTS = "checkpoints"
@@ -151,7 +152,8 @@ def _train(
     if not processes.is_main:
         return
     if options.output.dry_run:
-        for line in forecast(plan.options, progress, monitor.pace):
+        cost = plan.training.validation_epochs
+        for line in forecast(plan.options, progress, monitor.pace, cost):
             speaker.say(line)
         speaker.say(f"dry run: {plural(progress.step, 'step')} trained and validated, nothing kept")
         return
@@ -169,8 +171,22 @@ def _train(
         f"finished after {plural(progress.step, 'step')} ({progress.finished}): best dev "
         f"{best.said(training_options.metric)} at step {best.step:,}"
     )
+    if not training_options.validate_every and (line := said_slow_validations(progress)):
+        speaker.say(line)
     if note := note_of(output):
         speaker.warn(f"{output}: {note}")
+
+
+def said_slow_validations(progress: Progress) -> str:
+    """What validations took, as measured, where it is more than was planned by an estimate."""
+    spent, count = progress.validation_seconds, progress.validations
+    share = spent / max(progress.seconds + spent / max(count, 1), 1e-9)  # the last is not in it
+    if count < 2 or share <= VALIDATIONS_SHARE:
+        return ""
+    return (
+        f"{count:,} validations took {share:.0%} of the time; --validate-every makes them rarer, "
+        "a smaller --dev shorter"
+    )
 
 
 def _said_weights(training: TrainingOptions) -> str:
@@ -181,18 +197,6 @@ def _said_weights(training: TrainingOptions) -> str:
     by = f"dev {training.metric}"
     averaged = ", averaged over the last updates (--ema)" if training.ema else ""
     return f"{WEIGHTS} holds the weights of {kept}, by {by}{averaged}"
-
-
-def said_limits(training: TrainingOptions) -> str:
-    """When a training ends, in words."""
-    said = []
-    if training.max_steps:
-        said.append(f"steps {training.max_steps:,}")
-    if training.max_epochs:
-        said.append(f"epochs {training.max_epochs:,}")
-    if training.max_time:
-        said.append(f"time {training.max_time}")
-    return "until " + " or ".join(said)
 
 
 def _earlier(

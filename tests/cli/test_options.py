@@ -187,6 +187,6 @@ def test_the_tokens_of_a_batch_follow_from_the_corpus(tmp_path):
     corpus = write_reversal(tmp_path / "t.tsv", 400, seed=5)
     sizes = ("--vocab-size", 30, *TINY, "--max-steps", 1, "--metric", "loss")
     said = inside("train-mt", corpus, "-o", tmp_path / "m", *sizes).said
-    assert "batches of 512 tokens (some " in said
+    assert "batches of 512 tokens, some " in said
     said = inside("train-mt", corpus, "-o", tmp_path / "n", *sizes, "--batch-tokens", 300).said
-    assert "batches of 300 tokens; " in said
+    assert "batches of" not in said

@@ -8,6 +8,11 @@ import re
 import pytest
 from program import TINY, inside, write_reversal
 
+from attn_cli.config.training import TrainingOptions
+from attn_cli.train.pace import Pace, forecast
+from attn_cli.train.progress import Progress
+from attn_cli.train.run import said_slow_validations
+
 SIZES = ("--vocab-size", 30, "--batch-tokens", 200, *TINY)
 
 
@@ -33,9 +38,15 @@ def finished(corpus, tmp_path):
             ("--max-steps", 3000),
             r"about 3,000 updates of [\d.]+ s \([\d,]+ tokens/s\): \d+:\d\d.*,",
         ),
-        (("--max-epochs", 10), r"about 1\d\d updates of .* up to 10 validations.* a tenth"),
-        (("--max-time", "30m"), r"about [\d,]+ updates of .*: 30:00, with"),
-        (("--max-steps", 90, "--validate-every", 30), r"about 90 updates.*, with 3 validations$"),
+        (("--max-epochs", 10), r"about 1\d\d updates of .*, with \d+ validations? of \d+\.\d s$"),
+        (
+            ("--max-time", "30m"),
+            r"about [\d,]+ updates of .*: 30:00, with validations of .* s, which take a tenth",
+        ),
+        (
+            ("--max-steps", 90, "--validate-every", 30),
+            r"about 90 updates.*, with 3 validations of \d+\.\d s$",
+        ),
     ],
 )
 def test_a_dry_run_says_how_long_it_will_take(corpus, tmp_path, limits, said):
@@ -92,3 +103,45 @@ def test_a_model_too_young_to_translate_is_said_so_at_the_end_and_by_decode(corp
     assert f"attn: {note}" in done.said
     assert re.search(r"best dev loss \d\.\d+ at step 2", done.said)
     assert note in inside("decode", "-m", output, "--max-len", 3, stdin=b"banu kera\n").said
+
+
+def paced(monkeypatch, seconds):
+    """A pace of this many seconds an update."""
+    monkeypatch.setattr(Pace, "seconds_per_step", seconds)
+    monkeypatch.setattr(Pace, "tokens_per_second", 1000.0)
+    return Pace()
+
+
+@pytest.mark.parametrize(
+    ("measured", "estimate", "limits", "said"),
+    [
+        # Five updates are half a pass. The validation was slower than the estimate, or as slow.
+        (4.0, 0.1, {"max_epochs": 20.0}, "200 updates of 0.50 s (1,000 tokens/s): 2:20, with 10"),
+        (0.1, 0.8, {"max_epochs": 20.0}, "200 updates of 0.50 s (1,000 tokens/s): 1:48, with 2"),
+        (4.0, 9.0, {"max_steps": 200}, "200 updates of 0.50 s (1,000 tokens/s): 2:25, with 1 "),
+        (4.0, 0.1, {"max_steps": 200, "validate_every": 8}, "(1,000 tokens/s): 3:20, with 25"),
+        (4.0, 0.1, {"max_time": "60s"}, "120 updates of 0.50 s (1,000 tokens/s): 1:00, with valid"),
+        (
+            4.0,
+            0.1,
+            {"max_time": "2m", "max_steps": 200},
+            "200 updates of 0.50 s (1,000 tokens/s): 2:00, ",
+        ),
+    ],
+)
+def test_the_time_of_a_run_counts_validations_as_they_were_measured(
+    monkeypatch, measured, estimate, limits, said
+):
+    progress = Progress(step=5, epochs=0.5, validations=1, validation_seconds=measured)
+    (line,) = forecast(TrainingOptions(**limits), progress, paced(monkeypatch, 0.5), estimate)
+    assert said in line, line
+    assert f"of {max(measured, estimate * 5):.1f} s" in line
+
+
+def test_validations_that_took_more_than_was_planned_are_said():
+    slow = Progress(seconds=80.0, validations=4, validation_seconds=40.0)
+    assert said_slow_validations(slow).startswith("4 validations took 44% of the time; --validate")
+    fast = Progress(seconds=80.0, validations=4, validation_seconds=8.0)
+    alone = Progress(seconds=1.0, validations=1, validation_seconds=40.0)
+    assert not said_slow_validations(fast)
+    assert not said_slow_validations(alone)

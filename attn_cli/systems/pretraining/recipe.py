@@ -22,19 +22,28 @@ from attn_cli.models.directory import ModelConfig, load_model_of, read_config
 from attn_cli.models.sizes import BACKBONE_PRESETS, choose_backbone_size
 from attn_cli.models.text import TextModel
 from attn_cli.systems.pretraining.objectives import OBJECTIVES
-from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, each_row, n_weights, with_limit
+from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights
+from attn_cli.systems.suited import Amount, Suited, Usual, mean_tokens, suited
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import Plan, said_limits
+from attn_cli.train.run import Plan
 from attn_cli.wording import plural, them
 
 _FEWEST, _MOST = 50, 500  # documents that are held out
 _VALIDATING = 0.4  # the time of a text in a validation, in that of one in training
 _DEV_BYTES = 1 << 19  # of text that a validation reads
-_USUAL_BYTES = 100e6  # of text that is read in all, where no limit is given
+USUAL = Usual(
+    batch_tokens=(1024, 4096),
+    updates_a_pass=500,
+    warmup=50,
+    tokens_seen=25e6,
+    passes=(1, 40),
+    fewest_updates=2000,
+    most_passes=200,
+)
 
 
 class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
@@ -68,7 +77,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
             if decided:
                 flags = ", ".join(f"--{name.replace('_', '-')}" for name in decided)
                 raise UsageError(f"{flags}: --init decides this; leave one of them out")
-        if options.training.batch_tokens < options.objective.max_len:
+        if 0 < options.training.batch_tokens < options.objective.max_len:
             raise UsageError(
                 f"--batch-tokens {options.training.batch_tokens} holds no input of --max-len "
                 f"{options.objective.max_len}"
@@ -114,9 +123,9 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
             config = kind.config(options.size, options.variant, size, tokenizer.vocab_size)
             why = f"size {size} ({reason})"
         model = self._model(config).to(processes.device)
-        # Small corpora are passed more often.
-        epochs = float(min(40, max(1, round(_USUAL_BYTES / max(n_bytes, 1)))))
-        training = with_limit(options.training, epochs)
+        chosen = self._suited(split, tokenizer)
+        training = chosen.training
+        options = dataclasses.replace(options, training=training)
         objective = kind.objective.as_asked(model, options).to(processes.device)
         for weight in objective.unused:
             weight.requires_grad_(False)
@@ -133,7 +142,8 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
         summary = [
             f"{plural(len(split.rows), 'document')} to train on, {len(dev_rows):,} to validate on; "
             f"vocabulary {tokenizer.vocab_size:,}",
-            f"{why}: {n_weights(model):,} weights; {said_limits(training)}",
+            f"{why}: {n_weights(model):,} weights",
+            *chosen.said,
         ]
         if objective.partner is not None:
             summary.append(
@@ -157,6 +167,19 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
             ),
             summary,
         )
+
+    def _suited(self, split: Split, tokenizer: Tokenizer) -> Suited:
+        """The options with what they leave open decided by the corpus."""
+
+        def count(numbers: NDArray[np.int64]) -> list[int]:
+            return [
+                sum(map(len, tokenizer.encode(lines)))
+                for lines in split.train.read(split.rows[numbers])
+            ]
+
+        n_tokens = len(split.rows) * mean_tokens(split.rows, count)
+        amount = Amount(self.noun, len(split.rows), n_tokens)
+        return suited(self.options.training, USUAL, amount, self.options.objective.max_len)
 
     def check_tokenizer(self, tokenizer: Tokenizer, where: str) -> None:
         """Raises DataError if a token is lacking that the objective needs."""

@@ -87,6 +87,11 @@ class ExampleReader:
     task: Task
     batch_tokens: int
 
+    def n_tokens(self, numbers: NDArray[np.int64]) -> list[int]:
+        """What a batch counts of the examples with these numbers."""
+        encoded = self.task.encode(self.fields(numbers), targets=True)
+        return [example.width * len(example.rows) for example in encoded]
+
     def fields(self, numbers: NDArray[np.int64]) -> list[list[str]]:
         """The columns of the examples with these numbers."""
         return self.corpus.read(self.rows[numbers])

@@ -12,7 +12,6 @@ import numpy as np
 
 from attn_cli.config import shown
 from attn_cli.config.finetuning import FinetuneCommand, TaskSpec
-from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
 from attn_cli.data.label_files import labels_problem, read_labels, write_labels
@@ -23,7 +22,8 @@ from attn_cli.lines.reading import display_name
 from attn_cli.models.directory import CONFIG, ModelConfig
 from attn_cli.models.sizes import BACKBONE_PRESETS
 from attn_cli.models.text import HeadConfig, TextModel
-from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights, with_limit
+from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights
+from attn_cli.systems.suited import Amount, Suited, Usual, mean_tokens, suited
 from attn_cli.systems.tasks import TASKS
 from attn_cli.systems.tasks.base import Task
 from attn_cli.systems.tasks.formats import FORMATS
@@ -51,11 +51,20 @@ from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import Plan, said_limits
+from attn_cli.train.run import Plan
 from attn_cli.wording import plural
 
 _RATE, _RATE_OF_NEW_WEIGHTS = 2e-4, 1e-3
-_EXAMPLES_SEEN = 40_000  # in a run, as far as 3 to 20 passes allow
+USUAL = Usual(
+    batch_tokens=(256, 1024),
+    updates_a_pass=50,
+    examples_a_batch=8,
+    warmup=50,
+    examples_seen=40_000,
+    passes=(3, 20),
+    fewest_updates=400,
+    most_passes=100,
+)
 _VALIDATING = 0.7  # the time of an example in a validation, in that of one in training
 _HEADERS = {  # words that head a column of labels
     *("label", "labels", "class", "classes", "category", "categories", "tag", "tags", "target"),
@@ -136,11 +145,13 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             spec.name: self._open_task(spec, splits[spec.name], model, tokenizer, labels[spec.name])
             for spec in self._specs
         }
+        chosen = self._decided(model, parts)
+        training = chosen.training
+        parts = {name: part.with_batches(training.batch_tokens) for name, part in parts.items()}
         reader = MixedReader(
             {name: part.train for name, part in parts.items()},
             {spec.name: spec.weight for spec in self._specs},
         )
-        training = self._decided(model, parts)
         objective = FinetuneObjective(model, {name: part.task for name, part in parts.items()})
         n_learnt = sum(w.numel() for w in model.parameters() if w.requires_grad)
         summary += [
@@ -150,7 +161,8 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
                 for name, part in parts.items()
             ),
             f"{n_weights(model):,} weights, of which {n_learnt:,} learn",
-            f"rate {training.lr:g}; {said_limits(training)}",
+            f"rate {training.lr:g}",
+            *chosen.said,
         ]
         fingerprint = "".join(
             split.train.fingerprint + (split.dev.fingerprint if self._dev_files[name] else "")
@@ -325,8 +337,8 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             **fitted,
         )
 
-    def _decided(self, model: TextModel, parts: dict[str, OpenTask]) -> TrainingOptions:
-        """The options with the metric, the rate and the limit decided, where they were left open.
+    def _decided(self, model: TextModel, parts: dict[str, OpenTask]) -> Suited:
+        """The options with all decided that was left open: metric, rate, what suits the corpus.
 
         Raises:
             UsageError: no figure of these tasks has the metric's name.
@@ -342,9 +354,10 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             changes["metric"] = figures[0]
         elif training.metric not in figures:
             raise UsageError(f"--metric {training.metric}: this has {', '.join(figures)}")
-        n_examples = sum(len(part.train.rows) for part in parts.values())
-        epochs = float(min(20, max(3, _EXAMPLES_SEEN // max(n_examples, 1))))
-        return with_limit(dataclasses.replace(training, **changes), epochs)
+        readers = [part.train for part in parts.values()]
+        n_tokens = max(len(each.rows) * mean_tokens(each.rows, each.n_tokens) for each in readers)
+        amount = Amount(self.noun, sum(len(each.rows) for each in readers), n_tokens)
+        return suited(dataclasses.replace(training, **changes), USUAL, amount, options.max_len)
 
 
 def labels_of(kind: type[Task], examples: Iterable[list[str]]) -> Counter[str]:

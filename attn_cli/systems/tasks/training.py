@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,14 @@ class OpenTask:
     train: ExampleReader
     dev: ExampleReader
     predictor: Predictor
+
+    def with_batches(self, batch_tokens: int) -> OpenTask:
+        """The same with this budget of a batch."""
+        return replace(
+            self,
+            train=replace(self.train, batch_tokens=batch_tokens),
+            dev=replace(self.dev, batch_tokens=batch_tokens),
+        )
 
 
 class FinetuneObjective(Objective[MixedBatch]):

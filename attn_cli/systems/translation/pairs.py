@@ -105,6 +105,13 @@ class PairReader:
         contents = self.contents(rows, [pair[0] for pair in pairs])
         return [(src, content, tgt) for (src, tgt), content in zip(pairs, contents, strict=True)]
 
+    def lengths(self, numbers: NDArray[np.int64]) -> list[int]:
+        """What a batch counts of the pairs with these numbers: the tokens of the longer side."""
+        pairs, limit = self.read(numbers), self.max_len
+        src, _ = self.src.learnt([content for _, content, _ in pairs], limit, 0.0, 0)
+        tgt, _ = cut_ids(self.tgt_tokenizer, [text for _, _, text in pairs], limit - 1, 0.0, 0)
+        return [max(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
+
     def batches(self, numbers: NDArray[np.int64], seed: int) -> list[Seq2SeqBatch]:
         """The pairs with these numbers as shuffled batches."""
         pairs = self.read(numbers)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.config.training import TrainingOptions
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, CorpusFiles
@@ -28,15 +26,8 @@ from attn_cli.models.directory import ModelConfig, read_config
 from attn_cli.models.seq2seq_base import EncoderDecoderConfig
 from attn_cli.models.sizes import choose_size, seq2seq_preset
 from attn_cli.nn.positions import TokenEmbedding
-from attn_cli.systems.recipe import (
-    DEV,
-    TRAIN,
-    CorpusRecipe,
-    Split,
-    each_row,
-    n_weights,
-    with_limit,
-)
+from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights
+from attn_cli.systems.suited import Amount, Suited, Usual, mean_tokens, suited
 from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch, sides_swapped
 from attn_cli.systems.translation.source_base import TrainingSources
 from attn_cli.systems.translation.sources import source_kind
@@ -49,10 +40,20 @@ from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
-from attn_cli.train.run import Plan, said_limits
+from attn_cli.train.run import Plan
 
-_BYTES_A_TOKEN = 4.0  # of a text, about
-_UPDATES_A_PASS = 200
+USUAL = Usual(
+    batch_tokens=(512, 2048),
+    updates_a_pass=200,
+    warmup=200,
+    examples_seen=1_500_000,
+    passes=(5, 60),
+    fewest_updates=2000,
+    most_passes=300,
+)
+CONTINUED = replace(  # a trained model has less to learn
+    USUAL, warmup=20, examples_seen=150_000, passes=(1, 6), fewest_updates=200, most_passes=30
+)
 _PROBED = 100  # of the pairs that validate, alone while their translations are worth nothing
 _BLEU_OF_NOTHING = 1.0
 _TOO_YOUNG = f"trained too little to translate (dev BLEU below {_BLEU_OF_NOTHING:g}): train longer"
@@ -146,13 +147,15 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         kind = TRAINING_KINDS[model.task]
         translator = kind.translator([model], src, tgt)
         objective = kind.objective(model, options, translator).to(processes.device)
-        training, batches = self._decided(split)
+        max_len = options.corpus.max_len
+        read = partial(kind.reader, src=src, tgt_tokenizer=tgt, max_len=max_len)
+        chosen = self._suited(
+            read(split.train, split.rows, batch_tokens=max_len, contents=sources.contents(TRAIN))
+        )
+        training = chosen.training
         read = partial(
-            kind.reader,
-            src=src,
-            tgt_tokenizer=tgt,
+            read,
             batch_tokens=training.batch_tokens,
-            max_len=options.corpus.max_len,
             say=self.speaker.warn if processes.is_main else None,
         )
         reader = read(
@@ -175,7 +178,8 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         summary += [
             f"{len(split.rows):,} pairs to train on, {len(split.dev_rows):,} to validate on; "
             f"vocabulary {'/'.join(f'{size:,}' for size in dict.fromkeys(vocabularies) if size)}",
-            f"{start.why}: {n_weights(model):,} weights; {batches}; {said_limits(training)}",
+            f"{start.why}: {n_weights(model):,} weights",
+            *chosen.said,
             *validate.remarks,
         ]
         return Plan(
@@ -193,16 +197,12 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             summary,
         )
 
-    def _decided(self, split: Split) -> tuple[TrainingOptions, str]:
-        """The options with batches and a limit that suit the corpus, and the batches in words."""
-        options = self.options
-        batch_tokens, batches = _batch_tokens(split, options.training.batch_tokens)
-        # Small corpora are passed more often; a trained model has less to learn.
-        epochs = float(min(60, max(5, 1_500_000 // max(len(split.rows), 1))))
-        if options.init:
-            epochs = max(1.0, epochs // 10)
-        training = dataclasses.replace(options.training, batch_tokens=batch_tokens)
-        return with_limit(training, epochs), batches
+    def _suited(self, reader: PairReader) -> Suited:
+        """The options with what they leave open decided by the corpus."""
+        options, n_pairs = self.options, len(reader.rows)
+        amount = Amount(self.noun, n_pairs, n_pairs * mean_tokens(reader.rows, reader.lengths))
+        usual = CONTINUED if options.init else USUAL
+        return suited(options.training, usual, amount, options.corpus.max_len)
 
     def _sources(self, work: Path) -> TrainingSources:
         options = self.options
@@ -299,22 +299,6 @@ class TranslationValidation:
         ]
         scores = score_corpus(self._measures, segments)
         return {"bleu": scores[0].value, "chrf": scores[1].value}
-
-
-def _batch_tokens(split: Split, chosen: int) -> tuple[int, str]:
-    """Tokens of a batch, chosen by the corpus where nobody did, and why in words.
-
-    Some hundred updates a pass: small corpora, which are passed often, are learnt sooner by small
-    batches; larger ones use a processor better.
-    """
-    if chosen:
-        return chosen, f"batches of {chosen:,} tokens"
-    some = split.rows[np.arange(min(len(split.rows), 10_000))]
-    tokens = float(split.train.sizes(some).mean()) * len(split.rows) / (2 * _BYTES_A_TOKEN)
-    least, most = 512, 2048
-    exponent = round(math.log2(max(tokens / _UPDATES_A_PASS, 1.0)))
-    fitting = min(max(1 << exponent, least), most)
-    return fitting, f"batches of {fitting:,} tokens (some {tokens:,.0f} a side in all)"
 
 
 def _cost(split: Split, metric: str) -> float:

@@ -169,7 +169,7 @@ def test_a_dry_run_trains_a_few_steps_and_leaves_nothing(tmp_path, corpus, monke
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     run = inside("train-mt", corpus, "-o", tmp_path / "model", *SMALL, "--dry-run")
-    assert "weights; batches of 512 tokens (some" in run.said
+    assert "tokens or so: batches of 512 tokens, some" in run.said
     assert "5 steps trained and validated, nothing kept" in run.said
     assert run.out == b""
     assert list(tmp_path.iterdir()) == []
@@ -316,7 +316,7 @@ def test_regularization_changes_what_is_learnt(tmp_path, corpus, flags):
 
 def test_a_training_ends_when_its_time_is_over(tmp_path, corpus):
     run = inside("train-mt", corpus, *SMALL, "--max-time", "1s", "-o", tmp_path / "m")
-    assert "until time 1s" in run.said and "finished after" in run.said
+    assert "finished after" in run.said
 
 
 def test_the_reference_may_be_one_of_the_outputs_that_are_judged(tmp_path, corpus):
