@@ -237,6 +237,50 @@ def test_a_model_in_the_way_is_replaced_only_when_asked(copies):
     )
 
 
+def test_a_replaced_model_leaves_nothing_of_itself(copies, tmp_path):
+    classifier, gpt = copies("bert"), copies("gpt")
+    alone, target = tmp_path / "alone", tmp_path / "target"
+    inside("convert", gpt, "-o", alone)
+    for folder in (target / "1_Pooling", target / ".convert.1"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    for name in ("config.json", "vocab.txt", "src.tokenizer.model", "labels.tag.txt"):
+        (target / name).write_text("{}")
+    for name in ("train.jsonl", "tokenizer_config.json", "modules.json", "generation_config.json"):
+        (target / name).write_text("{}")
+    inside("convert", gpt, "-o", target, "--overwrite")
+    assert {f.name for f in target.iterdir()} == {f.name for f in alone.iterdir()}
+    # There and back in one place: nothing of the other format stays.
+    theirs = tmp_path / "theirs"
+    inside("convert", gpt, "-o", theirs)
+    inside("convert", classifier, "-o", tmp_path / "ours")
+    inside("convert", tmp_path / "ours", "-o", theirs, "--to", "huggingface", "--overwrite")
+    assert {f.name for f in theirs.iterdir()} == {
+        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    }
+
+
+@pytest.mark.parametrize("name", ["notes.md", "1_Pooling/mine.txt", "checkpoint/x", "vocab.json"])
+@pytest.mark.parametrize("has_model", [True, False])
+def test_what_attn_did_not_write_is_never_deleted(copies, tmp_path, name, has_model):
+    gpt, target = copies("gpt"), tmp_path / "target"
+    if has_model:
+        inside("convert", gpt, "-o", target)
+    (target / name).parent.mkdir(exist_ok=True, parents=True)
+    (target / name).write_text("mine")
+    before = {f: f.read_bytes() for f in target.rglob("*") if f.is_file()}
+    said = inside("convert", gpt, "-o", target, "--overwrite", status=2).said
+    assert f"{target}: holds '{name.split('/')[0]}', which is no part of a model" in said
+    assert {f: f.read_bytes() for f in target.rglob("*") if f.is_file()} == before
+
+
+def test_without_a_model_a_tokenizer_is_not_attns_to_delete(copies, tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "vocab.txt").write_text("mine")
+    said = inside("convert", copies("gpt"), "-o", tmp_path / "target", status=2).said
+    assert "holds 'vocab.txt', which is no part of a model" in said
+
+
 def test_wrong_usage_is_named(copies, tmp_path):
     gpt = copies("gpt")
     assert "no such directory" in refused(tmp_path / "nowhere", status=2)
