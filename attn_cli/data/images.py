@@ -51,10 +51,12 @@ class Picture:
     Attributes:
         pixels: red, green and blue. Shape: (h, w, 3).
         region_size: pixels of a region's side.
+        is_first: whether its file has further images, of which nothing is read.
     """
 
     pixels: Pixels
     region_size: int
+    is_first: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -82,12 +84,19 @@ def read_shape(path: bytes) -> tuple[int, int]:
         DataError, UsageError: as `read_pixels`.
     """
     with _opened(path) as image:
+        if image.format == "TIFF":  # which Pillow turns by itself when it is decoded
+            image.load()
         width, height = image.size
         return (width, height) if _orientation(image) in _LYING else (height, width)
 
 
 def read_pixels(path: bytes, height: int, width: int) -> Pixels:
-    """The pixels of an image resized to one size; of several in a file, the first's.
+    """The pixels of an image resized to one size; see `read_first`."""
+    return read_first(path, height, width)[0]
+
+
+def read_first(path: bytes, height: int, width: int) -> tuple[Pixels, bool]:
+    """The pixels of a file's first image resized to one size, and whether it has further ones.
 
     It is turned as its EXIF data says, what is transparent lies on white, and greys of more than 8
     bits become 8, the darkest black and the brightest white. Shape: (height, width, 3).
@@ -101,8 +110,8 @@ def read_pixels(path: bytes, height: int, width: int) -> Pixels:
 
         # A JPEG can be decoded at a half, fourth or eighth: twice what is needed loses nothing.
         image.draft("RGB", (2 * max(height, width),) * 2)
-        turn = _orientation(image)
         image.load()
+        turn = _orientation(image)  # none is left where decoding has turned it
         size = (height, width) if turn in _LYING else (width, height)
         small = _eight_bits(image).resize(size, pillow.Resampling.BILINEAR)
         if turn in _TURNS:
@@ -110,7 +119,21 @@ def read_pixels(path: bytes, height: int, width: int) -> Pixels:
         if small.mode == "RGBA":
             white = pillow.new("RGBA", small.size, _WHITE)
             small = pillow.alpha_composite(white, small).convert("RGB")
-        return np.asarray(small, np.uint8)
+        return np.asarray(small, np.uint8), _has_more(image)
+
+
+def _has_more(image: ImageFile) -> bool:
+    """Whether a file has further images: frames of an animation, pages.
+
+    Pictures that cameras add to a JPEG (MPO) are parts of the same one.
+    """
+    if image.format == "MPO":
+        return False
+    try:
+        image.seek(1)
+    except Exception:  # there is none, or none that can be read
+        return False
+    return True
 
 
 def as_png(pixels: Pixels) -> bytes:
@@ -188,8 +211,14 @@ def _eight_bits(image: Image) -> Image:
     # Of no known range (12 bits in a file of 16, heights): from its darkest to its brightest.
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
-        low, high = values.min(), values.max()
-        scaled = (values - low) * (255.0 / (high - low or 1.0))
-        return pillow.fromarray(scaled.astype(np.uint8)).convert("RGB")
+        opaque = values != image.info.get("transparency")  # one value, where any is transparent
+        seen = values[opaque] if opaque.any() else values
+        low, high = seen.min(), seen.max()
+        scaled = ((values - low) * (255.0 / (high - low or 1.0))).clip(0.0, 255.0)
+        grey = pillow.fromarray(scaled.astype(np.uint8))
+        if opaque.all():
+            return grey.convert("RGB")
+        alpha = pillow.fromarray(np.where(opaque, 255, 0).astype(np.uint8))
+        return pillow.merge("LA", (grey, alpha)).convert("RGBA")
     clear = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     return image.convert("RGBA" if clear else "RGB")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from pictures import BLUE, RED, halves, hostile
 
 from attn_cli.config.image import SourceConfig, SourceOptions, fitting_size
 from attn_cli.data import images
-from attn_cli.data.images import image_path, read_pixels, read_shape
+from attn_cli.data.images import image_path, read_first, read_pixels, read_shape
 from attn_cli.errors import AttnError, DataError, UsageError
 from attn_cli.systems.translation.image_cache import ImageCache, ImageCacheWriter
+from attn_cli.systems.translation.image_source import ImageSources
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -73,25 +76,101 @@ def test_sixteen_bits_become_eight(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_images_are_turned_as_their_camera_was_held(tmp_path, turn):
+def test_images_are_turned_as_their_camera_was_held(tmp_path, turn, name):
     from PIL import ImageOps
 
     picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (16, 32, 3), np.uint8))
     exif = Image.Exif()
     exif[0x0112] = turn
-    picture.save(tmp_path / "a.png", exif=exif)
-    place = os.fsencode(tmp_path / "a.png")
-    upright = ImageOps.exif_transpose(Image.open(tmp_path / "a.png"))
+    picture.save(tmp_path / name, exif=exif)
+    place = os.fsencode(tmp_path / name)
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / name))
+    assert (upright.width > upright.height) == (turn < 5)
     assert read_shape(place) == (upright.height, upright.width)
     assert np.array_equal(read_pixels(place, upright.height, upright.width), np.asarray(upright))
 
 
-def test_the_first_image_of_an_animation_counts(tmp_path):
+def write_png(path, values, *chunks):
+    """A PNG of 16 bits a sample, written by definition: what Pillow itself does not write."""
+    height, width, channels = values.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def on_white(path):
+    """What Pillow makes of an image, on white."""
+    image = Image.open(path).convert("RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_sixteen_bits_are_pillows(tmp_path, channels):
+    values = np.random.default_rng(5).integers(0, 1 << 16, (6, 8, channels))
+    write_png(tmp_path / "a.png", values)
+    found = read_pixels(os.fsencode(tmp_path / "a.png"), 6, 8)
+    assert np.array_equal(found, on_white(tmp_path / "a.png"))
+    if channels == 3:
+        assert np.array_equal(found, values >> 8)
+
+
+def test_a_transparent_colour_or_palette_entry_is_white(tmp_path):
+    values = np.random.default_rng(6).integers(0, 1 << 16, (6, 8, 3))
+    write_png(tmp_path / "a.png", values, (b"tRNS", struct.pack(">HHH", *values[0, 0].tolist())))
+    picture = Image.fromarray((values >> 8).astype(np.uint8))
+    picture.convert("P").save(tmp_path / "p.png", transparency=bytes(range(256)))
+    for name in ("a.png", "p.png"):
+        found = read_pixels(os.fsencode(tmp_path / name), 6, 8)
+        assert np.array_equal(found, on_white(tmp_path / name)), name
+    # Of a grey one of 16 bits, only what can be seen has a darkest and a brightest value.
+    grey = np.array([[0xFFFF, 1000], [2000, 3000]])[..., None]
+    write_png(tmp_path / "g.png", grey, (b"tRNS", struct.pack(">H", 0xFFFF)))
+    found = read_pixels(os.fsencode(tmp_path / "g.png"), 2, 2)
+    assert found[..., 0].tolist() == [[255, 0], [127, 255]]
+
+
+@pytest.mark.parametrize("name", ["c.jpg", "c.tif", "lab.tif"])
+def test_other_colours_are_pillows(tmp_path, name):
+    noise = np.random.default_rng(7).integers(0, 256, (16, 16, 3), np.uint8)
+    mode = "LAB" if name == "lab.tif" else "CMYK"
+    Image.fromarray(noise).convert(mode).save(tmp_path / name)
+    found = read_pixels(os.fsencode(tmp_path / name), 16, 16)
+    assert np.array_equal(found, on_white(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif", "a.webp", "a.png"])
+def test_the_first_of_several_images_counts_and_that_is_told(tmp_path, name):
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    found = read_pixels(os.fsencode(tmp_path / "a.gif"), 8, 8)[0, 0].astype(int)
-    assert np.abs(found - RED).max() < 10
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    pixels, is_first = read_first(os.fsencode(tmp_path / name), 8, 8)
+    assert np.abs(pixels[0, 0].astype(int) - RED).max() < 10
+    assert is_first
+    frames[0].save(tmp_path / name)
+    assert not read_first(os.fsencode(tmp_path / name), 8, 8)[1]
+
+
+def test_a_corpus_of_images_tells_of_those_that_are_several(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    frames[0].save(tmp_path / "one.gif")
+    for name in ("b.gif", "a.gif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    options = SourceOptions(source="image", region_size=8)
+    sources = ImageSources(options, tmp_path / "work", None, share_vocab=False)
+    writer = ImageCacheWriter(tmp_path / "work", "train", None, 8, str(tmp_path))
+    assert not any(writer.problem(name, "") for name in ("one.gif", "b.gif", "a.gif", "b.gif"))
+    writer.finish()
+    (said,) = sources.remarks("train")
+    first = f"'{tmp_path / 'b.gif'}': holds several images (frames, pages)"
+    assert said == f"{first}, like 1 other file: the first one is read"
 
 
 def test_what_is_no_image_is_named_and_never_waits(tmp_path, recwarn):

@@ -13,8 +13,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from attn_cli.config import shown
 from attn_cli.config.image import fitting_size
-from attn_cli.data.images import Picture, Pixels, image_path, read_pixels, read_shape
+from attn_cli.data.images import Picture, Pixels, image_path, read_first, read_pixels, read_shape
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically, writing
 
@@ -28,6 +29,7 @@ class ImageCache:
         size: h and w.
         numbers: the image of each row of the corpus. Shape: (r,).
         fingerprint: follows from every image and its place.
+        several: how many files have several images, of which the first is read; the first of them.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -35,6 +37,7 @@ class ImageCache:
         self.size: tuple[int, int] = (meta["height"], meta["width"])
         self._region_size: int = meta["region_size"]
         self.fingerprint: str = meta["fingerprint"]
+        self.several: tuple[int, str] = (meta.get("several", 0), meta.get("first_of_several", ""))
         path = folder / f"{name}.images"
         shape = (meta["images"], *self.size, 3)
         numbers = folder / f"{name}.image-numbers"
@@ -79,6 +82,7 @@ class ImageCacheWriter:
         self._waiting: list[bytes] = []  # until the size is decided
         self._count = 0
         self._rows = 0
+        self._several: list[bytes] = []
         self._digest = hashlib.sha256()
         with writing(folder / f"{name}.images"):
             self._pixels: BinaryIO = inside(folder, f"{name}.images").open("wb")
@@ -115,6 +119,10 @@ class ImageCacheWriter:
             "width": size[1],
             "region_size": self._region_size,
             "fingerprint": self._digest.hexdigest(),
+            "several": len(self._several),
+            "first_of_several": shown(self._several[0].decode("utf-8", "replace"), 200)
+            if self._several
+            else "",
         }
         place = inside(self._folder, f"{self._name}.images.json")
         write_atomically(place, json.dumps(meta).encode("utf-8"))
@@ -132,10 +140,12 @@ class ImageCacheWriter:
         Raises:
             DataError: it can't.
         """
+        pixels, is_first = read_first(path, *(self._size or (self._region_size,) * 2))
+        if is_first:
+            self._several.append(path)
         if self._size:
-            self._add(read_pixels(path, *self._size))
+            self._add(pixels)
         else:
-            read_pixels(path, self._region_size, self._region_size)
             self._waiting.append(path)
             if len(self._waiting) == _SHAPES:
                 self._decide()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attn_cli.config.image import SourceConfig, SourceOptions
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
-from attn_cli.data.images import Picture, image_path, read_pixels
+from attn_cli.data.images import Picture, image_path, read_first
 from attn_cli.data.split import hold_out_groups
 from attn_cli.errors import DataError
 from attn_cli.lines.unusable import BadLines
@@ -26,8 +26,10 @@ from attn_cli.systems.translation.image_cache import ImageCache, ImageCacheWrite
 from attn_cli.systems.translation.source_base import Contents, Side, TrainingSources
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.viz.maps import Axis
+from attn_cli.wording import plural
 
 _IMAGE_BYTES = 1 << 28  # of the images that are held at once
+SEVERAL = "holds several images (frames, pages)"
 _CAPTION = 64  # tokens that an image's caption is expected to have at most, and half of the limit
 
 
@@ -53,7 +55,12 @@ class ImageSide(Side[Picture, Picture]):
         """The image that the line names."""
         if not text.strip():
             raise DataError("no image is named")
-        return Picture(read_pixels(image_path(text, folder), *self._size), self._region_size)
+        pixels, is_first = read_first(image_path(text, folder), *self._size)
+        return Picture(pixels, self._region_size, is_first)
+
+    def unread(self, content: Picture) -> str | None:
+        """Further images of the same file."""
+        return f"{SEVERAL}: the first one is read" if content.is_first else None
 
     def parts(self, text: str, limit: int) -> list[str]:
         """An image is one part."""
@@ -132,6 +139,14 @@ class ImageSources(TrainingSources):
             )
             writer.finish()
         return corpus
+
+    def remarks(self, name: str) -> list[str]:
+        """That some files have several images."""
+        several, first = self._cache(name).several
+        if not several:
+            return []
+        more = f", like {plural(several - 1, 'other file')}" if several > 1 else ""
+        return [f"{first}: {SEVERAL}{more}: the first one is read"]
 
     def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
         """Whole images: no caption of a held-out one is trained on."""

@@ -67,6 +67,10 @@ class Side(ABC, Generic[Content, Item]):
         """Whether any of it is known, as it is of all pictures."""
         return True
 
+    def unread(self, content: Content) -> str | None:
+        """What of it is not read, in words; None if all of it is."""
+        return None
+
     @abstractmethod
     def parts(self, text: str, limit: int) -> list[str]:
         """The parts of at most `limit` tokens in which a line is read."""
@@ -142,6 +146,10 @@ class TrainingSources(ABC):
     @abstractmethod
     def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
         """Checks every line of a corpus, `TRAIN` first, and indexes the usable ones."""
+
+    def remarks(self, name: str) -> list[str]:
+        """What a user should know of a corpus's sources, once it is indexed."""
+        return []
 
     @abstractmethod
     def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
