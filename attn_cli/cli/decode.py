@@ -56,4 +56,4 @@ def decode_command(
     out = LineWriter()
     for lines in decoder.results(reader):
         out.write_lines(lines)
-    bad.finish("left out" if bad.noun == "question" else "answered with an empty line")
+    bad.finish(bad.outcome)

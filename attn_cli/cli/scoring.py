@@ -61,7 +61,7 @@ def score_against_references(hyp: str, options: ScoreCommand) -> None:
     )
     if not scoring.per_line:
         gc.disable()  # n-gram counts hold no cycles; looking for some costs a fifth of the time
-        usable = sentences(reader) if scoring.by_word else (each for each in reader if each)
+        usable = sentences(reader.words()) if scoring.by_word else (each for each in reader if each)
         _score_corpus(hyp, scoring, usable, console, bad)
         return
     out = LineWriter()

@@ -128,24 +128,21 @@ class SearchOptions:
             f"--diversity-groups {self.n_groups}: they can't share --beam {self.beam} equally"
             if not self.greedy and self.beam % self.n_groups
             else "",
-            f"--n-best {self.n_best} needs a beam at least as wide: {self._wider}"
-            if self.n_best > self.width
-            else "",
             f"--min-len {self.min_len} is above --max-len {self.max_len}"
             if self.max_len is not None and self.min_len > self.max_len
             else "",
         ]
 
     @property
-    def _wider(self) -> str:
-        """How the beam becomes as wide as the outputs that are asked for."""
+    def too_narrow(self) -> str | None:
+        """What to do about a beam that is narrower than the outputs that a search shall give."""
+        if self.n_best <= self.width:
+            return None
+        remedy = f"--beam {self.n_best}"
         if self.greedy:
-            return (
-                f"leave out --greedy, with --beam {self.n_best}"
-                if self.n_best > self.beam
-                else ("leave out --greedy")
-            )
-        return f"--beam {self.n_best}"
+            also = f", with {remedy}" if self.n_best > self.beam else ""
+            remedy = f"leave out --greedy{also}"
+        return f"--n-best {self.n_best} needs a beam at least as wide: {remedy}"
 
     @cached_property
     def width(self) -> int:

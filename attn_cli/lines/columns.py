@@ -79,13 +79,15 @@ class Columns:
         return picked, [field for i, field in enumerate(fields) if i not in self.indices]
 
     def others(self, text: str, count: int) -> list[str]:
-        """What of a line passes through where a picked column is missing.
+        """What of a line passes through where a picked column is missing, or can't be read.
 
         Args:
             text: the line.
             count: how many of the picked columns are read, from the first; 0: all of them.
         """
         fields = text.split("\t")
+        if not self.indices:
+            return fields[count:] if count else []
         unread = [i for i in self.indices[count:] if i < len(fields)] if count else []
         behind = [i for i in range(len(fields)) if i not in self.indices]
         return [fields[i] for i in (*unread, *behind)]

@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from attn_cli.lines.columns import Columns
-from attn_cli.lines.reading import LineReader
+from attn_cli.lines.reading import LineReader, legible
 from attn_cli.lines.rows import Row, Rows, zip_rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.wording import plural
@@ -57,7 +57,8 @@ class ConllParser:
         """What the lines of a sentence are, by columns.
 
         A line without columns is no word, or can't be used: then it has an error of which nobody
-        was told yet. All columns of a line with an empty word pass through.
+        was told yet. All columns of a line with an empty word pass through, and those of one that
+        is not UTF-8 that can be read, in their order.
 
         Args:
             rows: the lines, whole; none of them ends a sentence.
@@ -75,19 +76,26 @@ class ConllParser:
         self._width = self._width or next(iter(widths), 0)
         for i, (row, fields) in enumerate(zip(rows, split, strict=True), -n_comments):
             if row.error:
-                yield row
+                rest = self._legible(row, columns)
+                yield Row(row.number, row.line, row.stream, [], rest, row.error)
             elif i < 0 or i in no_words:
                 yield Row(row.number, row.line, row.stream, [], [])
             else:
                 yield self._word(row, fields, columns, widths)
 
     def _split(self, row: Row) -> list[str]:
-        if row.error:
-            return []
-        text = row.line.text
+        return [] if row.error else self._parted(row.line.text)
+
+    def _parted(self, text: str) -> list[str]:
         if self._has_tabs or not self._spaces:
             return text.split("\t")
         return _SPACES.split(text.strip(" "))
+
+    def _legible(self, row: Row, columns: Columns) -> list[str]:
+        """The columns of a line that is not UTF-8, the picked ones first; bad ones are empty."""
+        fields = legible(self._parted(row.line.escaped))
+        picked = columns.pick("\t".join(fields))
+        return fields if isinstance(picked, str) else [*picked[0], *picked[1]]
 
     def _n_comments(self, rows: Sequence[Row], split: Sequence[Sequence[str]]) -> int:
         """How many comments stand before the first word."""

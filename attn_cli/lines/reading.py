@@ -2,7 +2,8 @@ r"""Lines of text as they come in: the stream contract, in the standard library 
 
 Only `\n` ends a line; one trailing `\r` and a leading byte-order mark are removed; nothing else of
 a line is altered. A line that is not UTF-8, or longer than `LINE_LIMIT`, keeps its place in the
-stream as a `Line` with an `error`, so that N lines in are N lines out.
+stream as a `Line` with an `error`, so that N lines in are N lines out; those of its columns that
+are UTF-8 can still be had.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 import select
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,7 @@ from attn_cli.lines.packing import Unpacked
 from attn_cli.wording import plural
 
 LINE_LIMIT = 16 << 20  # bytes; a longer line is answered as unusable instead of filling the memory
+_BAD_BYTE = re.compile("[\udc80-\udcff]")  # as `surrogateescape` writes it
 _GZIP_RATIO, _GZIP_SLACK = 200, 1 << 26  # what spooled gzip data may grow to; text takes 3 to 20
 
 
@@ -35,6 +38,7 @@ class Line:
         error: why it can't be used, if it can't.
         start: the offset of its first byte in the (uncompressed) stream, after a byte-order mark.
         size: its bytes, without the end of the line.
+        escaped: the text of a line that is not UTF-8, each bad byte a lone surrogate: `legible`.
     """
 
     number: int
@@ -42,6 +46,7 @@ class Line:
     error: str | None = None
     start: int = 0
     size: int = 0
+    escaped: str = ""
 
 
 class LineReader:
@@ -221,10 +226,17 @@ def parse_line(raw: bytes, number: int, start: int = 0) -> Line:
     size = len(raw)
     if size > LINE_LIMIT:
         return Line(number, "", f"longer than {LINE_LIMIT >> 20} MiB", start, size)
+    raw = raw.removesuffix(b"\r")
     try:
-        return Line(number, raw.removesuffix(b"\r").decode("utf-8"), None, start, size)
+        return Line(number, raw.decode("utf-8"), None, start, size)
     except UnicodeDecodeError as error:
-        return Line(number, "", f"not UTF-8 at byte {error.start + 1}", start, size)
+        cause = f"not UTF-8 at byte {error.start + 1}"
+        return Line(number, "", cause, start, size, raw.decode("utf-8", "surrogateescape"))
+
+
+def legible(fields: Sequence[str]) -> list[str]:
+    """Columns of `Line.escaped`: those with bad bytes are empty, the others as they are."""
+    return ["" if _BAD_BYTE.search(field) else field for field in fields]
 
 
 def zip_lines(readers: Sequence[LineReader]) -> Iterator[tuple[Line, ...]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.picking import begin
-from attn_cli.lines.reading import Line, LineReader, zip_lines
+from attn_cli.lines.reading import Line, LineReader, legible, zip_lines
 from attn_cli.lines.unusable import BadLines
 from attn_cli.wording import plural
 
@@ -145,7 +145,8 @@ class Rows:
         if line.error and self._whole:
             return Row(line.number, line, self, [], [], line.error)
         if line.error:
-            return Row(line.number, line, self, [], []).refuse(line.error)
+            rest = self.columns.others(line.escaped, self._count) if self.columns else []
+            return Row(line.number, line, self, [], legible(rest)).refuse(line.error)
         is_whole = self._whole or self.columns is None
         if (is_whole or "\t" not in line.text) and self._blank(line.text):
             return Row(line.number, line, self, [], [])

@@ -19,6 +19,7 @@ class BadLines:
     Attributes:
         count: how many there were.
         noun: what they are called.
+        outcome: what becomes of one that a model was to answer.
         in_part: how many of them are answered all the same, with less than was asked for.
     """
 
@@ -26,6 +27,7 @@ class BadLines:
         self.count = 0
         self.in_part = 0
         self.noun = "line"
+        self.outcome = "answered with an empty line"
         self._say = say
         self._skip_bad = skip_bad
         self._shown = shown

@@ -84,15 +84,26 @@ class SegmentReader:
         return self._readers[0].ready()
 
     def __iter__(self) -> Iterator[Segment | None]:
+        for _, segment in self._segments():
+            yield segment
+
+    def words(self) -> Iterator[Segment | None]:
+        """The usable segments; None where a sentence ends, which an unusable line does not do."""
+        for is_usable, segment in self._segments():
+            if is_usable:
+                yield segment
+
+    def _segments(self) -> Iterator[tuple[bool, Segment | None]]:
+        """For each line: whether it can be used, and its segment, if it holds one."""
         for rows in self._rows():
-            usable = rows[0].fields and not rows[-1].error
-            segment = self._segment(rows) if usable else None
+            is_usable = not rows[-1].error
+            segment = self._segment(rows) if is_usable and rows[0].fields else None
             cause = self._problem(segment) if segment else None
             if cause:
                 rows[0].refuse(cause)
             elif segment:
                 self._bad.used()
-            yield None if cause else segment
+            yield (False, None) if cause else (is_usable, segment)
 
     def _rows(self) -> Iterator[list[Row]]:
         if not self._conll:

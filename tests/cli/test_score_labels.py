@@ -73,6 +73,26 @@ def test_a_word_without_an_answer_is_a_wrong_one():
     assert run.lines[0] == "ACCURACY\t0.666667"
 
 
+@pytest.mark.parametrize("files", [False, True])
+def test_an_unusable_row_does_not_end_its_sentence(tmp_path, files):
+    rows = [("B-A", "B-A"), None, ("I-A", "I-A"), ("O", "B-A"), None, ("", ""), ("I-A", "I-A")]
+    left = b"\n".join(b"a\xff" if row is None else row[0].encode() for row in rows) + b"\n"
+    right = "\n".join("B-A" if row is None else row[1] for row in rows) + "\n"
+    (tmp_path / "r").write_text(right)
+    stdin, ref = left, ("--ref", tmp_path / "r")
+    if not files:
+        ref = ("--columns", "1,2")
+        pairs = zip(left.split(b"\n"), right.encode().split(b"\n"), strict=True)
+        stdin = b"\n".join(b"\t".join(pair) if all(pair) else b"" for pair in pairs)
+    run = attn("score", "--span-f1", *ref, stdin=stdin, status=3)
+    # Gold: A over rows 1 and 3, A at 4; the blank line ends it, and the last I-A begins nothing.
+    assert figures(run) == {
+        "SPAN_F1": pytest.approx(2 / 3, abs=1e-6), "SPAN_PRECISION": 1.0, "SPAN_RECALL": 0.5,
+    }  # fmt: skip
+    assert run.said.count("not UTF-8") == 2
+    assert "2 unusable lines: left out of the score" in run.said
+
+
 def test_bad_lines_are_named_and_left_out():
     cases = (
         (("--pearson",), "1\t2\nhigh\t3\n3\t3\n", "standard input:2: 'high' is not a number"),

@@ -12,18 +12,6 @@ from program import attn, inside, run_inside
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (
-            "decode --beam 2 --n-best 5",
-            "--n-best 5 needs a beam at least as wide: --beam 5",
-        ),
-        (
-            "decode --greedy --n-best 3",
-            "--n-best 3 needs a beam at least as wide: leave out --greedy",
-        ),
-        (
-            "decode --greedy --n-best 9",
-            "--n-best 9 needs a beam at least as wide: leave out --greedy, with --beam 9",
-        ),
         ("decode --min-len 40 --max-len 10", "--min-len 40 is above --max-len 10"),
         ("decode --max-len 0", "--max-len: 0 is below 1"),
         ("decode --top-k 3", "--temperature, --top-k and --top-p need --sample"),

@@ -79,6 +79,16 @@ def test_the_other_columns_of_an_unusable_line_pass_through(tmp_path):
     assert read(tmp_path, "a\tb\tc\n", "4,2")[0] == [(1, [], ["a", "c"])]
 
 
+def test_of_a_line_that_is_not_utf8_the_columns_that_are_pass_through(tmp_path):
+    rows, _ = read(tmp_path, b"\xff\tb\tc\xe9\td\r\n", count=1)
+    assert rows == [(1, [], ["b", "", "d"])]
+    assert read(tmp_path, b"a\tb\xff\tc\n", "3,1", count=1)[0] == [(1, [], ["a", ""])]
+    assert read(tmp_path, b"a\xff\tb\n", "1,2", count=2)[0] == [(1, [], [])]
+    assert read(tmp_path, b"a\tb\n\xffc\td\n", "a,b", count=1)[0] == [(2, [], ["d"])]
+    long = b"x" * (LINE_LIMIT + 1) + b"\tb\n"
+    assert read(tmp_path, long, count=1)[0] == [(1, [], [])]
+
+
 def test_a_row_can_be_refused_later(tmp_path):
     said: list[str] = []
     (tmp_path / "in.tsv").write_text("a\tb\n")

@@ -53,6 +53,7 @@ class QuestionAnswerer(Answerer):
                 if stream.columns
                 else "predictions in JSON have probabilities with --format json, not with --scores"
             )
+        self._job.bad.outcome = "left out"
         questions = iter(SquadReader(reader, self._job.bad, answers=False))
         before = "{"
         while group := list(itertools.islice(questions, _AT_ONCE)):

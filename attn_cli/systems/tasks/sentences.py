@@ -17,7 +17,7 @@ from attn_cli.lines.conll import (
     ends_sentence,
     sentence_parts,
 )
-from attn_cli.lines.reading import LineReader
+from attn_cli.lines.reading import LineReader, legible
 from attn_cli.lines.rows import Row
 from attn_cli.systems.tasks.answers import Answerer, answer_as_json
 from attn_cli.systems.tasks.base import Answer
@@ -34,11 +34,13 @@ TEXT_SAID = (
 
 def text_row(row: Row) -> Row:
     """A whole line of text by columns; none of a blank line. What can't be used is named."""
+    columns = row.stream.columns or Columns(())
     if row.error:
-        return row.refuse(row.error)
+        rest = legible(columns.others(row.line.escaped, 1))
+        return Row(row.number, row.line, row.stream, [], rest).refuse(row.error)
     if not row.line.text.strip():
         return Row(row.number, row.line, row.stream, [], [])
-    picked = (row.stream.columns or Columns(())).pick(row.line.text)
+    picked = columns.pick(row.line.text)
     if isinstance(picked, str):
         return row.refuse(picked)
     if not picked[0][0].strip():
@@ -67,6 +69,8 @@ class SentenceAnswerer(Answerer):
                 text = are_text(window, self._predictor.task.setting.labels)
                 if text:
                     self._job.say(TEXT_SAID.format(reader.name, "tagged"))
+                else:
+                    self._job.bad.outcome = "answered with an empty tag"
             if text:
                 yield self._of_text([*waiting, *window])
                 waiting = []
@@ -123,7 +127,9 @@ class SentenceAnswerer(Answerer):
 
     def _line(self, row: Row, answer: tuple[str, float] | None) -> str:
         decoding = self._job.decoding
-        word, *rest = [*row.fields, *row.rest] or [row.line.text or _NO_TEXT]
+        word, *rest = [*row.fields, *row.rest] or [row.line.text]
+        if row.error and not "".join([word, *rest]).strip():
+            word = _NO_TEXT
         if decoding.format == "json":
             entry: dict[str, object] = {"line": row.number}
             if answer:

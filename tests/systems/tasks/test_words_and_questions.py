@@ -135,22 +135,25 @@ def test_n_lines_of_words_are_n_lines_whatever_they_are(tagger):
         *("\ufeff# newdoc id = é", "anna\tX\r", "was  late\t\t", "", "  ", "\tno word"),
         *("bob\tkept", "\u2028\tseparator", "\u200b\tnothing", "# a late comment", "", ""),
     ]
-    stdin = "\n".join(lines).encode() + b"bad \xff byte\n" + b"rome\tlast"
+    stdin = "\n".join(lines).encode() + b"bad \xff byte\n" + b"ann\xff\tB-X\n" + b"rome\tlast"
     run = attn("decode", "-m", tagger / "m", "--scores", stdin=stdin, status=3)
     answers = [line.split("\t") for line in run.lines]
     assert [line.split(":")[2:4] for line in run.said.split("\n") if "input:" in line] == [
         ["6", " an empty word"],
         ["8", " an empty word"],
         ["12", " not UTF-8 at byte 5"],
+        ["13", " not UTF-8 at byte 4"],
     ]
+    assert "4 unusable lines: answered with an empty tag" in run.said
     assert [answer[0] for answer in answers] == [
         *("# newdoc id = é", "anna", "was  late", "", "  ", "", "bob", "\u2028", "\u200b"),
-        *("# a late comment", "", "\N{REPLACEMENT CHARACTER}", "rome"),
+        *("# a late comment", "", "\N{REPLACEMENT CHARACTER}", "", "rome"),
     ]
     assert [answer[3:] for answer in answers if len(answer) > 3] == [
-        ["X"], ["", ""], ["no word"], ["kept"], ["separator"], ["nothing"], ["last"],
+        ["X"], ["", ""], ["no word"], ["kept"], ["separator"], ["nothing"], ["B-X"], ["last"],
     ]  # fmt: skip
     assert [run.lines[5], run.lines[11]] == ["\t\t\tno word", "\N{REPLACEMENT CHARACTER}\t\t"]
+    assert run.lines[12] == "\t\t\tB-X"
     assert all(0 < float(answer[2]) <= 1 for answer in answers if len(answer) > 3 and answer[1])
 
 
@@ -354,6 +357,14 @@ def test_fewer_answers_than_asked_for_are_given_and_named(reader, tmp_path):
         in run.said
     )
     assert "1 unusable line: answered in part" in run.said
+
+
+def test_more_answers_than_a_beam_is_wide_are_given(reader):
+    options = ("--n-best", 12, "--format", "json", "--no-answer-threshold", 1000)
+    stdin = b"the name\ta song was dan smith in rome\n"
+    (line,) = inside("decode", "-m", reader / "m", *options, stdin=stdin).lines
+    texts = [entry["text"] for entry in json.loads(line)["n_best"]]
+    assert len(set(texts)) == len(texts) == 12
 
 
 def test_unusable_questions_are_named_and_the_others_answered(reader, tmp_path):
