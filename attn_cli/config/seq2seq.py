@@ -22,7 +22,7 @@ class VariantOptions(AttentionOptions):
 
     max_positions: int = option(
         1024,
-        "Vectors of learned positions; later ones share the last.",
+        "Vectors of learned positions: longer texts are cut in training, decoded in parts.",
         low=1,
         high=1 << 20,
         rare=True,
@@ -107,7 +107,10 @@ class ConvolutionalOptions:
         "learned", "Position encoding.", choices=("learned", "sinusoidal", "none")
     )
     max_positions: int = option(
-        1024, "Vectors of learned positions; later ones share the last.", low=1, high=1 << 20
+        1024,
+        "Vectors of learned positions: longer texts are cut in training, decoded in parts.",
+        low=1,
+        high=1 << 20,
     )
     kernel_size: int = option(3, "Width of the convolutions in tokens.", low=1, high=255, rare=True)
     tie_embeddings: bool = option(True, "One matrix for target embeddings and output layer.")

@@ -138,6 +138,11 @@ class Seq2SeqModel(nn.Module, HasTables, ABC):
         return True
 
     @property
+    def n_positions(self) -> int | None:
+        """How many places of a text it tells apart; None: any number of them."""
+        return self.tgt_embedding.n_positions
+
+    @property
     def hard_attention(self) -> bool:
         """Whether what it attends to is drawn in training: outputs then have `log_probs`."""
         return False

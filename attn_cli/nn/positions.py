@@ -91,7 +91,11 @@ class SinusoidalHalvesPositions(SinusoidalPositions):
 
 
 class LearnedPositions(nn.Module, HasTables):
-    """One learned vector a position (Gehring et al. 2017); later positions share the last one."""
+    """One learned vector a position (Gehring et al. 2017).
+
+    Later positions share the last one; whoever reads texts keeps them shorter, see
+    `TokenEmbedding.n_positions`.
+    """
 
     tables: ClassVar[tuple[str, ...]] = ("weight",)
 
@@ -224,6 +228,12 @@ class TokenEmbedding(nn.Module):
         self.positions = scheme.added(d_model, max_positions)
         self.dropout = dropout
         self.scale = math.sqrt(d_model)
+
+    @property
+    def n_positions(self) -> int | None:
+        """How many places are told apart by vectors of their own; None: any number of them."""
+        learned = isinstance(self.positions, LearnedPositions)
+        return len(self.positions.weight) if learned else None
 
     def forward(self, ids: Tensor, positions: Positions | None = None) -> Tensor:
         """Embeds tokens that stand there, or at 0, 1, …. Shape: (B, T) -> (B, T, D)."""

@@ -63,6 +63,7 @@ class Generator(ABC, Generic[Model]):
         reads_files: whether a line names a file, which is what is read.
         most_lines: that are held in memory at once.
         longest_input: tokens of a line that is read whole, unless another bound is asked for.
+        most_input: tokens of a line that can be read whole.
     """
 
     has_source: ClassVar[bool]
@@ -71,6 +72,7 @@ class Generator(ABC, Generic[Model]):
     reads_files: bool = False
     most_lines: int = 1 << 30
     longest_input: int = MAX_INPUT
+    most_input: int = 1 << 62
 
     def __init__(self, models: Sequence[Model], steps: Sequence[StepModel], tgt: Tokenizer) -> None:
         self.say: Callable[[str], None] | None = None
@@ -97,6 +99,23 @@ class Generator(ABC, Generic[Model]):
         Raises:
             DataError: the line names a file that can't be used.
         """
+
+    def input_limit(self, wanted: int | None) -> int:
+        """Tokens of a line that is read whole, where so many are wanted.
+
+        Raises:
+            UsageError: these are more than the model can read.
+        """
+        if wanted is not None and wanted > self.most_input:
+            raise UsageError(
+                f"--max-input {wanted:,}: the model has learned positions of "
+                f"{plural(self.most_input, 'token')} and the end: at most {self.most_input:,}"
+            )
+        return wanted or self.longest_input
+
+    def refused(self, source: Source, output: str) -> str | None:
+        """Why a given output of an input can't be scored; None if it can."""
+        return None
 
     def knows(self, source: Source) -> bool:
         """Whether the model knows anything of an input that is not blank."""

@@ -34,8 +34,10 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     Raises:
         UsageError: options that a model of this kind can't keep.
     """
-    generator = load_generator(job.model, set_up(job.runtime))
     search, decoding, seed = job.search, job.decoding, job.runtime.seed
+    if search.too_narrow:
+        raise UsageError(search.too_narrow)
+    generator = load_generator(job.model, set_up(job.runtime))
     generator.check(search, decoding)
     if search.n_best > 1 and decoding.format == "text":
         raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
@@ -71,7 +73,7 @@ class LineDecoder:
         generator.say = say
         self._search = search
         self._options = options
-        self._max_input = options.max_input or generator.longest_input
+        self._max_input = generator.input_limit(options.max_input)
         self._bad = bad
         self._remarks = Remarks(say)
         self._seed = seed
@@ -138,7 +140,7 @@ class LineDecoder:
             said = f"long line, decoded in {len(sources)} parts (--max-input)"
             self._remarks.add("are long and decoded in parts (--max-input)", row.where, said)
         if not is_blank(text) and (unread := self._generator.unread(sources[0])):
-            self._remarks.add("are longer than what is read of them", row.where, unread)
+            self._remarks.add("hold more than what is read of them", row.where, unread)
         return sources
 
     def _answer(

@@ -85,12 +85,16 @@ def _pair(generator: Generator, row: Row) -> tuple[Source, str] | None:
     """Input and output of a line; None of a blank line, and of one that can't be used."""
     if not row.fields:
         return None
-    source, target = generator.scored(row.fields)
+    text, target = generator.scored(row.fields)
     try:
-        return generator.sources(source, _WHOLE, row.stream.folder)[0], target
+        source = generator.sources(text, _WHOLE, row.stream.folder)[0]
+        cause = generator.refused(source, target)
     except DataError as error:
-        row.refuse(str(error))
+        cause = str(error)
+    if cause:
+        row.refuse(cause)
         return None
+    return source, target
 
 
 def score_pairs(generator: Generator, pairs: Sequence[tuple[Source, str]]) -> list[ScoredLine]:

@@ -47,8 +47,8 @@ class PairSource(LineSource):
     def __init__(self, job: AttendJob) -> None:
         super().__init__(job)
         self._translator = _translator(job)
-        longest = min(MOST_INPUT, self._translator.longest_input)
-        self._max_input = job.options.max_input or longest
+        limit = self._translator.input_limit(job.options.max_input)
+        self._max_input = limit if job.options.max_input else min(MOST_INPUT, limit)
         self.n_fields = 2 if job.options.pairs else 1
         self._translator.check_files(job.options.image_root)
         probe = self._weights(self._translator.src.blank, [])
@@ -107,7 +107,8 @@ class PairSource(LineSource):
         n_tokens = 0 if self._translator.reads_files else len(src) - 1
         longest, limit = max(n_tokens, len(tgt)), self._max_input
         if longest > limit:
-            row.refuse(f"{plural(longest, 'token')}, more than {limit}; --max-input allows more")
+            more = "; --max-input allows more" if limit < self._translator.most_input else ""
+            row.refuse(f"{plural(longest, 'token')}, more than {limit}{more}")
             return (), []
         texts = row.fields[0], row.fields[1]
         return texts, self._maps(src, tgt, "", texts)

@@ -77,6 +77,7 @@ class PairReader:
         tgt_tokenizer: of the target.
         batch_tokens: the budget of a batch.
         max_len: longer lines are cut after so many tokens.
+        n_positions: of a text that the model tells apart; None: any number.
         say: is told, once, that lines are cut.
         sample_alpha: strength of subword regularization; 0: always the best segmentation.
         contents: what the sources of rows stand for.
@@ -88,6 +89,7 @@ class PairReader:
     tgt_tokenizer: Tokenizer
     batch_tokens: int
     max_len: int
+    n_positions: int | None = None
     sample_alpha: float = 0.0
     say: Callable[[str], None] | None = None
     contents: Contents = texts_alone
@@ -115,7 +117,8 @@ class PairReader:
     def batches(self, numbers: NDArray[np.int64], seed: int) -> list[Seq2SeqBatch]:
         """The pairs with these numbers as shuffled batches."""
         pairs = self.read(numbers)
-        limit, alpha = min(self.max_len, self.batch_tokens), self.sample_alpha
+        alpha, limit = self.sample_alpha, min(self.max_len, self.batch_tokens)
+        limit = min(limit, max(2, self.n_positions or limit))
         src, cut = self.src.learnt([content for _, content, _ in pairs], limit, alpha, seed)
         self._say_cut(cut, numbers, 0, limit)
         texts = [text for _, _, text in pairs]
@@ -130,11 +133,14 @@ class PairReader:
     ) -> None:
         """Says, once, that some lines of a side, 0 or 1, are cut."""
         if cut and self.say:
+            options = "--max-len, --batch-tokens"
+            if limit < min(self.max_len, self.batch_tokens):
+                options = "--max-positions"
             where = self.corpus.where(int(self.rows[numbers[cut[:1]]][0]), side)
             self.say(
                 f"{where}: a {('source', 'target')[side]} of more than {limit - 1:,} tokens, cut "
                 f"there, as {len(cut):,} of the first {len(numbers):,} are "
-                "(--max-len, --batch-tokens)"
+                f"({options})"
             )
             self.say = None
 

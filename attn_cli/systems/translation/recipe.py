@@ -148,7 +148,13 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         translator = kind.translator([model], src, tgt)
         objective = kind.objective(model, options, translator).to(processes.device)
         max_len = options.corpus.max_len
-        read = partial(kind.reader, src=src, tgt_tokenizer=tgt, max_len=max_len)
+        read = partial(
+            kind.reader,
+            src=src,
+            tgt_tokenizer=tgt,
+            max_len=max_len,
+            n_positions=model.n_positions,
+        )
         chosen = self._suited(
             read(split.train, split.rows, batch_tokens=max_len, contents=sources.contents(TRAIN))
         )
@@ -217,6 +223,8 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             where = ", ".join(files.paths)
             raise DataError(f"{where}: no pair to work with; {sources.no_pair}")
         self.say_unread(corpus, files)
+        for remark in sources.remarks(name):
+            self.speaker.warn(remark)
         return corpus
 
 

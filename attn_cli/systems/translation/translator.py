@@ -17,13 +17,14 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model_of, read_config
 from attn_cli.models.seq2seq_base import AttentionMaps, AutoregressiveModel, Seq2SeqModel
 from attn_cli.nn.beam_state import BeamState
-from attn_cli.search.search import Request
+from attn_cli.search.search import Hypothesis, Request
 from attn_cli.search.step import DecoderState, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
 from attn_cli.systems.translation.source_base import SourceSide
 from attn_cli.systems.translation.sources import source_side
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
+from attn_cli.wording import plural
 
 __all__ = ["AutoregressiveTranslator", "Source", "Translator"]
 
@@ -74,6 +75,11 @@ class Translator(Generator[M]):
         super().__init__(models, steps, tgt)
         self.src = src
         self.reads_files, self.most_lines = src.reads_files, src.most_lines
+        learned = [model.n_positions for model in models if model.n_positions is not None]
+        self._n_positions = min(learned, default=None)
+        # Beside a source stands its end; an output is read behind bos.
+        self.most_input = max(1, self._n_positions - 1) if self._n_positions else self.most_input
+        self.longest_input = min(self.longest_input, self.most_input)
 
     @classmethod
     def load(cls, paths: str, device: torch.device) -> Self:
@@ -103,7 +109,8 @@ class Translator(Generator[M]):
             if src.fingerprint != sides[0][0].fingerprint:
                 raise UsageError(f"{path}: it does not read what {first} reads")
         translator = cls(models, *sides[0])
-        translator.longest_input = max(translator.longest_input, min(lengths))
+        longest = max(translator.longest_input, min(lengths))
+        translator.longest_input = min(longest, translator.most_input)
         return translator
 
     def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
@@ -113,12 +120,13 @@ class Translator(Generator[M]):
         for source, item, prefix in zip(sources, self.encoded(sources), prefixes, strict=True):
             phrases = self.tgt.encode(source.phrases) if source.phrases else []
             forced = len(prefix) + sum(map(len, phrases))
+            longest = options.longest(self.src.output_len or len(item) - 1, forced)
             requests.append(
                 Request(
                     source=item,
                     prefix=tuple(prefix),
                     constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
-                    max_len=options.longest(self.src.output_len or len(item) - 1, forced),
+                    max_len=min(longest, self.most_input),
                     key=source.key,
                 )
             )
@@ -133,6 +141,34 @@ class Translator(Generator[M]):
     def knows(self, source: Source) -> bool:
         """See `Generator.knows`."""
         return self.reads_files or self.src.knows(source.text)
+
+    def unread(self, source: Source) -> str | None:
+        """See `Generator.unread`."""
+        return self.src.unread(source.file) if self.reads_files else None
+
+    def cut(self, source: Source, output: Hypothesis, search: SearchOptions) -> str | None:
+        """See `Generator.cut`."""
+        size = self.n_written(source, output)
+        if size < self.most_input:
+            return super().cut(source, output, search)
+        return (
+            f"its output stops at {plural(size, 'token')}, as the model has learned positions of "
+            "no more; so may others"
+        )
+
+    def refused(self, source: Source, output: str) -> str | None:
+        """See `Generator.refused`."""
+        if self._n_positions is None:
+            return None
+        n_source = 0 if self.reads_files else len(self.encoded([source])[0]) - 1
+        n_output = len(self.tgt.encode([output])[0])
+        if max(n_source, n_output) <= self.most_input:
+            return None
+        return (
+            f"a {'source' if n_source > self.most_input else 'target'} of "
+            f"{plural(max(n_source, n_output), 'token')}, but the model has learned positions of "
+            f"{self.most_input:,} and the end"
+        )
 
     def encoded(self, sources: Sequence[Source]) -> list[Sized]:
         """The sources as items of their side."""

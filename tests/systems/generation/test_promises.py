@@ -40,6 +40,20 @@ def mask_predict(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (("--beam", 2, "--n-best", 5), "--beam 5"),
+        (("--greedy", "--n-best", 3), "leave out --greedy"),
+        (("--greedy", "--n-best", 9), "leave out --greedy, with --beam 9"),
+    ],
+)
+def test_a_beam_too_narrow_for_the_outputs_is_wrong_usage(model, options, remedy):
+    run = inside("decode", *model, *options, status=2)
+    count = options[options.index("--n-best") + 1]
+    assert run.said == f"attn: --n-best {count} needs a beam at least as wide: {remedy}\n"
+
+
+@pytest.mark.parametrize(
     ("options", "row", "cause"),
     [
         (("--constraints",), "kera ||| 日本", "the phrase '日本' has '日本', which the model's"),
@@ -148,7 +162,7 @@ def test_many_long_prompts_are_named_at_first_and_then_counted(writer):
     stdin = (b"a b c d e f " * 9).strip() + b"\n"
     run = inside("decode", *writer, "--greedy", "--max-len", 1, stdin=stdin * 12)
     assert run.said.count("a prompt of") == 10
-    assert "12 lines are longer than what is read of them" in run.said
+    assert "12 lines hold more than what is read of them" in run.said
 
 
 def test_an_output_that_stops_before_its_end_is_said_once(model, writer, tmp_path):
