@@ -36,8 +36,8 @@ def convert_command(
     if not folder.is_dir():
         raise UsageError(f"{directory}: no such directory")
     back = converting.to == "huggingface"
-    if back and (converting.output is None or converting.task):
-        raise UsageError("--to huggingface needs -o DIR, and takes no --task")
+    if back and (converting.output is None or converting.task or converting.scheme):
+        raise UsageError("--to huggingface needs -o DIR, and takes no --task or --scheme")
     output = Path(converting.output or os.environ.get("ATTN_MODEL") or "attn-model")
     say = Console(options.speech).warn
 
@@ -47,5 +47,6 @@ def convert_command(
     if back:
         to_huggingface(folder, output, say, overwrite=overwrite)
     else:
-        from_huggingface(folder, output, say, task=converting.task, overwrite=overwrite)
+        asked = {"task": converting.task, "scheme": converting.scheme}
+        from_huggingface(folder, output, say, **asked, overwrite=overwrite)
     print(output)

@@ -28,6 +28,13 @@ class ConvertOptions:
         choices=("classify", "pair", "multilabel", "regress", "rate"),
         show="by its config.json",
     )
+    scheme: str | None = option(
+        None,
+        "How a tagger's spans were tagged in its training: IOB1 has I- where BIO has B-.",
+        choices=("bio", "iob1"),
+        show="as its tags tell, else bio",
+        rare=True,
+    )
     overwrite: bool = option(False, "Replace the model in the output directory.")
 
 

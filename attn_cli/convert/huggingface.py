@@ -45,6 +45,7 @@ from attn_cli.convert.sentence_embedding import (
     read_sentence_embedding,
     write_sentence_embedding,
 )
+from attn_cli.convert.tag_scheme import say_scheme, with_scheme
 from attn_cli.data.label_files import labels_name, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside, write_atomically
@@ -80,7 +81,13 @@ _PLACES = {
 
 
 def from_huggingface(
-    folder: Path, output: Path, say: Say, *, task: str | None = None, overwrite: bool = False
+    folder: Path,
+    output: Path,
+    say: Say,
+    *,
+    task: str | None = None,
+    scheme: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes a Hugging Face directory as a model directory.
 
@@ -89,11 +96,13 @@ def from_huggingface(
         output: the directory to write.
         say: is told of what is missing or left open.
         task: what its classifier does, where config.json is not to decide that.
+        scheme: how its tagger's spans are written, where its tags are not to tell that.
         overwrite: whether a model in `output` may be replaced.
 
     Raises:
         DataError: it is another kind of model, or its files are damaged, hostile or at odds.
-        UsageError: `task` is given for a model without a classifier; `output` holds a model.
+        UsageError: `task` or `scheme` is given for a model without a classifier or tags of spans;
+            `output` holds a model.
     """
     source, embedding = folder, read_sentence_embedding(folder)
     if embedding:
@@ -112,7 +121,7 @@ def from_huggingface(
             "model with it merged in (merge_and_unload of PEFT) and convert that"
         )
     weights = ForeignWeights(folder, prefix_of(foreign.name, foreign.arch), tied=foreign.tied)
-    heads = _heads(foreign, weights, task or foreign.task)
+    heads = with_scheme(_heads(foreign, weights, task or foreign.task), foreign.labels, scheme, say)
     tokenizer = _tokenizer(folder, foreign, say)
     model, tensors = _our_tensors(foreign, weights, heads, say)
     if model.n_segments > 1 and has_one_segment(folder, tokenizer, say):
@@ -283,6 +292,7 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
     if task in REGRESSIONS:
         labels = ["LABEL_0"]
     values = write_foreign(name, stack, labels, task, str(folder))
+    say_scheme(config.heads, labels, say)
     tokenizer = load_tokenizer(str(folder))
     weights = _in_own_unit(config, model)
     for place, value in weights.items():

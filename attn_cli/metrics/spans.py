@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.base import Segment
@@ -107,6 +107,23 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
             needless = needless or (prefix == "B" and kind != previous)
             previous = kind
     return "iob1" if opens and not needless else "bio"
+
+
+def scheme_of_labels(labels: Collection[str]) -> str:
+    """The scheme that a set of tags tells: bio, bioes, iob1, or "" if they are not of spans.
+
+    It is IOB1 where a type has I-X and no B-X (plain IO is read alike). A set that has both of each
+    type is BIO or IOB1, which it does not tell: "bio".
+    """
+    parsed = {label: parse_tag(label) for label in labels}
+    if any(prefix == "O" and label != "O" for label, (prefix, _) in parsed.items()):
+        return ""
+    kinds = {p: {kind for prefix, kind in parsed.values() if prefix == p} for p in "BIES"}
+    if kinds["E"] | kinds["S"]:
+        return "bioes"
+    if kinds["I"] - kinds["B"]:
+        return "iob1"
+    return "bio" if kinds["B"] else ""
 
 
 def iob1_to_bio(tags: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_cli.config import choose, option
-from attn_cli.config.finetuning import POOLS
+from attn_cli.config.finetuning import POOLS, TAG_SCHEMES
 from attn_cli.errors import DataError
 from attn_cli.models.backbone import Backbone, BackboneConfig
 from attn_cli.models.stack import StackConfig
@@ -50,6 +50,9 @@ class HeadConfig:
     std: float = option(1.0, "Their standard deviation.", low=0.0)
     low: float = option(0.0, "The least of them.")
     high: float = option(0.0, "The greatest of them.")
+    scheme: str = option(
+        "", "How its tags name spans; empty: as the tags tell.", choices=("", *TAG_SCHEMES[1:])
+    )
 
 
 class TextModel(nn.Module):

@@ -57,6 +57,8 @@ def open_answerer(job: DecodeJob) -> Decoder:
             f"{predictor.task.setting.head.task}: leave {them(vain)} out"
             + (", --format json gives every label's probability" if labels else "")
         )
+    if predictor.task.remark:
+        job.say(f"{job.model}: {predictor.task.remark}")
     decoder: Decoder = find(FORMATS[form].answerer)(predictor, job)
     return decoder
 

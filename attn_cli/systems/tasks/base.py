@@ -224,6 +224,7 @@ class Task(ABC):
         metric: the figure that decides which weights are best: a score's name, in lower case.
         measures: what is measured.
         needs: said of a line to be answered that has too few columns.
+        remark: what a user should know of this model's answers; nothing of most.
     """
 
     head: ClassVar[str]
@@ -235,6 +236,7 @@ class Task(ABC):
     reads_documents: ClassVar[bool] = False
     weighs_labels: ClassVar[bool] = False
     needs: ClassVar[str] = ""
+    remark: str = ""
     metric: str
     measures: ScoreOptions
 

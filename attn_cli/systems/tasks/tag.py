@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.templates import InputRow, widest_context, windows_of
 from attn_cli.metrics.base import Segment
-from attn_cli.metrics.spans import parse_tag
+from attn_cli.metrics.spans import iob1_to_bio, parse_tag
 from attn_cli.systems.tasks.base import (
     IGNORE_INDEX,
     Answer,
@@ -57,6 +57,7 @@ class Tag(Task):
     spans: they are measured by span F1, and the answer is the likeliest sequence of tags that is
     well-formed, found by Viterbi's algorithm with the log-probabilities of the words and transition
     scores of 0 (legal) and -inf. Other labels are measured by accuracy, each word's best is taken.
+    So it is of a model that learnt IOB1 elsewhere (`HeadConfig.scheme`), whose answer is in BIO.
     """
 
     head: ClassVar[str] = "tokens"
@@ -70,8 +71,11 @@ class Tag(Task):
 
     def __init__(self, setting: TaskSetting) -> None:
         super().__init__(setting)
-        self._legal = well_formed(setting.labels)
-        if self._legal:
+        self._is_iob1 = setting.head.scheme == "iob1"
+        if self._is_iob1:
+            self.remark = "the model's tags are IOB1 (I- begins spans), answered as BIO"
+        self._legal = None if self._is_iob1 else well_formed(setting.labels)
+        if self._legal or self._is_iob1:
             self.metric = "span_f1"
             self.measures = ScoreOptions(span_f1=True, accuracy=True)
 
@@ -154,6 +158,7 @@ class Tag(Task):
         log_probs = scores.log_softmax(-1).numpy()  # (words, C)
         best = viterbi(log_probs, *self._legal) if self._legal else log_probs.argmax(-1)
         tags = [self.setting.labels[number] for number in best.tolist()]
+        tags = iob1_to_bio(tags) if self._is_iob1 else tags
         probs = np.exp(log_probs[np.arange(len(best)), best]).tolist()
         return Answer(" ".join(tags), None, {"tags": tags, "probs": probs})
 
