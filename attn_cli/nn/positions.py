@@ -232,8 +232,8 @@ class TokenEmbedding(nn.Module):
     @property
     def n_positions(self) -> int | None:
         """How many places are told apart by vectors of their own; None: any number of them."""
-        learned = isinstance(self.positions, LearnedPositions)
-        return len(self.positions.weight) if learned else None
+        positions = self.positions
+        return len(positions.weight) if isinstance(positions, LearnedPositions) else None
 
     def forward(self, ids: Tensor, positions: Positions | None = None) -> Tensor:
         """Embeds tokens that stand there, or at 0, 1, …. Shape: (B, T) -> (B, T, D)."""
