@@ -33,7 +33,7 @@ def named_lines(said):
 PATHOLOGIES = [
     b"\xef\xbb\xbfbanu kera\tfirst\r",
     b"",
-    b"bad \xff bytes\tlost",
+    b"bad \xff bytes\tkept\tb\xe9d\tkept too",
     "limo\u2028kera\x0b\x0c\x85 monu\tseparators".encode(),
     b"   \tblank source",
     b"k",
@@ -57,7 +57,7 @@ def test_every_line_is_answered_in_place_through_real_pipes(model):
     assert "2 unusable lines: answered with an empty line" in run.said
     for number, (raw, answer) in enumerate(zip(PATHOLOGIES, answers, strict=True), 1):
         line = parse_line(raw, number)
-        source, *rest = line.text.split("\t")
+        source, *rest = line.text.split("\t") if not line.error else ("", *_readable(line))
         assert answer[3:] == rest, number
         if line.error or is_blank(source):
             assert answer[:3] == ["", "", ""], number
@@ -65,6 +65,11 @@ def test_every_line_is_answered_in_place_through_real_pipes(model):
             assert float(answer[1]) < 0, number
     lenient = inside("decode", *model, "--scores", "--align", "--skip-bad", stdin=stdin)
     assert lenient.out == run.out
+
+
+def _readable(line):
+    """The further columns of a line that is not UTF-8."""
+    return {3: ["kept", "", "kept too"]}.get(line.number, [])
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
