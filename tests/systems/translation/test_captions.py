@@ -81,7 +81,9 @@ def test_how_long_a_caption_may_be_has_nothing_to_do_with_the_number_of_regions(
     )
     limits = set()
     for side in (ImageSide(16, 16, 8), ImageSide(64, 64, 8)):
-        translator = AutoregressiveTranslator([torch.nn.Linear(1, 1)], side, tokenizer)
+        model = torch.nn.Linear(1, 1)
+        model.n_positions = None
+        translator = AutoregressiveTranslator([model], side, tokenizer)
         (request,) = translator.requests([Source("", file=side.blank)], SearchOptions())
         limits.add(request.max_len)
     assert limits == {SearchOptions().longest(64)}
