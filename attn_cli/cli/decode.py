@@ -51,6 +51,7 @@ def decode_command(
         runtime=options.runtime,
         bad=bad,
         say=console.warn,
+        given=options.given,
     )
     decoder = open_decoder(job)
     out = LineWriter()

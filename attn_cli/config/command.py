@@ -53,10 +53,12 @@ class Command:
         name: of the command.
         modes: the one table of defaults that are not those of the option's declaration; where
             several modes suit, later ones win.
+        given: the names of the options that a user gave, in a TOML file or on the command line.
     """
 
     name: ClassVar[str]
     modes: ClassVar[tuple[Mode, ...]] = ()
+    given: frozenset[str] = dataclasses.field(default=frozenset(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def groups(command: type[Command]) -> list[Group]:
     return [
         dataclasses.replace(fields[name].metadata["group"], name=name)
         for name in dict.fromkeys([*own, *fields])
+        if name in fields and "group" in fields[name].metadata
     ]
 
 
@@ -171,7 +174,7 @@ def resolve(
             filled[group.name] = from_dict(kind, merged, command.name, typed=True)
         except DataError as error:
             raise UsageError(str(error)) from error
-    return command(**filled)
+    return command(**filled, given=frozenset(filed | given))
 
 
 def _filed(command: type[Command], toml_path: str | None) -> dict[str, object]:

@@ -17,13 +17,15 @@ from torch import Tensor, nn
 from attn_cli.config import load_json, to_dict
 from attn_cli.config.embedding import EmbedDefaults
 from attn_cli.config.finetuning import REGRESSIONS
-from attn_cli.convert.generation_settings import say_generation
+from attn_cli.config.generation import GenerationDefaults
+from attn_cli.convert.generation_settings import read_generation, write_generation
 from attn_cli.convert.huggingface_config import (
     Foreign,
     foreign_name,
     read_foreign,
     write_foreign,
 )
+from attn_cli.convert.huggingface_specials import GENERATION
 from attn_cli.convert.huggingface_tokenizer import (
     has_one_segment,
     lowercased,
@@ -128,9 +130,10 @@ def from_huggingface(
         model = dataclasses.replace(model, n_segments=1)
         tensors[_SEGMENTS] = tensors[_SEGMENTS][:1].clone()
     _say_kind(foreign, heads, task, say)
-    if foreign.arch == "gpt":
-        say_generation(folder, say)
     options: dict[str, object] = {}
+    if foreign.arch == "gpt":
+        defaults = read_generation(folder, say)
+        options = {"generation": to_dict(defaults)} if defaults.said else {}
     if embedding:
         tokenizer = lowercased(tokenizer) if embedding.lowercase else tokenizer
         options = {"embedding": to_dict(embedding.defaults)}
@@ -306,8 +309,13 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
         if "embedding" in config.options:
             defaults = EmbedDefaults.read(config.options["embedding"], str(folder / CONFIG))
             write_sentence_embedding(stage, defaults, stack.d_model)
-        text = json.dumps({**values, **_special_ids(tokenizer)}, indent=2, ensure_ascii=False)
-        write_atomically(inside(stage, CONFIG), text.encode("utf-8") + b"\n")
+        files = {CONFIG: {**values, **_special_ids(tokenizer)}}
+        if "generation" in config.options:
+            own = GenerationDefaults.read(config.options["generation"], str(folder / CONFIG))
+            files[GENERATION] = {**write_generation(own), **_special_ids(tokenizer)}
+        for file, content in files.items():
+            text = json.dumps(content, indent=2, ensure_ascii=False)
+            write_atomically(inside(stage, file), text.encode("utf-8") + b"\n")
 
 
 def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:

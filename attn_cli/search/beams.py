@@ -38,8 +38,8 @@ class Request:
         constraints: phrases of tokens that must appear, wherever `max_len` leaves room for them.
         key: what sampling is seeded by, with the run's seed: the input's line number, say. None
             takes the position among the requests.
-        given: how many tokens of the prefix are an input that is continued: no limit from below
-            counts them.
+        given: how many tokens of the prefix are an input that is continued, all of them or none: no
+            limit from below counts them, nor does the score by which outputs are ranked.
     """
 
     source: Sized
@@ -147,6 +147,7 @@ class Beams:
         length: tokens in the history. Shape: (N,).
         max_len: longest history. Shape: (N,).
         given: tokens of it that are the input's. Shape: (N,).
+        given_log_prob: log P of these. Shape: (N,).
         source_len: Shape: (N,).
         prefix: forced tokens, padded with -1. Shape: (N, longest prefix).
         best_norm: the largest divisor that log P of an output can have. Shape: (N,).
@@ -164,6 +165,7 @@ class Beams:
     length: Tensor
     max_len: Tensor
     given: Tensor
+    given_log_prob: Tensor
     source_len: Tensor
     prefix: Tensor
     best_norm: Tensor
@@ -205,6 +207,7 @@ class Beams:
         width = options.width if options.sample else 1
         limits = [max(request.max_len, len(request.prefix)) for request in requests]
         max_len = torch.tensor(limits, device=device)
+        given = torch.tensor([request.given for request in requests], device=device)
         uniform = None
         if options.sample:
             keys = [i if request.key is None else request.key for i, request in entering]
@@ -219,10 +222,11 @@ class Beams:
             last=last[:, None].repeat(1, width),
             length=torch.tensor([len(tokens) for tokens in read], device=device),
             max_len=max_len,
-            given=torch.tensor([request.given for request in requests], device=device),
+            given=given,
+            given_log_prob=log_prob.masked_fill(given == 0, 0.0),
             source_len=torch.tensor([len(source) for source in sources], device=device),
             prefix=_padded(prefixes, -1).to(device),
-            best_norm=length_norm(max_len, options.length_penalty),
+            best_norm=length_norm(max_len - given, options.length_penalty),
             worst=torch.full((n, options.n_groups), NEVER, device=device),
             ended=torch.zeros(n, options.n_groups, dtype=torch.int64, device=device),
             coverage=torch.zeros(n, width, 0, device=device) if options.coverage_penalty else None,
@@ -249,7 +253,9 @@ class Beams:
             options: how they are ranked.
         """
         self.ended.index_put_((rows, groups), torch.ones_like(rows), accumulate=True)
-        score = log_prob / length_norm(self.length[rows], options.length_penalty)
+        written = self.length[rows] - self.given[rows]
+        score = log_prob - self.given_log_prob[rows]
+        score = score / length_norm(written, options.length_penalty)
         if self.coverage is not None:
             beta = options.coverage_penalty
             score = score + coverage_score(self.coverage, self.source_len, beta)[rows, parents]
@@ -337,6 +343,9 @@ class Beams:
         self.length = self.length + 1
         self.log_prob = choice.log_prob
         self.last = choice.tokens
+        # A model that reads what is given step by step has one beam until then.
+        still_given = self.length <= self.given
+        self.given_log_prob = torch.where(still_given, self.log_prob.amax(1), self.given_log_prob)
 
 
 _TENSORS = tuple(

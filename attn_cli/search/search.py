@@ -134,7 +134,8 @@ class _Search:
             stop = stop | (beams.ended >= self._each)
         else:
             # log P only falls, so a beam's best future score is its log P over the largest L.
-            stop = stop | (live.amax(2) / beams.best_norm[:, None] <= beams.worst)
+            best = live.amax(2) - beams.given_log_prob[:, None]
+            stop = stop | (best / beams.best_norm[:, None] <= beams.worst)
         log_prob = live.masked_fill(stop[:, :, None], NEVER).flatten(1)
         choice = dataclasses.replace(choice, log_prob=log_prob)
         # Leaving copies the state of those that stay; a few idle rows cost less than that.

@@ -112,6 +112,7 @@ class DecodeJob:
         runtime: seed, threads, device.
         bad: is told of unusable lines.
         say: is told what else a user should know.
+        given: the names of the options that were asked for; the others may be the model's own.
     """
 
     model: str
@@ -121,6 +122,7 @@ class DecodeJob:
     runtime: RuntimeOptions
     bad: BadLines
     say: Callable[[str], None]
+    given: frozenset[str] = frozenset()
 
 
 class Decoder(Protocol):

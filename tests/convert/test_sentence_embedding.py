@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from program import attn, inside
-from tiny_models import save_bert, save_gpt, transformers
+from tiny_models import save_bert, transformers
 
 LINES = ["the cat sat on the mat", "He ran", "a dog of the dog ?"]
 TYPES = "sentence_transformers.models."
@@ -140,16 +140,3 @@ def test_prompts_that_are_not_pooled_are_refused(tmp_path):
     write(tmp_path / "st" / "config_sentence_transformers.json", prompts)
     said = inside("convert", tmp_path / "st", "-o", tmp_path / "two", status=3).said
     assert "include_prompt false" in said
-
-
-def test_generation_settings_are_said_as_options_of_decode(tmp_path):
-    save_gpt(tmp_path / "hf")
-    settings = {"bos_token_id": 0, "eos_token_id": 0, "do_sample": True, "temperature": 0.7}
-    settings |= {"num_beams": 1, "max_new_tokens": 40, "repetition_penalty": 1.2}
-    write(tmp_path / "hf" / "generation_config.json", settings)
-    said = attn("convert", tmp_path / "hf", "-o", tmp_path / "ours").said
-    assert "--sample --max-len 40 --temperature 0.7 --top-k 50; give these options" in said
-    assert "repetition_penalty 1.2: attn decode has no such option" in said
-    plain = {"bos_token_id": 0, "eos_token_id": 0, "temperature": 0.7}
-    write(tmp_path / "hf" / "generation_config.json", plain)
-    assert attn("convert", tmp_path / "hf", "-o", tmp_path / "two").said == ""

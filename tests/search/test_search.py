@@ -5,11 +5,12 @@ import math
 
 import pytest
 import torch
-from table_model import BOS, EOS, PAD, TableModel, sources
+from table_model import BOS, EOS, PAD, TableModel, TableState, sources
 
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.errors import UsageError
 from attn_cli.search.search import Hypothesis, Request, search
+from attn_cli.search.step import Begun
 
 
 def run(model, requests, max_rows=1000, seed=1, forbidden_ids=(), **options):
@@ -427,8 +428,6 @@ def test_count_stopping_ends_with_as_many_endings_as_beams():
         ({"sample": True, "greedy": True}, "exclude"),
         ({"top_k": 4}, "need --sample"),
         ({"temperature": 0.5}, "need --sample"),
-        ({"beam": 4, "n_best": 5}, "--beam 5"),
-        ({"greedy": True, "n_best": 2}, "leave out --greedy"),
         ({"beam": 5, "diversity_groups": 2}, "equally"),
         ({"sample": True, "diversity": 0.5}, "diversity"),
         ({"min_len": 9, "max_len": 8}, "--max-len"),
@@ -438,6 +437,54 @@ def test_count_stopping_ends_with_as_many_endings_as_beams():
 def test_options_that_make_no_sense_together(options, message):
     with pytest.raises(ValueError, match=message):
         SearchOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [({"beam": 4, "n_best": 5}, "--beam 5"), ({"greedy": True, "n_best": 2}, "leave out --greedy")],
+)
+def test_a_beam_that_is_too_narrow_for_the_outputs_is_told(options, remedy):
+    assert SearchOptions(**options).too_narrow.endswith(remedy)
+    assert SearchOptions(beam=5, n_best=5).too_narrow is None
+
+
+class Reader(TableModel):
+    """Reads at once what is continued."""
+
+    def begin(self, sources, prefixes):
+        found = [
+            [
+                float(self.next_log_probs(source, prefix[:i])[token])
+                for i, token in enumerate(prefix)
+            ]
+            for source, prefix in zip(sources, prefixes, strict=True)
+        ]
+        keys = [
+            [self.key(source, (BOS, *prefix)[:-1])]
+            for source, prefix in zip(sources, prefixes, strict=True)
+        ]
+        lengths = torch.tensor([len(source) for source in sources])
+        return Begun(TableState(torch.tensor(keys), lengths), torch.tensor(found))
+
+
+@pytest.mark.parametrize("kind", [Reader, TableModel])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0])
+def test_an_input_that_is_continued_is_no_part_of_the_rank(alpha, kind):
+    """By brute force: log P of what follows it over the length of that."""
+    model, source, prompt = kind(6, seed=4), (5, 9), (3, 4)
+    request = Request(source, 5, prefix=prompt, given=2)
+    (found,) = run(model, [request], beam=400, n_best=5, length_penalty=alpha)
+    before = model.log_prob(source, prompt) - float(model.next_log_probs(source, prompt)[EOS])
+    ranks = {
+        tokens: (total - before) / (len(tokens) - 2 + 1) ** alpha
+        for tokens, total in model.all_outputs(source, 5)
+        if tokens[:2] == prompt
+    }
+    best = sorted(ranks, key=lambda tokens: -ranks[tokens])[:5]
+    assert [h.tokens for h in found] == best
+    assert [h.score for h in found] == pytest.approx([ranks[tokens] for tokens in best], abs=1e-4)
+    totals = [model.log_prob(source, tokens) for tokens in best]
+    assert [h.log_prob for h in found] == pytest.approx(totals, abs=1e-4)
 
 
 def test_the_automatic_limit_follows_the_source_and_min_len():

@@ -7,8 +7,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 
 from attn_cli.config.decoding import MAX_INPUT, DecodeOptions, SearchOptions
+from attn_cli.config.generation import GenerationDefaults
 from attn_cli.device import set_up, use_bf16
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
@@ -17,6 +19,7 @@ from attn_cli.lines.remarks import Remarks
 from attn_cli.lines.rows import Row, Rows, is_blank
 from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import one_field, passed_through
+from attn_cli.models.directory import CONFIG, read_config
 from attn_cli.search.search import Hypothesis, Links
 from attn_cli.systems.base import DecodeJob, load_generator
 from attn_cli.systems.generation.generator import Generator, Source
@@ -34,7 +37,7 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     Raises:
         UsageError: options that a model of this kind can't keep.
     """
-    search, decoding, seed = job.search, job.decoding, job.runtime.seed
+    search, decoding, seed = _search(job), job.decoding, job.runtime.seed
     if search.too_narrow:
         raise UsageError(search.too_narrow)
     generator = load_generator(job.model, set_up(job.runtime))
@@ -43,6 +46,17 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
         raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
     columns = Columns.parse(job.stream.columns, 1 + decoding.prefix + decoding.constraints)
     return LineDecoder(generator, search, decoding, job.bad, job.say, seed, columns)
+
+
+def _search(job: DecodeJob) -> SearchOptions:
+    """The options of the search: what was not given as the first model's files say."""
+    path = Path(job.model.split(",")[0])
+    own = read_config(path).options.get("generation")
+    defaults = GenerationDefaults.read(own, f"{path / CONFIG}: generation")
+    search, said = defaults.fill(job.search, job.given)
+    if said:
+        job.say(f"{path}: written with {said}, as its files say; options that are given win")
+    return search
 
 
 class LineDecoder:
