@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from attn_cli.errors import UsageError
-from attn_cli.metrics.spans import scheme_of_labels
+from attn_cli.lines.tags import scheme_of_labels
 from attn_cli.models.text import HeadConfig
 
 _TAGGER = "tag"

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from attn_cli.config.scoring import MetricOptions
+from attn_cli.lines.tags import is_tag, parse_tag
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.classification import NO_TAG, ClassCounts, ClassMetric, Item, share, tag_pair
 from attn_cli.metrics.tally import Tally
 from attn_cli.wording import plural
-
-# BILOU's last and unit are BIOES's end and single.
-_PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S"}
-_TAG = re.compile(r"([BIESLU])(?:-(.+))?")
-
-
-def parse_tag(tag: str) -> tuple[str, str]:
-    """Prefix and type of a tag: `B-PER` is B and PER, a bare `B` has the type `_`; else O."""
-    match = _TAG.fullmatch(tag)
-    return (_PREFIXES[match[1]], match[2] or "_") if match else ("O", "")
 
 
 def bio_spans(tags: Sequence[str]) -> set[Item]:
@@ -109,23 +99,6 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
     return "iob1" if opens and not needless else "bio"
 
 
-def scheme_of_labels(labels: Collection[str]) -> str:
-    """The scheme that a set of tags tells: bio, bioes, iob1, or "" if they are not of spans.
-
-    It is IOB1 where a type has I-X and no B-X (plain IO is read alike). A set that has both of each
-    type is BIO or IOB1, which it does not tell: "bio".
-    """
-    parsed = {label: parse_tag(label) for label in labels}
-    if any(prefix == "O" and label != "O" for label, (prefix, _) in parsed.items()):
-        return ""
-    kinds = {p: {kind for prefix, kind in parsed.values() if prefix == p} for p in "BIES"}
-    if kinds["E"] | kinds["S"]:
-        return "bioes"
-    if kinds["I"] - kinds["B"]:
-        return "iob1"
-    return "bio" if kinds["B"] else ""
-
-
 def iob1_to_bio(tags: Sequence[str]) -> list[str]:
     """Tags of IOB1 as BIO: I-X that begins a span becomes B-X. Well-formed BIO stays as it is."""
     converted, previous = [], ""
@@ -142,10 +115,6 @@ _READERS: dict[str, Callable[[Sequence[str]], set[Item]]] = {
     "iob1": iob1_spans,
     "lenient": lenient_spans,
 }
-
-
-def _is_tag(tag: str) -> bool:
-    return tag == "O" or _TAG.fullmatch(tag) is not None
 
 
 class SpanF1(ClassMetric):
@@ -171,7 +140,7 @@ class SpanF1(ClassMetric):
     def items(self, hypothesis: str, reference: str) -> tuple[set[Item], set[Item]]:
         """The spans of either side."""
         predicted, gold = tag_pair(hypothesis, reference)
-        self._strange.update(tag for tag in predicted if not _is_tag(tag) and tag != NO_TAG)
+        self._strange.update(tag for tag in predicted if not is_tag(tag) and tag != NO_TAG)
         return _READERS[self._scheme](predicted), _READERS[self._scheme](gold)
 
     def problem(self, segment: Segment) -> str | None:
@@ -180,7 +149,7 @@ class SpanF1(ClassMetric):
         A strange tag in a hypothesis is a wrong answer, not a wrong line: it counts as outside.
         """
         cause = super().problem(segment)
-        strange = [tag for tag in segment.references[0].split() if not _is_tag(tag)]
+        strange = [tag for tag in segment.references[0].split() if not is_tag(tag)]
         if cause or not strange:
             return cause
         return (

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.templates import InputRow, widest_context, windows_of
+from attn_cli.lines.tags import parse_tag
 from attn_cli.metrics.base import Segment
-from attn_cli.metrics.spans import iob1_to_bio, parse_tag
+from attn_cli.metrics.spans import iob1_to_bio
 from attn_cli.systems.tasks.base import (
     IGNORE_INDEX,
     Answer,
