@@ -10,6 +10,7 @@ from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 
 BY_CORPUS = -1  # a warm-up that the corpus decides, as it does a batch of 0 tokens
+MOST_PROCESSES = 1024
 LEAST_RATE = 1e-9  # a rate of 0 learns nothing, and is a mistake
 
 
@@ -157,13 +158,31 @@ class FinetuneTrainingOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingRuntimeOptions(RuntimeOptions):
+    """Where a training runs, and in how many processes."""
+
+    processes: str = option("1", "Processes here that train as one.", place="N")
+
+    def __post_init__(self) -> None:
+        if not (self.processes.isdecimal() and 1 <= int(self.processes) <= MOST_PROCESSES):
+            raise ValueError(
+                f"--processes {self.processes[:80]}: a whole number from 1 to {MOST_PROCESSES}"
+            )
+
+    @property
+    def n_processes(self) -> int:
+        """How many processes were asked for."""
+        return int(self.processes)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingCommand(Command, ABC):
     """The options that every training command has."""
 
     output: OutputOptions = group(OutputOptions, "Output", saved=False)
     training: TrainingOptions = group(TrainingOptions, "Training")
     stream: StreamOptions = group(StreamOptions, "Lines", saved=False)
-    runtime: RuntimeOptions = group(RuntimeOptions, "Running", saved=("seed",))
+    runtime: TrainingRuntimeOptions = group(TrainingRuntimeOptions, "Running", saved=("seed",))
     speech: SpeechOptions = group(SpeechOptions, "Running", saved=False)
 
     @property

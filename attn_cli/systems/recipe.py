@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -67,6 +67,11 @@ class SystemRecipe(Recipe[B], Generic[B, C]):
         self.files = files or ["-"]
         self.options = options
         self.speaker = speaker
+        self._made_of = (files, options, speaker)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[str], C, Speaker]]:
+        """To another process a recipe goes as what it was made of."""
+        return type(self), self._made_of
 
     @property
     def seed(self) -> int:

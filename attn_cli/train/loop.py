@@ -34,6 +34,7 @@ from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress, Validated
 from attn_cli.train.signals import StopSignals
 from attn_cli.train.state import TensorState
+from attn_cli.train.team import Crew
 from attn_cli.wording import plural
 
 _SKIPS_ALLOWED = 5  # updates in a row whose loss is not finite
@@ -82,6 +83,7 @@ class Trainer(Generic[B]):
         checkpoints: where states are saved.
         monitor: what is said and logged.
         save: writes the weights to use into the model directory, and what is told of them.
+        crew: the processes that this one started, or that started it.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Trainer(Generic[B]):
         checkpoints: Checkpoints,
         monitor: Monitor,
         save: Callable[[Mapping[str, Tensor], Mapping[str, object]], None],
+        crew: Crew | None = None,
     ) -> None:
         self.training = training
         self.objective = training.objective
@@ -100,6 +103,7 @@ class Trainer(Generic[B]):
         self.checkpoints = checkpoints
         self.monitor = monitor
         self._save_weights = save
+        self.crew = crew or Crew()
         self.progress = Progress()
         self.optimizers = build_optimizers(self.objective.model, options, training.rates)
         if self.objective.partner is not None:
@@ -117,8 +121,11 @@ class Trainer(Generic[B]):
             InterruptedTrainingError: a signal came; the state is saved.
             AttnError: the loss was not finite several times in a row.
         """
+        self.crew.await_call()
         with self.processes.together():
             self._resume()
+        self.processes = self.crew.assemble(self.processes, self.progress)
+        self._resumed_at = time.monotonic()
         self.processes.align(self.objective.trained)
         self.objective.train()
         stream = contextlib.closing(self.training.stream(self.progress.position))

@@ -38,6 +38,20 @@ class Speaker(Protocol):
         """A rich progress bar on a terminal, None elsewhere."""
 
 
+class Silence:
+    """The speaker of all ranks but the first."""
+
+    def warn(self, text: str) -> None:
+        """Says nothing."""
+
+    def say(self, text: str) -> None:
+        """Says nothing."""
+
+    def progress(self) -> contextlib.AbstractContextManager[rich.progress.Progress | None]:
+        """Shows nothing."""
+        return contextlib.nullcontext()
+
+
 class Monitor:
     """Speaks and logs for rank 0; silent on the others.
 

@@ -68,14 +68,15 @@ class Processes:
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         with _exchange(self):
             backend = _backend(self.device)
+            group = dist.PrefixStore("group", store)
             dist.init_process_group(
-                backend, store=store, rank=self.rank, world_size=world, timeout=_PATIENCE
+                backend, store=group, rank=self.rank, world_size=world, timeout=_PATIENCE
             )
         return Processes(self.rank, world, self.device, self.threads)
 
     def leave(self) -> Processes:
         """Ends the group; the rank is alone then, with all threads."""
-        if self.world > 1 and dist.is_initialized():
+        if dist.is_initialized():
             dist.destroy_process_group()
         if self.threads:
             torch.set_num_threads(self.threads)

@@ -37,10 +37,11 @@ from attn_cli.models.directory import (
 from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
 from attn_cli.train.checkpoints import Checkpoints, locked
 from attn_cli.train.loop import Trainer, Training
-from attn_cli.train.monitor import LOG, Monitor, Speaker
+from attn_cli.train.monitor import LOG, Monitor, Silence, Speaker
 from attn_cli.train.pace import VALIDATIONS_SHARE, forecast
-from attn_cli.train.processes import Processes
+from attn_cli.train.processes import LostProcessError, Processes
 from attn_cli.train.progress import Progress
+from attn_cli.train.team import Crew, Seat, Team
 from attn_cli.wording import plural
 
 _CHECKPOINTS = "checkpoints"
@@ -69,7 +70,13 @@ class Plan(Generic[B]):
 
 
 class Recipe(ABC, Generic[B]):
-    """What a training command adds to the common run."""
+    """What a training command adds to the common run.
+
+    Attributes:
+        speaker: is told what was found and chosen.
+    """
+
+    speaker: Speaker
 
     @abstractmethod
     def prepare(self, output: Path, work: Path) -> None:
@@ -90,13 +97,18 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
         AttnError: data, options, devices or the output directory do not allow it.
     """
     processes = Processes.join(options.runtime)
+    if not processes.is_main:
+        recipe.speaker = speaker = Silence()
     output = Path(options.output.output or os.environ.get("ATTN_MODEL") or "attn-model")
     before: ModelConfig | None = None
     with contextlib.ExitStack() as stack:
-        stack.callback(processes.leave)
         if options.output.dry_run:
             output = Path(stack.enter_context(_scratch(processes)))
         work = output / _CHECKPOINTS
+        with processes.together():
+            crew = _crew(recipe, options, output, processes)
+        stack.callback(crew.close)
+        stack.callback(processes.leave)  # first: members that wait for this one then end
         with processes.together():
             if processes.is_main:
                 stack.enter_context(_nothing_left_unless_begun(output))
@@ -105,6 +117,7 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
                 remove_leftovers(output)
                 before = _earlier(output, options, speaker.say)
                 recipe.prepare(output, work)
+        crew.start()
         with processes.together():
             plan = recipe.open(output, work, processes)
             done = processes.is_main and _is_finished(before, plan, output)
@@ -113,14 +126,53 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
                 Checkpoints(work).clear_states()
                 speaker.say(f"{output}: this training has finished; --overwrite starts it afresh")
         else:
-            torch.manual_seed(options.runtime.seed + processes.rank)  # ranks drop out differently
-            _train(plan, options, output, processes, speaker)
+            try:
+                _train(plan, options, output, processes, speaker, crew)
+            except LostProcessError as lost:
+                raise crew.cause(lost) from None
     return output if processes.is_main and not options.output.dry_run else None
 
 
+def _crew(recipe: Recipe[B], options: TrainingCommand, output: Path, processes: Processes) -> Crew:
+    """The processes that are to train beside this one.
+
+    Raises:
+        UsageError: there can't be as many.
+    """
+    size = options.runtime.n_processes
+    if size == 1:
+        return Crew()
+    if processes.world > 1:
+        raise UsageError(
+            f"--processes {size}: torchrun has started {processes.world} processes already; leave "
+            "--processes out"
+        )
+    kind = processes.device.type
+    if kind == "mps" or kind == "cuda" and size > torch.cuda.device_count():
+        there = "one GPU" if kind == "mps" else plural(torch.cuda.device_count(), "GPU")
+        raise UsageError(f"--processes {size}: each needs a GPU, and here is {there}")
+    return Team(processes, size, options.runtime, _train_beside, recipe, options, output)
+
+
+def _train_beside(seat: Seat, recipe: Recipe[B], options: TrainingCommand, output: Path) -> None:
+    """Trains in a process that rank 0 started."""
+    recipe.speaker = silence = Silence()
+    plan = recipe.open(output, output / _CHECKPOINTS, seat.processes)
+    try:
+        _train(plan, options, output, seat.processes, silence, seat)
+    finally:
+        seat.processes.leave()
+
+
 def _train(
-    plan: Plan[B], options: TrainingCommand, output: Path, processes: Processes, speaker: Speaker
+    plan: Plan[B],
+    options: TrainingCommand,
+    output: Path,
+    processes: Processes,
+    speaker: Speaker,
+    crew: Crew,
 ) -> None:
+    torch.manual_seed(options.runtime.seed + processes.rank)  # ranks drop out differently
     checkpoints = Checkpoints(output / _CHECKPOINTS)
     board = options.output.tensorboard
     monitor = Monitor(speaker, inside(output, LOG), board, active=processes.is_main)
@@ -147,6 +199,7 @@ def _train(
         checkpoints,
         monitor,
         save=partial(write_weights, output),
+        crew=crew,
     )
     progress = trainer.fit()
     if not processes.is_main:
