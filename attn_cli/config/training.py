@@ -21,7 +21,7 @@ class OutputOptions:
     output: str | None = option(
         None, "Model directory.", flag="-o,--output", show="$ATTN_MODEL or attn-model", place="DIR"
     )
-    overwrite: bool = option(False, "Replace what another training left in the output directory.")
+    overwrite: bool = option(False, "Replace what another training left there.")
     dry_run: bool = option(
         False,
         "Read, check, print size, plan and the time it takes, train a few steps, keep nothing.",

@@ -23,9 +23,7 @@ from attn_cli.config.training import (
 class CorpusOptions:
     """Where pairs come from, and how they become tokens."""
 
-    src: str | None = option(
-        None, "Source lines, with --tgt: parallel files instead of TSV.", place="FILE"
-    )
+    src: str | None = option(None, "Source lines, with --tgt, instead of TSV.", place="FILE")
     tgt: str | None = option(None, "Target lines, with --src.", place="FILE")
     dev: str | None = option(
         None,
