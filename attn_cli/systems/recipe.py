@@ -190,9 +190,21 @@ class CorpusRecipe(SystemRecipe[B, C]):
         return
 
     def trained_tokenizer(
-        self, texts: Iterator[str], options: TokenizerOptions, usual_size: int
+        self,
+        texts: Iterator[str],
+        options: TokenizerOptions,
+        usual_size: int,
+        *,
+        predicted: bool = False,
     ) -> Tokenizer:
-        """A tokenizer of the size asked for, or of the largest useful size that the text allows."""
+        """A tokenizer of the size asked for, or of the largest useful size that the text allows.
+
+        Args:
+            texts: all that there are.
+            options: of the command.
+            usual_size: of the vocabulary.
+            predicted: whether the model predicts its pieces.
+        """
         return train_tokenizer(
             texts,
             options,
@@ -200,6 +212,7 @@ class CorpusRecipe(SystemRecipe[B, C]):
             threads=self.options.runtime.threads,
             say=self.speaker.say,
             usual_size=usual_size,
+            predicted=predicted,
         )
 
     def start_embeddings(self, weight: Tensor, path: str, tokenizer: Tokenizer) -> str:

@@ -67,6 +67,7 @@ def train_tokenizer(
     threads: int | None,
     say: Callable[[str], None],
     usual_size: int = DEFAULT_VOCAB_SIZE,
+    predicted: bool = False,
 ) -> Tokenizer:
     """Trains a tokenizer; the same texts, options, seed and threads give the same bytes.
 
@@ -79,6 +80,7 @@ def train_tokenizer(
         say: is told when the sample was not the whole, and when the vocabulary remained smaller.
         usual_size: of the vocabulary where the options name none; a text that does not allow it
             gets the nearest size that it allows.
+        predicted: whether a model will predict the pieces: a small text then has fewer of them.
 
     Raises:
         VocabularySizeError: the vocabulary asked for is too large or too small for the text.
@@ -96,7 +98,7 @@ def train_tokenizer(
     if not segments:
         raise DataError("there is no text to train a tokenizer on: all lines are blank")
     _say_two_forms(segments, say)
-    decided, reason = choose_tokenizer(options, segments, usual_size)
+    decided, reason = choose_tokenizer(options, segments, usual_size, predicted=predicted)
     try:
         tokenizer = _train(segments, decided, threads)
     except VocabularySizeError as error:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 
 import pytest
 from program import inside
 
 from attn_cli.config.tokenizing import CONTROL_SYMBOLS, SENTENCEPIECE_TYPES, TokenizerOptions
 from attn_cli.errors import DataError
+from attn_cli.tokenizers.tokenizer_choice import fitting_size
 from attn_cli.tokenizers.tokenizer_training import VocabularySizeError, train_tokenizer
 
 
-def trained(texts, said=None, *, usual_size=8000, **options):
+def trained(texts, said=None, *, usual_size=8000, predicted=False, **options):
     say = said.append if said is not None else (lambda text: None)
-    given = TokenizerOptions(**options)
-    return train_tokenizer(texts, given, seed=1, threads=1, say=say, usual_size=usual_size)
+    return train_tokenizer(
+        *(texts, TokenizerOptions(**options)),
+        seed=1,
+        threads=1,
+        say=say,
+        usual_size=usual_size,
+        predicted=predicted,
+    )
 
 
 def few_words() -> list[str]:
@@ -57,6 +65,60 @@ class TestType:
         said: list[str] = []
         trained(few_words(), said, type="bpe", vocab_size=100)
         assert not said
+
+
+def natural(n_lines: int) -> list[str]:
+    """Words as a language has them, the frequency of each in inverse proportion to its rank."""
+    generator = random.Random(3)
+    words = ["".join(generator.choices("abdeiklmnorst", k=6)) for _ in range(20_000)]
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, len(words) + 1)))
+    return [" ".join(generator.choices(words, cum_weights=weights, k=12)) for _ in range(n_lines)]
+
+
+class TestSize:
+    def test_is_smaller_where_few_words_stand_in_a_text_often_enough_to_be_learnt(self):
+        texts, said = natural(600), []
+        counts = Counter(word for text in texts for word in text.split())
+        often = sum(count >= 10 for count in counts.values())
+        letters = len({word[0] for word in counts}) + len({c for word in counts for c in word[1:]})
+        tokenizer = trained(texts, said, predicted=True)
+        assert tokenizer.vocab_size == 2 * often + letters + len(CONTROL_SYMBOLS) < 1000
+        assert said[0].endswith(
+            f"; a piece has to be seen often: 2 for each of the {often} words that stand there 10 "
+            "times or more"
+        )
+        assert trained(texts).vocab_size > 5000  # of a classifier: pieces are no classes
+
+    def test_is_the_usual_one_where_the_text_is_large_enough(self):
+        sizes = [
+            fitting_size(Counter(w for t in natural(n) for w in t.split()))[1] for n in (50, 4000)
+        ]
+        assert sizes[0] < 100 < 1000 < sizes[1]
+        assert trained(natural(4000), predicted=True, usual_size=1000).vocab_size == 1000
+
+    def test_is_the_usual_one_where_all_words_are_frequent(self):
+        """The grammar of the quickstart: 2,031 pieces for 1,212 words."""
+        said, texts = [], few_words()
+        assert trained(texts, said, predicted=True).to_bytes() == trained(texts).to_bytes()
+        assert "often" not in said[0]
+
+    @pytest.mark.parametrize("kind", ["word", "char"])
+    def test_is_not_chosen_by_words_where_pieces_are_words_or_letters(self, kind):
+        texts = natural(100)
+        same = trained(texts, type=kind)
+        assert trained(texts, type=kind, predicted=True).vocab_size == same.vocab_size
+
+    def test_has_room_for_bytes_and_symbols(self):
+        plain, more = (
+            trained(natural(600), predicted=True, type="bpe", **options).vocab_size
+            for options in ({}, {"byte_fallback": True, "symbols": "<a>,<b>"})
+        )
+        assert more == plain + 258
+
+    def test_a_size_that_was_given_wins(self):
+        said = []
+        assert trained(natural(600), said, predicted=True, vocab_size=2000).vocab_size == 2000
+        assert "often" not in said[0]
 
 
 class TestCharacters:

@@ -104,6 +104,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
                 (line for lines in each_row(corpus, rows) for line in lines),
                 self._tokenizer_options,
                 BACKBONE_PRESETS[size].vocab_size,
+                predicted=True,
             )
             return tokenizer, tokenizer
 

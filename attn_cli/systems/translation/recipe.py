@@ -116,6 +116,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
                     (pair[column] for pair in each_row(corpus, rows) for column in text_columns),
                     options.tokenizer,
                     usual_size,
+                    predicted=True,
                 )
                 for text_columns in sources.text_columns
             ]
