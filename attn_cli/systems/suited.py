@@ -48,7 +48,7 @@ class Usual:
         batch_tokens: of the smallest and of the largest batch.
         updates_a_pass: that batches are chosen for: small corpora, which are passed often, are
             learnt sooner by small batches; larger ones use a processor better.
-        examples_a_batch: that a batch holds at least, of mean length.
+        examples_a_batch: that a batch holds at least, of mean length; 0: examples may be cut.
         warmup: updates.
         examples_seen: in a run, as far as `passes` allow.
         tokens_seen: likewise; whichever is fewer.
@@ -59,7 +59,7 @@ class Usual:
 
     batch_tokens: tuple[int, int]
     updates_a_pass: int
-    examples_a_batch: int = 1
+    examples_a_batch: int = 0
     warmup: int
     examples_seen: float = math.inf
     tokens_seen: float = math.inf

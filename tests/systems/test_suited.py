@@ -70,6 +70,7 @@ def test_a_batch_holds_some_examples_and_the_longest():
     assert chosen("finetune", 4165, 384).training.batch_tokens == 4096
     assert chosen("finetune", 900, 50_000).training.batch_tokens == 4096
     assert chosen("train-mt", 900, 100, longest=640).training.batch_tokens == 1024
+    assert chosen("pretrain", 1, 2500, longest=128).training.batch_tokens == 1024  # it is cut
 
 
 def test_what_was_chosen_is_said_and_why():
