@@ -97,7 +97,8 @@ class Unpacked:
     def _read(self) -> bytes:
         try:
             # read1 returns what one read gives: a pipe's lines as they come, not a full buffer.
-            return self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
+            chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
+            return chunk
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(
                 f"{self._name}: damaged gzip data ({error}); compress the file again"
