@@ -63,7 +63,7 @@ def test_defaults_of_a_mode_are_said_with_the_usual_one():
     text = " ".join(helped("train-mt", "--help-all").split())
     assert "[0.004; with --init 0.0005; with --init and risk or reinforce 0.0004]" in text
     text = " ".join(helped("finetune", "--help-all").split())
-    assert "[1024; han 16384; nodes 1048576]" in text
+    assert "by number and length of the examples; han 16384; nodes 1048576]" in text
     assert "[transformer: scaled-dot; rnn: general; cnn: scaled-dot]" in " ".join(
         helped("train-mt", "--help").split()
     )
