@@ -144,6 +144,19 @@ def test_where_relative_names_start(captioner, fresh, tmp_path, monkeypatch):
     assert first(stdin=whole) == expected
 
 
+def test_of_several_images_in_a_file_the_first_is_said_to_be_read(captioner, fresh):
+    from PIL import Image
+
+    frames = [Image.open(fresh.parent / f"{number}.png").convert("RGB") for number in (0, 1)]
+    frames[0].save(fresh.parent / "two.tif", save_all=True, append_images=frames[1:])
+    stdin = b"0.png\ntwo.tif\n"
+    run = inside("decode", "-m", captioner, "--image-root", fresh.parent, stdin=stdin)
+    assert run.lines[0] == run.lines[1]
+    said = "holds several images (frames, pages): the first one is read"
+    assert f"standard input:2: {said}" in run.said
+    assert run.said.count("several images") == 1
+
+
 def test_a_bad_image_is_one_empty_line(captioner, fresh):
     causes = pictures.hostile(fresh.parent)
     names = ["0.png", *causes, "", "1.png"]
