@@ -108,7 +108,50 @@ def test_authors_are_split_by_book(tmp_path):
     assert found["test"] == {"Eliot_Felix_1866", "Hardy_Tess_1891"}
 
 
-@pytest.mark.parametrize("name", ["summaries", "documents"])
+def write_pairs(path, count, seed):
+    """Sentences, and the same with their words in reverse order."""
+    generator = random.Random(seed)
+    lines = [generator.choices(WORDS, k=generator.randint(1, 5)) for _ in range(count)]
+    path.write_text("".join(f"{' '.join(line)}\t{' '.join(line[::-1])}\n" for line in lines))
+    return path
+
+
+@pytest.mark.slow
+def test_a_student_learns_from_what_its_teacher_says(tmp_path):
+    sizes = (("a.tsv", 160), ("b.tsv", 12), ("c.tsv", 10))
+    files = [write_pairs(tmp_path / name, size, size) for name, size in sizes]
+    tiny = ("--d-model", "16", "--d-ff", "16", "--n-heads", "2", "--type", "char")
+    command = ("distillation", "out put", *files, *SMALL, *tiny)
+    done = recipe(*command, place=tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "teacher:" and lines[1].startswith("BLEU\t")
+    assert lines[3] == "student:" and lines[5].startswith("chrF2\t")
+    out = tmp_path / "out put"
+    learnt = [row.split("\t") for row in (out / "distilled.tsv").read_text().splitlines()]
+    given = [row.split("\t") for row in files[0].read_text().splitlines()]
+    assert [row[0] for row in learnt] == [row[0] for row in given]
+    assert [row[1] for row in learnt] != [row[1] for row in given]  # a teacher of three updates
+    depths = {}
+    for model in ("teacher", "student"):
+        config = json.loads((out / model / "config.json").read_text())["model"]
+        depths[model] = (config["n_encoder_layers"], config["n_decoder_layers"])
+    assert depths["teacher"] != depths["student"] == (6, 1)
+    before = (out / "student" / "model.safetensors").read_bytes()
+    again = recipe(*command, place=tmp_path)
+    assert again.stdout == done.stdout and "this training has finished" in again.stderr
+    assert (out / "student" / "model.safetensors").read_bytes() == before
+
+
+def test_without_files_distillation_writes_pairs_of_its_own(tmp_path):
+    tiny = ("--size", "tiny", "--d-model", "16", "--d-ff", "16", "--n-heads", "2", "--no-such")
+    done = recipe("distillation", "out", *SMALL, *tiny, place=tmp_path, status=2)
+    assert "+ attn train-mt out/train.tsv --dev out/dev.tsv -o out/teacher" in done.stderr
+    parts = [(tmp_path / "out" / f"{part}.tsv").read_text() for part in ("dev", "train", "test")]
+    assert [len(part.splitlines()) for part in parts] == [500, 23_500, 500]
+    assert not set(parts[0].splitlines()) & set(parts[1].splitlines())
+
+
+@pytest.mark.parametrize("name", ["summaries", "documents", "distillation"])
 def test_recipes_without_files_tell_how_to_use_them(name, tmp_path):
     done = recipe(name, place=tmp_path, status=2)
     assert done.stderr.startswith(f"sh examples/{name}/run.sh ")
