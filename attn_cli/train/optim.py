@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,11 @@ from torch.optim.optimizer import ParamsT
 
 from attn_cli.config.training import TrainingOptions
 from attn_cli.nn.tables import HasTables
+from attn_cli.train.orthogonal import orthogonalized
+
+# Elements of matrices that are orthogonalized together, or one weight: what stays in the cache of
+# a CPU, and what keeps a GPU busy.
+_TOGETHER = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 
 class Muon(torch.optim.Optimizer):
@@ -40,54 +45,47 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Updates every matrix that has a gradient."""
         for group in self.param_groups:
-            stacks: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    update = self._momentum(weight, group["momentum"])
-                    stacks.setdefault(tuple(weight.shape[-2:]), []).append((weight, update))
-            for (rows, cols), pairs in stacks.items():
-                flat = torch.cat([update.reshape(-1, rows, cols) for _, update in pairs])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            if group["weight_decay"]:
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            updates = self._momentum(weights, group["momentum"])
+            by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+            for weight, update in zip(weights, updates, strict=True):
+                by_shape.setdefault(weight.shape[-2:], []).append((weight, update))
+            for (rows, cols), pairs in by_shape.items():
                 rate = group["lr"] * math.sqrt(max(1.0, rows / cols))
-                parts = orthogonalized(flat).split([p.numel() // (rows * cols) for p, _ in pairs])
-                for (weight, _), part in zip(pairs, parts, strict=True):
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    weight.add_(part.view_as(weight), alpha=-rate)
+                for stack in _stacks(pairs):
+                    flat = torch.cat([update.reshape(-1, rows, cols) for _, update in stack])
+                    counts = [weight.numel() // (rows * cols) for weight, _ in stack]
+                    parts = orthogonalized(flat).split(counts)
+                    for (weight, _), part in zip(stack, parts, strict=True):
+                        weight.add_(part.view_as(weight), alpha=-rate)
 
-    def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
-        """Nesterov's momentum of the gradient."""
-        assert weight.grad is not None
-        state = self.state[weight]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(weight)
-        state["momentum"].lerp_(weight.grad, 1 - momentum)
-        return weight.grad.lerp(state["momentum"], momentum)
-
-
-# Coefficients a, b, c of x ← a x + b (xxᵀ) x + c (xxᵀ)² x, one triple a step: Amsel et al. 2025,
-# "The Polar Express", whose first steps inflate small singular values as far as can be.
-_POLAR_EXPRESS = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
-)
+    def _momentum(self, weights: list[Tensor], momentum: float) -> list[Tensor]:
+        """Nesterov's momentum of the gradients."""
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        for weight in weights:
+            if "momentum" not in self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(weight)
+        momenta: list[Tensor] = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+        return list(torch._foreach_lerp(gradients, momenta, momentum))
 
 
-def orthogonalized(matrices: Tensor) -> Tensor:
-    """Each matrix with its singular values pushed towards 1 by an odd matrix polynomial.
-
-    Shape: (n, rows, cols) -> the same.
-    """
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-7)
-    tall = x.shape[-2] > x.shape[-1]
-    x = x.mT.contiguous() if tall else x
-    for a, b, c in _POLAR_EXPRESS:
-        gram = torch.bmm(x, x.mT)
-        poly = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, poly, x, beta=a)
-    return (x.mT if tall else x).to(matrices.dtype)
+def _stacks(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Weights of one shape with their updates, as many as are orthogonalized together."""
+    most = _TOGETHER["cuda" if pairs[0][0].is_cuda else "cpu"]
+    stack: list[tuple[Tensor, Tensor]] = []
+    size = 0
+    for weight, update in pairs:
+        if stack and size + weight.numel() > most:
+            yield stack
+            stack, size = [], 0
+        stack.append((weight, update))
+        size += weight.numel()
+    yield stack
 
 
 def build_optimizers(

@@ -9,14 +9,15 @@ from torch import nn
 from attn_cli.config.training import TrainingOptions
 from attn_cli.models import build_model
 from attn_cli.models.seq2seq import TransformerConfig
+from attn_cli.train import optim, orthogonal
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.optim import (
     Muon,
     build_optimizers,
     learning_rate_factor,
-    orthogonalized,
     set_learning_rate,
 )
+from attn_cli.train.orthogonal import orthogonalized
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +42,39 @@ def transformer(**changes):
     return build_model("transformer", TransformerConfig(**{**sizes, **changes}))
 
 
-@pytest.mark.parametrize("shape", [(6, 6), (5, 12), (12, 5), (32, 32)])
-def test_orthogonalization_keeps_singular_vectors_and_brings_values_near_one(shape):
+@pytest.mark.parametrize("shape", [(6, 6), (5, 9), (5, 12), (12, 5), (32, 32), (8, 64), (64, 8)])
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e5])
+def test_orthogonalization_keeps_singular_vectors_and_brings_values_near_one(shape, scale):
     u, _, vt = torch.linalg.svd(torch.randn(3, *shape), full_matrices=False)
-    values = torch.linspace(0.2, 3.0, min(shape))
-    found = orthogonalized(u * values @ vt)
+    values = torch.logspace(-1.7, 0.5, min(shape))  # from 0.02 to 3
+    found = orthogonalized(scale * (u * values @ vt))
     in_their_basis = u.mT @ found @ vt.mT
     diagonal = in_their_basis.diagonal(dim1=-2, dim2=-1)
     torch.testing.assert_close(in_their_basis, torch.diag_embed(diagonal), atol=1e-3, rtol=0)
-    assert diagonal.min() > 0.6
-    assert diagonal.max() < 1.3
+    if scale > 1e-7:  # below, the update shrinks with the gradient
+        assert diagonal.min() > 0.55
+    assert diagonal.max() < 1.45
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 200), (16, 31)])
+def test_singular_values_go_through_the_polynomials_one_after_the_other(shape):
+    """In float64, from the singular values of X and the bound (tr (XXᵀ)⁴)^⅛ on them."""
+    x = torch.randn(2, *shape)
+    u, values, vt = torch.linalg.svd(x.double(), full_matrices=False)
+    values = values / (1.01 * values.pow(8).sum(-1, keepdim=True) ** 0.125)
+    for a, b, c in orthogonal._STEPS:
+        values = a * values + b * values**3 + c * values**5
+    expected = u @ torch.diag_embed(values) @ vt
+    torch.testing.assert_close(orthogonalized(x).double(), expected, atol=2e-4, rtol=1e-3)
+
+
+def test_no_singular_value_is_ever_too_large_for_the_polynomials():
+    """The hardest: all equal, one alone, and matrices of noise as they come."""
+    alone = torch.zeros(2, 12, 40)
+    alone[0, 3, 5] = 7.0
+    assert not orthogonalized(alone)[1].any()  # no gradient, no update
+    for x in (alone[:1], torch.eye(64)[None], torch.randn(4, 64, 64), torch.randn(4, 20, 90)):
+        assert torch.linalg.matrix_norm(orthogonalized(x), 2).max() < 1.45
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (9, 4)])
@@ -76,6 +100,20 @@ def test_a_stack_of_matrices_is_updated_as_each_of_them_alone():
         for optimizer in (together, *apart):
             optimizer.step()
     torch.testing.assert_close(stack.detach(), torch.stack([one.detach() for one in single]))
+
+
+def test_weights_are_orthogonalized_a_few_at_a_time_as_all_together(monkeypatch):
+    gradients = [torch.randn(shape) for shape in ((3, 4, 4), (4, 4), (4, 4), (2, 4, 4), (4, 8))]
+    found = []
+    for together in (1 << 20, 40):  # all, and two of the small ones
+        monkeypatch.setitem(optim._TOGETHER, "cpu", together)
+        weights = [nn.Parameter(torch.ones_like(gradient)) for gradient in gradients]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient.clone()
+        Muon(weights, lr=0.1).step()
+        found.append([weight.detach() for weight in weights])
+    torch.testing.assert_close(found[0], found[1])
+    assert all(not torch.equal(weight, torch.ones_like(weight)) for weight in found[0])
 
 
 @pytest.mark.parametrize("tied", [True, False])
