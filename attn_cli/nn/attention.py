@@ -232,6 +232,11 @@ class MultiHeadAttention(nn.Module):
         context = context.mean(1) if self.averages else context.transpose(1, 2).flatten(2)
         return Attended(self.out_proj(context), heads.weights)
 
-    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+    def _split(self, projected: Tensor, parts: int) -> list[Tensor]:
+        """The heads of each part. Shape: (B, T, parts H K) -> parts of (B, H, T, K)."""
+        if parts == 1:
+            return [projected.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)]
+        # Taken apart where they stand, lest the way back put gradients together in another order
+        # than the projection's, and copy them once more.
         heads = projected.unflatten(-1, (parts, self.n_heads, -1))  # (B, T, parts, H, K)
-        return heads.permute(2, 0, 3, 1, 4).unbind(0)
+        return [part.transpose(1, 2) for part in heads.unbind(2)]
