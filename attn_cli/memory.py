@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
+import resource
+from pathlib import Path
 
 import torch
 
@@ -28,3 +31,25 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def used_memory() -> float:
+    """Bytes that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def available_memory() -> float:
+    """Bytes that this machine, or the control group of this process, has to give, about.
+
+    Infinite where the system does not say.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith("MemAvailable:"))
+        group = Path("/sys/fs/cgroup")
+        limit, used = math.inf, 0.0
+        with contextlib.suppress(OSError, ValueError):  # none, or no limit
+            limit = float((group / "memory.max").read_text())
+            used = float((group / "memory.current").read_text())
+        return min(int(line.split()[1]) * 1024.0, limit - used)
+    return math.inf

@@ -161,18 +161,21 @@ class FinetuneTrainingOptions(TrainingOptions):
 class TrainingRuntimeOptions(RuntimeOptions):
     """Where a training runs, and in how many processes."""
 
-    processes: str = option("1", "Processes here that train as one.", place="N")
+    processes: str = option("1", "Processes here that train as one; auto: measure.", place="N|auto")
 
     def __post_init__(self) -> None:
+        if self.processes == "auto":
+            return
         if not (self.processes.isdecimal() and 1 <= int(self.processes) <= MOST_PROCESSES):
             raise ValueError(
-                f"--processes {self.processes[:80]}: a whole number from 1 to {MOST_PROCESSES}"
+                f"--processes {self.processes[:80]}: a whole number from 1 to {MOST_PROCESSES}, or "
+                "auto"
             )
 
     @property
-    def n_processes(self) -> int:
-        """How many processes were asked for."""
-        return int(self.processes)
+    def n_processes(self) -> int | None:
+        """How many processes were asked for; None: as many as are found to be fastest."""
+        return None if self.processes == "auto" else int(self.processes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,25 +124,39 @@ class Trainer(Generic[B]):
         self.crew.await_call()
         with self.processes.together():
             self._resume()
-        self.processes = self.crew.assemble(self.processes, self.progress)
+        self._assemble()
         self._resumed_at = time.monotonic()
-        self.processes.align(self.objective.trained)
         self.objective.train()
         stream = contextlib.closing(self.training.stream(self.progress.position))
         with StopSignals() as signals, self._watched(), stream as batches:
             if self.training.starts_trained and self.progress.step == 0:
                 self._validate()
             while not self.progress.finished:
-                self._update([next(batches) for _ in range(self.options.accumulate)])
+                began = time.monotonic()
+                n_read = self._update([next(batches) for _ in range(self.options.accumulate)])
+                left = self.monitor.seconds_left(self._share_done())
+                self.crew.timed(n_read, time.monotonic() - began, left)
                 self._after_update(signals)
+                if self.crew.joins:
+                    self._save()
+                    self._assemble()
         self._finish()
         return self.progress
+
+    def _assemble(self) -> None:
+        """Trains on in the processes that are to; all of them have taken up the same state."""
+        self.processes = self.crew.assemble(self.processes, self.progress)
+        self.processes.align(self.objective.trained)
 
     def _watched(self) -> contextlib.AbstractContextManager[None]:
         return self.monitor.watching(self.progress, self.options, self._share_done())
 
-    def _update(self, placed: Sequence[Placed[B]]) -> None:
-        """One optimizer update on one global batch: the loss is a token sum over all of it."""
+    def _update(self, placed: Sequence[Placed[B]]) -> int:
+        """One optimizer update on one global batch: the loss is a token sum over all of it.
+
+        Returns:
+            The tokens that were read.
+        """
         progress = self.progress
         factor = learning_rate_factor(progress.step, self._share_done(), self.options)
         set_learning_rate(self.optimizers, factor)
@@ -173,6 +187,7 @@ class Trainer(Generic[B]):
         progress.position, progress.epochs = placed[-1].after, placed[-1].epochs
         n_read = sum(item.batch.n_read for item in placed)
         self.monitor.step(progress, self._share_done(), n_read)
+        return n_read
 
     def _gradient(self, placed: Sequence[Placed[B]], n_tokens: int) -> list[float]:
         """Sets the update's gradient; a batch that does not fit into memory is cut and retried.
@@ -244,9 +259,15 @@ class Trainer(Generic[B]):
         progress.seconds += time.monotonic() - self._resumed_at
         self._resumed_at = time.monotonic()
         since_saved = time.monotonic() - self._saved_at
-        progress.seconds, signal_number, save = self.processes.agree(
-            progress.seconds, signals.received, since_saved >= self._save_every
+        progress.seconds, signal_number, save, verdict = self.processes.agree(
+            progress.seconds,
+            signals.received,
+            since_saved >= self._save_every,
+            self.crew.verdict or progress.processes,
         )
+        if decided := verdict != progress.processes:
+            progress.processes = int(verdict)
+            save = True
         due = self._validation_due()
         if due or save or signal_number:
             self._require_finite_weights()
@@ -266,6 +287,16 @@ class Trainer(Generic[B]):
                 f"stopped after step {progress.step}, state saved; the same command continues",
                 int(signal_number),
             )
+        if decided and verdict < self.processes.world:
+            self._disband()
+
+    def _disband(self) -> None:
+        """Rank 0 goes on alone."""
+        self.processes = self.processes.leave()
+        if self.processes.is_main:
+            self.crew.close()
+        else:
+            self.progress.finished = "one process goes on"
 
     def _require_finite_weights(self) -> None:
         """Raises AttnError if the weights are spoilt: they must not replace those on disk."""

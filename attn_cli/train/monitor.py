@@ -137,6 +137,10 @@ class Monitor:
                 description="  ".join(words),
             )
 
+    def seconds_left(self, share_done: float) -> float:
+        """How long the run goes on, about; NaN where nothing is known of it."""
+        return self._left.at(share_done)
+
     def validating(self, progress: Progress) -> None:
         """Says on the progress bar that a validation goes on."""
         if self._bar is not None:

@@ -59,6 +59,7 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     log_bytes: int = 0
+    processes: int = 0  # that were chosen by measuring; 0: nothing was chosen
     finished: str = ""  # why the run has ended
 
     def to_meta(self) -> dict[str, object]:

@@ -36,6 +36,7 @@ from attn_cli.models.directory import (
 )
 from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
 from attn_cli.train.checkpoints import Checkpoints, locked
+from attn_cli.train.choice import Chooser
 from attn_cli.train.loop import Trainer, Training
 from attn_cli.train.monitor import LOG, Monitor, Silence, Speaker
 from attn_cli.train.pace import VALIDATIONS_SHARE, forecast
@@ -106,7 +107,7 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
             output = Path(stack.enter_context(_scratch(processes)))
         work = output / _CHECKPOINTS
         with processes.together():
-            crew = _crew(recipe, options, output, processes)
+            crew = _crew(recipe, options, output, processes, speaker)
         stack.callback(crew.close)
         stack.callback(processes.leave)  # first: members that wait for this one then end
         with processes.together():
@@ -133,13 +134,26 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
     return output if processes.is_main and not options.output.dry_run else None
 
 
-def _crew(recipe: Recipe[B], options: TrainingCommand, output: Path, processes: Processes) -> Crew:
+def _crew(
+    recipe: Recipe[B],
+    options: TrainingCommand,
+    output: Path,
+    processes: Processes,
+    speaker: Speaker,
+) -> Crew:
     """The processes that are to train beside this one.
 
     Raises:
         UsageError: there can't be as many.
     """
-    size = options.runtime.n_processes
+
+    def team(size: int) -> Team:
+        return Team(processes, size, options.runtime, _train_beside, recipe, options, output)
+
+    size, kind = options.runtime.n_processes, processes.device.type
+    if size is None:
+        is_choice = processes.world == 1 and kind == "cpu" and not options.output.dry_run
+        return Chooser(processes.threads, team, speaker) if is_choice else Crew()
     if size == 1:
         return Crew()
     if processes.world > 1:
@@ -147,11 +161,10 @@ def _crew(recipe: Recipe[B], options: TrainingCommand, output: Path, processes: 
             f"--processes {size}: torchrun has started {processes.world} processes already; leave "
             "--processes out"
         )
-    kind = processes.device.type
     if kind == "mps" or kind == "cuda" and size > torch.cuda.device_count():
         there = "one GPU" if kind == "mps" else plural(torch.cuda.device_count(), "GPU")
         raise UsageError(f"--processes {size}: each needs a GPU, and here is {there}")
-    return Team(processes, size, options.runtime, _train_beside, recipe, options, output)
+    return team(size)
 
 
 def _train_beside(seat: Seat, recipe: Recipe[B], options: TrainingCommand, output: Path) -> None:

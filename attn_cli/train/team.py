@@ -39,7 +39,13 @@ _OF_RANK_0 = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what they mean, i
 
 
 class Crew:
-    """The processes that train beside this one; here those that torchrun started, or none."""
+    """The processes that train beside this one; here those that torchrun started, or none.
+
+    Attributes:
+        verdict: how many processes were found to be fastest; 0: as many as there are.
+    """
+
+    verdict: int = 0
 
     def start(self) -> None:
         """Starts what is to be started."""
@@ -59,6 +65,14 @@ class Crew:
         """
         return processes
 
+    @property
+    def joins(self) -> bool:
+        """Whether others are ready to take up a state that is saved now, and to be assembled."""
+        return False
+
+    def timed(self, n_tokens: int, seconds: float, seconds_left: float) -> None:
+        """Is told how long an update took, and how long the training goes on, about."""
+
     def cause(self, lost: LostProcessError) -> Exception:
         """Why another process has ended."""
         return lost
@@ -76,6 +90,9 @@ class Team(Crew):
         runtime: where they run.
         work: what a member does; it is given its `Seat`, and the rest.
         rest: of what it is given.
+
+    Attributes:
+        is_assembled: whether the members were called.
     """
 
     def __init__(
@@ -87,6 +104,7 @@ class Team(Crew):
         *rest: object,
     ) -> None:
         self.size = size
+        self.is_assembled = False
         self._alone = processes
         self._arguments = (size, processes.threads, runtime, work, rest)
         self._folder: str | None = None  # where they meet
@@ -129,6 +147,7 @@ class Team(Crew):
         while not self.is_ready:
             time.sleep(_POLL)
         self._store.set("call", "")
+        self.is_assembled = True
         return self._alone.meet(self._store, self.size)
 
     def cause(self, lost: LostProcessError) -> Exception:

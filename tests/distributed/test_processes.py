@@ -69,7 +69,7 @@ def test_what_is_refused_is_refused_as_by_one_process(tmp_path, corpus, monkeypa
     assert not output.exists()
     for wrong in ("0", "two", "-1", "1025"):
         refused = inside("train-mt", corpus, "--processes", wrong, status=2)
-        assert f"attn: --processes {wrong}: a whole number from 1 to 1024" in refused.said
+        assert f"attn: --processes {wrong}: a whole number from 1 to 1024, or auto" in refused.said
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     refused = inside("train-mt", corpus, "-o", output, *TWO, status=2)

@@ -1,0 +1,199 @@
+"""`--processes auto`: begins as one process, measures, and goes on as what was chosen."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+
+import pytest
+from program import TINY, inside, write_reversal
+
+from attn_cli.errors import AttnError
+from attn_cli.memory import available_memory, used_memory
+from attn_cli.train import choice
+from attn_cli.train.checkpoints import Checkpoints
+from attn_cli.train.choice import Chooser, Trial
+from attn_cli.train.processes import Processes
+from attn_cli.train.progress import Progress
+
+RECIPE = (*TINY, "--type", "bpe", "--vocab-size", 36, "--batch-tokens", 60, "--metric", "loss")
+AUTO = (*RECIPE, "--threads", 2, "--dropout", 0.2, "--validate-every", 50, "--processes", "auto")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return write_reversal(tmp_path / "train.tsv", 300, seed=6, longest=6)
+
+
+@pytest.fixture(autouse=True)
+def _measures_little(monkeypatch):
+    monkeypatch.setattr(choice, "_WORTHWHILE", 0.0)
+    monkeypatch.setattr(choice, "_SECONDS", 0.0)
+
+
+class FakeTeam:
+    """A team that comes up when it is told to."""
+
+    def __init__(self, size):
+        self.size, self.is_ready, self.is_assembled = size, False, False
+        self.started = self.closed = False
+
+    def start(self):
+        self.started = True
+
+    def assemble(self, processes, progress):
+        self.is_assembled = True
+        return Processes(0, self.size, processes.device)
+
+    def close(self):
+        self.closed = True
+
+
+class Told(list):
+    def say(self, text):
+        self.append(text)
+
+    warn = say
+
+
+ALONE = Processes(0, 1, None)
+
+
+def updates(chooser, seconds, left=100.0, count=13):
+    for _ in range(count):
+        chooser.timed(10, seconds, left)
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.9, 2), (0.99, 1), (1.1, 1)])
+def test_it_times_one_process_then_several_and_chooses(seconds, verdict):
+    teams, told = [], Told()
+    chooser = Chooser(2, lambda size: teams.append(FakeTeam(size)) or teams[-1], told)
+    assert chooser.assemble(ALONE, Progress()) is ALONE
+    updates(chooser, 1.0, count=12)
+    assert not teams
+    updates(chooser, 1.0, count=5)  # trained on while the others come up
+    (team,) = teams
+    assert team.started and team.size == 2 and not chooser.joins
+    team.is_ready = True
+    assert chooser.joins
+    assert chooser.assemble(ALONE, Progress()).world == 2
+    assert not chooser.joins and not chooser.verdict
+    updates(chooser, seconds)
+    assert chooser.verdict == verdict
+    chosen = "2 processes" if verdict == 2 else "one process"
+    assert told == [
+        f"--processes auto: {chosen}, as measured: one process of 2 threads 10 tokens/s, 2 of 1 "
+        f"thread {10 / seconds:.0f}"
+    ]
+
+
+def test_the_first_updates_are_not_counted_and_a_trial_takes_a_while(monkeypatch):
+    monkeypatch.setattr(choice, "_SECONDS", 20.0)
+    trial = Trial()
+    for _ in range(3):
+        trial.add(10, 100.0)
+    for number in range(20):
+        assert not trial.is_over, number
+        trial.add(10, 1.0)
+    assert trial.is_over and trial.rate == 10
+
+
+def test_nobody_is_started_for_a_short_rest_or_without_memory_or_threads(monkeypatch):
+    monkeypatch.setattr(choice, "_WORTHWHILE", 120.0)
+    for threads, left in ((2, 119.0), (2, math.nan), (1, 1000.0)):
+        chooser = Chooser(threads, lambda size: pytest.fail("started"), Told())
+        chooser.assemble(ALONE, Progress())
+        updates(chooser, 1.0, left, count=40)
+    monkeypatch.setattr(choice, "available_memory", lambda: used_memory() / 2)
+    chooser = Chooser(2, lambda size: pytest.fail("started"), Told())
+    chooser.assemble(ALONE, Progress())
+    updates(chooser, 1.0, 1000.0, count=40)
+    assert used_memory() > 1e8 and available_memory() > 0
+
+
+def test_what_was_chosen_before_is_taken_up_without_measuring():
+    teams = []
+    chooser = Chooser(2, lambda size: teams.append(FakeTeam(size)) or teams[-1], Told())
+    assert chooser.assemble(ALONE, Progress(processes=3)).world == 3
+    assert teams[0].started
+    updates(chooser, 1.0, count=40)
+    chooser.close()
+    assert teams[0].closed and not chooser.verdict
+    chooser = Chooser(2, lambda size: pytest.fail("started"), Told())
+    chooser.assemble(ALONE, Progress(processes=1))
+    updates(chooser, 1.0, count=40)
+
+
+def test_others_that_do_not_come_up_are_given_up():
+    class Failing(FakeTeam):
+        @property
+        def is_ready(self):
+            raise AttnError("no room")
+
+        @is_ready.setter
+        def is_ready(self, value):
+            pass
+
+    told = Told()
+    chooser = Chooser(2, Failing, told)
+    chooser.assemble(ALONE, Progress())
+    updates(chooser, 1.0)
+    assert not chooser.joins
+    assert told == ["--processes auto: one process goes on: no room"]
+    updates(chooser, 1.0, count=40)
+    assert not chooser.verdict
+
+
+@pytest.fixture
+def _waits(monkeypatch):
+    """The updates that are made while others come up are none."""
+    joins = Chooser.joins
+
+    def waiting(self):
+        while self._team and not self._team.is_assembled and not joins.fget(self):
+            time.sleep(0.01)
+        return joins.fget(self)
+
+    monkeypatch.setattr(Chooser, "joins", property(waiting))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_waits")
+def test_others_join_and_a_training_that_continues_ends_with_the_same_bytes(
+    tmp_path, corpus, monkeypatch
+):
+    monkeypatch.setattr(choice, "_GAIN", 0.0)
+    save_state, cut = Checkpoints.save_state, tmp_path / "cut"
+
+    def saving(self, step, tensors, meta):
+        save_state(self, step, tensors, meta)
+        if meta["progress"]["processes"] == 2 and not cut.exists():
+            shutil.copytree(self.folder.parent, cut)
+
+    monkeypatch.setattr(Checkpoints, "save_state", saving)
+    command = ("train-mt", corpus, *AUTO, "--max-steps", 60, "-o")
+    whole = inside(*command, tmp_path / "whole")
+    assert whole.said.count("--processes auto: 2 processes, as measured:") == 1
+    assert cut.exists()
+    again = inside(*command, cut)
+    assert "continuing after step" in again.said
+    assert "as measured" not in again.said
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("cut", "whole")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_waits")
+def test_others_leave_where_one_process_is_faster(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(choice, "_GAIN", math.inf)
+    done = inside("train-mt", corpus, *AUTO, "--max-steps", 60, "-o", tmp_path / "m")
+    assert done.said.count("--processes auto: one process, as measured:") == 1
+    assert "finished after 60 steps" in done.said
+
+
+@pytest.mark.slow
+def test_a_dry_run_measures_nothing(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(choice, "_UPDATES", 0)
+    done = inside("train-mt", corpus, *AUTO, "--max-steps", 20, "--dry-run", "-o", tmp_path / "m")
+    assert "--processes" not in done.said
