@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -105,9 +105,11 @@ class Trainer(Generic[B]):
         self._save_weights = save
         self.crew = crew or Crew()
         self.progress = Progress()
-        self.optimizers = build_optimizers(self.objective.model, options, training.rates)
+        self.optimizers = build_optimizers(
+            self.objective.model, options, training.rates, self._each
+        )
         if self.objective.partner is not None:
-            self.optimizers += build_optimizers(self.objective.partner, options)
+            self.optimizers += build_optimizers(self.objective.partner, options, each=self._each)
         self.average = MovingAverage(self.objective.averaged, options.ema)
         self._bf16 = use_bf16(options.precision, processes.device)
         self._limit = parse_duration(options.max_time) if options.max_time else math.inf
@@ -147,6 +149,11 @@ class Trainer(Generic[B]):
         """Trains on in the processes that are to; all of them have taken up the same state."""
         self.processes = self.crew.assemble(self.processes, self.progress)
         self.processes.align(self.objective.trained)
+
+    def _each(
+        self, function: Callable[[Tensor], Tensor], stacks: Iterable[Tensor]
+    ) -> Iterable[Tensor]:
+        return self.processes.each(function, stacks)
 
     def _watched(self) -> contextlib.AbstractContextManager[None]:
         return self.monitor.watching(self.progress, self.options, self._share_done())

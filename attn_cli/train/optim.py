@@ -17,6 +17,8 @@ from attn_cli.train.orthogonal import orthogonalized
 # a CPU, and what keeps a GPU busy.
 _TOGETHER = {"cpu": 1 << 20, "cuda": 1 << 26}
 
+Each = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalized by Newton–Schulz (Jordan et al. 2024), for matrices.
@@ -30,6 +32,7 @@ class Muon(torch.optim.Optimizer):
         lr: the peak learning rate η.
         momentum: of the gradient.
         weight_decay: decoupled: W ← (1 - η λ) W.
+        each: gives what a function makes of each stack; `Processes.each` shares the work out.
     """
 
     def __init__(
@@ -38,12 +41,15 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
+        each: Each = map,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._each = each
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Updates every matrix that has a gradient."""
+        stacks: list[tuple[float, list[tuple[Tensor, Tensor]]]] = []
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if not weights:
@@ -56,12 +62,12 @@ class Muon(torch.optim.Optimizer):
                 by_shape.setdefault(weight.shape[-2:], []).append((weight, update))
             for (rows, cols), pairs in by_shape.items():
                 rate = group["lr"] * math.sqrt(max(1.0, rows / cols))
-                for stack in _stacks(pairs):
-                    flat = torch.cat([update.reshape(-1, rows, cols) for _, update in stack])
-                    counts = [weight.numel() // (rows * cols) for weight, _ in stack]
-                    parts = orthogonalized(flat).split(counts)
-                    for (weight, _), part in zip(stack, parts, strict=True):
-                        weight.add_(part.view_as(weight), alpha=-rate)
+                stacks += [(rate, stack) for stack in _stacks(pairs)]
+        factors = self._each(orthogonalized, (_matrices(stack) for _, stack in stacks))
+        for (rate, stack), factor in zip(stacks, factors, strict=True):
+            counts = [weight.numel() // factor[0].numel() for weight, _ in stack]
+            for (weight, _), part in zip(stack, factor.split(counts), strict=True):
+                weight.add_(part.view_as(weight), alpha=-rate)
 
     def _momentum(self, weights: list[Tensor], momentum: float) -> list[Tensor]:
         """Nesterov's momentum of the gradients."""
@@ -88,8 +94,16 @@ def _stacks(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[list[tuple[Tensor, T
     yield stack
 
 
+def _matrices(stack: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The updates of weights of one shape. Shape: (n, R, C)."""
+    return torch.cat([update.reshape(-1, *update.shape[-2:]) for _, update in stack])
+
+
 def build_optimizers(
-    model: nn.Module, options: TrainingOptions, rates: Mapping[str, float] | None = None
+    model: nn.Module,
+    options: TrainingOptions,
+    rates: Mapping[str, float] | None = None,
+    each: Each = map,
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers and AdamW for the rest, or one optimizer for all.
 
@@ -101,6 +115,7 @@ def build_optimizers(
         model: its parameters that need a gradient are optimized.
         options: the optimizer, its peak rate and its decay.
         rates: factors of the peak rate, by the parameter's name; 1 where none is given.
+        each: see `Muon`.
     """
     rates = rates or {}
     tables = {
@@ -121,7 +136,7 @@ def build_optimizers(
     if options.optimizer == "muon" and matrices:
         rate = options.lr * options.matrix_factor
         muon_groups = _groups(matrices, rate, options.weight_decay)
-        optimizers.append(Muon(muon_groups, rate, weight_decay=options.weight_decay))
+        optimizers.append(Muon(muon_groups, rate, weight_decay=options.weight_decay, each=each))
     else:
         groups += _groups(matrices, options.lr, options.weight_decay)
     if options.optimizer == "adam":

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -149,6 +150,41 @@ class Processes:
         for weight, part, some in zip(weights, parts, is_used, strict=True):
             weight.grad = part if some else None
 
+    def each(
+        self, function: Callable[[Tensor], Tensor], stacks: Iterable[Tensor]
+    ) -> Iterable[Tensor]:
+        """What a function makes of each stack of matrices; every rank computes a part of it.
+
+        The parts cost about the same where a matrix costs R C min(R, C). All ranks get the same
+        bits, which those of one process may not be.
+
+        Args:
+            function: treats every matrix of a stack by itself. Shape: (n, R, C) -> the same.
+            stacks: tensors (n, R, C).
+        """
+        if self.world == 1:
+            return map(function, stacks)
+        if not (given := list(stacks)):
+            return []
+        shares = _shares([tuple(stack.shape) for stack in given], self.world)
+        mine = [
+            function(stack[first:last]).flatten()
+            for stack, (first, last) in zip(given, shares[self.rank], strict=True)
+            if first < last
+        ]
+        sizes = [
+            sum((b - a) * stack[0].numel() for stack, (a, b) in zip(given, share, strict=True))
+            for share in shares
+        ]
+        part = given[0].new_zeros(max(sizes))
+        if mine:
+            torch.cat(mine, out=part[: sizes[self.rank]])
+        gathered = part.new_empty(self.world, max(sizes))
+        with _exchange(self):
+            dist.all_gather(list(gathered), part)
+        flat = torch.cat([row[:size] for row, size in zip(gathered, sizes, strict=True)])
+        return _cut(flat, given)
+
     def total(self, *values: float) -> list[float]:
         """The sums of some numbers over all ranks."""
         if self.world == 1:
@@ -203,6 +239,27 @@ def _exchange(processes: Processes) -> Iterator[None]:
 
 def _backend(device: torch.device) -> str:
     return "nccl" if device.type == "cuda" else "gloo"
+
+
+def _shares(shapes: Sequence[tuple[int, ...]], world: int) -> list[list[tuple[int, int]]]:
+    """Which matrices of each stack (n, R, C) a rank computes: rank -> stack -> (first, last + 1).
+
+    In the order of stacks and matrices, each rank has those of a stretch.
+    """
+    costs = [(n, rows * cols * min(rows, cols)) for n, rows, cols in shapes]
+    total = sum(n * cost for n, cost in costs)
+    before = 0.0
+    shares: list[list[tuple[int, int]]] = [[] for _ in range(world)]
+    for n, cost in costs:
+        ends = [0]
+        for rank in range(1, world):  # matrices whose middle lies before the rank's stretch
+            middle = (total * rank / world - before) / cost - 0.5
+            ends.append(min(n, max(0, math.ceil(middle))))
+        ends.append(n)
+        for rank in range(world):
+            shares[rank].append((ends[rank], ends[rank + 1]))
+        before += n * cost
+    return shares
 
 
 def _cut(flat: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
