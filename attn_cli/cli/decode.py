@@ -35,6 +35,7 @@ def decode_command(
     attn decode -m tagger test.conll | attn score --span-f1 --columns 2,3
     attn decode -m reader dev-v2.0.json > predictions.json
     attn decode --scores graph -m topics
+    attn decode -m electra new.txt
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     console = Console(options.speech)
     bad = BadLines(console.warn, skip_bad=options.stream.skip_bad)

@@ -161,7 +161,9 @@ def _say_kind(
 def _task(foreign: Foreign, heads: Mapping[str, HeadConfig]) -> str:
     if foreign.arch == "gpt":
         return "continue"
-    return "fill" if {"mlm", "rtd"} & heads.keys() else "predict"
+    if "rtd" in heads:
+        return "detect"
+    return "fill" if "mlm" in heads else "predict"
 
 
 def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, HeadConfig]:

@@ -43,8 +43,8 @@ class ModelConfig:
     Attributes:
         arch: a key of `models.CONFIGS`.
         task: what the model does with a line: "translate", "mask-predict" (the same, all words
-            at once), "continue" (a language model), "fill" (a masked one) or "predict" (the tasks
-            of its heads).
+            at once), "continue" (a language model), "fill" (a masked one), "detect" (of replaced
+            tokens) or "predict" (the tasks of its heads).
         model: the architecture's own configuration, an instance of its `Config`.
         heads: its output layers, where the architecture is a backbone.
         options: the training's options, section by section, as plain values.

@@ -83,6 +83,13 @@ SYSTEMS: dict[str, System] = {
         called="an encoder",
         maps="tasks.maps:BackboneSource",
     ),
+    "detect": System(
+        does="says how likely each word is a replacement",
+        called="a detector of replaced tokens",
+        decoder="pretraining.detector:ReplacedDetector",
+        options=frozenset({"--format", "--buffer", "--precision"}),
+        maps="tasks.maps:BackboneSource",
+    ),
     "predict": System(
         does="gives answers",
         called="a model that answers (finetune)",

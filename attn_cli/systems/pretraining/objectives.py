@@ -108,7 +108,12 @@ OBJECTIVES: dict[str, PretrainingKind] = {
     "mlm+nsp": _BERT,
     "mlm": dataclasses.replace(_BERT, heads=_mlm, reader=MaskedReader, pairs=False),
     "rtd": dataclasses.replace(
-        _BERT, heads=_rtd, reader=ReplacedReader, objective=ReplacedObjective, pairs=False
+        _BERT,
+        task="detect",
+        heads=_rtd,
+        reader=ReplacedReader,
+        objective=ReplacedObjective,
+        pairs=False,
     ),
     "clm": PretrainingKind(
         arch="gpt",

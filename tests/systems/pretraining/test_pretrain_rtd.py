@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from program import ENVIRONMENT, Finished, attn, checked, inside
@@ -14,6 +15,7 @@ from safetensors import safe_open
 from test_pretrain import NAMES, SMALL, STOPPED, VERBS, log, write_stories
 
 from attn_cli.models.directory import load_model, read_config
+from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
 RTD = (*SMALL, "--objective", "rtd", "--generator-size", 0.5)
 
@@ -48,7 +50,7 @@ def test_it_learns_what_is_hidden_and_what_was_replaced(electra):
 
 def test_the_finished_model_is_an_encoder_without_the_generator(electra):
     config = read_config(electra)
-    assert (config.arch, config.task, config.finished) == ("bert", "fill", True)
+    assert (config.arch, config.task, config.finished) == ("bert", "detect", True)
     assert [head.name for head in config.heads] == ["rtd"]
     with safe_open(electra / "model.safetensors", "pt") as weights:
         names = set(weights.keys())
@@ -76,9 +78,55 @@ def test_it_is_used_as_any_encoder(electra, corpus, tmp_path):
         assert f"continued from {electra}" in run.said
 
 
+def test_decode_says_how_likely_each_word_is_a_replacement(electra):
+    sentences = [f"{a} sees {b} and {a} runs ." for a in NAMES for b in NAMES if a != b]
+    text = [" ".join(sentences[i : i + 3]) for i in range(0, len(sentences), 3)]
+    spoilt = [line.replace(" runs", " greets") for line in text]
+    run = attn("decode", "-m", electra, "--threads", 1, stdin="\n".join([*text, *spoilt]).encode())
+    found = [[float(number) for number in line.split(" ")] for line in run.lines]
+    assert [len(numbers) for numbers in found] == [21] * 20
+    right, wrong = np.array(found[:10]), np.array(found[10:])
+    runs = [5, 12, 19]
+    assert right.mean() < 0.15
+    assert wrong[:, runs].mean() > 5 * right[:, runs].mean()
+    _, model = load_model(electra, torch.device("cpu"))
+    tokenizer = load_tokenizer(str(electra))
+    (ids,) = tokenizer.encode(spoilt[:1])
+    row = torch.tensor([[tokenizer.cls_id, *ids, tokenizer.sep_id]])
+    with torch.no_grad():
+        logits = model(row, torch.ones_like(row, dtype=torch.bool), torch.zeros_like(row), "rtd")
+    cuts = [len(cut) for cut in tokenizer.encode(spoilt[0].split())]
+    expected = [max(part).item() for part in logits[0, 1:-1].sigmoid().split(cuts)]
+    np.testing.assert_allclose(wrong[0], expected, atol=6e-5)
+
+
+def test_lines_of_any_length_have_a_number_for_each_word(electra):
+    words = [*NAMES, *VERBS] * 120  # more than a window holds
+    text = f"{' '.join(words)}\tkept\n\n☃ sees bert\n\xa0\tkept\n"
+    common = ("decode", "-m", electra, "--threads", 1)
+    run = inside(*common, stdin=text.encode())
+    numbers, kept = run.lines[0].split("\t")
+    assert (len(numbers.split(" ")), kept, len(run.lines)) == (1200, "kept", 4)
+    assert run.lines[1] == "" and run.lines[3] == "\tkept"
+    assert run.lines[2].startswith("nan 0.")
+    assert "standard input:3: words of it are not known" in run.said
+    entries = [
+        json.loads(line) for line in inside(*common, "--format=json", stdin=text.encode()).lines
+    ]
+    assert [len(entry["words"]) for entry in entries] == [1200, 0, 3, 0]
+    assert entries[2]["words"][0] == "☃" and entries[2]["probabilities"][0] is None
+    plain = [float(number) for number in run.lines[2].split()[1:]]
+    assert entries[2]["probabilities"][1:] == pytest.approx(plain, abs=6e-5)
+    assert entries[0]["columns"] == ["kept"]
+
+
 def test_what_it_can_not_do_is_said(electra, corpus, tmp_path):
     run = inside("score", "--ppl", "-m", electra, stdin=b"anna\n", status=3)
-    assert "no probability of a text" in run.said
+    assert "a detector of replaced tokens, which has no probability of a text" in run.said
+    run = inside("decode", "-m", electra, "--beam", 2, stdin=b"anna\n", status=2)
+    assert "--beam" in run.said and "leave it out" in run.said
+    run = inside("decode", "-m", f"{electra},{electra}", stdin=b"anna\n", status=2)
+    assert "only models that write texts decode as an ensemble" in run.said
     given = ("pretrain", corpus, "--objective", "mlm", "--generator-size", 0.5)
     run = inside(*given, "-o", tmp_path / "x", status=2)
     assert "--generator-size: for --objective rtd; leave it out" in run.said
