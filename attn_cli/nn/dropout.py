@@ -6,6 +6,7 @@ import functools
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 _POOL = 1 << 22  # mask elements drawn once: 16 MiB
@@ -31,9 +32,52 @@ class Dropout(nn.Module):
             return x
         return x * _mask(x, self.p) if x.device.type == "cpu" else F.dropout(x, self.p)
 
+    def of_relu(self, x: Tensor) -> Tensor:
+        """Dropout of max(0, x), which on a CPU takes the place of `x`. Shape: any -> the same."""
+        if not self.training or self.p == 0.0 or x.device.type != "cpu":
+            return self(F.relu(x))
+        dropped: Tensor = _DroppedRelu.apply(x, _mask(x, self.p), 1 / (1 - self.p))
+        return dropped
+
+    def added(self, x: Tensor, y: Tensor) -> Tensor:
+        """Dropout of y added to x. Shape: 2 x the same -> the same."""
+        if not self.training or self.p == 0.0 or y.device.type != "cpu" or x.dtype != y.dtype:
+            return x + self(y)
+        return torch.addcmul(x, y, _mask(y, self.p))
+
     def extra_repr(self) -> str:
         """Shows p."""
         return f"p={self.p}"
+
+
+class _Context(FunctionCtx):
+    """What autograd keeps from the forward pass for the backward pass."""
+
+    saved_tensors: tuple[Tensor, ...]
+    scale: float
+
+
+class _DroppedRelu(torch.autograd.Function):
+    """max(0, x) times a mask, in the place of x.
+
+    Where it is above 0, x was, and was not dropped: the way back needs neither x nor the mask, and
+    of three tensors as large as x one is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor, mask: Tensor, scale: float) -> Tensor:
+        """Shape: 2 x the same -> the same; `scale` is the mask's where it is not 0."""
+        x.relu_().mul_(mask)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        ctx.scale = scale
+        return x
+
+    @staticmethod
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """The scaled gradient where the output is above 0."""
+        (output,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grads[0], output, 0).mul_(ctx.scale), None, None
 
 
 def _mask(x: Tensor, p: float) -> Tensor:

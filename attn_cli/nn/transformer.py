@@ -16,6 +16,7 @@ from attn_cli.config import choose
 from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import Attended, MultiHeadAttention
 from attn_cli.nn.cache import KeyValue, KeyValueCache, LayerCache
+from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
 
 
@@ -43,9 +44,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class FeedForward(nn.Module):
     """FFN(x) = W₂ g(W₁x + b₁) + b₂, g = ReLU as published (Vaswani et al. 2017, eq. 2)."""
 
-    def __init__(
-        self, d_model: int, d_ff: int, dropout: nn.Module, activation: str = "relu"
-    ) -> None:
+    def __init__(self, d_model: int, d_ff: int, dropout: Dropout, activation: str = "relu") -> None:
         super().__init__()
         self.linear1 = nn.Linear(d_model, d_ff)
         self.linear2 = nn.Linear(d_ff, d_model)
@@ -57,7 +56,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, T, D) -> (B, T, D)."""
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        hidden = self.linear1(x)
+        if self.activation is F.relu:
+            return self.linear2(self.dropout.of_relu(hidden))
+        return self.linear2(self.dropout(self.activation(hidden)))
 
 
 class Residual(nn.Module):
@@ -67,7 +69,7 @@ class Residual(nn.Module):
     2020, figure 1b), which trains without a long warm-up.
     """
 
-    def __init__(self, d_model: int, norm: str, dropout: nn.Module, eps: float = 1e-5) -> None:
+    def __init__(self, d_model: int, norm: str, dropout: Dropout, eps: float = 1e-5) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(d_model, eps)
         self.dropout = dropout
@@ -79,7 +81,7 @@ class Residual(nn.Module):
 
     def after(self, x: Tensor, y: Tensor) -> Tensor:
         """The sublayer's answer y added to x. Shape: 2 x (B, T, D) -> (B, T, D)."""
-        x = x + self.dropout(y)
+        x = self.dropout.added(x, y)
         return x if self.pre else self.norm(x)
 
 
@@ -98,7 +100,7 @@ class EncoderLayer(nn.Module):
         d_ff: int,
         norm: str,
         options: AttentionOptions,
-        dropout: nn.Module,
+        dropout: Dropout,
         *,
         activation: str = "relu",
         eps: float = 1e-5,
@@ -169,7 +171,7 @@ class DecoderLayer(nn.Module):
         d_ff: int,
         norm: str,
         options: AttentionOptions,
-        dropout: nn.Module,
+        dropout: Dropout,
         *,
         causal: bool = True,
     ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from attn_cli.nn import dropout as dropout_module
 from attn_cli.nn.dropout import Dropout
@@ -72,3 +73,38 @@ def test_every_place_of_the_ring_is_used_and_its_end_meets_its_beginning(monkeyp
     assert masks == {tuple(map(float, ring[start : start + 5])) for start in range(8)}
     whole = Dropout(0.5)(torch.ones(2, 10)).flatten().tolist()
     assert sorted(whole[:8]) == sorted(whole[8:16]) == [*range(1, 9)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_of_relu_is_relu_and_then_dropout(dtype):
+    x = torch.randn(30, 40, dtype=dtype, requires_grad=True)
+    results = []
+    for apply in (lambda d, h: d.of_relu(h), lambda d, h: d(F.relu(h))):
+        torch.manual_seed(8)
+        y = apply(Dropout(0.3), 2 * x)
+        (gradient,) = torch.autograd.grad((y * torch.arange(40)).sum(), x)
+        results.append((y.detach(), gradient))
+    torch.testing.assert_close(results[0], results[1])
+    assert torch.equal(Dropout(0.3).eval().of_relu(x), F.relu(x))
+
+
+def test_dropout_of_relu_keeps_one_tensor_for_the_way_back():
+    kept = []
+    x = torch.randn(30, 40, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        y = Dropout(0.3).of_relu(2 * x)
+    assert [t.data_ptr() for t in kept if t.numel() == x.numel()] == [y.data_ptr()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_added_is_the_sum_with_dropout(dtype):
+    x, y = torch.randn(30, 40, requires_grad=True), torch.randn(30, 40, dtype=dtype)
+    y.requires_grad_()
+    results = []
+    for apply in (lambda d: d.added(x, y), lambda d: x + d(y)):
+        torch.manual_seed(8)
+        total = apply(Dropout(0.3))
+        weighed = (total * torch.arange(40)).sum()
+        results.append((total.detach(), *torch.autograd.grad(weighed, (x, y))))
+    torch.testing.assert_close(results[0], results[1])
+    assert torch.equal(Dropout(0.3).eval().added(x, y), x + y)

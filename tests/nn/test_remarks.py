@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention
+from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
 from attn_cli.nn.transformer import Encoder, EncoderLayer, FeedForward
 
@@ -83,7 +84,7 @@ def test_projected_heads_with_quadratic_positions_are_a_convolution():
 
 @torch.no_grad()
 def test_the_feed_forward_network_is_two_convolutions_of_width_one():
-    feed_forward = FeedForward(8, 20, nn.Identity())
+    feed_forward = FeedForward(8, 20, Dropout(0.0))
     first, second = nn.Conv1d(8, 20, 1), nn.Conv1d(20, 8, 1)
     for convolved, linear in ((first, feed_forward.linear1), (second, feed_forward.linear2)):
         nn.init.normal_(linear.bias)
@@ -121,7 +122,7 @@ def test_five_versions_of_the_encoder_by_options_alone():
     for options, n_heads, n_layers in VERSIONS:
         torch.manual_seed(2)
         layers = [
-            EncoderLayer(d, n_heads, 16, "post", AttentionOptions(**options), nn.Identity())
+            EncoderLayer(d, n_heads, 16, "post", AttentionOptions(**options), Dropout(0.0))
             for _ in range(n_layers)
         ]
         encoder = Encoder(layers, d, "post")
