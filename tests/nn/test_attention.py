@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
@@ -126,3 +127,29 @@ def test_masked_softmax_has_gradients_without_nan():
     masked_softmax(scores, mask)[:, 0].sum().backward()
     assert scores.grad.isfinite().all()
     assert scores.grad[0, 1] == 0
+
+
+def test_in_bf16_a_cpu_attends_in_float32_where_there_is_a_way_back(monkeypatch):
+    types, kernel = [], functional.scaled_dot_product_attention
+
+    def noted(query, *rest, **options):
+        types.append(query.dtype)
+        return kernel(query, *rest, **options)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", noted)
+    attention = MultiHeadAttention(D, H, AttentionOptions())
+    x = torch.randn(B, T, D)
+    exact = attention(x, None, positions()).context
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = attention(x, None, positions()).context
+        with torch.no_grad():
+            alone = attention(x, None, positions()).context
+    assert types == [torch.float32, torch.float32, torch.bfloat16]
+    assert rounded.dtype == alone.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, atol=0.03, rtol=0.03)
+    torch.testing.assert_close(alone.float(), exact, atol=0.03, rtol=0.03)
+    grads = [
+        torch.autograd.grad(y.float().square().sum(), attention.in_weight)[0]
+        for y in (rounded, exact)
+    ]
+    assert float((grads[0] - grads[1]).norm() / grads[1].norm()) < 0.03
