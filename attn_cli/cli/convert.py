@@ -23,30 +23,25 @@ def convert_command(
     """attn convert bert-base-uncased -o bert && attn embed -m bert < lines.txt
 
     Read a Hugging Face directory of a BERT (bare, with pre-training heads, or fine-tuned), an
-    ELECTRA discriminator or a GPT-2 as a model directory, or write one with --to huggingface.
+    ELECTRA discriminator or a GPT-2 as a model directory; or write a model directory with --to:
+    huggingface, or ctranslate2 of a translator (a transformer's; needs CTranslate2 installed).
     Nothing is downloaded, no pickle is opened. Prints the written directory.
 
     \b
     attn convert gpt2 -o gpt && echo "Once upon" | attn decode -m gpt
     attn convert nli-model --task pair -o nli
     attn convert attn-model --to huggingface -o for-transformers
+    attn convert attn-model --to ctranslate2 --precision int8 -o for-ctranslate2
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     converting = options.converting
     folder = Path(directory)
     if not folder.is_dir():
         raise UsageError(f"{directory}: no such directory")
-    back = converting.to == "huggingface"
-    if back and (converting.output is None or converting.task or converting.scheme):
-        raise UsageError("--to huggingface needs -o DIR, and takes no --task or --scheme")
+    if converting.to != "attn" and converting.output is None:
+        raise UsageError(f"--to {converting.to} needs -o DIR")
     output = Path(converting.output or os.environ.get("ATTN_MODEL") or "attn-model")
-    say = Console(options.speech).warn
 
-    from attn_cli.convert.huggingface import from_huggingface, to_huggingface
+    from attn_cli.convert.formats import convert
 
-    overwrite = converting.overwrite
-    if back:
-        to_huggingface(folder, output, say, overwrite=overwrite)
-    else:
-        asked = {"task": converting.task, "scheme": converting.scheme}
-        from_huggingface(folder, output, say, **asked, overwrite=overwrite)
+    convert(folder, output, converting, Console(options.speech).warn)
     print(output)

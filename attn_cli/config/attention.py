@@ -9,7 +9,7 @@ from attn_cli.config import option
 SCORE_FUNCTIONS = ("scaled-dot", "dot", "general", "additive", "cosine", "mean")
 NORMALIZATIONS = ("softmax", "sum")
 POSITION_ENCODINGS = ("sinusoidal", "sinusoidal-halves", "learned", "relative", "rotary", "none")
-ACTIVATIONS = ("gelu", "gelu-tanh", "gelu-sigmoid", "relu")
+ACTIVATIONS = ("gelu", "gelu-tanh", "gelu-sigmoid", "relu", "swish")
 COMBINATIONS = ("concat-linear", "concat", "mean")
 
 

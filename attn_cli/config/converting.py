@@ -9,6 +9,8 @@ from attn_cli.config import option
 from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import SpeechOptions
 
+PRECISIONS = ("float32", "int8")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
@@ -21,7 +23,7 @@ class ConvertOptions:
         show="$ATTN_MODEL or attn-model",
         place="DIR",
     )
-    to: str = option("attn", "What to write.", choices=("attn", "huggingface"))
+    to: str = option("attn", "What to write.", choices=("attn", "huggingface", "ctranslate2"))
     task: str | None = option(
         None,
         "What a classifier of texts does; pair and regress: with two texts together.",
@@ -34,6 +36,9 @@ class ConvertOptions:
         choices=("bio", "iob1"),
         show="as its tags tell, else bio",
         rare=True,
+    )
+    precision: str = option(
+        "float32", "With --to ctranslate2: what weights are stored as.", choices=PRECISIONS
     )
     overwrite: bool = option(False, "Replace the model in the output directory.")
 

@@ -27,12 +27,15 @@ ACTIVATIONS = {
     "gelu_python_tanh": "gelu-tanh",
     "quick_gelu": "gelu-sigmoid",
     "relu": "relu",
+    "swish": "swish",
+    "silu": "swish",
 }
 _OUR_ACTIVATIONS = {
     "gelu": "gelu",
     "gelu-tanh": "gelu_new",
     "gelu-sigmoid": "quick_gelu",
     "relu": "relu",
+    "swish": "silu",
 }
 
 # Their class -> our backbone, the heads its weights must hold, and those they may: pre-trained

@@ -16,13 +16,14 @@ from attn_cli.models.directory import CONFIG, WEIGHTS
 from attn_cli.tokenizers.tokenizer_files import FILE_NAMES
 
 _STAGE = ".convert."
-# What attn writes into a directory: its own models, and those of `--to huggingface`.
+# What attn writes into a directory: its own models, and those of `--to`.
 _FILES = (
     *(CONFIG, WEIGHTS, "labels.txt", "labels.*.txt", "train.jsonl"),
     *FILE_NAMES,
     *(f"src.{name}" for name in FILE_NAMES),
     *("tokenizer_config.json", "generation_config.json", "modules.json"),
     *("config_sentence_transformers.json", "sentence_bert_config.json"),
+    *("model.bin", "shared_vocabulary.json", "source_vocabulary.json", "target_vocabulary.json"),
 )
 _FOLDERS = ("1_Pooling", "2_Normalize")  # with nothing but a config.json
 _NAMED = 5

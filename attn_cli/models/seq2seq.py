@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config import option
+from attn_cli.config.attention import ACTIVATIONS
 from attn_cli.config.seq2seq import VariantOptions
 from attn_cli.models.seq2seq_base import (
     AttentionMaps,
@@ -53,6 +54,8 @@ class TransformerConfig(EncoderDecoderConfig, VariantOptions):
     }
     d_ff: int = option(MISSING, "Width of the feed-forward networks.", low=1, high=1 << 20)
     n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
+    activation: str = option("relu", "Activation function.", choices=ACTIVATIONS)
+    scale_embeddings: bool = option(True, "Token vectors enter the layers times √d_model.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,11 +95,15 @@ class EncoderDecoder(Seq2SeqModel):
         super().__init__()
         self.config = config
         drop = Dropout(config.dropout)
-        self.add_embeddings(config.positions, config.max_positions, drop)
+        self.add_embeddings(
+            config.positions, config.max_positions, drop, scaled=config.scale_embeddings
+        )
         common = (config.d_model, config.n_heads, config.d_ff, config.norm, config, drop)
-        encoders = [EncoderLayer(*common) for _ in range(config.n_encoder_layers)]
+        kind = config.activation
+        encoders = [EncoderLayer(*common, activation=kind) for _ in range(config.n_encoder_layers)]
         decoders = [
-            DecoderLayer(*common, causal=self.causal) for _ in range(config.n_decoder_layers)
+            DecoderLayer(*common, activation=kind, causal=self.causal)
+            for _ in range(config.n_decoder_layers)
         ]
         self.encoder = Encoder(encoders, config.d_model, config.norm)
         self.decoder = Decoder(decoders, config.d_model, config.norm)

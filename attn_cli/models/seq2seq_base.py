@@ -147,7 +147,9 @@ class Seq2SeqModel(nn.Module, HasTables, ABC):
         """Whether what it attends to is drawn in training: outputs then have `log_probs`."""
         return False
 
-    def add_embeddings(self, positions: str, max_positions: int, dropout: nn.Module) -> None:
+    def add_embeddings(
+        self, positions: str, max_positions: int, dropout: nn.Module, *, scaled: bool = True
+    ) -> None:
         """Makes the embeddings of source and target, one where they are shared."""
         config = self.config
         tgt = _embedding(config.tgt_vocab, config.d_model)
@@ -156,8 +158,10 @@ class Seq2SeqModel(nn.Module, HasTables, ABC):
             self.src_embedding = RegionEmbedding(*regions, dropout)
         else:
             src = tgt if config.share_embeddings else _embedding(config.src_vocab, config.d_model)
-            self.src_embedding = TokenEmbedding(src, positions, max_positions, dropout)
-        self.tgt_embedding = TokenEmbedding(tgt, positions, max_positions, dropout)
+            self.src_embedding = TokenEmbedding(
+                src, positions, max_positions, dropout, scaled=scaled
+            )
+        self.tgt_embedding = TokenEmbedding(tgt, positions, max_positions, dropout, scaled=scaled)
 
     def add_output(self, *, tie: bool) -> None:
         """Makes the output layer; if `tie`, its matrix is that of the target's embeddings."""

@@ -216,10 +216,19 @@ POSITIONS = {
 
 
 class TokenEmbedding(nn.Module):
-    """Token vectors times √d plus position vectors, then dropout (Vaswani et al. 2017, 3.4)."""
+    """Token vectors times √d plus position vectors, then dropout (Vaswani et al. 2017, 3.4).
+
+    Without `scaled` the token vectors are taken as they are.
+    """
 
     def __init__(
-        self, weight: nn.Embedding, positions: str, max_positions: int, dropout: nn.Module
+        self,
+        weight: nn.Embedding,
+        positions: str,
+        max_positions: int,
+        dropout: nn.Module,
+        *,
+        scaled: bool = True,
     ) -> None:
         super().__init__()
         d_model = weight.embedding_dim
@@ -227,7 +236,7 @@ class TokenEmbedding(nn.Module):
         scheme = choose(POSITIONS, positions, "position encoding")
         self.positions = scheme.added(d_model, max_positions)
         self.dropout = dropout
-        self.scale = math.sqrt(d_model)
+        self.scale = math.sqrt(d_model) if scaled else 1.0
 
     @property
     def n_positions(self) -> int | None:

@@ -32,12 +32,14 @@ class DecoderWeights(NamedTuple):
     cross: Tensor | None
 
 
-# ReLU, max(0, x); GELU, x Φ(x), exact, by tanh or by x σ(1.702 x) (Hendrycks & Gimpel 2016).
+# ReLU, max(0, x); GELU, x Φ(x), exact, by tanh or by x σ(1.702 x) (Hendrycks & Gimpel 2016); Swish,
+# x σ(x) (Ramachandran et al. 2017).
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "gelu-tanh": partial(F.gelu, approximate="tanh"),
     "gelu-sigmoid": lambda x: x * (1.702 * x).sigmoid(),
+    "swish": F.silu,
 }
 
 
@@ -173,13 +175,14 @@ class DecoderLayer(nn.Module):
         options: AttentionOptions,
         dropout: Dropout,
         *,
+        activation: str = "relu",
         causal: bool = True,
     ) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(d_model, n_heads, options)
         self.causal = causal
         self.cross_attention = MultiHeadAttention(d_model, n_heads, options, to_self=False)
-        self.feed_forward = FeedForward(d_model, d_ff, dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
         self.residuals = nn.ModuleList(  # type: ignore[assignment]
             Residual(d_model, norm, dropout) for _ in range(3)
         )

@@ -155,6 +155,12 @@ class Tokenizer(ABC):
         holes = (index for index, piece in enumerate(self.vocabulary) if not piece)
         return frozenset({*self.special_ids.values(), *holes} - {-1})
 
+    @property
+    def never_written(self) -> tuple[int, ...]:
+        """The special tokens that no output has: all but eos."""
+        specials = (self.pad_id, self.unk_id, self.bos_id, self.mask_id, self.cls_id, self.sep_id)
+        return tuple(index for index in specials if index >= 0 and index != self.eos_id)
+
     def word_starts(self, ids: NDArray[np.integer]) -> NDArray[np.bool_]:
         """The mask of the tokens that begin a word, as far as the pieces tell; the first one does.
 

@@ -98,7 +98,9 @@ def test_question_answering_gives_the_same_logits_there_and_back(tmp_path):
         close(back(**batch).end_logits, expected.end_logits, batch["attention_mask"])
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_python", "quick_gelu", "relu"])
+@pytest.mark.parametrize(
+    "activation", ["gelu", "gelu_new", "gelu_python", "quick_gelu", "relu", "silu"]
+)
 def test_a_bare_encoder_gives_the_same_vectors_in_every_layer(tmp_path, activation):
     theirs = save_bert(tmp_path / "hf", hidden_act=activation)
     config, ours = converted(tmp_path / "hf")

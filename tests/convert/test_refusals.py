@@ -53,7 +53,7 @@ def refused(folder: Path, *options: object, status: int = 3) -> str:
         ({"add_cross_attention": True}, "add_cross_attention True"),
         ({"pruned_heads": {"0": [1]}}, "pruned_heads"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
-        ({"hidden_act": "silu"}, "hidden_act 'silu' is not supported; supported: gelu"),
+        ({"hidden_act": "mish"}, "hidden_act 'mish' is not supported; supported: gelu"),
         ({"hidden_act": ["gelu"]}, "hidden_act"),
         ({"architectures": ["RobertaModel"]}, "architecture 'RobertaModel' is not supported"),
         ({"architectures": ["BertForMaskedLm"]}, "did you mean BertForMaskedLM?"),

@@ -80,8 +80,7 @@ class Generator(ABC, Generic[Model]):
         self.tgt = tgt
         self._steps = tuple(steps)
         self.device = next(models[0].parameters()).device
-        specials = (tgt.pad_id, tgt.unk_id, tgt.bos_id, tgt.mask_id, tgt.cls_id, tgt.sep_id)
-        self.never_ids = tuple(i for i in specials if i >= 0 and i != tgt.eos_id)
+        self.never_ids = tgt.never_written
 
     @abstractmethod
     def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:

@@ -1,0 +1,87 @@
+"""`READERS` and `WRITERS`, the tables of other projects' directories that attn reads and writes.
+
+A format is a row: where the function is that converts, and which options it takes. Nothing of a
+format is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from attn_cli.config import changed, load_json
+from attn_cli.config.converting import ConvertOptions
+from attn_cli.convert.huggingface_specials import CONFIG
+from attn_cli.errors import DataError, UsageError
+from attn_cli.files import inside
+from attn_cli.models.directory import read_config
+from attn_cli.wording import them
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way from one kind of directory to another.
+
+    Attributes:
+        place: where its function is, as module:name under `convert`. It takes the directory, the
+            one to write, what is told of what is left open, `overwrite`, and its options.
+        options: names of the options of `ConvertOptions` that it takes.
+    """
+
+    place: str
+    options: tuple[str, ...] = ()
+
+
+# `model_type` of their config.json -> its row; "" for all others.
+READERS: dict[str, Row] = {
+    "": Row("huggingface:from_huggingface", ("task", "scheme")),
+}
+# `--to` -> our architecture -> its row; "" for all others.
+WRITERS: dict[str, dict[str, Row]] = {
+    "huggingface": {"": Row("huggingface:to_huggingface")},
+    "ctranslate2": {"": Row("ctranslate2_model:to_ctranslate2", ("precision",))},
+}
+_OF_ROWS = frozenset({"--task", "--scheme", "--precision"})
+
+
+def convert(
+    folder: Path, output: Path, options: ConvertOptions, say: Callable[[str], None]
+) -> None:
+    """Writes a directory as another project's, or another project's as one of ours.
+
+    Args:
+        folder: the directory.
+        output: the one to write.
+        options: what becomes of it.
+        say: is told of what the files leave open, or the other format can't hold.
+
+    Raises:
+        DataError: it is damaged, or what it holds can't be converted.
+        UsageError: options that this conversion does not have, or `output` holds a model.
+    """
+    if options.to == "attn":
+        row = READERS.get(_model_type(folder), READERS[""])
+    else:
+        rows = WRITERS[options.to]
+        row = rows.get(read_config(folder).arch, rows[""])
+    taken = {f"--{name}" for name in row.options}
+    if in_vain := changed(options, among=_OF_ROWS - taken):
+        raise UsageError(
+            f"{', '.join(in_vain)}: --to {options.to} has no use for {them(in_vain)} here"
+        )
+    module, name = row.place.split(":")
+    function = getattr(importlib.import_module(f"attn_cli.convert.{module}"), name)
+    own = {name: vars(options)[name] for name in row.options}
+    function(folder, output, say, overwrite=options.overwrite, **own)
+
+
+def _model_type(folder: Path) -> str:
+    """What the directory's config.json calls its model; "" where that is not said."""
+    if not (folder / CONFIG).exists():
+        return ""
+    try:
+        return str(load_json(inside(folder, CONFIG)).get("model_type"))
+    except DataError:
+        return ""  # whoever reads the directory says what is wrong
