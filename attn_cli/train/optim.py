@@ -12,6 +12,7 @@ from torch.optim.optimizer import ParamsT
 from attn_cli.config.training import TrainingOptions
 from attn_cli.nn.tables import HasTables
 from attn_cli.train.orthogonal import orthogonalized
+from attn_cli.train.plain_optim import Adam, AdamW, PlainOptimizer
 
 # Elements of matrices that are orthogonalized together, or one weight: what stays in the cache of
 # a CPU, and what keeps a GPU busy.
@@ -20,7 +21,7 @@ _TOGETHER = {"cpu": 1 << 20, "cuda": 1 << 26}
 Each = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(PlainOptimizer):
     """Momentum, orthogonalized by Newton–Schulz (Jordan et al. 2024), for matrices.
 
     U ← orthogonal factor of the Nesterov momentum of the gradient; W ← W - η √max(1, rows/cols) U.
@@ -140,9 +141,9 @@ def build_optimizers(
     else:
         groups += _groups(matrices, options.lr, options.weight_decay)
     if options.optimizer == "adam":
-        optimizers.append(torch.optim.Adam(groups, lr=options.lr, fused=True))
+        optimizers.append(Adam(groups, lr=options.lr, fused=True))
     elif groups:
-        adamw = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), eps=1e-9, fused=True)
+        adamw = AdamW(groups, lr=options.lr, betas=(0.9, 0.98), eps=1e-9, fused=True)
         optimizers.append(adamw)
     return optimizers
 

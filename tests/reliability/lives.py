@@ -25,7 +25,6 @@ from typing import Any
 
 def _import_everything() -> None:
     import torch
-    import torch._dynamo  # imported by optimizers at their first step
 
     import attn_cli.cli.train_mt
     import attn_cli.systems.generation.lines
