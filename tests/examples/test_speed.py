@@ -127,6 +127,12 @@ def test_the_stopwatch_sees_every_update(tmp_path):
     assert before <= ends[0][0] <= ends[1][0] <= time.perf_counter()
 
 
+def test_attn_is_measured_in_processes_of_a_thread_each(task):
+    task = replace(task, threads=2)
+    command = attn_engine.arguments(task, attn_engine.AttnProcesses().own(task))
+    assert command[command.index("--processes") + 1] == "2"
+
+
 def test_the_vocabulary_has_the_size_that_was_asked_for(tmp_path):
     train = tmp_path / "train.tsv"
     train.write_text("a cat sleeps\tun chat dort\nthe dog eats\tle chien mange\n" * 20)

@@ -35,6 +35,7 @@ TEXTS = ("translation", "masked")
 ENGINES = {
     "attn": ("attn_engine.Attn", tuple(UNITS)),
     "attn, AdamW": ("attn_engine.AttnAdamW", TEXTS),
+    "attn, a process a thread": ("attn_engine.AttnProcesses", TEXTS),
     "baseline": ("attn_engine.Attn", tuple(UNITS)),
     "transformers": ("transformers_engine.Transformers", TEXTS),
     "torch.nn": ("torch_engine.TorchLoop", ("translation",)),

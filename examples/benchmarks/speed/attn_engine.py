@@ -15,13 +15,15 @@ from work import DROPOUT, LENGTH, Engine, Measured, Try
 class Attn(Engine):
     """`attn train-mt`, `pretrain` or `finetune`; every update's end is told by its monitor."""
 
-    optimizer: Mapping[str, object] = {}
+    def own(self, task: Try) -> Mapping[str, object]:
+        """Options of this engine."""
+        return {}
 
     def measure(self, task: Try) -> Measured:
         output = task.file("attn-model")
         shutil.rmtree(output, ignore_errors=True)
         options = {"--threads": task.threads, "--seed": task.seed, "--output": output}
-        command = arguments(task, {**options, **self.optimizer})
+        command = arguments(task, {**options, **self.own(task)})
         start = time.perf_counter()
         with stopwatch() as ends:
             run_attn(command)
@@ -35,7 +37,15 @@ class Attn(Engine):
 class AttnAdamW(Attn):
     """The same with AdamW, which the peers use."""
 
-    optimizer = {"--optimizer": "adamw"}
+    def own(self, task: Try) -> Mapping[str, object]:
+        return {"--optimizer": "adamw"}
+
+
+class AttnProcesses(Attn):
+    """The same in as many processes as there are threads, of one thread each."""
+
+    def own(self, task: Try) -> Mapping[str, object]:
+        return {"--processes": task.threads}
 
 
 def arguments(task: Try, options: Mapping[str, object]) -> list[str]:
