@@ -20,6 +20,10 @@ CELL_NAMES = ("lstm", "gru", "rnn")
 class VariantOptions(AttentionOptions):
     """Which transformer: the choices that a size does not make."""
 
+    # Distances, not places: better than sinusoids on two language pairs, long sentences most.
+    positions: str = with_default(
+        AttentionOptions, "positions", "rotary", show="rotary, or what --attention can use"
+    )
     max_positions: int = option(
         1024,
         "Vectors of learned positions: longer texts are cut in training, decoded in parts.",
@@ -193,7 +197,10 @@ def _not_given(name: str) -> Any:
         if field.name == name
     }
     words = dict.fromkeys(word for field in having.values() for word in field.metadata["choices"])
-    said = {arch: said_default(field.default) for arch, field in having.items()}
+    said = {
+        arch: field.metadata["show"] or said_default(field.default)
+        for arch, field in having.items()
+    }
     show = "; ".join(f"{arch}: {default}" for arch, default in said.items())
     if len(set(said.values())) == 1:
         (default,) = set(said.values())

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from attn_cli.config import option
+from attn_cli.config import option, with_default
 from attn_cli.models.seq2seq import EncoderDecoder, TransformerConfig, maps_of
 from attn_cli.models.seq2seq_base import AttentionMaps
 from attn_cli.nn.cache import KeyValue
@@ -23,6 +23,8 @@ from attn_cli.nn.transformer import DecoderWeights
 class MaskPredictConfig(TransformerConfig):
     """What a saved model of `train-mt --decoder mask-predict` is made of."""
 
+    # Masked tokens are equal vectors: only what is added to them says where they stand.
+    positions: str = with_default(TransformerConfig, "positions", "sinusoidal")
     n_lengths: int = option(
         MISSING, "Target lengths told apart: 0, 1, … and at least N - 1.", low=2, high=1 << 16
     )

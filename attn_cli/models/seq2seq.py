@@ -29,6 +29,7 @@ from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValue, KeyValueCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
+from attn_cli.nn.scores import SCORES
 from attn_cli.nn.transformer import (
     Decoder,
     DecoderLayer,
@@ -56,6 +57,17 @@ class TransformerConfig(EncoderDecoderConfig, VariantOptions):
     n_heads: int = option(MISSING, "Attention heads.", low=1, high=1024)
     activation: str = option("relu", "Activation function.", choices=ACTIVATIONS)
     scale_embeddings: bool = option(True, "Token vectors enter the layers times √d_model.")
+
+    @classmethod
+    def suited(cls, parts: Mapping[str, object]) -> Mapping[str, object]:
+        """Sinusoids where vectors can't be turned to any use: see `RotaryPositions`."""
+        score = SCORES.get(str(parts.get("attention", cls.attention)))
+        d_model, n_heads = parts.get("d_model"), parts.get("n_heads")
+        if not isinstance(d_model, int) or not isinstance(n_heads, int) or score is None:
+            return {}  # what is wrong is said when the configuration is made
+        width = d_model if parts.get("combine") == "mean" else d_model // n_heads
+        turns = score.is_inner_product and width % 2 == 0
+        return {} if turns else {"positions": "sinusoidal"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -64,6 +64,11 @@ class EncoderDecoderConfig(SourceConfig):
     tgt_vocab: int = option(MISSING, "Target tokens.", low=1, high=1 << 24)
     share_embeddings: bool = option(MISSING, "One matrix for source and target embeddings.")
 
+    @classmethod
+    def suited(cls, parts: Mapping[str, object]) -> Mapping[str, object]:
+        """Choices that suit these parts better than the usual ones."""
+        return {}
+
     def check_vocabularies(self) -> None:
         """Raises ValueError if vocabularies do not fit the source, or each other."""
         self.check_source(self.src_vocab, share_embeddings=self.share_embeddings)

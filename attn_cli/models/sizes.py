@@ -101,6 +101,7 @@ def seq2seq_config(
     fixed = {**of_corpus, "n_lengths": max_len, **of_source}
     fixed = {name: value for name, value in fixed.items() if name in known}
     parts = {**config.presets[preset].parts, **usual, **chosen, **fixed}
+    parts = {**config.suited(parts), **parts}
     try:
         return from_dict(config, parts, f"--arch {arch}")
     except DataError as error:

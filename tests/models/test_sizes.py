@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
+from attn_cli.config.seq2seq import Seq2SeqVariantOptions, SizeOptions
 from attn_cli.errors import UsageError
-from attn_cli.models.sizes import choose_backbone_size, stack_config
+from attn_cli.models.sizes import choose_backbone_size, seq2seq_config, stack_config
 from attn_cli.models.stack import Bert
 
 
@@ -55,3 +56,46 @@ def test_the_size_fits_the_corpus_and_the_device():
     ]
     assert sizes == ["tiny", "tiny", "mini", "mini", "small", "base"]
     assert choose_backbone_size("large", 1, on_gpu=False) == ("large", "as asked for")
+
+
+@pytest.mark.parametrize(
+    ("arch", "decoder", "sizes", "variant", "expected"),
+    [
+        ("transformer", "autoregressive", {}, {}, "rotary"),
+        ("transformer", "autoregressive", {}, {"attention": "cosine"}, "rotary"),
+        ("transformer", "autoregressive", {}, {"attention": "additive"}, "sinusoidal"),
+        ("transformer", "autoregressive", {}, {"attention": "mean"}, "sinusoidal"),
+        ("transformer", "autoregressive", {"n_heads": 128}, {}, "sinusoidal"),
+        ("transformer", "autoregressive", {"n_heads": 128}, {"combine": "mean"}, "rotary"),
+        # The vectors of masked tokens are equal: turning them tells nobody where they stand.
+        ("transformer", "mask-predict", {}, {}, "sinusoidal"),
+        ("transformer", "mask-predict", {}, {"positions": "relative"}, "relative"),
+        ("cnn", "autoregressive", {}, {}, "learned"),
+    ],
+)  # fmt: skip
+def test_positions_are_those_that_the_attention_can_use(arch, decoder, sizes, variant, expected):
+    config = seq2seq_config(
+        arch,
+        SizeOptions(**sizes),
+        Seq2SeqVariantOptions(**variant),
+        "tiny",
+        (50, 50),
+        share=True,
+        decoder=decoder,
+        max_len=20,
+    )
+    assert config.positions == expected
+
+
+def test_positions_that_were_asked_for_are_not_replaced():
+    with pytest.raises(UsageError, match="even width, not 1"):
+        seq2seq_config(
+            "transformer",
+            SizeOptions(n_heads=128),
+            Seq2SeqVariantOptions(positions="rotary"),
+            "tiny",
+            (50, 50),
+            share=True,
+            decoder="autoregressive",
+            max_len=20,
+        )

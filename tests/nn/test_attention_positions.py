@@ -82,15 +82,19 @@ def test_a_relative_step_sees_the_distances_of_the_whole():
 
 
 @torch.no_grad()
-def test_rotary_positions_multiply_by_complex_numbers():
+def test_rotary_positions_turn_each_pair_by_a_matrix():
+    """Su et al. 2021, eq. 14-15."""
     places = torch.tensor([[0, 1, 5, 700, 2, 3, 4], [9, 8, 7, 6, 5, 4, 3]])
     heads = torch.randn(B, H, T, K)
     found = RotaryPositions(K, 1).rotate(heads, Positions(places, 701))
-    pairs = torch.view_as_complex(heads.double().unflatten(-1, (-1, 2)).contiguous())
     speed = 10000.0 ** (-torch.arange(0, K, 2, dtype=torch.float64) / K)
     angle = places[:, None, :, None] * speed
-    turned = torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
-    torch.testing.assert_close(found.double(), turned, atol=1e-5, rtol=1e-5)
+    rows = [
+        torch.stack((angle.cos(), -angle.sin()), -1),
+        torch.stack((angle.sin(), angle.cos()), -1),
+    ]
+    turned = torch.stack(rows, -2) @ heads.double().unflatten(-1, (-1, 2, 1))
+    torch.testing.assert_close(found.double(), turned.flatten(-3), atol=1e-5, rtol=1e-5)
 
 
 def test_rotary_scores_depend_on_distance_alone():

@@ -104,7 +104,10 @@ class ImageSide(Side[Picture, Picture]):
 
 # --arch -> what suits images better than the preset: a recurrent decoder attends to the regions
 # themselves (Xu et al. 2015).
-_FOR_IMAGES: Mapping[str, Mapping[str, object]] = {"rnn": {"n_encoder_layers": 0}}
+_FOR_IMAGES: Mapping[str, Mapping[str, object]] = {
+    "rnn": {"n_encoder_layers": 0},
+    "transformer": {"positions": "sinusoidal"},  # regions stand in a plane, not in a line
+}
 
 
 class ImageSources(TrainingSources):
