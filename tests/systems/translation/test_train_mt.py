@@ -38,7 +38,7 @@ def files(folder):
 # Everything that has a state: dropout, subword sampling, averages, momentum, accumulation.
 STATEFUL = (
     *("--dropout", 0.2, "--subword-sampling", 0.1, "--ema", 0.9, "--accumulate", 2),
-    *("--batch-tokens", 150, "--max-steps", 32, "--validate-every", 8, "--keep-best", 2),
+    *("--batch-tokens", 140, "--max-steps", 32, "--validate-every", 8, "--keep-best", 2),
 )
 # The program, with a signal sent to itself after an update.
 STOPPED = """
