@@ -71,6 +71,10 @@ def command_line() -> argparse.ArgumentParser:
         "--task", nargs=5, action="append", required=True, metavar=names, help=about
     )
     parser.add_argument("--objectives", default=",".join(OBJECTIVES), help="(%(default)s)")
+    also = "another row: options of attn pretrain, quoted; repeat it"
+    parser.add_argument(
+        "--also", nargs=2, action="append", default=[], metavar=("NAME", "OPTIONS"), help=also
+    )
     parser.add_argument("--seeds", default="1,2,3", help="by commas (%(default)s)")
     parser.add_argument("--size", default="mini", help="of all models (%(default)s)")
     parser.add_argument("--vocab-size", help="of the tokenizer of all models (by size)")
@@ -96,7 +100,9 @@ class Comparison:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.tasks = [Task(*task) for task in options.task]
         self.seeds = [int(seed) for seed in options.seeds.split(",")]
-        self.starts = [SCRATCH, *options.objectives.split(",")]
+        chosen = {name: f"--objective {name}" for name in options.objectives.split(",")}
+        self._pretraining = {**chosen, **dict(options.also)}
+        self.starts = [SCRATCH, *self._pretraining]
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._environment = {**os.environ, "PYTHONPATH": path}
 
@@ -108,10 +114,11 @@ class Comparison:
                 for start in self.starts:
                     yield self.result(start, seed, task, encoders.get(start))
 
-    def encoder(self, objective: str, seed: int) -> Path:
+    def encoder(self, start: str, seed: int) -> Path:
         """The directory of a pre-trained encoder; all of them have the tokenizer of one."""
-        place = self.folder / f"{objective}-{seed}"
-        given = ("--objective", objective, "--size", self.options.size, "--seed", seed)
+        place = self.folder / f"{start}-{seed}"
+        own = shlex.split(self._pretraining[start])
+        given = (*own, "--size", self.options.size, "--seed", seed)
         limit = ("--max-time", self.options.max_time, "--tokenizer", self.tokenizer())
         more = shlex.split(self.options.pretrain)
         self.attn("pretrain", *self.options.text, *given, *limit, *more, "-o", place)

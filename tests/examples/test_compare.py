@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import random
 import subprocess
@@ -66,6 +67,7 @@ def test_objectives_are_compared_on_tasks(tmp_path):
     ]
     given = ["out", "--text", "text.txt", "--seeds", "1", "--max-time", "1s", "--size", "tiny"]
     given += ["--vocab-size", "60", "--objectives", "rtd", "--pretrain", small, *tasks]
+    given += ["--also", "light", "--objective rtd --detection-weight 5"]
     given += ["--finetune", "--max-steps 2 --threads 1"]
 
     def run(status=0):
@@ -79,16 +81,18 @@ def test_objectives_are_compared_on_tasks(tmp_path):
     table = run().stdout.splitlines()
     assert table[0] == "| start | seeds | steps | seconds | first | tags |"
     rows = [line.strip("| ").split(" | ") for line in table[2:]]
-    assert [row[0] for row in rows] == ["scratch", "rtd"]
-    assert [row[2] == "0" for row in rows] == [True, False]
+    assert [row[0] for row in rows] == ["scratch", "rtd", "light"]
+    assert [row[2] == "0" for row in rows] == [True, False, False]
     for row in rows:
         assert all(0 <= float(figure) <= 1 for figure in row[4:])
     vocabularies = {
         (tmp_path / "out" / name / "vocab.txt").read_bytes()
-        for name in ("tokenizer", "rtd-1", "first-scratch-1", "tags-rtd-1")
+        for name in ("tokenizer", "rtd-1", "light-1", "first-scratch-1", "tags-rtd-1")
     }
     assert len(vocabularies) == 1
-    assert len((tmp_path / "out" / "results.tsv").read_text().splitlines()) == 4
+    saved = json.loads((tmp_path / "out" / "light-1" / "config.json").read_text())["options"]
+    assert saved["masking"]["detection_weight"] == 5
+    assert len((tmp_path / "out" / "results.tsv").read_text().splitlines()) == 6
     assert run().stdout.splitlines() == table  # nothing is trained again
     (tmp_path / "dev.tsv").write_text("text\tlabel\n")
     (tmp_path / "out" / "first-scratch-1" / "config.json").unlink()
