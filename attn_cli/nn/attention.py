@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.config.attention import AttentionOptions
+from attn_cli.nn.blocks import Blocks, HasBlocks
 from attn_cli.nn.cache import KeyValue, LayerCache
 from attn_cli.nn.normalizers import NORMALIZERS, Normalizer, SoftmaxNormalizer, Weights
 from attn_cli.nn.positions import POSITIONS, AttentionPositions, Positions
@@ -122,7 +123,7 @@ def causal_mask(size: int, device: torch.device | None = None) -> Tensor:
     return torch.ones(size, size, dtype=torch.bool, device=device).tril()
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(nn.Module, HasBlocks):
     """H attentions side by side (Vaswani et al. 2017, 3.2.2), or a variant of them.
 
     cʲ = Attention(W_qʲ q, W_kʲ z, W_vʲ z), combined by concatenation and W_o. The three projections
@@ -163,6 +164,15 @@ class MultiHeadAttention(nn.Module):
             choose(NORMALIZERS, options.normalize, "normalization")(),
             scheme.inside(d_head, options.max_distance) if to_self else None,
         )
+
+    def blocks(self) -> list[tuple[nn.Parameter, Blocks]]:
+        """The heads' parts of W_q, W_k, W_v and W_o; see `HasBlocks`."""
+        found: list[tuple[nn.Parameter, Blocks]] = []
+        if isinstance(self.in_weight, nn.Parameter):
+            found.append((self.in_weight, Blocks(self.n_heads, -2)))
+        if isinstance(self.out_proj, nn.Linear) and isinstance(self.out_proj.weight, nn.Parameter):
+            found.append((self.out_proj.weight, Blocks(self.n_heads, -1)))
+        return found
 
     def forward(
         self,

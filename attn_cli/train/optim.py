@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from attn_cli.config.training import TrainingOptions
+from attn_cli.nn.blocks import Blocks, HasBlocks
 from attn_cli.nn.tables import HasTables
 from attn_cli.train.orthogonal import orthogonalized
 from attn_cli.train.plain_optim import Adam, AdamW, PlainOptimizer
@@ -25,8 +26,10 @@ class Muon(PlainOptimizer):
     """Momentum, orthogonalized by Newton–Schulz (Jordan et al. 2024), for matrices.
 
     U ← orthogonal factor of the Nesterov momentum of the gradient; W ← W - η √max(1, rows/cols) U.
-    A parameter with more than two dimensions is a stack of matrices. Matrices of one shape are
-    orthogonalized together, in float32 on a CPU (bf16 is slower there) and in bf16 on a GPU.
+    A parameter with more than two dimensions is a stack of matrices. Each head's part of a matrix
+    of attention is a map of its own and orthogonalized alone: the loss falls faster, and it is
+    cheaper. Matrices of one shape are orthogonalized together, in float32 on a CPU and in bf16 on
+    a GPU.
 
     Args:
         params: matrices, or groups of them.
@@ -34,6 +37,7 @@ class Muon(PlainOptimizer):
         momentum: of the gradient.
         weight_decay: decoupled: W ← (1 - η λ) W.
         each: gives what a function makes of each stack; `Processes.each` shares the work out.
+        blocks: how matrices are cut that are several maps.
     """
 
     def __init__(
@@ -43,9 +47,11 @@ class Muon(PlainOptimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         each: Each = map,
+        blocks: Mapping[Tensor, Blocks] | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self._each = each
+        self._blocks = blocks or {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -60,15 +66,21 @@ class Muon(PlainOptimizer):
             updates = self._momentum(weights, group["momentum"])
             by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
             for weight, update in zip(weights, updates, strict=True):
-                by_shape.setdefault(weight.shape[-2:], []).append((weight, update))
-            for (rows, cols), pairs in by_shape.items():
-                rate = group["lr"] * math.sqrt(max(1.0, rows / cols))
-                stacks += [(rate, stack) for stack in _stacks(pairs)]
-        factors = self._each(orthogonalized, (_matrices(stack) for _, stack in stacks))
-        for (rate, stack), factor in zip(stacks, factors, strict=True):
-            counts = [weight.numel() // factor[0].numel() for weight, _ in stack]
-            for (weight, _), part in zip(stack, factor.split(counts), strict=True):
-                weight.add_(part.view_as(weight), alpha=-rate)
+                parts = self._cut(weight).apart(update)
+                by_shape.setdefault(parts.shape[1:], []).append((weight, parts))
+            stacks += [
+                (group["lr"], stack) for pairs in by_shape.values() for stack in _stacks(pairs)
+            ]
+        matrices = (torch.cat([parts for _, parts in stack]) for _, stack in stacks)
+        for (rate, stack), factor in zip(stacks, self._each(orthogonalized, matrices), strict=True):
+            counts = [len(parts) for _, parts in stack]
+            for (weight, _), parts in zip(stack, factor.split(counts), strict=True):
+                rows, cols = weight.shape[-2:]
+                whole = self._cut(weight).together(parts, weight.shape)
+                weight.add_(whole, alpha=-rate * math.sqrt(max(1.0, rows / cols)))
+
+    def _cut(self, weight: Tensor) -> Blocks:
+        return self._blocks.get(weight, Blocks())
 
     def _momentum(self, weights: list[Tensor], momentum: float) -> list[Tensor]:
         """Nesterov's momentum of the gradients."""
@@ -93,11 +105,6 @@ def _stacks(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[list[tuple[Tensor, T
         stack.append((weight, update))
         size += weight.numel()
     yield stack
-
-
-def _matrices(stack: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The updates of weights of one shape. Shape: (n, R, C)."""
-    return torch.cat([update.reshape(-1, *update.shape[-2:]) for _, update in stack])
 
 
 def build_optimizers(
@@ -137,7 +144,14 @@ def build_optimizers(
     if options.optimizer == "muon" and matrices:
         rate = options.lr * options.matrix_factor
         muon_groups = _groups(matrices, rate, options.weight_decay)
-        optimizers.append(Muon(muon_groups, rate, weight_decay=options.weight_decay, each=each))
+        blocks: dict[Tensor, Blocks] = {
+            weight: cut
+            for module in model.modules()
+            if isinstance(module, HasBlocks)
+            for weight, cut in module.blocks()
+        }
+        decay = options.weight_decay
+        optimizers.append(Muon(muon_groups, rate, weight_decay=decay, each=each, blocks=blocks))
     else:
         groups += _groups(matrices, options.lr, options.weight_decay)
     if options.optimizer == "adam":

@@ -9,6 +9,7 @@ from torch import nn
 from attn_cli.config.training import TrainingOptions
 from attn_cli.models import build_model
 from attn_cli.models.seq2seq import TransformerConfig
+from attn_cli.nn.blocks import Blocks
 from attn_cli.train import optim, orthogonal
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.optim import (
@@ -100,6 +101,41 @@ def test_a_stack_of_matrices_is_updated_as_each_of_them_alone():
         for optimizer in (together, *apart):
             optimizer.step()
     torch.testing.assert_close(stack.detach(), torch.stack([one.detach() for one in single]))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 6), (8, 6), (2, 8, 8)])
+@pytest.mark.parametrize("dim", [-2, -1])
+def test_blocks_are_those_of_chunk_and_come_together_again(shape, dim):
+    x, cut = torch.randn(shape), Blocks(2, dim)
+    each = x.reshape(-1, *shape[-2:])
+    expected = [part for matrix in each for part in matrix.chunk(2, dim)]
+    assert torch.equal(cut.apart(x), torch.stack(expected))
+    assert torch.equal(cut.together(cut.apart(x), x.shape), x)
+
+
+def test_each_head_of_attention_is_orthogonalized_alone():
+    model = transformer(d_model=8, n_heads=2)
+    muon = build_optimizers(model, TrainingOptions(lr=1.0, matrix_factor=1.0))[0]
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    for weight in model.parameters():
+        weight.grad = torch.randn_like(weight)
+    muon.step()
+
+    def one(gradient):
+        return orthogonalized(gradient[None])[0]
+
+    for name, weight in model.named_parameters():
+        found, gradient = before[name] - weight.detach(), weight.grad
+        if name.endswith("attention.in_weight"):  # W_q, W_k, W_v: the rows of a head
+            parts = [[one(head) for head in matrix.chunk(2, 0)] for matrix in gradient]
+            expected = torch.stack([torch.cat(heads, 0) for heads in parts])
+        elif name.endswith("attention.out_proj.weight"):  # the columns of a head
+            expected = torch.cat([one(head) for head in gradient.chunk(2, 1)], 1)
+        elif name.endswith(("linear1.weight", "linear2.weight")):
+            expected = one(gradient) * max(1, gradient.shape[0] / gradient.shape[1]) ** 0.5
+        else:
+            continue
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_weights_are_orthogonalized_a_few_at_a_time_as_all_together(monkeypatch):
