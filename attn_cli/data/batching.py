@@ -50,7 +50,7 @@ class Batch(ABC):
 
     @abstractmethod
     def without_targets(self) -> Self:
-        """The same shapes with nothing to predict: what an idle rank computes to keep step."""
+        """The same shapes with nothing to predict: a task of whose rows a rank has none."""
 
     @abstractmethod
     def to(self, device: torch.device) -> Self:

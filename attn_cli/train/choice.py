@@ -74,7 +74,13 @@ class Chooser(Crew):
             self._start(progress.processes)
         if not progress.processes and self._threads > 1:
             self._trial = Trial()
-        return processes if self._team is None else self._team.assemble(processes, progress)
+        if self._team is None:
+            return processes
+        try:
+            return self._team.assemble(processes, progress)
+        except AttnError as error:
+            self._give_up(error)
+            return processes.leave()
 
     def timed(self, n_tokens: int, seconds: float, seconds_left: float) -> None:
         """Is told of an update; starts others, or decides, when enough is known."""
@@ -99,8 +105,7 @@ class Chooser(Crew):
         try:
             return self._team.is_ready
         except AttnError as error:
-            self._speaker.warn(f"--processes auto: one process goes on: {error}")
-            self.close()
+            self._give_up(error)
             return False
 
     def cause(self, lost: LostProcessError) -> Exception:
@@ -116,6 +121,11 @@ class Chooser(Crew):
     def _start(self, size: int) -> None:
         self._team = self._make(size)
         self._team.start()
+
+    def _give_up(self, error: AttnError) -> None:
+        self._speaker.warn(f"--processes auto: one process goes on: {error}")
+        self._trial = None
+        self.close()
 
     def _decide(self, alone: float, together: float) -> None:
         assert self._team is not None

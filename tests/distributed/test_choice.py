@@ -14,7 +14,7 @@ from attn_cli.memory import available_memory, used_memory
 from attn_cli.train import choice
 from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.choice import Chooser, Trial
-from attn_cli.train.processes import Processes
+from attn_cli.train.processes import LostProcessError, Processes
 from attn_cli.train.progress import Progress
 
 RECIPE = (*TINY, "--type", "bpe", "--vocab-size", 36, "--batch-tokens", 60, "--metric", "loss")
@@ -143,6 +143,24 @@ def test_others_that_do_not_come_up_are_given_up():
     assert told == ["--processes auto: one process goes on: no room"]
     updates(chooser, 1.0, count=40)
     assert not chooser.verdict
+
+
+def test_one_process_goes_on_where_the_others_do_not_meet_it():
+    class Apart(FakeTeam):
+        def assemble(self, processes, progress):
+            raise LostProcessError("no loopback")
+
+    teams, told = [], Told()
+    chooser = Chooser(2, lambda size: teams.append(Apart(size)) or teams[-1], told)
+    for progress in (Progress(), Progress(processes=2)):
+        chooser.assemble(ALONE, progress)
+        updates(chooser, 1.0)
+        if not progress.processes:
+            assert chooser.assemble(ALONE, progress).world == 1
+        assert teams[-1].closed
+    updates(chooser, 1.0, count=40)
+    assert not chooser.verdict
+    assert told == ["--processes auto: one process goes on: no loopback"] * 2
 
 
 @pytest.fixture
