@@ -26,10 +26,10 @@ from attn_cli.models.directory import NOTE
 from attn_cli.nn.lora import plain_weights
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.checkpoints import Checkpoints
+from attn_cli.train.limits import Limits
 from attn_cli.train.monitor import Monitor
 from attn_cli.train.objective import Objective
 from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_learning_rate
-from attn_cli.train.pace import VALIDATIONS, VALIDATIONS_SHARE
 from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress, Validated
 from attn_cli.train.signals import StopSignals
@@ -112,7 +112,9 @@ class Trainer(Generic[B]):
             self.optimizers += build_optimizers(self.objective.partner, options, each=self._each)
         self.average = MovingAverage(self.objective.averaged, options.ema)
         self._bf16 = use_bf16(options.precision, processes.device)
-        self._limit = parse_duration(options.max_time) if options.max_time else math.inf
+        self._limits = Limits(
+            options, training.validation_epochs, starts_trained=training.starts_trained
+        )
         self._save_every = parse_duration(options.save_every)
         self._resumed_at = self._saved_at = time.monotonic()
 
@@ -140,6 +142,7 @@ class Trainer(Generic[B]):
                 self.crew.timed(n_read, time.monotonic() - began, left)
                 self._after_update(signals)
                 if self.crew.joins:
+                    self._require_finite_weights()
                     self._save()
                     self._assemble()
         self._finish()
@@ -275,7 +278,7 @@ class Trainer(Generic[B]):
         if decided := verdict != progress.processes:
             progress.processes = int(verdict)
             save = True
-        due = self._validation_due()
+        due = self._limits.validation_due(progress)
         if due or save or signal_number:
             self._require_finite_weights()
         if due:
@@ -317,37 +320,7 @@ class Trainer(Generic[B]):
                     )
 
     def _share_done(self) -> float:
-        """The share of the run that is done, by whichever limit comes first."""
-        options, progress = self.options, self.progress
-        return max(
-            progress.step / (options.max_steps or math.inf),
-            progress.epochs / (options.max_epochs or math.inf),
-            progress.seconds / self._limit,
-        )
-
-    def _validation_due(self) -> bool:
-        if self._share_done() >= 1:
-            return True
-        if self.options.validate_every:
-            return self.progress.step % self.options.validate_every == 0
-        if self._share_done() * VALIDATIONS < self.progress.validations + 1:
-            return False
-        return self._share_of_validations() <= VALIDATIONS_SHARE
-
-    def _share_of_validations(self) -> float:
-        """What part of the run so far its validations, and one more, would have taken.
-
-        By the clock where a clock ends the run. Where updates or passes do, by what a validation
-        costs in passes: the same run has the same validations on any machine.
-        """
-        progress, epochs = self.progress, self.training.validation_epochs
-        made = progress.validations + self.training.starts_trained
-        if not self.options.max_time:
-            return (made + 1) * epochs / max(progress.epochs, 1e-9)
-        spent = progress.validation_seconds
-        training = max(progress.seconds - spent, 1e-9)
-        one = spent / made if made else training * epochs / max(progress.epochs, 1e-9)
-        return (spent + one) / (training + spent)
+        return self._limits.share_done(self.progress)
 
     def _validate(self) -> None:
         """Measures the averaged weights, logs the figures, keeps the weights if they are good."""
