@@ -25,6 +25,7 @@ from attn_cli.models.seq2seq_base import (
     Preset,
     Seq2SeqModel,
 )
+from attn_cli.nn.attention import added
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValue, KeyValueCache
 from attn_cli.nn.dropout import Dropout
@@ -179,14 +180,14 @@ class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
     ) -> tuple[Tensor, TransformerState, Tensor | None]:
         """See `AutoregressiveModel.step`."""
         cache = state.cache.advance()
-        rows = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
-        positions = Positions(rows, cache.length)
+        here = Positions(state.positions[:, None], cache.steps)
+        fused = self.decoder.is_fused
         x, weights = self.decoder(
-            self.tgt_embedding(tokens.reshape(-1, 1), positions).view(*tokens.shape, -1),
+            self.tgt_embedding(tokens, here),
             state.memory,
-            state.memory_mask,
-            cache.mask,
-            positions=positions,
+            added(state.memory_mask) if fused else state.memory_mask,
+            added(cache.mask) if fused else cache.mask,
+            positions=cache.places(state.positions),
             cache=cache,
             need_weights=need_attention,
         )

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from attn_cli.config import choose, option
 from attn_cli.config.attention import ACTIVATIONS, POSITION_ENCODINGS, AttentionOptions
 from attn_cli.models.backbone import Backbone, BackboneConfig, BackbonePreset, LanguageModel
+from attn_cli.nn.attention import added
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
@@ -243,10 +244,10 @@ class Gpt(Stack, LanguageModel):
     def step(self, state: GptState, tokens: Tensor) -> tuple[Tensor, GptState]:
         """Reads one token per beam. Shape: tokens (N, K) -> logits (N, K, V), state."""
         cache = state.cache.advance()
-        rows = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
-        positions = Positions(rows, cache.length)
-        embedded = self.embedding(tokens.reshape(-1, 1), None, positions)
-        hidden = self.encoder(embedded, cache.mask, positions=positions, cache=cache)
+        here = Positions(state.positions[:, None], cache.steps)
+        x = cache.layer(0).rows_of(self.embedding(tokens, None, here))
+        mask = added(cache.mask) if self.encoder.is_fused else cache.mask
+        hidden = self.encoder(x, mask, positions=cache.places(state.positions), cache=cache)
         logits = F.linear(hidden, *self.output_layer).view(*tokens.shape, -1)
         return logits, dataclasses.replace(state, cache=cache, positions=state.positions + 1)
 
@@ -257,10 +258,9 @@ class Gpt(Stack, LanguageModel):
         """
         n, width = ids.shape
         starts = width - lengths
-        cache = KeyValueCache.empty(
-            n, len(self.encoder.layers), ids.device, starts if bool(starts.any()) else None
-        ).advance(width)
         columns = torch.arange(width, device=ids.device)
+        valid = columns >= starts[:, None] if bool(starts.any()) else None
+        cache = KeyValueCache.empty(n, len(self.encoder.layers), ids.device).read(valid, width)
         earlier = columns <= columns[:, None]
         # Padding, which nobody reads, sees itself: a softmax over nothing is no number.
         visible = (earlier & (columns >= starts[:, None, None])) | (columns == columns[:, None])

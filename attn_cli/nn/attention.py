@@ -1,7 +1,8 @@
 """Attention: one `Attention` and one `MultiHeadAttention` for every model.
 
 Masks are boolean and True means "may attend", as in `F.scaled_dot_product_attention`. A row that
-may attend to nothing gets the weights 0 and the context 0, on both paths.
+may attend to nothing gets the weights 0 and the context 0, on both paths. Where many layers see the
+same, `added` makes numbers of such a mask once, which the fused path adds to the scores.
 
 Shapes: B batch, T queries, S keys, D d_model, H heads, K d_head, V width of values.
 """
@@ -76,7 +77,7 @@ class Attention(nn.Module):
             query: Shape: (..., T, K).
             key: as `score.map_key` maps it, once for however many queries. Shape: (..., S, K).
             value: Shape: (..., S, V).
-            mask: broadcastable to (..., T, S).
+            mask: broadcastable to (..., T, S); or what `added` makes of one.
             causal: whether query t may attend to keys up to t alone.
             positions: where the queries stand, the last one at the last key, in self-attention.
             need_weights: whether the weights are returned.
@@ -84,7 +85,11 @@ class Attention(nn.Module):
         query = self.score.map_query(query)
         scale = self.score.scale(query.shape[-1])
         if self.fused and not need_weights:
+            if mask is not None and mask.is_floating_point():
+                return Attended(_few_queries(query, key, value, mask, scale))
             return Attended(_kernel(query, key, value, mask=mask, causal=causal, scale=scale))
+        if mask is not None and mask.is_floating_point():
+            mask = mask == 0
         scores = self.score.compare(query, key)
         if self.positions.has_terms:
             assert positions is not None, "distances need positions"
@@ -116,6 +121,30 @@ def _kernel(
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=causal, scale=scale
     )
+
+
+def added(mask: Tensor | None) -> Tensor | None:
+    """A mask of a step as numbers: 0 where a query may attend, else -inf.
+
+    On a CPU, where two products of few queries are faster than a kernel for many. Every query must
+    see something. Shape: (..., T, S) -> the same.
+    """
+    if mask is None or mask.device.type != "cpu":
+        return mask
+    zeros = torch.zeros(mask.shape, device=mask.device)
+    return zeros.masked_fill_(mask.logical_not(), -torch.inf)
+
+
+def _few_queries(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """softmax(scale q kᵀ + mask) v. Shape: (B, H, T, K), 2 x (B, H, S, K) -> (B, H, T, K)."""
+    batch, heads, size, _ = query.shape
+    flat = query.reshape(batch * heads, size, -1)
+    scores = torch.baddbmm(
+        flat.new_empty(()), flat, key.flatten(0, 1).mT, beta=0, alpha=scale
+    ).view(batch, heads, size, -1)
+    weights = (scores + mask).softmax(-1).to(value.dtype)
+    context = weights.flatten(0, 1) @ value.flatten(0, 1)
+    return context.view(batch, heads, size, -1)
 
 
 def causal_mask(size: int, device: torch.device | None = None) -> Tensor:

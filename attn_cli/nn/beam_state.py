@@ -46,21 +46,24 @@ class BeamState:
 
     def expand(self, beam_size: int) -> Self:
         """The state of K = 1 repeated to `beam_size` beams; what is of sentences is shared."""
-        fields = dataclasses.fields(self)
-        part = next(vars(self)[field.name] for field in fields if field.metadata == BEAMS)
-        count = part.rows if isinstance(part, KeyValueCache) else len(part)
-        rows = torch.arange(count, device=part.device).repeat_interleave(beam_size)
-        return dataclasses.replace(self._of(None, rows), beam_size=beam_size)
+        found = self._of(
+            lambda cache: cache.expand(beam_size), lambda x: x.repeat_interleave(beam_size, 0)
+        )
+        return dataclasses.replace(found, beam_size=beam_size)
 
     def reorder(self, beams: Tensor) -> Self:
         """Beam `beams[n, k]` becomes beam k of sentence n. Shape: beams (N, K)."""
         first = torch.arange(len(beams), device=beams.device)[:, None] * self.beam_size
-        return self._of(None, (first + beams).flatten())
+        rows = (first + beams).flatten()
+        return self._of(lambda cache: cache.reorder(beams), lambda x: x[rows])
 
     def keep(self, sentences: Tensor) -> Self:
         """The state of the sentences with these indices alone. Shape: sentences (M,)."""
         beams = torch.arange(self.beam_size, device=sentences.device)
-        return self._of(sentences, (sentences[:, None] * self.beam_size + beams).flatten())
+        rows = (sentences[:, None] * self.beam_size + beams).flatten()
+        return self._of(
+            lambda cache: cache.keep(sentences), lambda x: x[rows], lambda x: x[sentences]
+        )
 
     def merge(self, other: Self) -> Self:
         """The sentences of this state, then those of `other` (of the same K)."""
@@ -73,23 +76,31 @@ class BeamState:
                 parts[field.name] = _join(mine, theirs, field.metadata.get("padded"))
         return dataclasses.replace(self, **parts)
 
-    def _of(self, sentences: Tensor | None, rows: Tensor) -> Self:
-        """The state of these rows, and of these sentences or all of them."""
+    def _of(
+        self,
+        cache: Callable[[KeyValueCache], KeyValueCache],
+        rows: Callable[[Tensor], Tensor],
+        sentences: Callable[[Tensor], Tensor] | None = None,
+    ) -> Self:
+        """The state with what is of beams changed, caches by themselves, and of sentences."""
         parts = {field.name: vars(self)[field.name] for field in dataclasses.fields(self)}
         for field in dataclasses.fields(self):
-            index = {"beams": rows, "sentences": sentences}.get(field.metadata.get("of", ""))
-            if index is not None:
-                parts[field.name] = _pick(parts[field.name], index)
+            part, of = parts[field.name], field.metadata.get("of")
+            if isinstance(part, KeyValueCache):
+                parts[field.name] = cache(part)
+            elif of == "beams":
+                parts[field.name] = _each(part, rows)
+            elif of == "sentences" and sentences is not None:
+                parts[field.name] = _each(part, sentences)
         return dataclasses.replace(self, **parts)
 
 
-def _pick(part: Part, index: Tensor) -> Part:
-    """Some rows of every tensor."""
+def _each(part: Part, change: Callable[[Tensor], Tensor]) -> Part:
+    """The same with every tensor changed."""
     if isinstance(part, Tensor):
-        return part[index]
-    if isinstance(part, KeyValueCache):
-        return part.select(index)
-    return _like(part, [_pick(piece, index) for piece in part])
+        return change(part)
+    assert isinstance(part, tuple), "a cache changes by itself"
+    return _like(part, [_each(piece, change) for piece in part])
 
 
 def _join(first: Part, second: Part, padded: int | None) -> Part:

@@ -26,11 +26,14 @@ class Positions:
     Attributes:
         index: the position of each vector; one row where all sequences agree. Shape: (B or 1, T).
         end: a number above all of them, known without waiting for the device.
+        visible: of a step, which keys each query sees: all that came before it, the last of them
+            itself; None: every key. Shape: (B, T, S).
     """
 
-    def __init__(self, index: Tensor, end: int) -> None:
+    def __init__(self, index: Tensor, end: int, visible: Tensor | None = None) -> None:
         self.index = index
         self.end = end
+        self.visible = visible
         self._sinusoids: dict[int, Tensor] = {}
         self._rotations: dict[int, Tensor] = {}
         self._distances: dict[tuple[int, int], Tensor] = {}
@@ -57,11 +60,17 @@ class Positions:
     def distances(self, n_keys: int, limit: int) -> Tensor:
         """clip(j - i, -δ, δ) + δ of query i and key j; the last query stands at the last key.
 
-        Shape: (T, S).
+        Of a step the keys that a query sees are counted; what it does not see is somewhere.
+
+        Shape: (T, S), or (B, 1, T, S) of a step.
         """
         if (n_keys, limit) not in self._distances:
-            keys = torch.arange(n_keys, device=self.index.device)
-            distance = keys - keys[n_keys - self.index.shape[1] :, None]
+            if self.visible is None:
+                keys = torch.arange(n_keys, device=self.index.device)
+                distance = keys - keys[n_keys - self.index.shape[1] :, None]
+            else:
+                rank = self.visible.long().cumsum(-1)
+                distance = (rank - rank[..., -1:])[:, None]
             self._distances[n_keys, limit] = distance.clamp(-limit, limit) + limit
         return self._distances[n_keys, limit]
 

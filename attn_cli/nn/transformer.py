@@ -201,17 +201,17 @@ class DecoderLayer(nn.Module):
         """Whole targets, or the next position of targets whose earlier ones are in the cache.
 
         With a cache, `x` holds the K beams of each of N sentences in the place of T positions: K
-        queries to the same memory, which is not copied for each of them, but R = N*K rows that
-        see themselves alone. Without one, padding stands at the end of the target, where the
-        causal mask keeps it out of sight.
+        queries to the same memory, which is not copied for each of them, and to the columns of the
+        cache's R rows. Without one, padding stands at the end of the target, where the causal mask
+        keeps it out of sight.
 
         Args:
             x: Shape: (B, T, D), or (N, K, D) with a cache.
             memory: projected keys and values of the source. Shape: (B, H, S, d_head) each.
             memory_mask: which of them may be seen. Shape: (B, 1, 1, S).
-            mask: which target positions may be seen. Shape: (B, 1, 1, T), or (R, 1, 1, t).
+            mask: which target positions may be seen. Shape: (B, 1, 1, T), or (R, 1, G, C).
             positions: where the target's vectors stand. Shape: (B or 1, T), or (R, 1).
-            cache: takes in their keys and values, R rows of them.
+            cache: takes in their keys and values.
             need_weights: whether the weights are returned.
 
         Returns:
@@ -220,7 +220,7 @@ class DecoderLayer(nn.Module):
         to_self, to_memory, feed_forward = self.residuals
         y = to_self.before(x)
         attended: Attended = self.self_attention(
-            y if cache is None else y.reshape(-1, 1, y.shape[-1]),
+            y if cache is None else cache.rows_of(y),
             mask,
             positions,
             causal=self.causal and cache is None,
@@ -246,6 +246,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(d_model, eps) if norm == "pre" else nn.Identity()
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether attention is of the kind to which masks may be added."""
+        return all(layer.self_attention.attention.fused for layer in self.layers)
 
     def forward(
         self,
@@ -305,6 +310,11 @@ class Decoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether attention is of the kind to which masks may be added."""
+        return all(layer.self_attention.attention.fused for layer in self.layers)
 
     def project(self, memory: Tensor) -> tuple[KeyValue, ...]:
         """Every layer's keys and values of the source: once, for many passes or steps.

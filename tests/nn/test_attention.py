@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from attn_cli.config.attention import AttentionOptions
-from attn_cli.nn.attention import Attention, MultiHeadAttention, causal_mask
+from attn_cli.nn.attention import Attention, MultiHeadAttention, added, causal_mask
 from attn_cli.nn.normalizers import masked_softmax
 from attn_cli.nn.positions import Positions
 from attn_cli.nn.scores import SCORES
@@ -153,3 +153,19 @@ def test_in_bf16_a_cpu_attends_in_float32_where_there_is_a_way_back(monkeypatch)
         for y in (rounded, exact)
     ]
     assert float((grads[0] - grads[1]).norm() / grads[1].norm()) < 0.03
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+@pytest.mark.parametrize("score", ["scaled-dot", "general", "cosine"])
+def test_a_mask_of_numbers_is_the_mask(score, need_weights):
+    attention = Attention(SCORES[score](D, n_heads=H))
+    query, key, value = torch.randn(B, H, T, D), torch.randn(B, H, S, D), torch.randn(B, H, S, D)
+    mask = torch.rand(B, 1, T, S) > 0.4
+    mask[..., 2] = True
+    wanted = attention(query, key, value, mask, need_weights=need_weights)
+    found = attention(query, key, value, added(mask), need_weights=need_weights)
+    torch.testing.assert_close(found.context, wanted.context, atol=1e-6, rtol=1e-5)
+    assert (found.weights is not None) == need_weights
+    if need_weights:
+        assert torch.equal(found.weights, wanted.weights)
+    assert added(None) is None

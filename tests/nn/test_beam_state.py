@@ -35,9 +35,13 @@ def state(numbers: list[int], length: int) -> Everything:
 
 
 def keys(found: Everything) -> list[float]:
+    """What each beam sees of its cache before the last column, its own."""
     cache = found.cache.advance()
-    last = torch.zeros(cache.rows, 1, 1, 1)
-    return cache.append(0, KeyValue(last, last)).key[:, 0, -2, 0].tolist()
+    last = torch.zeros(cache.rows, 1, cache.shared, 1)
+    seen = cache.append(0, KeyValue(last, last)).key[:, 0, :, 0]
+    return [
+        row[own][-2].item() for row, beams in zip(seen, cache.visible, strict=True) for own in beams
+    ]
 
 
 def test_beams_are_repeated_and_share_what_is_of_their_sentence():
