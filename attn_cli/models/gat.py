@@ -5,6 +5,7 @@ Shapes: N nodes, E edges, D input features, H heads, C labels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 from typing import ClassVar
 
@@ -56,21 +57,23 @@ class Gat(nn.Module):
         self.layers = nn.ModuleList([*layers, last])
 
     def forward(
-        self, features: Tensor | SparseFeatures, edges: SparsePattern
+        self, features: Tensor | SparseFeatures, edges: SparsePattern | Sequence[SparsePattern]
     ) -> tuple[Tensor, Tensor | SparseFeatures, list[Tensor]]:
         """Logits of every node's labels.
 
         Shape:
-            features (N, D), edges an N x N pattern of E entries
+            features (N, D), edges an N x N pattern of E entries, or one for each layer (see
+            `nn.graph.receptive_field`)
             -> logits (N, C); the vectors before the last layer (N, ...), which are the features
             themselves if it is the only one; each layer's weights (H, E).
         """
         vectors: Tensor | SparseFeatures = features
         weights = []
         *inner, last = self.layers
-        for layer in inner:
-            hidden, alpha = layer(vectors, edges)
+        patterns = [edges] * len(self.layers) if isinstance(edges, SparsePattern) else edges
+        for layer, pattern in zip(inner, patterns, strict=False):
+            hidden, alpha = layer(vectors, pattern)
             vectors = F.elu(hidden)
             weights.append(alpha)
-        logits, alpha = last(vectors, edges)
+        logits, alpha = last(vectors, patterns[-1])
         return logits, vectors, [*weights, alpha]

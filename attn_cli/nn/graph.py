@@ -1,7 +1,8 @@
 """Graph attention: every node attends to its neighbours, and to nothing else.
 
 An edge (i, j) is an entry in row i and column j of a sparse N x N pattern: node i attends to
-node j. No dense N x N matrix is ever made.
+node j. No dense N x N matrix is ever made. Where the outputs of some nodes are wanted alone, a
+layer's pattern is R x C: the R nodes of its output are the first of the C nodes that it reads.
 
 Shapes: N nodes, E edges (both directions and self-loops), D input features, H heads, K d_head.
 """
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.nn.dropout import Dropout
-from attn_cli.nn.sparse import SparsePattern, row_softmax, sparse_product
+from attn_cli.nn.sparse import SparsePattern, pair_sums, row_softmax, sparse_product
 
 NEGATIVE_SLOPE = 0.2  # of LeakyReLU (Velickovic et al. 2018, section 2.1)
 
@@ -52,6 +53,58 @@ def neighbourhood(edges: Tensor, n_nodes: int) -> SparsePattern:
     return SparsePattern.build(rows, cols, n_nodes, n_nodes)
 
 
+@dataclass(frozen=True)
+class ReceptiveField:
+    """All that the outputs of some nodes depend on, and nothing else of a graph.
+
+    Attributes:
+        features: of the nodes that the first layer reads.
+        edges: of each layer. The nodes of one's rows are those of the next one's columns.
+        places: where the nodes stand in the last layer's output. Shape: (B,).
+    """
+
+    features: Tensor | SparseFeatures
+    edges: tuple[SparsePattern, ...]
+    places: Tensor
+
+
+def receptive_field(
+    features: Tensor | SparseFeatures, edges: SparsePattern, nodes: Tensor, n_layers: int
+) -> ReceptiveField:
+    """What `n_layers` layers need to give the outputs of these nodes, exactly.
+
+    Shape: features (N, D), edges N x N, nodes (B,).
+    """
+    nodes, places = torch.unique(nodes, return_inverse=True)
+    patterns: list[SparsePattern] = []
+    for _ in range(n_layers):
+        pattern, nodes = _read_by(edges, nodes)
+        patterns.insert(0, pattern)
+    if isinstance(features, SparseFeatures):
+        stored, entries = features.pattern.of_rows(nodes)
+        return ReceptiveField(
+            SparseFeatures(stored, features.values[entries]), tuple(patterns), places
+        )
+    return ReceptiveField(features[nodes], tuple(patterns), places)
+
+
+def _read_by(edges: SparsePattern, nodes: Tensor) -> tuple[SparsePattern, Tensor]:
+    """The edges of some nodes, and all nodes that these attend to, themselves first.
+
+    Shape: (R,) -> R x C, (C,).
+    """
+    pattern, _ = edges.of_rows(nodes)
+    number = torch.full((edges.n_cols,), -1, device=nodes.device)
+    number[nodes] = torch.arange(len(nodes), device=nodes.device)
+    others = torch.unique(pattern.cols[number[pattern.cols] < 0])
+    number[others] = torch.arange(len(others), device=nodes.device) + len(nodes)
+    read = torch.cat([nodes, others])
+    return (
+        SparsePattern.build(pattern.rows, number[pattern.cols], len(nodes), len(read)),
+        read,
+    )
+
+
 class GatScore(nn.Module):
     """e_ij = LeakyReLU(uᵀ W h_i + vᵀ W h_j) (Velickovic et al. 2018, eq. 3)."""
 
@@ -65,11 +118,10 @@ class GatScore(nn.Module):
         nn.init.xavier_uniform_(self.source)
 
     def forward(self, targets: Tensor, sources: Tensor, edges: SparsePattern) -> Tensor:
-        """Shape: targets and sources (H, N, K) -> (H, E)."""
-        of_target = (targets @ self.target[:, :, None]).squeeze(-1)
-        of_source = (sources @ self.source[:, :, None]).squeeze(-1)
-        scores = of_target.index_select(1, edges.rows) + of_source.index_select(1, edges.cols)
-        return F.leaky_relu(scores, NEGATIVE_SLOPE)
+        """Shape: targets (R, H, K) and sources (C, H, K) -> (E, H)."""
+        of_target = targets.flatten(1) @ _block_diagonal(self.target)
+        of_source = sources.flatten(1) @ _block_diagonal(self.source)
+        return F.leaky_relu(pair_sums(edges, of_target, of_source), NEGATIVE_SLOPE)
 
 
 class GatV2Score(nn.Module):
@@ -83,9 +135,18 @@ class GatV2Score(nn.Module):
         nn.init.xavier_uniform_(self.query)
 
     def forward(self, targets: Tensor, sources: Tensor, edges: SparsePattern) -> Tensor:
-        """Shape: targets and sources (H, N, K) -> (H, E)."""
-        pairs = targets.index_select(1, edges.rows) + sources.index_select(1, edges.cols)
-        return (F.leaky_relu(pairs, NEGATIVE_SLOPE) @ self.query[:, :, None]).squeeze(-1)
+        """Shape: targets (R, H, K) and sources (C, H, K) -> (E, H)."""
+        pairs = pair_sums(edges, targets.flatten(1), sources.flatten(1))
+        return F.leaky_relu(pairs, NEGATIVE_SLOPE) @ _block_diagonal(self.query)
+
+
+def _block_diagonal(vectors: Tensor) -> Tensor:
+    """A matrix that multiplies each head's part of a row with the head's vector.
+
+    Shape: (H, K) -> (H K, H).
+    """
+    heads = torch.eye(len(vectors), dtype=vectors.dtype, device=vectors.device)
+    return (vectors[:, :, None] * heads[:, None]).flatten(0, 1)
 
 
 GRAPH_SCORES: dict[str, type[GatScore] | type[GatV2Score]] = {"gat": GatScore, "gatv2": GatV2Score}
@@ -139,20 +200,19 @@ class GraphAttention(nn.Module):
         """One step of attention along the edges.
 
         Shape:
-            features (N, D), edges an N x N pattern of E entries
-            -> (N, H K), or (N, K) where heads are averaged; weights without dropout (H, E).
+            features (C, D), edges an R x C pattern of E entries, whose R nodes are the first of C
+            -> (R, H K), or (R, K) where heads are averaged; weights without dropout (H, E).
         """
         features = self._dropped(features)
         sources = self._heads(_times(features, self.weight))
         targets = sources
         if self.target_weight is not None:
             targets = self._heads(_times(features, self.target_weight))
-        weights = row_softmax(edges, self.score(targets, sources, edges))
-        kept = self.dropout(weights)
-        # One head at a time: its vectors stay in the cache, and no index is repeated for heads.
-        heads = [sparse_product(edges, kept[head], sources[head]) for head in range(self.n_heads)]
-        combined = torch.stack(heads).mean(0) if self.average else torch.cat(heads, dim=1)
-        return combined + self.bias, weights
+        scores = self.score(targets[: edges.n_rows], sources, edges)
+        weights = row_softmax(edges, scores)
+        heads = sparse_product(edges, self.dropout(weights), sources)
+        combined = heads.mean(1) if self.average else heads.flatten(1)
+        return combined + self.bias, weights.t()
 
     def _dropped(self, features: Tensor | SparseFeatures) -> Tensor | SparseFeatures:
         if isinstance(features, SparseFeatures):  # zeros stay zero: only the others are drawn for
@@ -160,8 +220,8 @@ class GraphAttention(nn.Module):
         return self.dropout(features)
 
     def _heads(self, x: Tensor) -> Tensor:
-        """Shape: (N, H K) -> (H, N, K)."""
-        return x.view(len(x), self.n_heads, self.d_head).transpose(0, 1).contiguous()
+        """Shape: (C, H K) -> (C, H, K)."""
+        return x.view(len(x), self.n_heads, self.d_head)
 
 
 def _times(features: Tensor | SparseFeatures, weight: Tensor) -> Tensor:

@@ -7,13 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attn_cli.models.gat import Gat, GatConfig
+from attn_cli.nn import sparse
 from attn_cli.nn.graph import (
     GRAPH_SCORES,
     GraphAttention,
     SparseFeatures,
     neighbourhood,
+    receptive_field,
 )
-from attn_cli.nn.sparse import SparsePattern, row_softmax, sparse_product
+from attn_cli.nn.sparse import SparsePattern, pair_sums, row_softmax, sparse_product
 
 N, D = 12, 9
 EDGES = torch.tensor(
@@ -128,18 +131,73 @@ def test_sparse_features_give_what_a_matrix_gives() -> None:
 def test_gradients_equal_differences() -> None:
     torch.manual_seed(4)
     edges = neighbourhood(EDGES, N)
-    scores = torch.randn(2, len(edges), dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda s: row_softmax(edges, s), scores)
-    dense = torch.randn(N, 3, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda v, x: sparse_product(edges, v, x), (scores[0], dense))
+    scores = torch.randn(len(edges), 2, dtype=torch.double, requires_grad=True)
+    dense = torch.randn(N, 2, 3, dtype=torch.double, requires_grad=True)
+    check = torch.autograd.gradcheck
+    assert check(lambda s: row_softmax(edges, s), scores)
+    assert check(lambda s: row_softmax(edges, 100 * s), scores)
+    assert check(lambda v, x: sparse_product(edges, v, x), (scores, dense))
+    assert check(lambda v, x: sparse_product(edges, v, x), (scores[:, 0], dense[:, 0]))
+    assert check(lambda r, c: pair_sums(edges, r, c), (dense[:, 0], dense[:, 1]))
 
 
-def test_scores_too_large_for_an_exponential_stay_finite() -> None:
+@pytest.mark.parametrize("scale", [1.0, 20.0, 1e4])
+def test_a_softmax_of_rows_is_that_of_each_row_however_large_its_scores(scale: float) -> None:
     edges = neighbourhood(EDGES, N)
-    scores = torch.randn(1, len(edges)) * 1e4
+    scores = torch.randn(len(edges), 3) * scale
+    scores[edges.rows == 4] -= 5 * scale  # all of a row far below the others
     probs = row_softmax(edges, scores)
-    sums = torch.zeros(N).index_add_(0, edges.rows, probs[0])
-    torch.testing.assert_close(sums, torch.ones(N))
+    for row in range(N):
+        own = edges.rows == row
+        torch.testing.assert_close(probs[own], scores[own].softmax(0))
+    assert row_softmax(edges, scores * torch.nan).isnan().all()
+
+
+def test_long_lists_of_edges_are_multiplied_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    edges = neighbourhood(EDGES, N)
+    values = torch.rand(len(edges), 2, requires_grad=True)
+    dense = torch.randn(N, 2, 3)
+    whole = torch.autograd.grad(sparse_product(edges, values, dense).square().sum(), values)
+    monkeypatch.setattr(sparse, "_AT_ONCE", 4 * 2 * 3)  # four edges
+    parts = torch.autograd.grad(sparse_product(edges, values, dense).square().sum(), values)
+    assert torch.equal(whole[0], parts[0])
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+@pytest.mark.parametrize("score", list(GRAPH_SCORES))
+@pytest.mark.parametrize("nodes", [[3], [9, 0, 11], [5, 5, 1], list(range(N))])
+def test_a_receptive_field_gives_what_the_whole_graph_gives(
+    kind: str, score: str, nodes: list[int]
+) -> None:
+    torch.manual_seed(6)
+    sizes = {"n_layers": 3, "n_heads": 2, "d_head": 4, "n_output_heads": 2, "graph_score": score}
+    model = Gat(GatConfig(**sizes, n_features=D, n_labels=3, multi_label=False)).eval()
+    matrix = torch.randn(N, D) * (torch.rand(N, D) < 0.4)
+    rows, cols = matrix.nonzero().unbind(1)
+    stored = SparseFeatures(SparsePattern.build(rows, cols, N, D), matrix[rows, cols])
+    features = stored if kind == "sparse" else matrix
+    edges = neighbourhood(EDGES, N)
+    field = receptive_field(features, edges, torch.tensor(nodes), 3)
+    ours = model(field.features, field.edges)[0][field.places]
+    theirs = model(features, edges)[0][nodes]
+    torch.testing.assert_close(ours, theirs)
+    found = torch.autograd.grad(ours.square().sum(), list(model.parameters()))
+    gold = torch.autograd.grad(theirs.square().sum(), list(model.parameters()))
+    for one, other in zip(found, gold, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_receptive_field_is_what_lies_within_as_many_edges_as_layers() -> None:
+    path = torch.stack([torch.arange(9), torch.arange(1, 10)], 1)
+    edges = neighbourhood(path, 10)
+    field = receptive_field(torch.arange(10.0)[:, None], edges, torch.tensor([4]), 2)
+    assert field.features[0].item() == 4, "the nodes of the outputs come first"
+    assert sorted(field.features[:, 0].tolist()) == [2, 3, 4, 5, 6]
+    assert [(each.n_rows, each.n_cols, len(each)) for each in field.edges] == [(3, 5, 9), (1, 3, 3)]
+    nothing = receptive_field(torch.ones(10, D), edges, torch.tensor([], dtype=torch.long), 2)
+    layer = GraphAttention(D, 2, 4)
+    layer(nothing.features, nothing.edges[0])[0].sum().backward()
+    assert all(not weight.grad.any() for weight in layer.parameters())  # a process without a share
 
 
 def test_dropout_meets_input_and_weights_in_training_alone() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.config import shown, to_dict
@@ -26,8 +26,8 @@ from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models import build_model
 from attn_cli.models.directory import CONFIG, ModelConfig
-from attn_cli.models.gat import GatConfig
-from attn_cli.nn.graph import SparseFeatures
+from attn_cli.models.gat import Gat, GatConfig
+from attn_cli.nn.graph import ReceptiveField, SparseFeatures, receptive_field
 from attn_cli.nn.sparse import SparsePattern
 from attn_cli.systems.nodes.graph_files import (
     Graph,
@@ -95,11 +95,15 @@ def node_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tens
 
 
 class NodeObjective(Objective[NodeBatch]):
-    """The losses of a batch's nodes, given their whole graph."""
+    """The losses of a batch's nodes, given their graph.
+
+    Layers compute what these nodes' outputs depend on, and no more: of Cora's 13,264 edges its
+    training nodes need 4,478 in the first layer and 778 in the second.
+    """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Gat,
         features: Tensor | SparseFeatures,
         edges: SparsePattern,
         label_smoothing: float,
@@ -108,18 +112,26 @@ class NodeObjective(Objective[NodeBatch]):
         self.features = features
         self.edges = edges
         self.label_smoothing = label_smoothing
+        self._n_layers = len(model.layers)
+        self._field: tuple[Tensor, ReceptiveField] | None = None  # of the last batch
 
     def forward(self, batch: NodeBatch) -> tuple[Tensor, Tensor]:
         """Sums over the batch's nodes: the loss, and the unsmoothed one."""
-        logits = self.logits(batch.nodes)
+        if self._field is None or not torch.equal(self._field[0], batch.nodes):
+            self._field = batch.nodes, self.field(batch.nodes)
+        logits = self.logits(self._field[1])
         loss = node_losses(logits, batch.targets, self.label_smoothing)
         if not self.label_smoothing:
             return loss, loss.detach()
         return loss, node_losses(logits.detach(), batch.targets)
 
-    def logits(self, nodes: Tensor) -> Tensor:
-        """Shape: (B,) -> (B, C)."""
-        return self.model(self.features, self.edges)[0].index_select(0, nodes).float()
+    def field(self, nodes: Tensor) -> ReceptiveField:
+        """What these nodes' outputs depend on. Shape: (B,)."""
+        return receptive_field(self.features, self.edges, nodes, self._n_layers)
+
+    def logits(self, field: ReceptiveField) -> Tensor:
+        """Shape: (B, C)."""
+        return self.model(field.features, field.edges)[0].index_select(0, field.places).float()
 
 
 class NodeValidation:
@@ -134,12 +146,13 @@ class NodeValidation:
     def __init__(self, objective: NodeObjective, batch: NodeBatch) -> None:
         self._objective = objective
         self._batch = batch
+        self._field = objective.field(batch.nodes)
 
     @torch.inference_mode()
     def __call__(self) -> dict[str, float]:
         """The figures by name."""
         targets = self._batch.targets
-        logits = self._objective.logits(self._batch.nodes)
+        logits = self._objective.logits(self._field)
         loss = float(node_losses(logits, targets)) / len(targets)
         if targets.dim() == 1:
             name, value = "accuracy", float((logits.argmax(-1) == targets).double().mean())
