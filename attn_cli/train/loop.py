@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -26,6 +26,7 @@ from attn_cli.models.directory import NOTE
 from attn_cli.nn.lora import plain_weights
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.checkpoints import Checkpoints
+from attn_cli.train.kept import KeptWeights
 from attn_cli.train.limits import Limits
 from attn_cli.train.monitor import Monitor
 from attn_cli.train.objective import Objective
@@ -103,6 +104,7 @@ class Trainer(Generic[B]):
         self.checkpoints = checkpoints
         self.monitor = monitor
         self._save_weights = save
+        self._kept = KeptWeights(save, often=training.validates_often)
         self.crew = crew or Crew()
         self.progress = Progress()
         self.optimizers = build_optimizers(
@@ -132,7 +134,7 @@ class Trainer(Generic[B]):
         self._resumed_at = time.monotonic()
         self.objective.train()
         stream = contextlib.closing(self.training.stream(self.progress.position))
-        with StopSignals() as signals, self._watched(), stream as batches:
+        with StopSignals() as signals, self._watched(), self._written(), stream as batches:
             if self.training.starts_trained and self.progress.step == 0:
                 self._validate()
             while not self.progress.finished:
@@ -160,6 +162,18 @@ class Trainer(Generic[B]):
 
     def _watched(self) -> contextlib.AbstractContextManager[None]:
         return self.monitor.watching(self.progress, self.options, self._share_done())
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """A context that leaves no good weights and no line of the log in memory alone."""
+        try:
+            yield
+        finally:
+            self._write()
+
+    def _write(self) -> None:
+        self._kept.write()
+        self.monitor.write_log()
 
     def _update(self, placed: Sequence[Placed[B]]) -> int:
         """One optimizer update on one global batch: the loss is a token sum over all of it.
@@ -338,6 +352,7 @@ class Trainer(Generic[B]):
                     good = -math.inf
                 progress.validation_seconds += time.monotonic() - began
                 self._keep_if_good(Validated(good, loss, progress.step))
+                self._kept.write_in_time()
             is_best = progress.since_best == 0
             progress.log_bytes = self.monitor.validation(
                 progress, figures, is_best=is_best, often=self.training.validates_often
@@ -364,7 +379,7 @@ class Trainer(Generic[B]):
             meta |= {"metric": "loss", "figure": -validated.minus_loss}
             meta |= {NOTE: self.training.too_young} if self.training.too_young else {}
         if is_best:
-            self._save_weights(weights, meta)
+            self._kept.keep(weights, meta)
         if keep > 1 and validated in progress.best:
             self.checkpoints.save_best(progress.step, weights, meta)
 
@@ -379,6 +394,7 @@ class Trainer(Generic[B]):
         self._saved_at = time.monotonic()
         tensors = self._state().tensors(self.processes)
         if self.processes.is_main:
+            self._write()
             meta = {"progress": self.progress.to_meta()}
             self.checkpoints.save_state(self.progress.step, tensors, meta)
             self.checkpoints.keep_best([item.step for item in self.progress.best])

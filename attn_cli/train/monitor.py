@@ -77,6 +77,7 @@ class Monitor:
         self._left = TimeLeft()
         self.pace = Pace()
         self._said: set[str] = set()
+        self._unwritten = b""  # lines of the log
         self._tokens = 0
         self._since = time.monotonic()
 
@@ -174,7 +175,7 @@ class Monitor:
         is_best: bool,
         often: bool = False,
     ) -> int:
-        """Logs a validation and says it, one a second where they come `often`.
+        """Logs a validation and says it; where they come `often`, once a second: see `write_log`.
 
         Returns:
             The log's size in bytes afterwards.
@@ -190,11 +191,9 @@ class Monitor:
             "best": is_best,
             "skipped": progress.skipped,
         }
-        with writing(self._log), self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._unwritten += json.dumps(entry).encode() + b"\n"
         if not often or time.monotonic() - self._since >= _PAUSE:
+            self.write_log()
             self._say_validation(progress, figures, progress.nll_sum / tokens, is_best=is_best)
         if self._board:
             for name, value in entry.items():
@@ -202,7 +201,17 @@ class Monitor:
                     name, float("nan" if value is None else value), progress.step
                 )
         self.pace.start()
-        return self._log.stat().st_size
+        written = self._log.stat().st_size if self._log.exists() else 0
+        return written + len(self._unwritten)
+
+    def write_log(self) -> None:
+        """Writes the lines of validations that came soon after one that was written."""
+        if self._unwritten:
+            with writing(self._log), self._log.open("ab") as file:
+                file.write(self._unwritten)
+                file.flush()
+                os.fsync(file.fileno())
+            self._unwritten = b""
 
     def _say_validation(
         self,

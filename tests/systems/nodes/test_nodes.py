@@ -17,8 +17,9 @@ from program import COMMAND, ENVIRONMENT, attn, inside
 from attn_cli.config.command import resolve
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.training import TrainingOptions
-from attn_cli.models.directory import load_model
-from attn_cli.systems.nodes.recipe import NodeBatch, node_losses
+from attn_cli.errors import AttnError
+from attn_cli.models.directory import load_model, write_weights
+from attn_cli.systems.nodes.recipe import NodeBatch, NodeValidation, node_losses
 from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.optim import build_optimizers
 
@@ -191,6 +192,40 @@ def test_validations_at_every_epoch_save_no_state_each(
     assert saved == [30]
     assert len((tmp_path / "train.jsonl").read_text().split("\n")) == 31
     assert run.said.count("dev: ") < 30
+
+
+def test_weights_and_log_are_written_by_the_clock_and_when_a_run_breaks_off(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, validate, limit = [], NodeValidation.__call__, 25
+
+    def counted(*arguments: object) -> None:
+        written.append(arguments[2])
+        write_weights(*arguments)
+
+    def broken(self: NodeValidation) -> dict[str, float]:
+        nonlocal limit
+        limit -= 1
+        if not limit:
+            raise AttnError("the disk is gone")
+        return validate(self)
+
+    monkeypatch.setattr("attn_cli.train.run.write_weights", counted)
+    monkeypatch.setattr("attn_cli.train.kept._PAUSE", 1e9)
+    monkeypatch.setattr("attn_cli.train.monitor._PAUSE", 1e9)
+    monkeypatch.setattr(NodeValidation, "__call__", broken)
+    options = (*LEARN, "--save-every", "1h")
+    assert "the disk is gone" in inside("finetune", graph, *options, "-o", tmp_path, status=1).said
+    lines = list(map(json.loads, (tmp_path / "train.jsonl").read_text().split("\n")[:-1]))
+    assert [line["step"] for line in lines] == list(range(1, 25))
+    best = [line["step"] for line in lines if line["best"]]
+    assert len(best) > 2
+    assert [meta["step"] for meta in written] == [best[-1]]
+    load_model(tmp_path, torch.device("cpu"))
+    monkeypatch.setattr("attn_cli.train.kept._PAUSE", 0.0)
+    inside("finetune", graph, *options, "--overwrite", "-o", tmp_path)
+    lines = list(map(json.loads, (tmp_path / "train.jsonl").read_text().split("\n")[:-1]))
+    assert [meta["step"] for meta in written[1:]] == [x["step"] for x in lines if x["best"]]
 
 
 def test_a_graph_without_validation_nodes_holds_some_out(graph: Path, tmp_path: Path) -> None:
