@@ -226,7 +226,7 @@ class DecodeOptions(AnswerOptions, ImageRootOptions):
         rare=True,
     )
     batch_tokens: int = option(
-        8192, "Source tokens in flight, counted once per beam.", low=1, rare=True
+        16384, "Source tokens in flight, counted once per beam.", low=1, rare=True
     )
     buffer: int = option(
         2048, "Most lines that are read before the first is answered.", low=1, rare=True

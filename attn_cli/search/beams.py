@@ -115,6 +115,7 @@ class Slot:
     Attributes:
         index: its number among the requests.
         pools: the best hypotheses of each group of beams.
+        source_len: tokens of its source.
         constraints: phrases that must appear, if any.
         progress: how far each beam has met them.
         opening: tokens of which one must come at the length `opens_at`; None: any may. Shape: (O,).
@@ -123,6 +124,7 @@ class Slot:
 
     index: int
     pools: list[Pool]
+    source_len: int = 0
     constraints: Constraints | None = None
     progress: list[Progress] = field(default_factory=list)
     opening: Tensor | None = None
@@ -367,7 +369,8 @@ def _slot(
 ) -> Slot:
     """A sentence that enters; `tokens` of its prefix were read already."""
     size = min(options.n_best, options.width // options.n_groups)
-    slot = Slot(index, [Pool(size) for _ in range(options.n_groups)])
+    pools = [Pool(size) for _ in range(options.n_groups)]
+    slot = Slot(index, pools, len(request.source))
     slot.opening, slot.opens_at = request.opening, len(request.prefix)
     if any(request.constraints):
         if options.sample or options.n_groups > 1:

@@ -10,8 +10,8 @@ G groups.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Collection, Iterable
+import sys
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,12 +19,13 @@ from torch import Tensor
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.errors import UsageError
 from attn_cli.search import candidates, forcing, penalties, sampling
-from attn_cli.search.beams import Beams, Hypothesis, Links, Request
+from attn_cli.search.beams import Beams, Hypothesis, Links, Request, Slot
 from attn_cli.search.candidates import NEVER, Choice
 from attn_cli.search.step import StepModel
 
 __all__ = ["Hypothesis", "Links", "Request", "search"]
 
+_REFILL = 0.5  # sentences enter once no more than this share of the room is taken
 _LEAVE_SHARE = 8  # finished sentences leave once they are at least one in eight
 
 
@@ -34,6 +35,7 @@ def search(
     options: SearchOptions,
     *,
     max_rows: int,
+    max_tokens: int | None = None,
     seed: int = 1,
     forbidden_ids: Collection[int] = (),
     device: torch.device | str = "cpu",
@@ -46,6 +48,8 @@ def search(
         options: how to search.
         max_rows: the most beams (sentences times `options.width`) in flight; one sentence
             always is.
+        max_tokens: the most source tokens in flight, padding included, counted once for each beam;
+            None: any number of them.
         seed: of the random numbers for sampling.
         forbidden_ids: tokens that are never produced unless forced (unk, control tokens); the
             model's pad and bos always are among them.
@@ -60,16 +64,13 @@ def search(
             coverage penalty for a model without attention.
     """
     run = _Search(model, options, forbidden_ids, device)
-    capacity = max(1, max_rows // options.width)
-    waiting = enumerate(requests)
+    waiting = _Waiting(
+        requests, max_rows // options.width, (max_tokens or sys.maxsize) // options.width
+    )
     beams: Beams | None = None
     outcome: dict[int, list[Hypothesis]] = {}
     while True:
-        entering: list[tuple[int, Request]] = []
-        # Taking sentences in copies the state of all others: rather many at once.
-        if beams is None or 2 * len(beams.slots) <= capacity:
-            room = capacity - (len(beams.slots) if beams else 0)
-            entering = list(itertools.islice(waiting, room))
+        entering = waiting.enter(beams.slots if beams else [])
         if entering:
             fresh = Beams.admit(model, entering, options, seed, device)
             outcome.update(run.step(fresh))
@@ -82,6 +83,43 @@ def search(
         if beams:
             outcome.update(run.step(beams))
             beams = beams if beams.slots else None
+
+
+class _Waiting:
+    """Requests that have not entered yet.
+
+    Args:
+        requests: in the order in which they enter.
+        most: sentences in flight.
+        most_tokens: of their sources, padding included.
+    """
+
+    def __init__(self, requests: Iterable[Request], most: int, most_tokens: int) -> None:
+        self._requests = enumerate(requests)
+        self._next = next(self._requests, None)
+        self._most = most
+        self._most_tokens = most_tokens
+
+    def enter(self, slots: Sequence[Slot]) -> list[tuple[int, Request]]:
+        """The next ones, beside those in flight: as many as there is room for, or none.
+
+        Taking sentences in copies the state of all others: rather many at once.
+        """
+        entering: list[tuple[int, Request]] = []
+        longest = max((slot.source_len for slot in slots), default=0)
+        if slots and len(slots) > _REFILL * self._room(longest):
+            return entering
+        while self._next is not None:
+            longest = max(longest, len(self._next[1].source))
+            if len(slots) + len(entering) >= self._room(longest) and (slots or entering):
+                break
+            entering.append(self._next)
+            self._next = next(self._requests, None)
+        return entering
+
+    def _room(self, longest: int) -> int:
+        """How many sentences there is room for, if none is longer."""
+        return min(self._most, self._most_tokens // max(1, longest))
 
 
 class _Search:

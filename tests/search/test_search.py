@@ -170,6 +170,25 @@ def test_log_prob_is_what_the_model_says(options):
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
 
 
+def test_a_batch_holds_to_its_source_tokens_whatever_the_lengths():
+    model, taken = TableModel(40, sharpness=2.0), []
+    lengths = [1, 2, 3, 3, 3, 4, 9, 9, 9, 30, 30, 61, 61, 2, 2]
+    asked = [Request(tuple(range(n)), 6) for n in lengths]
+    step = model.step
+
+    def noted(state, tokens, **options):
+        taken.append((len(state.source_len), int(state.source_len.max())))
+        return step(state, tokens, **options)
+
+    whole = run(model, asked, beam=2)
+    model.step = noted
+    found = search(model, iter(asked), SearchOptions(beam=2), max_rows=8, max_tokens=60)
+    assert rounded(found) == rounded(whole)
+    # One sentence of 61 tokens has two beams, too many for the budget: it is alone.
+    assert all(2 * n <= 8 and (2 * n * s <= 60 or n == 1) for n, s in taken)
+    assert max(n for n, _ in taken) == 4 and (3, 9) in taken and (2, 30) not in taken
+
+
 def test_waiting_sentences_enter_before_the_batch_is_empty():
     model = TableModel(40, sharpness=2.0)
     asked = [

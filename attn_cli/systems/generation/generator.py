@@ -21,6 +21,7 @@ from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
 
 LOGITS_AT_ONCE = 1 << 22
+_ROWS = 1024  # on a CPU: more are no faster, and their logits take memory
 
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -198,14 +199,15 @@ class Generator(ABC, Generic[Model]):
             raise UsageError("--image-root: this model reads texts, not images; leave it out")
 
     def search(
-        self, requests: Sequence[Request], options: SearchOptions, max_rows: int, seed: int
+        self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int
     ) -> list[list[Hypothesis]]:
-        """The hypotheses of each request, with at most `max_rows` in flight."""
+        """The hypotheses of each request, shortest first; `max_tokens` counts as `batch_tokens`."""
         return search(
             self._steps[0] if len(self._steps) == 1 else Ensemble(self._steps),
             requests,
             options,
-            max_rows=max_rows,
+            max_rows=_ROWS if self.device.type == "cpu" else max_tokens,
+            max_tokens=max_tokens,
             seed=seed,
             forbidden_ids=self.never_ids,
             device=self.device,
@@ -235,29 +237,30 @@ class Generator(ABC, Generic[Model]):
         waiting = sorted(filled, key=lambda i: len(requests[i].source))
         results: list[list[Hypothesis]] = [[] for _ in sources]
         while waiting:
-            # Those up to twice as long as the shortest: the longest decides how many rows fit.
-            limit = 2 * len(requests[waiting[0]].source) + 16
+            # Those that are much longer come apart: should memory be short, these are done.
+            limit = 4 * len(requests[waiting[0]].source) + 64
             group = [i for i in waiting if len(requests[i].source) <= limit]
             waiting = waiting[len(group) :]
             alike = [requests[i] for i in group]
-            rows = min(batch_tokens // len(alike[-1].source), len(group) * options.width)
+            needed = len(group) * options.width * len(alike[-1].source)
+            tokens = min(batch_tokens, needed)
             found: list[list[Hypothesis]] | None = None
             while found is None:
                 try:
                     with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                        found = self.search(alike, options, rows, seed)
+                        found = self.search(alike, options, tokens, seed)
                 except (RuntimeError, MemoryError) as error:
-                    rows = self._fewer(rows, options, len(alike[-1].source), error)
+                    tokens = self._fewer(tokens, options, len(alike[-1].source), error)
             for i, hypotheses in zip(group, found, strict=True):
                 texts = self.texts(sources[i], hypotheses)
                 results[i] = [replace(h, text=t) for h, t in zip(hypotheses, texts, strict=True)]
         return results
 
-    def _fewer(self, rows: int, options: SearchOptions, length: int, error: BaseException) -> int:
-        """Half of the rows that memory was too short for; raises what nobody can help."""
+    def _fewer(self, tokens: int, options: SearchOptions, length: int, error: BaseException) -> int:
+        """Half of the tokens that memory was too short for; raises what nobody can help."""
         if not is_out_of_memory(error):
             raise error
-        if rows <= options.width:
+        if tokens <= options.width:  # each sentence was alone
             raise AttnError(
                 f"out of memory on {self.device} with one sentence of {length:,} tokens; lower "
                 "--beam, --max-len or --max-input"
@@ -265,7 +268,7 @@ class Generator(ABC, Generic[Model]):
         if self.say:
             self.say("a batch did not fit into memory; such batches are halved")
             self.say = None
-        return rows // 2
+        return tokens // 2
 
 
 def gold_log_probs(hidden: Tensor, gold: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -71,11 +71,15 @@ class MaskPredictor(Translator[MaskPredict]):
         self.check_files(decoding.image_root)
 
     def search(
-        self, requests: Sequence[Request], options: SearchOptions, max_rows: int, seed: int
+        self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int
     ) -> list[list[Hypothesis]]:
         """See `Generator.search`; some sentences at a time."""
-        size = max(1, max_rows // options.width)
-        groups = (requests[start : start + size] for start in range(0, len(requests), size))
+        groups: list[list[Request]] = []
+        for request in requests:  # the shortest first
+            taken = len(groups[-1]) + 1 if groups else 0
+            if not groups or taken * len(request.source) * options.width > max_tokens:
+                groups.append([])
+            groups[-1].append(request)
         return [found for group in groups for found in self._candidates(group, options)]
 
     def cut(self, source: Source, output: Hypothesis, search: SearchOptions) -> str | None:
