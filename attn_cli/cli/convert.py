@@ -23,13 +23,15 @@ def convert_command(
     """attn convert bert-base-uncased -o bert && attn embed -m bert < lines.txt
 
     Read a Hugging Face directory of a BERT (bare, with pre-training heads, or fine-tuned), an
-    ELECTRA discriminator or a GPT-2 as a model directory; or write a model directory with --to:
-    huggingface, or ctranslate2 of a translator (a transformer's; needs CTranslate2 installed).
-    Nothing is downloaded, no pickle is opened. Prints the written directory.
+    ELECTRA discriminator, a GPT-2 or a Marian translator (OPUS-MT) as a model directory; or write
+    one with --to: huggingface (translators, post-norm ones, as Marian), or ctranslate2
+    (translators; needs CTranslate2 installed). Nothing is downloaded, no pickle is opened. Prints
+    the written directory.
 
     \b
     attn convert gpt2 -o gpt && echo "Once upon" | attn decode -m gpt
     attn convert nli-model --task pair -o nli
+    attn convert opus-mt-en-de -o en-de && attn decode -m en-de < lines.txt
     attn convert attn-model --to huggingface -o for-transformers
     attn convert attn-model --to ctranslate2 --precision int8 -o for-ctranslate2
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines

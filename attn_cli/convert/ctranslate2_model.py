@@ -101,10 +101,12 @@ def to_ctranslate2(
 
 
 def _search(translator: Translator) -> str:
+    """The options of theirs that look as long for better outputs, and rank them alike."""
     own = translator.defaults
     beam = own.beam or 5
     penalty = 1.0 if own.length_penalty is None else own.length_penalty
-    return f"beam_size={beam}, length_penalty={penalty:g}"
+    patience = 1 if own.stopping == "count" or beam == 1 else 2
+    return f"beam_size={beam}, patience={patience}, length_penalty={penalty:g}"
 
 
 def _spec(translator: Translator) -> TransformerSpec:

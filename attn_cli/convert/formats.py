@@ -37,10 +37,14 @@ class Row:
 # `model_type` of their config.json -> its row; "" for all others.
 READERS: dict[str, Row] = {
     "": Row("huggingface:from_huggingface", ("task", "scheme")),
+    "marian": Row("marian:from_marian"),
 }
 # `--to` -> our architecture -> its row; "" for all others.
 WRITERS: dict[str, dict[str, Row]] = {
-    "huggingface": {"": Row("huggingface:to_huggingface")},
+    "huggingface": {
+        "": Row("huggingface:to_huggingface"),
+        "transformer": Row("marian:to_marian"),
+    },
     "ctranslate2": {"": Row("ctranslate2_model:to_ctranslate2", ("precision",))},
 }
 _OF_ROWS = frozenset({"--task", "--scheme", "--precision"})

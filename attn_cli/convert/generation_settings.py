@@ -1,4 +1,4 @@
-"""How a foreign language model's files want it to write, as defaults of `decode`, and back."""
+"""How a foreign model's files want it to write, as defaults of `decode`, and back."""
 
 from __future__ import annotations
 
@@ -51,27 +51,46 @@ _TOTAL: dict[str, tuple[int, ...]] = {"max_length": (20,), "min_length": (0,)}
 
 
 def read_generation(folder: Path, say: Callable[[str], None]) -> GenerationDefaults:
-    """A directory's settings as defaults of `decode`; says what is kept, and what can't be.
+    """A language model's settings as defaults of `decode`; says what is kept, and what can't be."""
+    values, name = generation_values(folder, _TASK)
+    return kept_settings(values, f"{folder}/{name}", say)
 
-    generation_config.json counts, without one config.json; over it what config.json says of the
-    task of writing texts, as in transformers.
+
+def generation_values(folder: Path, task: str = "") -> tuple[dict[str, object], str]:
+    """A directory's settings, and the names of the files that say them.
+
+    generation_config.json counts, without one config.json; over it what config.json says of a
+    task, as in transformers.
     """
     config = load_json(inside(folder, CONFIG))
     name = GENERATION if (folder / GENERATION).exists() else CONFIG
     values = load_json(inside(folder, name)) if name == GENERATION else dict(config)
     tasks = config.get(_TASKS)
-    task = tasks.get(_TASK) if isinstance(tasks, dict) else None
-    if isinstance(task, dict):
-        values |= task
+    of_task = tasks.get(task) if isinstance(tasks, dict) else None
+    if isinstance(of_task, dict):
+        values |= of_task
         name = f"{name} and {_TASKS} of {CONFIG}" if name != CONFIG else name
+    return values, name
+
+
+def kept_settings(
+    values: Mapping[str, object], where: str, say: Callable[[str], None]
+) -> GenerationDefaults:
+    """Settings as defaults of `decode`; says what is kept, and what can't be.
+
+    Args:
+        values: a language model's settings.
+        where: the files that say them.
+        say: is told.
+    """
     kept, lacking = _translated(values)
     if kept.said:
         say(
-            f"{folder / name}: texts are written with {as_flags(kept.said)}: the defaults of attn "
-            "decode for this model"
+            f"{where}: texts are written with {as_flags(kept.said)}: the defaults of attn decode "
+            "for this model"
         )
     if lacking:
-        say(f"{folder / name}: {', '.join(lacking)}: attn decode has no such option; not kept")
+        say(f"{where}: {', '.join(lacking)}: attn decode has no such option; not kept")
     return kept
 
 

@@ -30,7 +30,8 @@ ACTIVATIONS = {
     "swish": "swish",
     "silu": "swish",
 }
-_OUR_ACTIVATIONS = {
+# The other way.
+THEIR_ACTIVATIONS = {
     "gelu": "gelu",
     "gelu-tanh": "gelu_new",
     "gelu-sigmoid": "quick_gelu",
@@ -152,7 +153,7 @@ def read_foreign(values: Mapping[str, object], where: str) -> Foreign:
                 f"{where}: {key} {shown(values[key])} is not supported, {wanted!r} alone is; "
                 "convert a model that was trained so"
             )
-    numbers = {key: _number(values, *theirs, where) for key, theirs in _FIELDS[arch].items()}
+    numbers = {key: number(values, *theirs, where) for key, theirs in _FIELDS[arch].items()}
     ours = {**numbers, "activation": _activation(values, arch, where), **_SHAPE[arch]}
     if arch == "gpt":
         inner = values.get("n_inner")
@@ -172,7 +173,7 @@ def read_foreign(values: Mapping[str, object], where: str) -> Foreign:
 
 def _check_embeddings(values: Mapping[str, object], d_model: int | float, where: str) -> None:
     """Raises DataError if an ELECTRA's embeddings are not as wide as its layers."""
-    width = _number(values, "embedding_size", 128, where)
+    width = number(values, "embedding_size", 128, where)
     if width != d_model:
         raise DataError(
             f"{where}: embedding_size {width} beside hidden_size {d_model} is not supported: "
@@ -191,12 +192,17 @@ def _architecture(values: Mapping[str, object], where: str) -> str:
     if name not in ARCHITECTURES:
         raise DataError(
             f"{where}: architecture {shown(name)} is not supported{nearest(name, ARCHITECTURES)}; "
-            f"supported: {', '.join(ARCHITECTURES)}"
+            f"supported: {', '.join(ARCHITECTURES)}, MarianMTModel"
         )
     return name
 
 
-def _number(values: Mapping[str, object], key: str, default: object, where: str) -> int | float:
+def number(values: Mapping[str, object], key: str, default: object, where: str) -> int | float:
+    """A number that a config.json gives; `...` as default: it must be there.
+
+    Raises:
+        DataError: it is not there, or no number.
+    """
     value = values.get(key)
     if value is None:
         value = default
@@ -308,7 +314,7 @@ def write_foreign(
         "architectures": [name],
         "model_type": "gpt2" if arch == "gpt" else "bert",
         "dtype": "float32",
-        _ACTIVATION[arch][0]: _OUR_ACTIVATIONS[model.activation],
+        _ACTIVATION[arch][0]: THEIR_ACTIVATIONS[model.activation],
         "tie_word_embeddings": model.tied_output,
     }
     config |= {theirs: parts[ours] for ours, (theirs, _) in _FIELDS[arch].items()}

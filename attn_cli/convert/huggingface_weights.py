@@ -6,7 +6,7 @@ Shapes: D d_model.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,11 @@ PREFIX = {"bert": "bert.", "gpt": "transformer."}
 _ELECTRA = "electra."
 # Constants of their programs that old versions saved with the weights.
 _BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)|h\.\d+\.attn\.(bias|masked_bias)")
+_BIAS = "cls.predictions.decoder.bias"
 # Copies of a tensor under a second name.
 _COPIES = {
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
+    _BIAS: "cls.predictions.bias",
     "lm_head.weight": "wte.weight",
 }
 # Output layers: where they stand in our model if they are no copies.
@@ -50,7 +51,8 @@ class Part:
         ours: its name.
         theirs: their names.
         form: "same"; "stack": three on top of each other; "transposed": (in, out) as a
-            convolution's; "fused": three beside each other, transposed where they are matrices.
+            convolution's; "fused": three beside each other, transposed where they are matrices;
+            "row": theirs is a matrix of one row.
     """
 
     ours: str
@@ -66,6 +68,8 @@ class Part:
         """The shape of each of theirs, from ours."""
         if self.form == "stack":
             return shape[1:]
+        if self.form == "row":
+            return (1, *shape)
         if self.form == "transposed":
             return shape[::-1]
         if self.form == "fused":
@@ -80,14 +84,16 @@ class Part:
         (tensor,) = tensors
         if self.form == "same":
             return tensor
+        if self.form == "row":
+            return tensor[0]
         return tensor.t().reshape(shape) if tensor.dim() == 2 else tensor.reshape(shape)
 
     def write(self, tensor: Tensor) -> list[Tensor]:
         """Theirs from ours."""
         if self.form == "stack":
             return list(tensor)
-        if self.form == "same":
-            return [tensor]
+        if self.form in ("same", "row"):
+            return [tensor if self.form == "same" else tensor[None]]
         if self.form == "fused":
             tensor = tensor.flatten(0, 1)
         return [tensor.t() if tensor.dim() == 2 else tensor]
@@ -122,10 +128,10 @@ def parts_of(
         if place == "cls.predictions":
             parts += _masked_head(name)
         elif place == "discriminator_predictions":
-            parts += _linear(f"heads.{name}.transform", f"{place}.dense")
-            parts += _linear(f"heads.{name}.output", f"{place}.dense_prediction")
+            parts += linear(f"heads.{name}.transform", f"{place}.dense")
+            parts += linear(f"heads.{name}.output", f"{place}.dense_prediction")
         else:
-            parts += _linear(f"heads.{name}.output", place)
+            parts += linear(f"heads.{name}.output", place)
     if not tied:
         theirs = output_name(arch)
         parts.append(Part(_OUTPUTS[theirs], (theirs,)))
@@ -137,7 +143,8 @@ def output_name(arch: str) -> str:
     return "lm_head.weight" if arch == "gpt" else "cls.predictions.decoder.weight"
 
 
-def _linear(ours: str, theirs: str, form: str = "same") -> list[Part]:
+def linear(ours: str, theirs: str, form: str = "same") -> list[Part]:
+    """The two tensors of Wx + b, or of a normalization."""
     return [
         Part(f"{ours}.weight", (f"{theirs}.weight",), form),
         Part(f"{ours}.bias", (f"{theirs}.bias",)),
@@ -147,8 +154,8 @@ def _linear(ours: str, theirs: str, form: str = "same") -> list[Part]:
 def _masked_head(name: str) -> list[Part]:
     theirs = "cls.predictions"
     return [
-        *_linear(f"heads.{name}.transform", f"{theirs}.transform.dense"),
-        *_linear(f"heads.{name}.norm", f"{theirs}.transform.LayerNorm"),
+        *linear(f"heads.{name}.transform", f"{theirs}.transform.dense"),
+        *linear(f"heads.{name}.norm", f"{theirs}.transform.LayerNorm"),
         Part(f"heads.{name}.output_bias", (f"{theirs}.bias",)),
     ]
 
@@ -162,8 +169,8 @@ _BERT = [
     Part("backbone.embedding.tokens.weight", ("embeddings.word_embeddings.weight",)),
     Part("backbone.embedding.positions.weight", ("embeddings.position_embeddings.weight",)),
     Part("backbone.embedding.segments.weight", ("embeddings.token_type_embeddings.weight",)),
-    *_linear("backbone.embedding.norm", "embeddings.LayerNorm"),
-    *_linear(_POOLER[:-1], "pooler.dense"),
+    *linear("backbone.embedding.norm", "embeddings.LayerNorm"),
+    *linear(_POOLER[:-1], "pooler.dense"),
 ]
 _BERT_LAYER = [
     Part(
@@ -176,25 +183,25 @@ _BERT_LAYER = [
         tuple(f"attention.self.{name}.bias" for name in _PROJECTIONS),
         "stack",
     ),
-    *_linear("self_attention.out_proj", "attention.output.dense"),
-    *_linear("residuals.0.norm", "attention.output.LayerNorm"),
-    *_linear("feed_forward.linear1", "intermediate.dense"),
-    *_linear("feed_forward.linear2", "output.dense"),
-    *_linear("residuals.1.norm", "output.LayerNorm"),
+    *linear("self_attention.out_proj", "attention.output.dense"),
+    *linear("residuals.0.norm", "attention.output.LayerNorm"),
+    *linear("feed_forward.linear1", "intermediate.dense"),
+    *linear("feed_forward.linear2", "output.dense"),
+    *linear("residuals.1.norm", "output.LayerNorm"),
 ]
 _GPT = [
     Part("backbone.embedding.tokens.weight", ("wte.weight",)),
     Part("backbone.embedding.positions.weight", ("wpe.weight",)),
-    *_linear("backbone.encoder.norm", "ln_f"),
+    *linear("backbone.encoder.norm", "ln_f"),
 ]
 _GPT_LAYER = [
     Part("self_attention.in_weight", ("attn.c_attn.weight",), "fused"),
     Part("self_attention.in_bias", ("attn.c_attn.bias",), "fused"),
-    *_linear("self_attention.out_proj", "attn.c_proj", "transposed"),
-    *_linear("residuals.0.norm", "ln_1"),
-    *_linear("feed_forward.linear1", "mlp.c_fc", "transposed"),
-    *_linear("feed_forward.linear2", "mlp.c_proj", "transposed"),
-    *_linear("residuals.1.norm", "ln_2"),
+    *linear("self_attention.out_proj", "attn.c_proj", "transposed"),
+    *linear("residuals.0.norm", "ln_1"),
+    *linear("feed_forward.linear1", "mlp.c_fc", "transposed"),
+    *linear("feed_forward.linear2", "mlp.c_proj", "transposed"),
+    *linear("residuals.1.norm", "ln_2"),
 ]
 
 
@@ -205,6 +212,7 @@ class ForeignWeights:
         folder: the directory.
         prefix: what the backbone's tensors may begin with.
         tied: whether a copy that is there alone stands for its original as well.
+        copies: second names of tensors -> their first.
 
     Attributes:
         shapes: their names, without the class's prefix -> shapes.
@@ -213,8 +221,11 @@ class ForeignWeights:
         DataError: there are none, they are pickles, or no whole and sane safetensors files.
     """
 
-    def __init__(self, folder: Path, prefix: str, *, tied: bool) -> None:
+    def __init__(
+        self, folder: Path, prefix: str, *, tied: bool, copies: Mapping[str, str] = _COPIES
+    ) -> None:
         self.files = _weight_files(folder)
+        self._copies = copies
         self.shapes: dict[str, Shape] = {}
         self._names: dict[Path, dict[str, str]] = {}
         for file in self.files:
@@ -231,7 +242,7 @@ class ForeignWeights:
                         f"one of {', '.join(FLOATS)}"
                     )
                 self.shapes[plain] = tuple(header[name]["shape"])
-        for copy, origin in _COPIES.items():
+        for copy, origin in copies.items():
             if tied and copy in self.shapes and origin not in self.shapes:
                 self._rename(copy, origin)
 
@@ -240,12 +251,15 @@ class ForeignWeights:
         for names in self._names.values():
             names.update({name: new for name, plain in names.items() if plain == old})
 
-    def check(self, parts: Sequence[Part], shapes: Mapping[str, Shape]) -> list[Part]:
+    def check(
+        self, parts: Sequence[Part], shapes: Mapping[str, Shape], spare: Collection[str] = ()
+    ) -> list[Part]:
         """The parts that are there; a BERT may lack its pooler.
 
         Args:
             parts: what the model needs.
             shapes: our names -> shapes.
+            spare: tensors that may be there and belong to no part.
 
         Raises:
             DataError: a tensor is missing, has another shape than config.json says, or belongs to
@@ -253,7 +267,7 @@ class ForeignWeights:
         """
         where = self.files[0].parent
         there: list[Part] = []
-        known: set[str] = set()
+        known: set[str] = set(spare)
         for part in parts:
             known.update(part.theirs)
             if part.is_pooler and part.theirs[0] not in self.shapes:
@@ -264,13 +278,14 @@ class ForeignWeights:
         for name, found in self.shapes.items():
             if name in known:
                 continue
-            if _COPIES.get(name) not in known:
+            origin = self._copies.get(name, "")
+            if origin not in known:
                 raise DataError(
                     f"{where}: unexpected tensor {shown(name)}: its 'architectures' in "
                     "config.json have no such part"
                 )
-            if found != self.shapes[_COPIES[name]]:
-                raise DataError(f"{where}: {name} is no copy of {_COPIES[name]}")
+            if found != self.shapes[origin]:
+                raise DataError(f"{where}: {name} is no copy of {origin}")
         return there
 
     def _compare(self, name: str, shape: Shape, where: Path) -> None:
@@ -292,11 +307,13 @@ class ForeignWeights:
             loaded = dict(_renamed(load_foreign(file), names))
             check_finite(file, loaded)
             tensors |= loaded
-        for name, origin in _COPIES.items():
-            if name in tensors and name not in _OUTPUTS:
+        for name, origin in self._copies.items():
+            if name == _BIAS and name in tensors:
                 tensors[origin] = tensors.pop(name)  # the bias that is computed with
             elif name in tensors and torch.equal(tensors[name], tensors[origin]):
                 del tensors[name]
+            elif name in tensors and name not in _OUTPUTS:
+                raise DataError(f"{self.files[0].parent}: {name} is no copy of {origin}")
         return tensors
 
 

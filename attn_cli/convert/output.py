@@ -23,6 +23,7 @@ _FILES = (
     *(f"src.{name}" for name in FILE_NAMES),
     *("tokenizer_config.json", "generation_config.json", "modules.json"),
     *("config_sentence_transformers.json", "sentence_bert_config.json"),
+    *("source.spm", "target.spm", "vocab.json", "target_vocab.json"),
     *("model.bin", "shared_vocabulary.json", "source_vocabulary.json", "target_vocabulary.json"),
 )
 _FOLDERS = ("1_Pooling", "2_Normalize")  # with nothing but a config.json

@@ -124,6 +124,26 @@ def heads_of(attention: MultiHeadAttention, config: TransformerConfig) -> Heads:
     return Heads(query, key, value, output)
 
 
+def plain_tensors(translator: Translator) -> dict[str, Tensor]:
+    """The weights, by the names that they have where every attention is the published one.
+
+    Those of an attention are `in_weight` (3, D, D) and `in_bias` (3, D), of queries, keys and
+    values, and `out_proj.weight` and `.bias`.
+    """
+    model = translator.model
+    tensors = {name: weight.detach() for name, weight in model.named_parameters()}
+    for name, module in model.named_modules():
+        if isinstance(module, MultiHeadAttention):
+            for part in [part for part in tensors if part.startswith(f"{name}.")]:
+                del tensors[part]
+            *inward, output = heads_of(module, translator.config)
+            tensors[f"{name}.in_weight"] = torch.stack([each.weight for each in inward]).detach()
+            tensors[f"{name}.in_bias"] = torch.stack([each.bias for each in inward]).detach()
+            tensors[f"{name}.out_proj.weight"] = output.weight.detach()
+            tensors[f"{name}.out_proj.bias"] = output.bias.detach()
+    return tensors
+
+
 def written_bias(translator: Translator) -> Tensor:
     """The output layer's bias, with which no search writes what ours never does. Shape: (V,)."""
     bias = translator.model.output_bias.clone()

@@ -7,12 +7,13 @@ read straight from the wire format, so that no protobuf package is needed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _SPACE_MARK = "\u2581"
 UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece.Type
+_ROLES = {"unk": 45, "bos": 46, "eos": 47, "pad": 48}  # fields of TrainerSpec
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,27 @@ class ModelParts:
 
     model_type: int
     piece_types: list[int]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a model that is made.
+
+    Attributes:
+        text: the piece.
+        kind: its type; None: it is as in the model that the new one is made of.
+        score: its score.
+    """
+
+    text: str
+    kind: int | None = None
+    score: float = 0.0
+
+    @property
+    def message(self) -> bytes:
+        """SentencePiece of the protocol buffer."""
+        head = _sized(1, self.text.encode("utf-8")) + b"\x15" + struct.pack("<f", self.score)
+        return head + bytes([3 << 3, self.kind or NORMAL])
 
 
 def read_model(raw: bytes) -> ModelParts:
@@ -59,6 +81,39 @@ def with_words(raw: bytes, words: Sequence[str], *, alone: bool) -> bytes:
     return raw
 
 
+def renumbered(raw: bytes, pieces: Sequence[Piece], roles: Mapping[str, str]) -> bytes:
+    """The model with these pieces alone, in this order, which cuts texts as it did.
+
+    Args:
+        raw: a model.
+        pieces: those of its own as they are, and others.
+        roles: which pieces are `unk`, `bos`, `eos` and `pad`.
+    """
+    own: dict[str, bytes] = {}
+    rest = bytearray()
+    for number, value in _fields(raw):
+        if number == 1 and isinstance(value, bytes):
+            own |= dict.fromkeys(_strings(value), value)
+        elif isinstance(value, bytes):
+            rest += _sized(number, value)
+    new = b"".join(_sized(1, own[p.text] if p.kind is None else p.message) for p in pieces)
+    # What a message says again counts: TrainerSpec.unk_piece, bos_piece, eos_piece and pad_piece.
+    names = (_sized(_ROLES[role], text.encode("utf-8")) for role, text in roles.items())
+    return new + bytes(rest) + _sized(2, b"".join(names))
+
+
+def scored_pieces(raw: bytes) -> dict[str, tuple[float, int]]:
+    """The score and the type of each piece, in the order of their ids."""
+    found: dict[str, tuple[float, int]] = {}
+    for number, message in _fields(raw):
+        if number == 1 and isinstance(message, bytes):
+            scores = [v for n, v in _fields(message) if n == 2 and isinstance(v, bytes)]
+            score = struct.unpack("<f", scores[-1])[0] if scores else 0.0
+            kind = _integer(message, 3, NORMAL)
+            found |= dict.fromkeys(_strings(message), (score, kind))
+    return found
+
+
 def _strings(message: bytes) -> Iterator[str]:
     """The texts in the first field of a message."""
     for number, value in _fields(message):
@@ -68,11 +123,13 @@ def _strings(message: bytes) -> Iterator[str]:
 
 def _sized(number: int, content: bytes) -> bytes:
     """A field of bytes."""
-    head, size = bytearray([number << 3 | 2]), len(content)
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    return bytes(head) + bytes([size]) + content
+    head = bytearray()
+    for value in (number << 3 | 2, len(content)):
+        while value > 0x7F:
+            head.append(value & 0x7F | 0x80)
+            value >>= 7
+        head.append(value)
+    return bytes(head) + content
 
 
 def _integer(message: bytes, wanted: int, default: int) -> int:

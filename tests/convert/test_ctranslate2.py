@@ -90,7 +90,8 @@ def translations(place: Path, ct2: Path, lines: list[str], **options: object) ->
     """What CTranslate2 writes by itself, told nothing of special tokens."""
     src, tgt = read_tokenizers(place)
     translator = ctranslate2.Translator(str(ct2), device="cpu", intra_threads=1, **options)
-    found = translator.translate_batch([src.pieces(ids) for ids in src.encode(lines)], beam_size=5)
+    pieces = [src.pieces(ids) for ids in src.encode(lines)]
+    found = translator.translate_batch(pieces, beam_size=5, patience=2)
     return tgt.decode([tgt.piece_ids(result.hypotheses[0]) for result in found])
 
 
@@ -105,7 +106,10 @@ def test_what_was_learnt_is_written_there_too(reversal_model, tmp_path):
         options = ("--precision", precision, "-o", ct2)
         run = inside("convert", reversal_model, "--to", "ctranslate2", *options)
         assert run.lines == [str(ct2)]
-        assert "searches as attn decode does with beam_size=5, length_penalty=1" in run.said
+        assert (
+            "searches as attn decode does with beam_size=5, patience=2, length_penalty=1"
+            in run.said
+        )
         assert "2,048 positions" in run.said
         theirs = translations(reversal_model, ct2, lines)
         assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= share * len(lines)
