@@ -49,6 +49,8 @@ Where to put what, and the existing files that a new one edits:
 - a score function: a `Score` and a row in `nn/scores.py`, its name in `config/attention.py`. A
   position scheme: likewise in `nn/positions.py`.
 - an option: a field of the dataclass of its group in `config/`, and the place that reads it.
+- another project's format: a file in `convert/`, a row of READERS or WRITERS in its `formats.py`,
+  what `--to` calls it in `config/converting.py`.
 - a metric: a `CountMetric` (`metrics/base.py`), a row in `metrics/__init__.py`, a field in
   `config/scoring.py`.
 - what is made of maps: a `Sink` (`viz/job.py`) and a row of SINKS there.

@@ -110,12 +110,18 @@ def test_what_was_learnt_is_written_there_too(reversal_model, tmp_path):
             "searches as attn decode does with beam_size=5, patience=2, length_penalty=1"
             in run.said
         )
-        assert "2,048 positions" in run.said
         theirs = translations(reversal_model, ct2, lines)
         assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= share * len(lines)
         sizes[precision] = (ct2 / "model.bin").stat().st_size
         assert ctranslate2.contains_model(str(ct2))
     assert sizes["int8"] < sizes["float32"] - 3 * 5 * 32 * 32  # a byte a weight, not four
+
+
+def test_positions_that_are_a_table_have_an_end(tmp_path):
+    for kind, told in (("sinusoidal", True), ("none", True), ("rotary", False)):
+        place = write_translator(tmp_path / kind, positions=kind)
+        run = inside("convert", place, "--to", "ctranslate2", "-o", tmp_path / f"{kind}-ct2")
+        assert ("has 2,048 positions: longer texts fail there" in run.said) == told
 
 
 def test_a_directory_of_theirs_holds_vocabularies_and_tokenizers(tmp_path):

@@ -161,7 +161,8 @@ def test_a_bad_word_has_no_probability_where_the_rest_is_made_to_sum_to_one(lear
     ids=str,
 )
 def test_a_translator_of_ours_computes_the_same_as_a_marian_model(tmp_path, changes):
-    place = write_translator(tmp_path / "m", norm="post", **changes)
+    parts = {"norm": "post", "positions": "sinusoidal", **changes}
+    place = write_translator(tmp_path / "m", **parts)
     _, model = load_model(place, CPU)
     generator = torch.Generator().manual_seed(3)
     weights = {
