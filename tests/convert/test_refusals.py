@@ -260,7 +260,7 @@ def test_a_replaced_model_leaves_nothing_of_itself(copies, tmp_path):
     }
 
 
-@pytest.mark.parametrize("name", ["notes.md", "1_Pooling/mine.txt", "checkpoint/x", "vocab.json"])
+@pytest.mark.parametrize("name", ["notes.md", "1_Pooling/mine.txt", "checkpoint/x", "merges.txt"])
 @pytest.mark.parametrize("has_model", [True, False])
 def test_what_attn_did_not_write_is_never_deleted(copies, tmp_path, name, has_model):
     gpt, target = copies("gpt"), tmp_path / "target"
