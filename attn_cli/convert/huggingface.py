@@ -287,7 +287,7 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
     if config.arch not in PREFIX or not isinstance(stack, StackConfig):
         raise DataError(
             f"{folder}: Hugging Face has no class for architecture {config.arch!r}; "
-            f"{' and '.join(PREFIX)} can be written"
+            f"{', '.join(PREFIX)}, transformer can be written"
         )
     name = foreign_name(config.arch, config.heads, str(folder))
     if any(head.pool != "own" for head in config.heads):
