@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_cli.config import changed, load_json
+from attn_cli.config import changed, load_json, shown
 from attn_cli.config.converting import ConvertOptions
 from attn_cli.convert.huggingface_specials import CONFIG
 from attn_cli.errors import DataError, UsageError
@@ -65,8 +65,14 @@ def convert(
         DataError: it is damaged, or what it holds can't be converted.
         UsageError: options that this conversion does not have, or `output` holds a model.
     """
+    theirs = _model_type(folder)
     if options.to == "attn":
-        row = READERS.get(_model_type(folder), READERS[""])
+        row = READERS.get(theirs, READERS[""])
+    elif theirs:
+        raise DataError(
+            f"{folder / CONFIG}: a {shown(theirs)} of transformers, no model directory of attn; "
+            "make it one first: attn convert DIR -o NEW"
+        )
     else:
         rows = WRITERS[options.to]
         row = rows.get(read_config(folder).arch, rows[""])
@@ -86,6 +92,6 @@ def _model_type(folder: Path) -> str:
     if not (folder / CONFIG).exists():
         return ""
     try:
-        return str(load_json(inside(folder, CONFIG)).get("model_type"))
+        return str(load_json(inside(folder, CONFIG)).get("model_type", ""))
     except DataError:
         return ""  # whoever reads the directory says what is wrong

@@ -258,6 +258,14 @@ def test_a_second_matrix_that_is_no_copy_is_refused(copy):
     assert "encoder.embed_tokens.weight is no copy of shared.weight" in refused(copy)
 
 
+def test_one_of_theirs_is_made_one_of_ours_first(copy):
+    target = copy.with_name("new")
+    for to in ("huggingface", "ctranslate2"):
+        said = inside("convert", copy, "--to", to, "-o", target, status=3).said
+        assert "a 'marian' of transformers, no model directory of attn; make it one first" in said
+    assert not target.exists()
+
+
 def test_settings_that_decode_has_not_are_named(copy):
     file = copy / "generation_config.json"
     changes = {"bad_words_ids": [[3, 4], [1]], "min_length": 4, "repetition_penalty": 1.5}
