@@ -25,7 +25,7 @@ def convert_command(
     Read a Hugging Face directory of a BERT (bare, with pre-training heads, or fine-tuned), an
     ELECTRA discriminator, a GPT-2 or a Marian translator (OPUS-MT) as a model directory; or write
     one with --to: huggingface (translators, post-norm ones, as Marian), or ctranslate2
-    (translators; needs CTranslate2 installed). Nothing is downloaded, no pickle is opened. Prints
+    (translators; needs CTranslate2 installed). Nothing is downloaded, pickles are refused. Prints
     the written directory.
 
     \b

@@ -110,7 +110,7 @@ def corpus(name: str, blames: str, cause: str, raw: bytes, file: str = "t.tsv", 
 
 
 corpus("empty", "t.tsv", "no pair to work with", b"")
-corpus("blank lines", "t.tsv", "no tab in it", b"\n\n\n")
+corpus("blank lines", "t.tsv", "column 2 is needed", b"\n\n\n")
 corpus("one column", "t.tsv", "no tab in it", b"alone\n")
 corpus("bad bytes", "t.tsv:2", "not UTF-8 at byte 3", b"a\tb\nc\t\xff\n")
 corpus("a lone surrogate", "t.tsv:1", "not UTF-8", b"a\t\xed\xa0\x80\n")

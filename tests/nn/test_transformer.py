@@ -6,6 +6,7 @@ from torch import nn
 
 from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention, causal_mask
+from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
 from attn_cli.nn.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
 
@@ -19,7 +20,7 @@ def _seeded():
 
 
 def layer(kind: type, norm: str) -> nn.Module:
-    made = kind(D, H, F, norm, AttentionOptions(), nn.Identity())
+    made = kind(D, H, F, norm, AttentionOptions(), Dropout(0.0))
     for weight in made.parameters():  # zeros and ones would hide a bias or a gain left out
         nn.init.normal_(weight, std=0.3)
     return made

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from program import TINY, inside, write_reversal
+from safetensors.torch import load_file, save_file
 
 from attn_cli.systems.generation.generator import Source
 from attn_cli.systems.generation.lines import _word_places
@@ -170,6 +171,10 @@ def test_an_output_that_stops_before_its_end_is_said_once(model, writer, tmp_pat
     pieces = ("--type", "word", "--vocab-size", 60, "--metric", "loss")
     inside("train-mt", corpus, "-o", tmp_path / "young", *TINY, *pieces, "--max-steps", 1)
     young = ("-m", tmp_path / "young", "--threads", 1)
+    weights = load_file(tmp_path / "young" / "model.safetensors")
+    (bias,) = (weight for name, weight in weights.items() if name.endswith("output_bias"))
+    bias[load_tokenizer(str(tmp_path / "young")).eos_id] = -1e4  # it never ends by itself
+    save_file(weights, tmp_path / "young" / "model.safetensors")
     run = inside("decode", *young, "--greedy", stdin=b"banu kera\n" * 3)
     assert run.said.count("its output stops at 14 tokens, before its end (--max-len)") == 1
     assert "3 lines have an output that stops before its end" in run.said

@@ -40,6 +40,7 @@ class Letters:
     pad_id, unk_id, bos_id, eos_id = 0, -1, 1, EOS
     mask_id = cls_id = sep_id = -1
     vocab_size = 12
+    never_written = ()
 
     def decode(self, rows):
         return [" ".join("abcdefghijkl"[token] for token in row) for row in rows]
