@@ -6,8 +6,9 @@ import json
 
 import pytest
 from program import TINY, inside, write_reversal
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from attn_cli.models.directory import write_weights
 from attn_cli.systems.generation.generator import Source
 from attn_cli.systems.generation.lines import _word_places
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
@@ -174,7 +175,7 @@ def test_an_output_that_stops_before_its_end_is_said_once(model, writer, tmp_pat
     weights = load_file(tmp_path / "young" / "model.safetensors")
     (bias,) = (weight for name, weight in weights.items() if name.endswith("output_bias"))
     bias[load_tokenizer(str(tmp_path / "young")).eos_id] = -1e4  # it never ends by itself
-    save_file(weights, tmp_path / "young" / "model.safetensors")
+    write_weights(tmp_path / "young", weights, {})
     run = inside("decode", *young, "--greedy", stdin=b"banu kera\n" * 3)
     assert run.said.count("its output stops at 14 tokens, before its end (--max-len)") == 1
     assert "3 lines have an output that stops before its end" in run.said
