@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attn_cli.config.seq2seq import ConvolutionalOptions
 from attn_cli.models.seq2seq_base import (
@@ -142,7 +141,7 @@ class ConvolutionalSeq2Seq(AutoregressiveModel[ConvolutionalState]):
             x, weights = layer(
                 x, embedded, state.memory[index], windows=window, need_weights=need_attention
             )
-        logits = F.linear(self.out_proj(x), *self.output_layer)
+        logits = self.logits(self.out_proj(x))
         after = dataclasses.replace(
             state,
             windows=torch.stack(windows, 1),

@@ -16,7 +16,6 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attn_cli.config.seq2seq import RecurrentOptions
 from attn_cli.models.seq2seq_base import (
@@ -175,7 +174,7 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
         """See `AutoregressiveModel.step`."""
         x = self.tgt_embedding(tokens.reshape(-1, 1))[:, 0]
         hidden, after, attended = self._advance(x, state, need_weights=need_attention)
-        logits = F.linear(hidden, *self.output_layer)
+        logits = self.logits(hidden)
         return logits.view(*tokens.shape, -1), after, attended.weights
 
     @property

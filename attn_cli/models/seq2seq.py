@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from attn_cli.config import option
 from attn_cli.config.attention import ACTIVATIONS
@@ -191,7 +190,7 @@ class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
             cache=cache,
             need_weights=need_attention,
         )
-        logits = F.linear(x, *self.output_layer)
+        logits = self.logits(x)
         after = dataclasses.replace(state, cache=cache, positions=state.positions + 1)
         attention = weights[-1].cross
         return logits, after, None if attention is None else attention.mean(1)

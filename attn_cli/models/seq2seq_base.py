@@ -16,6 +16,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attn_cli.config import option
 from attn_cli.config.image import SourceConfig
@@ -24,6 +25,7 @@ from attn_cli.nn.beam_state import BeamState
 from attn_cli.nn.image import RegionEmbedding
 from attn_cli.nn.losses import head_penalty
 from attn_cli.nn.positions import TokenEmbedding
+from attn_cli.nn.prepared import PreparedLinear
 from attn_cli.nn.tables import HasTables
 
 
@@ -207,7 +209,23 @@ class AutoregressiveModel(Seq2SeqModel, Generic[State]):
     """A model that predicts one token after another: from whole targets, or step by step.
 
     Its state is passed in and returned, so that one search serves every model.
+
+    Attributes:
+        prepared: the output layer in the order in which it is fast, of a model that only decodes.
     """
+
+    prepared: PreparedLinear | None = None
+
+    def prepare(self) -> None:
+        """Makes steps faster; the weights may not change after that."""
+        output = PreparedLinear(*self.output_layer)
+        self.prepared = output if output.is_faster else None
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Of a step's vectors. Shape: (..., D) -> (..., V)."""
+        if self.prepared is None or self.training:
+            return F.linear(hidden, *self.output_layer)
+        return self.prepared(hidden)
 
     @abstractmethod
     def forward(

@@ -103,3 +103,19 @@ def test_dropout_acts_in_training_alone():
     assert not torch.equal(first, second)
     quiet = transformer.eval()
     assert torch.equal(full_logits(quiet, [3, 4], [BOS, 5]), full_logits(quiet, [3, 4], [BOS, 5]))
+
+
+@torch.no_grad()
+def test_a_prepared_model_predicts_the_same():
+    seq2seq = model(src_vocab=3000, tgt_vocab=3000)
+    ids = torch.tensor([[3, 4, 5, 6]])
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    tokens = torch.tensor([[BOS]])
+    plain = seq2seq.step(seq2seq.start(ids, mask), tokens)[0]
+    seq2seq.prepare()
+    assert seq2seq.prepared is not None
+    torch.testing.assert_close(
+        seq2seq.step(seq2seq.start(ids, mask), tokens)[0], plain, atol=1e-5, rtol=1e-5
+    )
+    seq2seq.prepared = lambda x: x.new_zeros(*x.shape[:-1], 3000)
+    assert not seq2seq.step(seq2seq.start(ids, mask), tokens)[0].any()  # it is what a step asks

@@ -215,6 +215,14 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
     ) -> None:
         super().__init__(models, src, tgt, [Seq2SeqStep(model, src, tgt) for model in models])
 
+    @classmethod
+    def load(cls, paths: str, device: torch.device) -> Self:
+        """See `Translator.load`; nothing changes the models after that."""
+        translator = super().load(paths, device)
+        for model in translator.models:
+            model.prepare()
+        return translator
+
     def token_log_probs(
         self, model: AutoregressiveModel[BeamState], src: Sequence[Sized], tgt: Sequence[Ids]
     ) -> Tensor:
