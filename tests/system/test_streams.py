@@ -8,13 +8,16 @@ import subprocess
 import threading
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from program import COMMAND, ENVIRONMENT, attn, inside, write_reversal
 
 from attn_cli.lines.reading import parse_line
 from attn_cli.lines.rows import is_blank
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
+
+# Streams that begin so are packed, or in another encoding: they are read or refused as a whole.
+NO_TEXT = (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff", b"\x28\xb5", b"PK", b"7z", b"BZh", b"\xfd7z")
 
 SENTENCES = ["banu kera", "limo", "moვo ☃", "kevo lira monu baba", "b"]
 
@@ -86,6 +89,7 @@ def _readable(line):
 def test_any_bytes_give_as_many_lines_and_the_bad_ones_are_named(model, raw_lines):
     raw_lines = [raw.replace(b"\n", b"") for raw in raw_lines] + [b"\xff", b"limo\t end"]
     stdin = b"".join(raw + b"\n" for raw in raw_lines)
+    assume(not stdin.startswith(NO_TEXT))
     options = ("--greedy", "--max-len", 4)
     run = inside("decode", *model, *options, stdin=stdin, status=3)
     bad, tokenizer = [], load_tokenizer(str(model[1]))
