@@ -7,14 +7,18 @@ import sys
 
 # A user's own choice, by any of these, is left as it is.
 _CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_SPINS = 1500  # microseconds: about what lies between two operations
 
 
 def wait_gently() -> None:
-    """Lets threads that wait for the others sleep, where the user has not chosen otherwise.
+    """Lets threads that wait for the others soon sleep, where the user has not chosen otherwise.
 
     By default they spin at the end of every operation. Where another process needs the same
-    processor, that is the time in which the thread they wait for can't run. The runtime reads the
+    processor, that is the time in which the thread they wait for can't run. To sleep at once costs
+    a fifth on a quiet machine, which must wake them again; GNU's runtime is told a number of turns
+    between (`examples/benchmarks/real_inputs.md` has the figures). The runtime reads the
     environment once, when PyTorch is loaded: call it before.
     """
     if "torch" not in sys.modules and not any(name in os.environ for name in _CHOICES):
         os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["GOMP_SPINCOUNT"] = str(_SPINS)

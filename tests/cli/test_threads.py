@@ -17,17 +17,17 @@ try:
 except SystemExit:
     pass
 assert "torch" not in sys.modules
-print(os.environ.get("OMP_WAIT_POLICY"))
+print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
 """
 
 
 @pytest.mark.parametrize(
     ("own", "policy"),
     [
-        ({}, "passive"),
-        ({"OMP_WAIT_POLICY": "active"}, "active"),
-        ({"GOMP_SPINCOUNT": "1000"}, "None"),
-        ({"KMP_BLOCKTIME": "200"}, "None"),
+        ({}, "passive 1500"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None"),
+        ({"GOMP_SPINCOUNT": "1000"}, "None 1000"),
+        ({"KMP_BLOCKTIME": "200"}, "None None"),
     ],
 )
 def test_waiting_threads_sleep_unless_the_user_chose_otherwise(own, policy):
