@@ -9,6 +9,8 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
+import select
 import shlex
 import zlib
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import BinaryIO
 from attn_cli.errors import DataError
 
 _CHUNK = 1 << 20
+_GLANCE = 0.2  # seconds at a terminal between two looks at signals
 _GZIP = b"\x1f\x8b"
 # The mark of UTF-32 begins with that of UTF-16: it comes first.
 _ENCODINGS = {
@@ -57,6 +60,7 @@ class Unpacked:
         self._name = name
         self._packed: _Rejoined | None = None
         self._begun = False
+        self._is_terminal = os.name == "posix" and raw.isatty()
 
     @property
     def packed_size(self) -> int | None:
@@ -96,6 +100,7 @@ class Unpacked:
 
     def _read(self) -> bytes:
         try:
+            self._await_terminal()
             # read1 returns what one read gives: a pipe's lines as they come, not a full buffer.
             chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
             return chunk
@@ -105,6 +110,15 @@ class Unpacked:
             ) from error
         except OSError as error:
             raise DataError(f"{self._name}: {error.strerror or error}") from error
+
+    def _await_terminal(self) -> None:
+        """Waits until something was typed; a signal that comes just before the wait is seen, too.
+
+        A read that has begun is interrupted by a signal, but one that is about to begin is not.
+        """
+        if self._is_terminal:
+            while not select.select([self._raw], [], [], _GLANCE)[0]:
+                pass
 
     def _refuse(self, head: bytes) -> None:
         """Raises DataError if these first bytes of the text are no UTF-8 as a whole."""
