@@ -377,9 +377,11 @@ def test_at_a_terminal_it_says_what_it_waits_for_and_leaves_nothing_behind(tmp_p
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     command = [*COMMAND, "train-mt", *map(str, SMALL), "-o", str(tmp_path / "m")]
-    running = subprocess.Popen(
-        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
-    )
+    pipes = {"stdin": theirs, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    heard = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores Ctrl-C
+    running = subprocess.Popen(command, **pipes, env=ENVIRONMENT)
+    signal.signal(signal.SIGINT, heard)
     try:
         assert running.stderr.readline() == (
             b"reading standard input: Ctrl-D ends it, Ctrl-C stops\n"
