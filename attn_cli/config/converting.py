@@ -40,6 +40,19 @@ class ConvertOptions:
     precision: str = option(
         "float32", "With --to ctranslate2: what weights are stored as.", choices=PRECISIONS
     )
+    shortlist: str | None = option(
+        None,
+        "Pairs (source<TAB>target lines), best those of its training, of which a translator gets "
+        "the table that decode --shortlist reads: the words that a source's words may become.",
+        place="FILE",
+    )
+    shortlist_size: int = option(
+        50,
+        "With --shortlist: target tokens kept for a source token.",
+        low=1,
+        high=10_000,
+        rare=True,
+    )
     overwrite: bool = option(False, "Replace the model in the output directory.")
 
 

@@ -103,6 +103,13 @@ class SearchOptions:
         rare=True,
     )
 
+    shortlist: bool = option(
+        False,
+        "Choose among the tokens alone that the model's shortlist has for a source (attn convert "
+        "--shortlist makes it): faster with many tokens; probabilities are those among them.",
+        rare=True,
+    )
+
     def __post_init__(self) -> None:
         """Refuses combinations in which an option would go unread.
 

@@ -13,14 +13,19 @@ from attn_cli.config import shown
 from attn_cli.errors import UsageError
 from attn_cli.files import writing
 from attn_cli.models.directory import CONFIG, WEIGHTS
+from attn_cli.models.shortlist import SHORTLIST
 from attn_cli.tokenizers.tokenizer_files import FILE_NAMES
 
 _STAGE = ".convert."
-# What attn writes into a directory: its own models, and those of `--to`.
-_FILES = (
-    *(CONFIG, WEIGHTS, "labels.txt", "labels.*.txt", "train.jsonl"),
+# What attn writes into a directory: its own models …
+MODEL_FILES = (
+    *(CONFIG, WEIGHTS, SHORTLIST, "labels.txt", "labels.*.txt", "train.jsonl"),
     *FILE_NAMES,
     *(f"src.{name}" for name in FILE_NAMES),
+)
+# … and those of `--to`.
+_FILES = (
+    *MODEL_FILES,
     *("tokenizer_config.json", "generation_config.json", "modules.json"),
     *("config_sentence_transformers.json", "sentence_bert_config.json"),
     *("source.spm", "target.spm", "vocab.json", "target_vocab.json"),

@@ -7,7 +7,7 @@ R rows (sentences times beams), L decoder layers, k kernel size.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -128,7 +128,12 @@ class ConvolutionalSeq2Seq(AutoregressiveModel[ConvolutionalState]):
         )
 
     def step(
-        self, state: ConvolutionalState, tokens: Tensor, *, need_attention: bool = False
+        self,
+        state: ConvolutionalState,
+        tokens: Tensor,
+        *,
+        need_attention: bool = False,
+        output: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, ConvolutionalState, Tensor | None]:
         """See `AutoregressiveModel.step`."""
         rows = state.positions[:, None].expand_as(tokens).reshape(-1, 1)
@@ -141,7 +146,7 @@ class ConvolutionalSeq2Seq(AutoregressiveModel[ConvolutionalState]):
             x, weights = layer(
                 x, embedded, state.memory[index], windows=window, need_weights=need_attention
             )
-        logits = self.logits(self.out_proj(x))
+        logits = self.logits(self.out_proj(x), output)
         after = dataclasses.replace(
             state,
             windows=torch.stack(windows, 1),

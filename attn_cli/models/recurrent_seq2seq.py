@@ -10,7 +10,7 @@ R rows (sentences times beams), L decoder layers, P vectors of a cell's state.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
@@ -169,12 +169,17 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
         )
 
     def step(
-        self, state: RecurrentState, tokens: Tensor, *, need_attention: bool = False
+        self,
+        state: RecurrentState,
+        tokens: Tensor,
+        *,
+        need_attention: bool = False,
+        output: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, RecurrentState, Tensor | None]:
         """See `AutoregressiveModel.step`."""
         x = self.tgt_embedding(tokens.reshape(-1, 1))[:, 0]
         hidden, after, attended = self._advance(x, state, need_weights=need_attention)
-        logits = self.logits(hidden)
+        logits = self.logits(hidden, output)
         return logits.view(*tokens.shape, -1), after, attended.weights
 
     @property

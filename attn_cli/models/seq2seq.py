@@ -6,7 +6,7 @@ Shapes: B batch, S source length, T target length, D d_model, V vocabulary, N se
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import ClassVar
 
@@ -175,7 +175,12 @@ class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
         )
 
     def step(
-        self, state: TransformerState, tokens: Tensor, *, need_attention: bool = False
+        self,
+        state: TransformerState,
+        tokens: Tensor,
+        *,
+        need_attention: bool = False,
+        output: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, TransformerState, Tensor | None]:
         """See `AutoregressiveModel.step`."""
         cache = state.cache.advance()
@@ -190,7 +195,7 @@ class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
             cache=cache,
             need_weights=need_attention,
         )
-        logits = self.logits(x)
+        logits = self.logits(x, output)
         after = dataclasses.replace(state, cache=cache, positions=state.positions + 1)
         attention = weights[-1].cross
         return logits, after, None if attention is None else attention.mean(1)

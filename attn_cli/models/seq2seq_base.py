@@ -10,7 +10,7 @@ K beams.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
@@ -221,8 +221,18 @@ class AutoregressiveModel(Seq2SeqModel, Generic[State]):
         output = PreparedLinear(*self.output_layer)
         self.prepared = output if output.is_faster else None
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Of a step's vectors. Shape: (..., D) -> (..., V)."""
+    def output_of(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
+        """The output layer of these tokens alone. Shape: (U,); it takes (..., D) to (..., U)."""
+        weight, bias = self.output_layer
+        return PreparedLinear(weight[tokens], bias[tokens])
+
+    def logits(self, hidden: Tensor, output: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Of a step's vectors, by a part of the output layer if one is given.
+
+        Shape: (..., D) -> (..., V), or as many as that part gives.
+        """
+        if output is not None:
+            return output(hidden)
         if self.prepared is None or self.training:
             return F.linear(hidden, *self.output_layer)
         return self.prepared(hidden)
@@ -253,9 +263,14 @@ class AutoregressiveModel(Seq2SeqModel, Generic[State]):
 
     @abstractmethod
     def step(
-        self, state: State, tokens: Tensor, *, need_attention: bool = False
+        self,
+        state: State,
+        tokens: Tensor,
+        *,
+        need_attention: bool = False,
+        output: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, State, Tensor | None]:
-        """Reads one token per beam.
+        """Reads one token per beam; `output` stands in for the output layer (see `output_of`).
 
         Shape:
             tokens (N, K)

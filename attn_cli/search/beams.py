@@ -21,6 +21,7 @@ from attn_cli.search.candidates import FLOOR, NEVER, Choice
 from attn_cli.search.constraints import Constraints, Progress
 from attn_cli.search.penalties import coverage_score
 from attn_cli.search.sampling import uniforms
+from attn_cli.search.shortlist import Shortlist
 from attn_cli.search.step import Begun, DecoderState, StepModel
 
 Links = tuple[tuple[int, int], ...]
@@ -35,6 +36,8 @@ class Request:
         max_len: longest output in tokens, the end token not counted; raised to the prefix's length.
         prefix: tokens that the output must start with, without the begin token.
         opening: tokens of which one must come next, behind the prefix; None: any may. Shape: (O,).
+        among: tokens among which the output's are, the end token included; None: all. Of all
+            requests of a search or of none. Shape: (C,).
         constraints: phrases of tokens that must appear, wherever `max_len` leaves room for them.
         key: what sampling is seeded by, with the run's seed: the input's line number, say. None
             takes the position among the requests.
@@ -46,6 +49,7 @@ class Request:
     max_len: int
     prefix: tuple[int, ...] = ()
     opening: Tensor | None = None
+    among: Tensor | None = None
     constraints: tuple[tuple[int, ...], ...] = ()
     key: int | None = None
     given: int = 0
@@ -120,6 +124,7 @@ class Slot:
         progress: how far each beam has met them.
         opening: tokens of which one must come at the length `opens_at`; None: any may. Shape: (O,).
         opens_at: the prefix's length.
+        among: tokens among which the output's are; None: all. Shape: (C,).
     """
 
     index: int
@@ -129,6 +134,7 @@ class Slot:
     progress: list[Progress] = field(default_factory=list)
     opening: Tensor | None = None
     opens_at: int = 0
+    among: Tensor | None = None
 
     @property
     def is_steered(self) -> bool:
@@ -157,6 +163,7 @@ class Beams:
         ended: hypotheses that ended so far. Shape: (N, G).
         coverage: attention so far; None without coverage penalty. Shape: (N, K, S).
         uniform: random numbers for sampling; None without. Shape: (N, K, steps).
+        shortlist: the tokens that the sentences choose among; None: all.
     """
 
     slots: list[Slot]
@@ -175,6 +182,7 @@ class Beams:
     ended: Tensor
     coverage: Tensor | None = None
     uniform: Tensor | None = None
+    shortlist: Shortlist | None = None
 
     @classmethod
     def admit(
@@ -233,7 +241,20 @@ class Beams:
             ended=torch.zeros(n, options.n_groups, dtype=torch.int64, device=device),
             coverage=torch.zeros(n, width, 0, device=device) if options.coverage_penalty else None,
             uniform=uniform,
+            shortlist=_shortlist(slots, device),
         )
+
+    def column(self, token: int) -> int:
+        """Where a token's numbers are among a step's."""
+        return token if self.shortlist is None else int(self.shortlist.columns[token])
+
+    def columns_of(self, tokens: Tensor) -> Tensor:
+        """The same of tokens that the sentences may take."""
+        return tokens if self.shortlist is None else self.shortlist.columns[tokens]
+
+    def tokens_at(self, columns: Tensor) -> Tensor:
+        """What columns of a step's numbers stand for."""
+        return columns if self.shortlist is None else self.shortlist.tokens[columns]
 
     def offer(
         self,
@@ -303,6 +324,7 @@ class Beams:
         """Drops all other sentences. Shape: sentences (M,)."""
         self.slots = [self.slots[i] for i in sentences.tolist()]
         self.state = self.state.keep(sentences)
+        self.shortlist = self.shortlist.keep(sentences) if self.shortlist else None
         for name in _TENSORS:
             value = getattr(self, name)
             if value is not None:
@@ -313,6 +335,7 @@ class Beams:
         """Takes in the sentences of `other` (the same K) after its own."""
         self.slots = self.slots + other.slots
         self.state = self.state.merge(other.state)
+        self.shortlist = _shortlist(self.slots, self.last.device)
         for name in _TENSORS:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is not None:
@@ -351,8 +374,18 @@ class Beams:
 
 
 _TENSORS = tuple(
-    name.name for name in dataclasses.fields(Beams) if name.name not in ("slots", "state")
+    name.name
+    for name in dataclasses.fields(Beams)
+    if name.name not in ("slots", "state", "shortlist")
 )
+
+
+def _shortlist(slots: Sequence[Slot], device: torch.device | str) -> Shortlist | None:
+    candidates = [slot.among.to(device) for slot in slots if slot.among is not None]
+    if not candidates:
+        return None
+    assert len(candidates) == len(slots), "all requests of a search have candidates, or none"
+    return Shortlist.of(candidates)
 
 
 def _stack(mine: Tensor, theirs: Tensor, fill: int) -> Tensor:
@@ -370,7 +403,7 @@ def _slot(
     """A sentence that enters; `tokens` of its prefix were read already."""
     size = min(options.n_best, options.width // options.n_groups)
     pools = [Pool(size) for _ in range(options.n_groups)]
-    slot = Slot(index, pools, len(request.source))
+    slot = Slot(index, pools, len(request.source), among=request.among)
     slot.opening, slot.opens_at = request.opening, len(request.prefix)
     if any(request.constraints):
         if options.sample or options.n_groups > 1:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attn_cli.errors import UsageError
+from attn_cli.search.shortlist import Shortlist
 from attn_cli.search.step import Begun, DecoderState, StepModel, StepOutput
 
 
@@ -89,11 +90,32 @@ class Ensemble(StepModel):
             raise UsageError(
                 f"models of an ensemble must share one vocabulary; these have {sizes} tokens"
             )
-        return StepOutput(
-            log_probs=_mean([output.log_probs for output in outputs]),
-            state=EnsembleState(tuple(output.state for output in outputs)),
-            attention=_mean_attention([output.attention for output in outputs]),
+        return _joined(outputs)
+
+    def step_among(
+        self,
+        state: DecoderState,
+        tokens: Tensor,
+        shortlist: Shortlist,
+        *,
+        need_attention: bool = False,
+    ) -> StepOutput:
+        """The same among the columns of a shortlist."""
+        assert isinstance(state, EnsembleState)
+        return _joined(
+            [
+                model.step_among(member, tokens, shortlist, need_attention=need_attention)
+                for model, member in zip(self._models, state.members, strict=True)
+            ]
         )
+
+
+def _joined(outputs: Sequence[StepOutput]) -> StepOutput:
+    return StepOutput(
+        log_probs=_mean([output.log_probs for output in outputs]),
+        state=EnsembleState(tuple(output.state for output in outputs)),
+        attention=_mean_attention([output.attention for output in outputs]),
+    )
 
 
 def _mean(log_probs: list[Tensor]) -> Tensor:

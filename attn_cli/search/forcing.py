@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from attn_cli.search.beams import Beams
@@ -19,7 +20,7 @@ from attn_cli.search.constraints import Candidate
 class Forced:
     """What a step must leave possible, taken from the model's answer before anything is masked."""
 
-    prefixed: tuple[Tensor, Tensor, Tensor] | None  # sentences, their tokens, log P of these
+    prefixed: tuple[Tensor, Tensor, Tensor] | None  # sentences, their columns, log P of these
     wanted: tuple[list[tuple[int, int, int]], Tensor] | None  # where, log P there
 
     def restore(self, log_probs: Tensor, beams: Beams, eos_id: int) -> None:
@@ -32,7 +33,7 @@ class Forced:
             if slot.constraints:
                 for beam, progress in enumerate(slot.progress):
                     if slot.constraints.owed(progress):
-                        log_probs[n, beam, eos_id] = NEVER
+                        log_probs[n, beam, beams.column(eos_id)] = NEVER
         if self.wanted is not None:
             where, values = self.wanted
             log_probs[_columns(where)] = values
@@ -42,16 +43,17 @@ class Forced:
             log_probs[rows, :, tokens] = values
         for n, slot in enumerate(beams.slots):
             if slot.opening is not None and int(beams.length[n]) >= slot.opens_at:
-                allowed = log_probs[n, :, slot.opening].clamp(min=FLOOR)
+                opening = beams.columns_of(slot.opening)
+                allowed = log_probs[n, :, opening].clamp(min=FLOOR)
                 log_probs[n] = NEVER
-                log_probs[n, :, slot.opening] = allowed
+                log_probs[n, :, opening] = allowed
                 slot.opening = None
 
 
 def forced(beams: Beams, log_probs: Tensor) -> Forced:
     """The next tokens of prefixes and of unmet constraints. Shape: log_probs (N, P, V)."""
     where = [
-        (n, beam, token)
+        (n, beam, beams.column(token))
         for n, slot in enumerate(beams.slots)
         if slot.constraints
         for beam, progress in enumerate(slot.progress)
@@ -70,7 +72,7 @@ def _prefixed(beams: Beams, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor] 
     (rows,) = ((beams.length < longest) & (token >= 0)).nonzero(as_tuple=True)
     if not rows.numel():
         return None
-    tokens = token[rows]
+    tokens = beams.columns_of(token[rows])
     return rows, tokens, log_probs[rows, :, tokens].clamp(min=FLOOR)  # values (rows, P)
 
 
@@ -85,6 +87,7 @@ def allocate(beams: Beams, log_probs: Tensor, choice: Choice, eos_id: int) -> No
     """
     width = choice.tokens.shape[1]
     _, parents, tokens = top_candidates(log_probs, beams.log_prob, 2 * width)  # (N, 2 K)
+    tokens = beams.tokens_at(tokens)
     rooms = (beams.max_len - beams.length - 1).tolist()
     for n, slot in enumerate(beams.slots):
         if slot.constraints:
@@ -107,15 +110,15 @@ def _candidates(
     slot = beams.slots[n]
     assert slot.constraints is not None
     pairs = set(best)
-    for beam, (token, progress) in enumerate(
-        zip(log_probs.argmax(1).tolist(), slot.progress, strict=False)
-    ):
+    likeliest = beams.tokens_at(log_probs.argmax(1)).tolist()
+    for beam, (token, progress) in enumerate(zip(likeliest, slot.progress, strict=False)):
         pairs |= {(beam, token), *((beam, want) for want in slot.constraints.wanted(progress))}
     ordered = sorted(pair for pair in pairs if pair[0] < len(slot.progress))
     if not ordered:
         return []
     rows, tokens = _columns(ordered)
-    values = (log_probs[rows, tokens] + beams.log_prob[n, rows]).tolist()
+    columns = beams.columns_of(torch.tensor(tokens, device=log_probs.device))
+    values = (log_probs[rows, columns] + beams.log_prob[n, rows]).tolist()
     return [
         Candidate(beam, token, value, slot.constraints.advance(slot.progress[beam], token))
         for (beam, token), value in zip(ordered, values, strict=True)

@@ -3,8 +3,8 @@
 It sees of a model what `attn_cli.search.step` says, and nothing else. Finished sentences leave the
 batch, waiting ones enter. What comes out for a sentence does not depend on its neighbours.
 
-Shapes: N sentences, K beams, P parents (K, or 1 at a sentence's first step), V vocabulary,
-G groups.
+Shapes: N sentences, K beams, P parents (K, or 1 at a sentence's first step), V vocabulary (or a
+shortlist's columns), G groups.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from attn_cli.errors import UsageError
 from attn_cli.search import candidates, forcing, penalties, sampling
 from attn_cli.search.beams import Beams, Hypothesis, Links, Request, Slot
 from attn_cli.search.candidates import NEVER, Choice
-from attn_cli.search.step import StepModel
+from attn_cli.search.step import StepModel, StepOutput
 
 __all__ = ["Hypothesis", "Links", "Request", "search"]
 
@@ -142,23 +142,27 @@ class _Search:
         """One step of all sentences; those that are done leave, and are returned."""
         options, eos_id = self._options, self._model.eos_id
         need_attention = options.coverage_penalty > 0
-        output = self._model.step(beams.state, beams.last, need_attention=need_attention)
+        output = self._predict(beams, need_attention=need_attention)
         beams.state = output.state
         if beams.coverage is not None:
             if output.attention is None:
                 raise UsageError("this model gives no attention: leave out --coverage-penalty")
             beams.coverage = penalties.add_attention(beams.coverage, output.attention)
         # What may not come next gets -inf, in place, but for what must come.
-        log_probs = output.log_probs.to(torch.float32)  # (N, P, V)
+        log_probs = output.log_probs.to(torch.float32)  # (N, P, V), or the columns of a shortlist
         steered = beams.prefix.shape[1] > 0 or any(slot.is_steered for slot in beams.slots)
         must = forcing.forced(beams, log_probs) if steered else None
-        log_probs.index_fill_(2, self._forbidden, NEVER)
+        forbidden, end = self._forbidden, beams.column(eos_id)
+        if beams.shortlist:
+            forbidden = beams.shortlist.of_tokens(forbidden)
+        log_probs.index_fill_(2, forbidden, NEVER)
         if options.min_len:
             early = beams.length < torch.minimum(beams.max_len, beams.given + options.min_len)
-            log_probs[:, :, eos_id].masked_fill_(early[:, None], NEVER)
+            log_probs[:, :, end].masked_fill_(early[:, None], NEVER)
         if options.no_repeat_ngram:
             n = options.no_repeat_ngram
-            penalties.forbid_repeats(log_probs, beams.tokens, beams.length, n)
+            history = beams.columns_of(beams.tokens)
+            penalties.forbid_repeats(log_probs, history, beams.length, n)
         if must:
             must.restore(log_probs, beams, eos_id)
         choice = self._choose(beams, log_probs)
@@ -187,21 +191,31 @@ class _Search:
             beams.advance(choice, moved=not options.sample)
         return finished
 
+    def _predict(self, beams: Beams, *, need_attention: bool) -> StepOutput:
+        model, shortlist = self._model, beams.shortlist
+        if shortlist is None:
+            return model.step(beams.state, beams.last, need_attention=need_attention)
+        return model.step_among(beams.state, beams.last, shortlist, need_attention=need_attention)
+
     def _choose(self, beams: Beams, log_probs: Tensor) -> Choice:
-        options, eos_id = self._options, self._model.eos_id
+        choice = self._choose_columns(beams, log_probs)
+        choice = dataclasses.replace(choice, tokens=beams.tokens_at(choice.tokens))
+        if any(slot.constraints for slot in beams.slots):
+            forcing.allocate(beams, log_probs, choice, self._model.eos_id)
+        return choice
+
+    def _choose_columns(self, beams: Beams, log_probs: Tensor) -> Choice:
+        options, end = self._options, beams.column(self._model.eos_id)
         if options.sample:
-            return self._draw(beams, log_probs)
+            return self._draw(beams, log_probs, end)
         if options.n_groups > 1:
             groups, diversity = options.n_groups, options.diversity
             return candidates.diverse_tokens(
-                log_probs, beams.log_prob, options.width, eos_id, groups, diversity
+                log_probs, beams.log_prob, options.width, end, groups, diversity
             )
-        choice = candidates.plain_tokens(log_probs, beams.log_prob, options.width, eos_id)
-        if any(slot.constraints for slot in beams.slots):
-            forcing.allocate(beams, log_probs, choice, eos_id)
-        return choice
+        return candidates.plain_tokens(log_probs, beams.log_prob, options.width, end)
 
-    def _draw(self, beams: Beams, log_probs: Tensor) -> Choice:
+    def _draw(self, beams: Beams, log_probs: Tensor, end: int) -> Choice:
         """Each beam goes on alone, with a random token."""
         assert beams.uniform is not None
         n, width = beams.last.shape
@@ -209,7 +223,7 @@ class _Search:
         uniform = beams.uniform.gather(2, at.expand(n, width, 1)).flatten()
         tokens = sampling.draw(log_probs.flatten(0, 1), uniform, self._options).view(n, width)
         log_prob = beams.log_prob + log_probs.gather(2, tokens[:, :, None]).squeeze(2)
-        is_end = tokens == self._model.eos_id
+        is_end = tokens == end
         parents = torch.arange(width, device=tokens.device).expand(n, width)
         return Choice(
             beams=parents,
@@ -237,7 +251,7 @@ class _Search:
         cut = (at_limit | stuck) & (beams.log_prob > NEVER)
         if cut.any():
             rows, parents = cut.nonzero(as_tuple=True)
-            ended = beams.log_prob[cut] + log_probs[:, :, self._model.eos_id][cut]
+            ended = beams.log_prob[cut] + log_probs[:, :, beams.column(self._model.eos_id)][cut]
             log_prob = torch.where(ended > NEVER, ended, beams.log_prob[cut])
             chosen = (choice.end_log_prob > NEVER).to(torch.int64)
             counts = torch.zeros_like(cut, dtype=torch.int64)

@@ -15,6 +15,9 @@ from typing import Protocol, Self
 
 from torch import Tensor
 
+from attn_cli.errors import UsageError
+from attn_cli.search.shortlist import Shortlist
+
 
 class DecoderState(Protocol):
     """Everything a model must remember between two steps of N sentences with K beams each."""
@@ -38,7 +41,7 @@ class StepOutput:
 
     Attributes:
         log_probs: natural-log probabilities of the next token, a tensor of its own: the search
-            writes its masks into it. Shape: (N, K, V).
+            writes its masks into it. Shape: (N, K, V), or (N, K, U) of a shortlist.
         state: the state after the step.
         attention: weights over the source, mean of the last layer's heads, where they were asked
             for. Shape: (N, K, S).
@@ -80,6 +83,21 @@ class StepModel(ABC):
         self, state: DecoderState, tokens: Tensor, *, need_attention: bool = False
     ) -> StepOutput:
         """Reads one token per beam and predicts the next. Shape: tokens (N, K)."""
+
+    def step_among(
+        self,
+        state: DecoderState,
+        tokens: Tensor,
+        shortlist: Shortlist,
+        *,
+        need_attention: bool = False,
+    ) -> StepOutput:
+        """As `step`, with probabilities of a shortlist's columns alone; each sentence's sum to 1.
+
+        Raises:
+            UsageError: this model has no such step.
+        """
+        raise UsageError("--shortlist: this kind of model chooses among all of its tokens")
 
     def begin(self, sources: Sequence[Sized], prefixes: Sequence[Sequence[int]]) -> Begun:
         """As `start`; a model that can reads at once what its outputs must begin with.

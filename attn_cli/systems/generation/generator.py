@@ -60,6 +60,7 @@ class Generator(ABC, Generic[Model]):
         never_ids: tokens that are never produced.
         has_source: whether an output is of another text than its input: what can be aligned.
         n_scored: columns of a line that `log P` is asked of.
+        has_shortlist: whether models of its kind can have a table for `--shortlist`.
         has_likelihood: whether that is P(output | input), which any given output has, too.
         reads_files: whether a line names a file, which is what is read.
         most_lines: that are held in memory at once.
@@ -69,6 +70,7 @@ class Generator(ABC, Generic[Model]):
 
     has_source: ClassVar[bool]
     n_scored: ClassVar[int]
+    has_shortlist: ClassVar[bool] = False
     has_likelihood: ClassVar[bool] = True
     reads_files: bool = False
     most_lines: int = 1 << 30
@@ -180,6 +182,11 @@ class Generator(ABC, Generic[Model]):
             raise UsageError(
                 "--iterations: this model writes one token after another; those of attn train-mt "
                 "--decoder mask-predict go over all of them again"
+            )
+        if search.shortlist and not self.has_shortlist:
+            raise UsageError(
+                "--shortlist: only translators that write one token after another have one; leave "
+                "it out"
             )
         self.check_files(decoding.image_root)
         if decoding.constraints and (search.sample or search.n_groups > 1):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence, Sized
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -11,13 +13,15 @@ import torch
 from torch import Tensor
 
 from attn_cli.config import shown
-from attn_cli.config.decoding import SearchOptions
+from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.data.padding import pad
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model_of, read_config
 from attn_cli.models.seq2seq_base import AttentionMaps, AutoregressiveModel, Seq2SeqModel
+from attn_cli.models.shortlist import CandidateTable
 from attn_cli.nn.beam_state import BeamState
 from attn_cli.search.search import Hypothesis, Request
+from attn_cli.search.shortlist import Shortlist
 from attn_cli.search.step import DecoderState, StepModel, StepOutput
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
 from attn_cli.systems.translation.source_base import SourceSide
@@ -56,6 +60,22 @@ class Seq2SeqStep(StepModel):
         logits, after, attention = self.model.step(state, tokens, need_attention=need_attention)
         return StepOutput(logits.float().log_softmax(-1), after, attention)
 
+    def step_among(
+        self,
+        state: DecoderState,
+        tokens: Tensor,
+        shortlist: Shortlist,
+        *,
+        need_attention: bool = False,
+    ) -> StepOutput:
+        """See `StepModel.step_among`."""
+        assert isinstance(state, BeamState)
+        output = shortlist.product(self, self.model.output_of)
+        logits, after, attention = self.model.step(
+            state, tokens, need_attention=need_attention, output=output
+        )
+        return StepOutput(shortlist.log_probs(logits.float()), after, attention)
+
 
 class Translator(Generator[M]):
     """Translates texts, or says what is in images, with one model or several as an ensemble.
@@ -74,6 +94,7 @@ class Translator(Generator[M]):
     ) -> None:
         super().__init__(models, steps, tgt)
         self.src = src
+        self._folder: Path | None = None
         self.reads_files, self.most_lines = src.reads_files, src.most_lines
         learned = [model.n_positions for model in models if model.n_positions is not None]
         self._n_positions = min(learned, default=None)
@@ -109,6 +130,7 @@ class Translator(Generator[M]):
             if src.fingerprint != sides[0][0].fingerprint:
                 raise UsageError(f"{path}: it does not read what {first} reads")
         translator = cls(models, *sides[0])
+        translator._folder = Path(paths.split(",")[0])
         longest = max(translator.longest_input, min(lengths))
         translator.longest_input = min(longest, translator.most_input)
         return translator
@@ -125,12 +147,17 @@ class Translator(Generator[M]):
                 Request(
                     source=item,
                     prefix=tuple(prefix),
+                    among=self._among(options, item, [*prefix, *chain(*phrases)]),
                     constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
                     max_len=min(longest, self.most_input),
                     key=source.key,
                 )
             )
         return requests
+
+    def _among(self, options: SearchOptions, item: Sized, forced: Sequence[int]) -> Tensor | None:
+        """The tokens that the output of an item may have; None: all."""
+        return None
 
     def sources(self, text: str, limit: int, folder: str) -> list[Source]:
         """See `Generator.sources`."""
@@ -209,6 +236,7 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
     """Translates word after word, by a search."""
 
     kind: ClassVar[type[Seq2SeqModel]] = AutoregressiveModel
+    has_shortlist: ClassVar[bool] = True
 
     def __init__(
         self, models: Sequence[AutoregressiveModel[BeamState]], src: SourceSide, tgt: Tokenizer
@@ -222,6 +250,33 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
         for model in translator.models:
             model.prepare()
         return translator
+
+    def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
+        """See `Generator.check`; a shortlist must be there."""
+        super().check(search, decoding)
+        if search.shortlist:
+            _ = self._candidates
+
+    @cached_property
+    def _candidates(self) -> CandidateTable:
+        """The shortlist of the first model.
+
+        Raises:
+            NotThereError: it has none.
+            DataError: it is damaged, or that of another model.
+            UsageError: models that read images have none.
+        """
+        if self.reads_files or self._folder is None:
+            raise UsageError("--shortlist: this model reads images, whose regions suggest no token")
+        sizes = self.src.vocab_size, self.tgt.vocab_size
+        return CandidateTable.load(self._folder, *sizes, self.tgt.eos_id)
+
+    def _among(self, options: SearchOptions, item: Sized, forced: Sequence[int]) -> Tensor | None:
+        """By the shortlist, if one is asked for."""
+        if not options.shortlist:
+            return None
+        ids, _ = self.src.collate([item])
+        return self._candidates.candidates(ids[0].tolist(), forced)
 
     def token_log_probs(
         self, model: AutoregressiveModel[BeamState], src: Sequence[Sized], tgt: Sequence[Ids]
