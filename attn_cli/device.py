@@ -32,6 +32,20 @@ def set_up(runtime: RuntimeOptions, local_rank: int = 0) -> torch.device:
     return torch.device(name)
 
 
+def use_int8(precision: str, device: torch.device, *, stored: bool) -> bool:
+    """Whether `--precision` means int8 here; `auto` does on a CPU where weights are stored so.
+
+    Raises:
+        UsageError: int8 is asked for on another device.
+    """
+    if precision == "int8" and device.type != "cpu":
+        raise UsageError(
+            f"--precision int8 is for CPUs, and this is {device}: add --device cpu, or take "
+            "--precision bf16"
+        )
+    return precision == "int8" or (precision == "auto" and stored and device.type == "cpu")
+
+
 def use_bf16(precision: str, device: torch.device) -> bool:
     """Whether `--precision` means bfloat16 here; `auto` does on GPUs that have it."""
     if precision == "auto":

@@ -29,14 +29,15 @@ def write_translator(place: Path, arch: str = "transformer", **changes: Any) -> 
     if arch == "transformer":
         sizes |= {"d_ff": 32, "n_heads": 2}
     vocabularies = dict.fromkeys(("src_vocab", "tgt_vocab"), tokenizer.vocab_size)
-    config = CONFIGS[arch](**sizes, **vocabularies, share_embeddings=True, **changes)
+    config = CONFIGS[arch](**{**sizes, **vocabularies, "share_embeddings": True, **changes})
     return _write(place, ModelConfig(arch, "translate", config, finished=True))
 
 
 def write_reader(place: Path, arch: str, **sizes: int) -> Path:
     """A backbone with a head that tells two labels apart."""
     tokenizer = _tokenizer(place)
-    config = BACKBONES[arch].Config(vocab_size=tokenizer.vocab_size, d_model=12, **sizes)
+    sizes = {"d_model": 12, **sizes}
+    config = BACKBONES[arch].Config(vocab_size=tokenizer.vocab_size, **sizes)
     head = HeadConfig(name="mood", kind="text", n_outputs=2, task="classify")
     write_labels(place, ["bad", "good"])
     return _write(place, ModelConfig(arch, "predict", config, finished=True, heads=(head,)))
@@ -53,9 +54,9 @@ def write_tagger(place: Path, tokenizer: Tokenizer) -> Path:
     return _write(place, ModelConfig("bert", "predict", config, finished=True, heads=(head,)))
 
 
-def write_language_model(place: Path) -> Path:
+def write_language_model(place: Path, **changes: Any) -> Path:
     """A GPT of two layers."""
-    sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 2}
+    sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 2, **changes}
     config = StackConfig(vocab_size=_tokenizer(place).vocab_size, **sizes)
     return _write(place, ModelConfig("gpt", "continue", config, finished=True))
 

@@ -34,6 +34,7 @@ def convert_command(
     attn convert gpt2 -o gpt && echo "Once upon" | attn decode -m gpt
     attn convert nli-model --task pair -o nli
     attn convert opus-mt-en-de -o en-de && attn decode -m en-de < lines.txt
+    attn convert attn-model --precision int8 -o smaller && attn decode -m smaller < lines.txt
     attn convert attn-model --to huggingface -o for-transformers
     attn convert attn-model --shortlist train.tsv -o fast && attn decode -m fast --shortlist
     attn convert attn-model --to ctranslate2 --precision int8 -o for-ctranslate2

@@ -39,6 +39,7 @@ READERS: dict[str, Row] = {
     "": Row("huggingface:from_huggingface", ("task", "scheme")),
     "marian": Row("marian:from_marian"),
 }
+_NARROWER = Row("int8_weights:to_int8")  # our own, in another precision
 # `--to` -> our architecture -> its row; "" for all others.
 WRITERS: dict[str, dict[str, Row]] = {
     "huggingface": {
@@ -66,7 +67,14 @@ def convert(
         UsageError: options that this conversion does not have, or `output` holds a model.
     """
     theirs = _model_type(folder)
-    if options.to == "attn":
+    if options.to == "attn" and options.precision == "int8":
+        if not _is_ours(folder):
+            raise UsageError(
+                f"--precision int8: {folder} is another project's model: make it one of attn "
+                "first, attn convert DIR -o NEW, then attn convert NEW --precision int8 -o NEWER"
+            )
+        row = _NARROWER
+    elif options.to == "attn":
         row = READERS.get(theirs, READERS[""])
     elif theirs:
         raise DataError(
@@ -76,7 +84,7 @@ def convert(
     else:
         rows = WRITERS[options.to]
         row = rows.get(read_config(folder).arch, rows[""])
-    taken = {f"--{name}" for name in row.options}
+    taken = {f"--{name}" for name in row.options} | ({"--precision"} if row is _NARROWER else set())
     if in_vain := changed(options, among=_OF_ROWS - taken):
         raise UsageError(
             f"{', '.join(in_vain)}: --to {options.to} has no use for {them(in_vain)} here"
@@ -85,6 +93,14 @@ def convert(
     function = getattr(importlib.import_module(f"attn_cli.convert.{module}"), name)
     own = {name: vars(options)[name] for name in row.options}
     function(folder, output, say, overwrite=options.overwrite, **own)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the directory's config.json is one that attn wrote."""
+    if not (folder / CONFIG).exists():
+        return False
+    values = load_json(inside(folder, CONFIG))
+    return "format" in values and "arch" in values
 
 
 def _model_type(folder: Path) -> str:

@@ -85,7 +85,7 @@ def _replaceable(output: Path, overwrite: bool) -> list[Path]:
     has_model = any((output / name).exists() for name in (CONFIG, WEIGHTS))
     if has_model and not overwrite:
         raise UsageError(f"{output}: holds a model; choose another -o, or --overwrite")
-    if strange := [file.name for file in old if not (has_model and _is_ours(file))]:
+    if strange := [file.name for file in old if not (has_model and is_ours(file))]:
         more = f" and {len(strange) - _NAMED:,} more" if len(strange) > _NAMED else ""
         raise UsageError(
             f"{output}: holds {', '.join(map(shown, strange[:_NAMED]))}{more}, which is no part of "
@@ -95,7 +95,7 @@ def _replaceable(output: Path, overwrite: bool) -> list[Path]:
     return old
 
 
-def _is_ours(file: Path) -> bool:
+def is_ours(file: Path) -> bool:
     """Whether attn writes what is so called."""
     if file.is_symlink() or not file.is_dir():
         return any(fnmatchcase(file.name, name) for name in _FILES)

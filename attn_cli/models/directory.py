@@ -23,7 +23,14 @@ from attn_cli.errors import DataError, NotThereError
 from attn_cli.files import inside, write_atomically
 from attn_cli.models import BACKBONES, AnyConfig, AnyModel, build_model, read_model_config
 from attn_cli.models.skeleton import give_values, shapes_of, without_values
-from attn_cli.models.storage import check_finite, load_tensors, read_header, save_tensors
+from attn_cli.models.storage import (
+    SCALE,
+    check_finite,
+    load_tensors,
+    read_header,
+    save_tensors,
+    widened,
+)
 from attn_cli.models.text import HeadConfig
 
 M = TypeVar("M", bound=AnyModel)
@@ -161,9 +168,19 @@ def load_model(path: Path, device: torch.device) -> tuple[ModelConfig, AnyModel]
     with without_values():
         model = build_model(config.arch, config.model, config.heads)
     tensors, _ = load_tensors(file, shapes_of(model))
+    tensors = widened(tensors)
     check_finite(file, tensors)
     give_values(model, tensors)
     return config, model.eval().to(device)
+
+
+def is_int8(path: Path) -> bool:
+    """Whether weights of a directory are stored in 8 bits.
+
+    Raises:
+        DataError: the weights are missing, foreign or damaged.
+    """
+    return any(name.endswith(SCALE) for name in read_header(inside(path, WEIGHTS)).tensors)
 
 
 def note_of(path: Path) -> str:

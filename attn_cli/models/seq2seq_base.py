@@ -25,7 +25,7 @@ from attn_cli.nn.beam_state import BeamState
 from attn_cli.nn.image import RegionEmbedding
 from attn_cli.nn.losses import head_penalty
 from attn_cli.nn.positions import TokenEmbedding
-from attn_cli.nn.prepared import PreparedLinear
+from attn_cli.nn.prepared import HasProducts, Make, PreparedLinear
 from attn_cli.nn.tables import HasTables
 
 
@@ -117,7 +117,7 @@ class AttentionMaps:
         return torch.stack(terms).sum()
 
 
-class Seq2SeqModel(nn.Module, HasTables, ABC):
+class Seq2SeqModel(nn.Module, HasTables, HasProducts, ABC):
     """Embeddings and output layer of a model; it encodes and decodes in its own way.
 
     Attributes:
@@ -127,6 +127,7 @@ class Seq2SeqModel(nn.Module, HasTables, ABC):
             target tokens in parallel.
         config: its sizes and variants.
         output_weight: W of the output layer; None where it is the target's embeddings.
+        prepared: the output layer in the form in which it is fast, of a model that only answers.
     """
 
     Config: ClassVar[type[EncoderDecoderConfig]]
@@ -138,6 +139,7 @@ class Seq2SeqModel(nn.Module, HasTables, ABC):
     tgt_embedding: TokenEmbedding
     output_weight: nn.Parameter | None
     output_bias: nn.Parameter
+    prepared: PreparedLinear | None = None
 
     @property
     def has_attention(self) -> bool:
@@ -185,6 +187,21 @@ class Seq2SeqModel(nn.Module, HasTables, ABC):
         weight = self.output_weight
         return self.tgt_embedding.tokens.weight if weight is None else weight, self.output_bias
 
+    def prepare_products(self, make: Make) -> None:
+        """See `HasProducts`."""
+        self.prepared = make(*self.output_layer)
+
+    def logits(self, hidden: Tensor, output: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Of vectors from which tokens are predicted, by a part of the output layer if it is given.
+
+        Shape: (..., D) -> (..., V), or as many as that part gives.
+        """
+        if output is not None:
+            return output(hidden)
+        if self.prepared is None or self.training:
+            return F.linear(hidden, *self.output_layer)
+        return self.prepared(hidden)
+
     def check_vocabulary(self, src_size: int, tgt_size: int, where: str) -> None:
         """Makes sure that the tokenizers fit.
 
@@ -209,33 +226,13 @@ class AutoregressiveModel(Seq2SeqModel, Generic[State]):
     """A model that predicts one token after another: from whole targets, or step by step.
 
     Its state is passed in and returned, so that one search serves every model.
-
-    Attributes:
-        prepared: the output layer in the order in which it is fast, of a model that only decodes.
     """
-
-    prepared: PreparedLinear | None = None
-
-    def prepare(self) -> None:
-        """Makes steps faster; the weights may not change after that."""
-        output = PreparedLinear(*self.output_layer)
-        self.prepared = output if output.is_faster else None
 
     def output_of(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
         """The output layer of these tokens alone. Shape: (U,); it takes (..., D) to (..., U)."""
         weight, bias = self.output_layer
-        return PreparedLinear(weight[tokens], bias[tokens])
-
-    def logits(self, hidden: Tensor, output: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Of a step's vectors, by a part of the output layer if one is given.
-
-        Shape: (..., D) -> (..., V), or as many as that part gives.
-        """
-        if output is not None:
-            return output(hidden)
-        if self.prepared is None or self.training:
-            return F.linear(hidden, *self.output_layer)
-        return self.prepared(hidden)
+        int8 = self.prepared is not None and self.prepared.is_int8
+        return PreparedLinear(weight[tokens], bias[tokens], int8=int8)
 
     @abstractmethod
     def forward(

@@ -21,6 +21,7 @@ from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValueCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import POSITIONS, Positions
+from attn_cli.nn.prepared import HasProducts, Make, PreparedLinear
 from attn_cli.nn.tables import OutputLinear
 from attn_cli.nn.transformer import Encoder, EncoderLayer
 
@@ -218,11 +219,16 @@ class GptState(BeamState):
     positions: Tensor = field(metadata=sentences())
 
 
-class Gpt(Stack, LanguageModel):
-    """A decoder-only language model (Radford et al. 2018): each token sees earlier ones."""
+class Gpt(Stack, LanguageModel, HasProducts):
+    """A decoder-only language model (Radford et al. 2018): each token sees earlier ones.
+
+    Attributes:
+        prepared: the output layer in the form in which it is fast, of a model that only answers.
+    """
 
     causal = True
     template = "gpt"
+    prepared: PreparedLinear | None = None
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__(config)
@@ -236,6 +242,16 @@ class Gpt(Stack, LanguageModel):
         """W (V, D) of p(token) = softmax(W h): the embeddings, or its own; there is no bias."""
         return (self.output or self.embedding.tokens).weight, None
 
+    def prepare_products(self, make: Make) -> None:
+        """See `HasProducts`."""
+        self.prepared = make(*self.output_layer)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Of vectors from which tokens are predicted. Shape: (..., D) -> (..., V)."""
+        if self.prepared is None or self.training:
+            return F.linear(hidden, *self.output_layer)
+        return self.prepared(hidden)
+
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """The vector of the last valid token: it alone saw all; see `Backbone`."""
         last = mask.sum(1) - 1
@@ -248,7 +264,7 @@ class Gpt(Stack, LanguageModel):
         x = cache.layer(0).rows_of(self.embedding(tokens, None, here))
         mask = added(cache.mask) if self.encoder.is_fused else cache.mask
         hidden = self.encoder(x, mask, positions=cache.places(state.positions), cache=cache)
-        logits = F.linear(hidden, *self.output_layer).view(*tokens.shape, -1)
+        logits = self.logits(hidden).view(*tokens.shape, -1)
         return logits, dataclasses.replace(state, cache=cache, positions=state.positions + 1)
 
     def read(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, GptState]:

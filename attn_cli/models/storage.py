@@ -19,10 +19,13 @@ from torch import Tensor
 
 from attn_cli.errors import DataError
 from attn_cli.files import write_atomically
+from attn_cli.nn.int8 import dequantize, quantize
 
 _HEADER_LIMIT = 16 << 20
 _TENSOR_LIMIT = 100_000
 FLOATS = ("F64", "F32", "F16", "BF16")  # what weights may be stored as
+SCALE = ":scale"  # behind the name of a tensor in 8 bits: what its rows are multiplied with
+_NARROWEST = 16  # columns of a matrix that is stored in 8 bits: each row has a scale, too
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -80,6 +83,25 @@ def load_tensors(
     if not isinstance(facts, dict):
         raise DataError(f"{path}: malformed header")
     return tensors, facts
+
+
+def narrowed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same with matrices, or stacks of them, in 8 bits, and the scales of their rows."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        found[name] = tensor
+        if tensor.dim() > 1 and tensor.shape[-1] >= _NARROWEST:
+            found[name], found[name + SCALE] = quantize(tensor)
+    return found
+
+
+def widened(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same with those that are stored in 8 bits in float32."""
+    return {
+        name: dequantize(tensor, tensors[name + SCALE]) if name + SCALE in tensors else tensor
+        for name, tensor in tensors.items()
+        if not name.endswith(SCALE)
+    }
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:
@@ -167,13 +189,19 @@ def _whole_numbers(value: object) -> list[int] | None:
 def _compare(
     path: Path, stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]
 ) -> None:
+    int8 = [
+        name
+        for name, shape in expected.items()
+        if len(shape) > 1 and name in stored and stored[name]["dtype"] == "I8"
+    ]
+    expected = {**expected, **{name + SCALE: expected[name][:-1] for name in int8}}
     for name, shape in expected.items():
         if name not in stored:
             raise DataError(f"{path}: tensor {name!r} is missing; config.json asks for it")
         there = tuple(stored[name]["shape"])
         if there != shape:
             raise DataError(f"{path}: tensor {name!r} has shape {there}, config.json says {shape}")
-        if stored[name]["dtype"] not in ("F32", "F16", "BF16"):
+        if stored[name]["dtype"] not in ("F32", "F16", "BF16") and name not in int8:
             raise DataError(f"{path}: tensor {name!r} has type {stored[name]['dtype']}")
     for name in stored:
         if name not in expected:

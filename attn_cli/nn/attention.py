@@ -21,6 +21,7 @@ from attn_cli.nn.blocks import Blocks, HasBlocks
 from attn_cli.nn.cache import KeyValue, LayerCache
 from attn_cli.nn.normalizers import NORMALIZERS, Normalizer, SoftmaxNormalizer, Weights
 from attn_cli.nn.positions import POSITIONS, AttentionPositions, Positions
+from attn_cli.nn.prepared import HasProducts, Make, PreparedLinear
 from attn_cli.nn.scores import SCORES, Score
 
 
@@ -152,7 +153,7 @@ def causal_mask(size: int, device: torch.device | None = None) -> Tensor:
     return torch.ones(size, size, dtype=torch.bool, device=device).tril()
 
 
-class MultiHeadAttention(nn.Module, HasBlocks):
+class MultiHeadAttention(nn.Module, HasBlocks, HasProducts):
     """H attentions side by side (Vaswani et al. 2017, 3.2.2), or a variant of them.
 
     cʲ = Attention(W_qʲ q, W_kʲ z, W_vʲ z), combined by concatenation and W_o. The three projections
@@ -173,6 +174,9 @@ class MultiHeadAttention(nn.Module, HasBlocks):
         super().__init__()
         self.n_heads = n_heads
         self.averages = options.combine == "mean"
+        self._to_self = to_self
+        self._query: PreparedLinear | None = None  # of a query, in self-attention of all three
+        self._memory: PreparedLinear | None = None  # of the keys and values of another sequence
         d_head = options.d_head(d_model, n_heads)
         self.register_parameter("in_weight", None)
         self.register_parameter("in_bias", None)
@@ -203,6 +207,16 @@ class MultiHeadAttention(nn.Module, HasBlocks):
             found.append((self.out_proj.weight, Blocks(self.n_heads, -1)))
         return found
 
+    def prepare_products(self, make: Make) -> None:
+        """See `HasProducts`."""
+        weight, bias = self.in_weight, self.in_bias
+        if weight is None:
+            return
+        first = len(weight) if self._to_self else 1
+        self._query = make(weight[:first].flatten(0, 1), bias[:first].flatten())
+        if not self._to_self:
+            self._memory = make(weight[first:].flatten(0, 1), bias[first:].flatten())
+
     def forward(
         self,
         x: Tensor,
@@ -230,7 +244,10 @@ class MultiHeadAttention(nn.Module, HasBlocks):
         if weight is None:
             query = key = value = self._split(x, 1)[0]
         else:
-            projected = F.linear(x, weight.flatten(0, 1), self.in_bias.flatten())
+            if self._query is not None:
+                projected = self._query(x)
+            else:
+                projected = F.linear(x, weight.flatten(0, 1), self.in_bias.flatten())
             parts = self._split(projected, len(weight))
             query, key, value = parts[0], parts[1], parts[-1]
         scheme = self.attention.positions
@@ -251,8 +268,9 @@ class MultiHeadAttention(nn.Module, HasBlocks):
             x (B, T, D), mask broadcastable to (B, H, T, S)
             -> context (B, T, D), weights (B, H, T, S).
         """
-        weight = self.in_weight
-        if weight is not None:
+        if self._query is not None:
+            x = self._query(x)
+        elif (weight := self.in_weight) is not None:
             x = F.linear(x, weight[0], self.in_bias[0])
         return self._attend(self._split(x, 1)[0], memory, mask, need_weights=need_weights)
 
@@ -262,7 +280,10 @@ class MultiHeadAttention(nn.Module, HasBlocks):
         if weight is None:
             parts = self._split(memory, 1)
         else:
-            projected = F.linear(memory, weight[1:].flatten(0, 1), self.in_bias[1:].flatten())
+            if self._memory is not None:
+                projected = self._memory(memory)
+            else:
+                projected = F.linear(memory, weight[1:].flatten(0, 1), self.in_bias[1:].flatten())
             parts = self._split(projected, len(weight) - 1)
         return KeyValue(self.attention.score.map_key(parts[0]), parts[-1])
 

@@ -1,12 +1,21 @@
-"""Large matrices in the order in which a CPU multiplies them, made once for many products."""
+"""Matrices in the form in which a CPU multiplies them fast, made once for many products."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-_LEAST_OUTPUTS = 2048  # smaller matrices gain nothing: they are read from caches as they are
+from attn_cli.nn.int8 import int8_product
+from attn_cli.nn.tables import HasTables
+
+_LEAST = 1 << 15  # numbers in a matrix; smaller ones gain nothing: caches hold them as they are
+_MANY = 1 << 18  # of so many the blocks are faster for any number of rows, of fewer ...
+_FEW_ROWS = 4  # ... from here on
 
 
 class PreparedLinear:
@@ -18,33 +27,42 @@ class PreparedLinear:
     Attributes:
         weight: W. Shape: (V, D).
         bias: b, or None. Shape: (V,).
+        is_int8: whether it computes in 8 bits.
+        is_faster: whether there is another form for such a matrix, on this machine and device.
+
+    Args:
+        weight: W.
+        bias: b.
+        int8: whether 8 bits are wanted; where they do not pay, it is float32 all the same.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, int8: bool = False) -> None:
         self.weight = weight.detach()
         self.bias = None if bias is None else bias.detach()
-        self._blocks = _blocks_of(self.weight)
-
-    @property
-    def is_faster(self) -> bool:
-        """Whether there is another order for such a matrix, on this machine and device."""
-        return self._blocks is not None
+        self._int8 = int8_product(self.weight, self.bias) if int8 else None
+        self.is_int8 = self._int8 is not None
+        self._blocks = None if self.is_int8 else _blocks_of(self.weight)
+        self.is_faster = self.is_int8 or self._blocks is not None
+        self._few = 0 if weight.numel() >= _MANY else _FEW_ROWS * weight.shape[1]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shape: (..., D) -> (..., V)."""
-        narrow = torch.is_autocast_enabled(x.device.type) or x.dtype != torch.float32
-        if self._blocks is None or narrow:
-            return F.linear(x, self.weight, self.bias)
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._blocks, self.bias, "none", [], ""
-        )
-        return found
+        narrow = x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type)
+        if not narrow:
+            if self._int8 is not None:
+                return self._int8(x)
+            if self._blocks is not None and x.numel() >= self._few:
+                found: Tensor = torch.ops.mkldnn._linear_pointwise(
+                    x, self._blocks, self.bias, "none", [], ""
+                )
+                return found
+        return F.linear(x, self.weight, self.bias)
 
 
 def _blocks_of(weight: Tensor) -> Tensor | None:
     """The matrix in oneDNN's order; None where PyTorch has none, or it gains nothing."""
     fits = weight.device.type == "cpu" and weight.dtype == torch.float32
-    if not fits or len(weight) < _LEAST_OUTPUTS or not torch.backends.mkldnn.is_available():
+    if not fits or weight.numel() < _LEAST or not torch.backends.mkldnn.is_available():
         return None
     try:
         blocks: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
@@ -52,3 +70,58 @@ def _blocks_of(weight: Tensor) -> Tensor | None:
     except (AttributeError, RuntimeError):  # operators that PyTorch does not promise
         return None
     return blocks
+
+
+Make: TypeAlias = Callable[[Tensor, Tensor | None], PreparedLinear]
+
+
+class HasProducts(ABC):
+    """A module with products of its own, beside those of an `nn.Linear` in it."""
+
+    @abstractmethod
+    def prepare_products(self, make: Make) -> None:
+        """Takes prepared products in the place of its own."""
+
+
+class _Prepared(nn.Linear):
+    """An `nn.Linear` that answers by a prepared product; its parameters are those it had."""
+
+    def __init__(self, linear: nn.Linear, product: PreparedLinear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self.product = product
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shape: (..., D) -> (..., V)."""
+        return self.product(input)
+
+
+def prepare(model: nn.Module, *, int8: bool = False) -> int:
+    """Makes the products of a model that only answers fast; its weights may not change after that.
+
+    The few outputs of a task's own layer stay as they are. On other devices than a CPU nothing is
+    done.
+
+    Args:
+        model: what is prepared, in place.
+        int8: whether products compute in 8 bits where that pays.
+
+    Returns:
+        How many products do.
+    """
+    products: list[PreparedLinear] = []
+
+    def make(weight: Tensor, bias: Tensor | None) -> PreparedLinear:
+        products.append(PreparedLinear(weight, bias, int8=int8))
+        return products[-1]
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, HasProducts):
+            module.prepare_products(make)
+        elif isinstance(module, nn.Linear) and not isinstance(module, HasTables | _Prepared):
+            product = make(module.weight, module.bias)
+            if product.is_faster:
+                owner, _, leaf = name.rpartition(".")
+                setattr(model.get_submodule(owner), leaf, _Prepared(module, product))
+    return sum(product.is_int8 for product in products)

@@ -185,13 +185,27 @@ def open_decoder(job: DecodeJob) -> Decoder:
     return decoder
 
 
-def load_generator(paths: str, device: torch.device) -> Generator:
-    """Reads one model directory, or several joined by commas.
+def load_generator(
+    paths: str,
+    device: torch.device,
+    *,
+    precision: str = "float32",
+    say: Callable[[str], None] | None = None,
+) -> Generator:
+    """Reads one model directory, or several joined by commas, to be used as they are.
+
+    Args:
+        paths: the directories.
+        device: where the models run.
+        precision: see `decode`; its default here is what scores and pictures take.
+        say: is told what a user should know of it.
 
     Raises:
         DataError: a directory is missing, foreign or damaged, or its model generates no text.
-        UsageError: the models of an ensemble do not fit together.
+        UsageError: the models of an ensemble do not fit together, or not the precision.
     """
+    from attn_cli.systems.precision import prepare_models
+
     first = paths.split(",")[0]
     system = system_of(first)
     if system.generator is None:
@@ -200,6 +214,7 @@ def load_generator(paths: str, device: torch.device) -> Generator:
             "attn pretrain --objective clm make models that have one"
         )
     generator: Generator = find(system.generator).load(paths, device)
+    prepare_models(generator.models, paths, precision, device, say)
     return generator
 
 

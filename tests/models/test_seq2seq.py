@@ -8,6 +8,7 @@ from seq2seq_checks import BOS, VOCAB, check_padding, check_states, check_steps,
 from attn_cli.config.seq2seq import Seq2SeqVariantOptions, SizeOptions
 from attn_cli.models import build_model
 from attn_cli.models.sizes import seq2seq_config
+from attn_cli.nn.prepared import prepare
 
 N_HEADS = 3
 
@@ -112,7 +113,7 @@ def test_a_prepared_model_predicts_the_same():
     mask = torch.ones_like(ids, dtype=torch.bool)
     tokens = torch.tensor([[BOS]])
     plain = seq2seq.step(seq2seq.start(ids, mask), tokens)[0]
-    seq2seq.prepare()
+    prepare(seq2seq)
     assert seq2seq.prepared is not None
     torch.testing.assert_close(
         seq2seq.step(seq2seq.start(ids, mask), tokens)[0], plain, atol=1e-5, rtol=1e-5

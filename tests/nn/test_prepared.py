@@ -2,14 +2,24 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from attn_cli.nn import prepared
-from attn_cli.nn.prepared import PreparedLinear
+from attn_cli.config.attention import AttentionOptions
+from attn_cli.nn import int8, prepared
+from attn_cli.nn.attention import MultiHeadAttention
+from attn_cli.nn.positions import Positions
+from attn_cli.nn.prepared import PreparedLinear, prepare
+from attn_cli.nn.tables import OutputLinear
+
+
+@pytest.fixture(autouse=True)
+def _no_clock(monkeypatch):
+    monkeypatch.setattr(int8, "_pays", lambda outputs, inputs: True)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 70])
-@pytest.mark.parametrize("outputs", [10, 2048, 5001])
+@pytest.mark.parametrize("outputs", [10, 2048, 11001])
 @pytest.mark.parametrize("biased", [True, False])
 @torch.inference_mode()
 def test_a_prepared_product_is_the_product(rows, outputs, biased):
@@ -36,3 +46,60 @@ def test_where_the_operators_are_gone_the_plain_product_is_taken(monkeypatch):
     layer = PreparedLinear(weight, None)
     assert not layer.is_faster
     assert torch.equal(layer(x), F.linear(x, weight))
+
+
+class Block(nn.Module):
+    """What models are made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        options = AttentionOptions()
+        self.self_attention = MultiHeadAttention(128, 4, options)
+        self.cross_attention = MultiHeadAttention(128, 4, options, to_self=False)
+        self.inner = nn.Sequential(nn.Linear(128, 512), nn.ReLU(), nn.Linear(512, 128))
+        self.output = OutputLinear(128, 300)
+        for bias in (self.self_attention.in_bias, self.cross_attention.in_bias):
+            nn.init.normal_(bias)
+
+    def forward(self, x, other):
+        x = self.self_attention(x, None, Positions.first(x.shape[1], x.device)).context
+        memory = self.cross_attention.project_memory(other)
+        x = self.cross_attention.attend_to(memory, x, None).context
+        return self.output(self.inner(x))
+
+
+@torch.inference_mode()
+def test_every_product_of_a_model_is_prepared_but_that_of_its_task():
+    x, other = torch.randn(4, 5, 128), torch.randn(4, 6, 128)
+    block = Block().eval()
+    wanted = block(x, other)
+    names = [name for name, _ in block.named_parameters()]
+    assert prepare(block) == 0
+    torch.testing.assert_close(block(x, other), wanted, atol=1e-5, rtol=1e-4)
+    assert [name for name, _ in block.named_parameters()] == names
+
+    block = Block().eval()
+    wanted = block(x, other)
+    # q, k, v; q; k, v; two times W_o, and the two of the network
+    assert prepare(block, int8=True) == 7
+    found = block(x, other)
+    assert not torch.equal(found, wanted)
+    assert (found - wanted).pow(2).mean() < 4e-4 * wanted.pow(2).mean()
+    assert type(block.output) is OutputLinear
+
+
+@pytest.mark.parametrize("options", [{"tie_key_value": True}, {"projections": "none"}])
+@torch.inference_mode()
+def test_attention_of_other_projections_is_prepared(options):
+    attention = MultiHeadAttention(128, 4, AttentionOptions(**options), to_self=False)
+    x, other = torch.randn(4, 5, 128), torch.randn(4, 6, 128)
+    wanted = attention.attend_to(attention.project_memory(other), x, None).context
+    prepare(attention)
+    found = attention.attend_to(attention.project_memory(other), x, None).context
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_on_other_devices_nothing_changes():
+    block = Block().to("meta")
+    assert prepare(block, int8=True) == 0
+    assert type(block.inner[0]) is nn.Linear

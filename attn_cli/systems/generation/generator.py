@@ -278,17 +278,23 @@ class Generator(ABC, Generic[Model]):
         return tokens // 2
 
 
-def gold_log_probs(hidden: Tensor, gold: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def gold_log_probs(
+    hidden: Tensor, gold: Tensor, logits: Callable[[Tensor], Tensor], n_tokens: int
+) -> Tensor:
     """Log-probabilities of given tokens, slice by slice over the vocabulary's logits.
 
-    Shape: hidden (B, T, D), gold (B, T), weight (V, D), bias (V,) or None -> (B, T).
+    Args:
+        hidden: Shape: (B, T, D).
+        gold: Shape: (B, T).
+        logits: of vectors, (N, D) -> (N, V).
+        n_tokens: V.
+
+    Returns:
+        Shape: (B, T).
     """
-    size = max(1, LOGITS_AT_ONCE // len(weight))
+    size = max(1, LOGITS_AT_ONCE // n_tokens)
     parts = [
-        torch.nn.functional.linear(some, weight, bias)
-        .float()
-        .log_softmax(-1)
-        .gather(-1, ids[:, None])
+        logits(some).float().log_softmax(-1).gather(-1, ids[:, None])
         for some, ids in zip(
             hidden.flatten(0, 1).split(size), gold.flatten().split(size), strict=True
         )

@@ -40,7 +40,8 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     search, decoding, seed = _search(job), job.decoding, job.runtime.seed
     if search.too_narrow:
         raise UsageError(search.too_narrow)
-    generator = load_generator(job.model, set_up(job.runtime))
+    device, precision = set_up(job.runtime), decoding.precision
+    generator = load_generator(job.model, device, precision=precision, say=job.say)
     generator.check(search, decoding)
     if search.n_best > 1 and decoding.format == "text":
         raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")

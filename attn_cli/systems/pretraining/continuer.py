@@ -50,7 +50,8 @@ class LanguageModelStep(StepModel):
         ids, valid = (x.flip(1).to(device) for x in pad([row[::-1] for row in read], self.pad_id))
         hidden, state = self.backbone.read(ids, valid.sum(1))
         gold = pad([prefix[::-1] for prefix in prefixes], self.pad_id)[0].flip(1).to(device)
-        found = gold_log_probs(hidden, gold, *self.backbone.output_layer).masked_fill(~valid, 0.0)
+        size = self.backbone.config.vocab_size
+        found = gold_log_probs(hidden, gold, self.backbone.logits, size).masked_fill(~valid, 0.0)
         return Begun(state, found)
 
     def step(
@@ -218,7 +219,7 @@ class Continuer(Generator[Any]):
             inputs, gold = ids[:, first:end], ids[:, first + 1 : end + 1]
             hidden = model.backbone(inputs, torch.ones_like(inputs, dtype=torch.bool))
             fresh = slice(done - first, end - first)
-            layer = model.backbone.output_layer
+            layer = model.backbone.logits, model.config.vocab_size
             found[:, done:end] = gold_log_probs(hidden[:, fresh], gold[:, fresh], *layer)
             done = end
         return found

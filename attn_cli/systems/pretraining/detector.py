@@ -26,6 +26,7 @@ from attn_cli.lines.writing import passed_through
 from attn_cli.models.directory import load_model_of
 from attn_cli.models.text import TextModel
 from attn_cli.systems.base import DecodeJob
+from attn_cli.systems.precision import prepare_models
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.tokenizers.words import encode_words
 
@@ -73,7 +74,9 @@ class ReplacedDetector:
         backbone = self._model.backbone
         longest = backbone.max_len or _BATCH_TOKENS
         self._template = TEMPLATES[backbone.template](self._tokenizer, longest)
-        self._bf16 = use_bf16(job.decoding.precision, self._device)
+        precision = job.decoding.precision
+        prepare_models([self._model], job.model, precision, self._device, job.say)
+        self._bf16 = use_bf16(precision, self._device)
         self._remarks = Remarks(job.say)
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:

@@ -17,6 +17,7 @@ from attn_cli.lines.remarks import Remarks
 from attn_cli.lines.rows import Row, Rows, is_blank
 from attn_cli.lines.writing import passed_through
 from attn_cli.systems.base import DecodeJob, Decoder, find
+from attn_cli.systems.precision import prepare_models
 from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import Predictor, load_predictor
@@ -48,6 +49,7 @@ def open_answerer(job: DecodeJob) -> Decoder:
         say=job.say,
     )
     predictor.say = job.say
+    prepare_models([predictor.model], job.model, decoding.precision, device, job.say)
     form = predictor.task.format
     vain = changed(job.search, decoding, among=_OF_QUESTIONS)
     if form != "squad" and vain:

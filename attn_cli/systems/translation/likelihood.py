@@ -102,7 +102,8 @@ class TranslationObjective(Objective[Seq2SeqBatch]):
         output: DecoderOutput = self.model(batch.src_ids, batch.src_mask, tgt_in)
         assert output.log_probs is not None
         with torch.no_grad():
-            rewards = gold_log_probs(output.hidden, batch.tgt_ids[:, 1:], *self.model.output_layer)
+            size = self.model.config.tgt_vocab
+            rewards = gold_log_probs(output.hidden, batch.tgt_ids[:, 1:], self.model.logits, size)
         return output.hidden, [hard_attention_loss(output.log_probs, rewards, batch.tgt_mask)]
 
     def _professor(self, batch: Seq2SeqBatch, forced: Tensor | None) -> list[Tensor]:

@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from attn_cli.config import changed
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
@@ -159,19 +158,16 @@ class MaskPredictor(Translator[MaskPredict]):
 
     def _best_tokens(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The members' best token of each vector (M, D), and its log-probability. Shape: (M,)."""
-        layers = [model.output_layer for model in self.models]
-        size = max(1, LOGITS_AT_ONCE // len(layers[0][0]))
+        size = max(1, LOGITS_AT_ONCE // self.models[0].config.tgt_vocab)
         slices = zip(*(own.split(size) for own in vectors), strict=True)
-        best = [self._best_of(some, layers) for some in slices]
+        best = [self._best_of(some) for some in slices]
         tokens, log_probs = (torch.cat(parts) for parts in zip(*best, strict=True))
         return tokens, log_probs
 
-    def _best_of(
-        self, vectors: Sequence[Tensor], layers: Sequence[tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, Tensor]:
+    def _best_of(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         each = [
-            F.linear(some, *layer).float().log_softmax(-1)
-            for some, layer in zip(vectors, layers, strict=True)
+            model.logits(some).float().log_softmax(-1)
+            for some, model in zip(vectors, self.models, strict=True)
         ]
         found = _mean(each).index_fill_(1, self._forbidden, -torch.inf).max(1)
         return found.indices, found.values

@@ -243,14 +243,6 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
     ) -> None:
         super().__init__(models, src, tgt, [Seq2SeqStep(model, src, tgt) for model in models])
 
-    @classmethod
-    def load(cls, paths: str, device: torch.device) -> Self:
-        """See `Translator.load`; nothing changes the models after that."""
-        translator = super().load(paths, device)
-        for model in translator.models:
-            model.prepare()
-        return translator
-
     def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
         """See `Generator.check`; a shortlist must be there."""
         super().check(search, decoding)
@@ -284,7 +276,7 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
         """By teacher forcing; see `Generator.token_log_probs`."""
         src_ids, src_mask, tgt_ids = self.tensors(src, tgt)
         hidden = model(src_ids, src_mask, tgt_ids[:, :-1]).hidden
-        return gold_log_probs(hidden, tgt_ids[:, 1:], *model.output_layer)
+        return gold_log_probs(hidden, tgt_ids[:, 1:], model.logits, model.config.tgt_vocab)
 
     def attentions(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> AttentionMaps:
         """See `Translator.attentions`."""
