@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 
 import torch
@@ -92,9 +92,10 @@ def make_table(
     counts = Counts(translator.src.vocab_size, translator.tgt.vocab_size)
     n_pairs = 0
     for window in rows.windows(_WINDOW):
-        read = [row for row in window if row.fields and _fits(translator, row)]
-        n_pairs += len(read)
-        _count(translator, [row.fields for row in read], counts)
+        found = _encoded(translator, [row for row in window if row.fields])
+        n_pairs += len(found)
+        if found:
+            counts.add(*_links_of(translator, found))
     bad.finish("left out")
     if not n_pairs:
         raise DataError(f"{pairs}: no pair of lines, source<TAB>target, to make a shortlist of")
@@ -108,33 +109,38 @@ def always_written(tokenizer: Tokenizer) -> set[int]:
     return {*tokenizer.reserved_ids, *(index for index, piece in pieces if _BYTE.fullmatch(piece))}
 
 
-def _fits(translator: AutoregressiveTranslator, row: Row) -> bool:
-    """Whether a pair can be aligned at once; it is named where it can't."""
-    source, target = row.fields
-    sizes = (
-        len(translator.encoded([Source(source)])[0]),
-        len(translator.tgt.encode([target])[0]) + 1,
-    )
+def _encoded(
+    translator: AutoregressiveTranslator, rows: Sequence[Row]
+) -> list[tuple[Sized, Sequence[int]]]:
+    """The pairs as tokens; one that can't be aligned at once is named and left out."""
+    sources = translator.encoded([Source(row.fields[0]) for row in rows])
+    targets = translator.tgt.encode([row.fields[1] for row in rows])
     most = min(_BATCH_TOKENS, translator.most_input + 1)
-    if max(sizes) > most:
-        row.refuse(f"a pair of {plural(max(sizes), 'token')}; at most {most:,} are aligned")
-    return max(sizes) <= most
+    found: list[tuple[Sized, Sequence[int]]] = []
+    for row, src, tgt in zip(rows, sources, targets, strict=True):
+        size = max(len(src), len(tgt) + 1)
+        if size > most:
+            row.refuse(f"a pair of {plural(size, 'token')}; at most {most:,} are aligned")
+        else:
+            found.append((src, tgt))
+    return found
 
 
 @torch.inference_mode()
-def _count(
-    translator: AutoregressiveTranslator, pairs: Sequence[Sequence[str]], counts: Counts
-) -> None:
-    src = translator.encoded([Source(pair[0]) for pair in pairs])
-    tgt = translator.tgt.encode([pair[1] for pair in pairs])
-    lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
-    for group in cut_by_budget(lengths, _BATCH_TOKENS, seed=0):
-        some = [src[i] for i in group], [tgt[i] for i in group]
-        counts.add(*links(translator, *some))
+def _links_of(
+    translator: AutoregressiveTranslator, pairs: Sequence[tuple[Sized, Sequence[int]]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    lengths = [(len(src), len(tgt) + 1) for src, tgt in pairs]
+    found = [
+        links(translator, [pairs[i][0] for i in group], [pairs[i][1] for i in group])
+        for group in cut_by_budget(lengths, _BATCH_TOKENS, seed=0)
+    ]
+    src, tgt, weights = zip(*found, strict=True)
+    return torch.cat(src), torch.cat(tgt), torch.cat(weights)
 
 
 def links(
-    translator: AutoregressiveTranslator, src: Sequence, tgt: Sequence[Sequence[int]]
+    translator: AutoregressiveTranslator, src: Sequence[Sized], tgt: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Source tokens, the target tokens that attend to them, and how much. Shape: (L,) each."""
     weights = translator.alignment(src, tgt)  # (B, T + 1, S)
