@@ -2,6 +2,7 @@
 
     python examples/benchmarks/speed > speed.md
     python examples/benchmarks/speed --train train.tsv --work tiny d256 --baseline ../attn-before
+    python examples/benchmarks/speed decode --help      # the same for decoding
 
 Needs `pip install '.[bench]'` and a machine that does nothing else. Prints a page in Markdown, and
 on stderr what each try found. Texts and graph are made where none are given.
@@ -27,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from machine import commit, hardware
 from work import EXAMPLES, UNITS, WORKS, Measured, Try, Work, prepare
 
 ROOT = EXAMPLES.parent
@@ -49,6 +51,10 @@ Found = Mapping[str, Sequence[Measured]]  # by engine
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["decode"]:
+        import decoding
+
+        return decoding.main(sys.argv[2:])
     options = _options()
     if options.one:
         print(json.dumps(vars(_measure(json.loads(options.one)))))
@@ -154,24 +160,6 @@ def head(options: argparse.Namespace) -> list[str]:
         f"- {CEILING}: the model's matrix products on the same batches without padding, forward "
         "and backward. GFLOP/s counts these products alone, for every program.",
     ]
-
-
-def hardware() -> str:
-    """What `lscpu` says of the machine."""
-    environment = {**os.environ, "LC_ALL": "C"}
-    text = subprocess.run(["lscpu"], capture_output=True, text=True, env=environment).stdout
-    said = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    names = ("Model name", "CPU family", "Model", "CPU(s)", "Thread(s) per core", "L3 cache")
-    parts = [f"{name} {said[name].strip()}" for name in names if name in said]
-    known = "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile"
-    flags = [flag for flag in known if flag in said.get("Flags", "").split()]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{', '.join(parts)}; {' '.join(flags)}; {memory:.0f} GiB"
-
-
-def commit(checkout: str | Path) -> str:
-    command = ["git", "-C", checkout, "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def said_work(work: Work) -> str:
