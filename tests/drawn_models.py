@@ -54,6 +54,14 @@ def write_tagger(place: Path, tokenizer: Tokenizer) -> Path:
     return _write(place, ModelConfig("bert", "predict", config, finished=True, heads=(head,)))
 
 
+def write_detector(place: Path) -> Path:
+    """A BERT of one layer that says of each token how likely it was replaced."""
+    sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 1}
+    config = StackConfig(vocab_size=_tokenizer(place).vocab_size, **sizes)
+    head = HeadConfig(name="rtd", kind="rtd", n_outputs=1)
+    return _write(place, ModelConfig("bert", "detect", config, finished=True, heads=(head,)))
+
+
 def write_language_model(place: Path, **changes: Any) -> Path:
     """A GPT of two layers."""
     sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 2, **changes}

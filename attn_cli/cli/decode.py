@@ -10,8 +10,8 @@ import typer
 from attn_cli.cli.console import Console
 from attn_cli.cli.options import with_options
 from attn_cli.config.decoding import DecodeCommand
+from attn_cli.lines.notices import Notices
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import LineWriter
 
 
@@ -38,7 +38,7 @@ def decode_command(
     attn decode -m electra new.txt
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     console = Console(options.speech)
-    bad = BadLines(console.warn, skip_bad=options.stream.skip_bad)
+    bad = Notices(console.warn, skip_bad=options.stream.skip_bad)
     inside = (Path(file) / name for name in ("nodes.tsv", "nodes.tsv.gz"))  # of a graph directory
     reader = LineReader(next((str(path) for path in inside if path.is_file()), file))
 
@@ -51,7 +51,6 @@ def decode_command(
         stream=options.stream,
         runtime=options.runtime,
         bad=bad,
-        say=console.warn,
         given=options.given,
     )
     decoder = open_decoder(job)

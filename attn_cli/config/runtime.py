@@ -39,7 +39,13 @@ class SeedOptions:
 class ThreadOptions:
     """How much of the processor is used."""
 
-    threads: int | None = option(None, "CPU threads.", low=1, high=1024, show="all cores")
+    threads: int | None = option(
+        None,
+        "CPU threads; where a stream has much to do, as many processes of one thread.",
+        low=1,
+        high=1024,
+        show="all cores",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

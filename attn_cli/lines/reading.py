@@ -103,6 +103,10 @@ class LineReader:
         except (OSError, ValueError):
             return True  # no descriptor to ask: an in-memory stream, ready by nature
 
+    def fileno(self) -> int:
+        """What is waited for where nothing is ready."""
+        return self._raw.fileno()
+
     def begins_with(self, mark: bytes) -> bool:
         """Whether the first thing that is neither white space nor a byte-order mark is `mark`.
 

@@ -20,6 +20,7 @@ from attn_cli.lines.unusable import BadLines
 from attn_cli.wording import plural
 
 MAX_CHARS = 4 << 20  # of a window
+_SHARE = 16  # of what was read before is a window, where they grow
 
 
 def is_blank(text: str) -> bool:
@@ -114,18 +115,29 @@ class Rows:
             if line.number > 1 or not self.begin(line):
                 yield self.row(line)
 
-    def windows(self, size: int, max_chars: int = MAX_CHARS) -> Iterator[list[Row]]:
+    def windows(
+        self, size: int, max_chars: int = MAX_CHARS, *, first: int | None = None
+    ) -> Iterator[list[Row]]:
         """Groups of up to `size` rows, cut early where the producer pauses.
 
         A big file comes in full windows, of at most `max_chars` characters and a line; each line of
         a slow producer comes at once.
+
+        Args:
+            size: the most rows.
+            max_chars: of a window.
+            first: the most rows of the first windows, which then grow with what was read: even a
+                few lines are several windows, for several workers. None: no fewer than of others.
         """
         window: list[Row] = []
-        chars = 0
+        chars, before = 0, 0
+        full = min(size, first or size)
         for row in self:
             window.append(row)
             chars += len(row.line.text)
-            if len(window) >= size or chars > max_chars or not self._reader.ready():
+            if len(window) >= full or chars > max_chars or not self._reader.ready():
+                before += len(window)
+                full = min(size, max(full, before // _SHARE))
                 yield window
                 window, chars = [], 0
         if window:

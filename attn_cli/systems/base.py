@@ -6,7 +6,7 @@ Nothing of a system is imported before it is asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,8 +15,8 @@ from attn_cli.config import changed, flags, nearest, shown
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines.notices import Notices
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import note_of, read_config
 from attn_cli.wording import them
 
@@ -117,8 +117,7 @@ class DecodeJob:
         decoding: what is read and written.
         stream: columns of the input, and whether unusable lines are accepted.
         runtime: seed, threads, device.
-        bad: is told of unusable lines.
-        say: is told what else a user should know.
+        bad: is told of unusable lines, and what else a user should know.
         given: the names of the options that were asked for; the others may be the model's own.
     """
 
@@ -127,9 +126,12 @@ class DecodeJob:
     decoding: DecodeOptions
     stream: StreamOptions
     runtime: RuntimeOptions
-    bad: BadLines
-    say: Callable[[str], None]
+    bad: Notices
     given: frozenset[str] = frozenset()
+
+    def say(self, text: str) -> None:
+        """Tells what a user should know."""
+        self.bad.say(text)
 
 
 class Decoder(Protocol):

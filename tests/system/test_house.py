@@ -14,7 +14,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "attn_cli"
 
 # Files beside the rooms that every room may import; they import one another and `config` alone.
-GROUND = {"device", "errors", "files", "memory", "threads", "wording"}
+GROUND = {"device", "errors", "files", "memory", "threads", "wording", "workers"}
 ENGINES = {"train", "search", "viz", "metrics", "embed", "convert"}
 SYSTEMS = ("generation", "nodes", "pretraining", "tasks", "translation")
 

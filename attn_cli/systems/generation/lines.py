@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
 from attn_cli.config.decoding import MAX_INPUT, DecodeOptions, SearchOptions
 from attn_cli.config.generation import GenerationDefaults
-from attn_cli.device import set_up, use_bf16
+from attn_cli.device import crew_for, set_up, use_bf16
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
+from attn_cli.lines.notices import Notices
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.remarks import Remarks
 from attn_cli.lines.rows import Row, Rows, is_blank
-from attn_cli.lines.unusable import BadLines
 from attn_cli.lines.writing import one_field, passed_through
 from attn_cli.models.directory import CONFIG, read_config
 from attn_cli.search.search import Hypothesis, Links
@@ -46,7 +45,7 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     if search.n_best > 1 and decoding.format == "text":
         raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
     columns = Columns.parse(job.stream.columns, 1 + decoding.prefix + decoding.constraints)
-    return LineDecoder(generator, search, decoding, job.bad, job.say, seed, columns)
+    return LineDecoder(generator, search, decoding, job.bad, seed, columns)
 
 
 def _search(job: DecodeJob) -> SearchOptions:
@@ -67,8 +66,7 @@ class LineDecoder:
         generator: the model.
         search: how outputs are looked for.
         options: what is read and written.
-        bad: is told of unusable lines.
-        say: is told of long lines.
+        bad: is told of unusable lines and of long ones.
         seed: for sampling.
         columns: which columns of a line are its source, prefix and constraints.
     """
@@ -78,19 +76,18 @@ class LineDecoder:
         generator: Generator,
         search: SearchOptions,
         options: DecodeOptions,
-        bad: BadLines,
-        say: Callable[[str], None],
+        bad: Notices,
         seed: int,
         columns: Columns,
     ) -> None:
         self._columns = columns
         self._generator = generator
-        generator.say = say
+        generator.say = bad.say
         self._search = search
         self._options = options
         self._max_input = generator.input_limit(options.max_input)
         self._bad = bad
-        self._remarks = Remarks(say)
+        self._crew = crew_for(generator.device)
         self._seed = seed
         self._bf16 = use_bf16(options.precision, generator.device)
 
@@ -100,30 +97,35 @@ class LineDecoder:
         count = 1 + options.prefix + options.constraints
         check = self._problem if count > 1 else None
         rows = Rows(reader, self._columns, self._bad, count=count, check=check)
-        for window in rows.windows(min(options.buffer, generator.most_lines)):
-            sources: list[list[Source]] = []
-            for number, row in enumerate(window):
-                try:
-                    sources.append(self._sources(row))
-                except DataError as error:
-                    window[number] = row.refuse(str(error))
-                    sources.append([])
-            parts = [part for several in sources for part in several]
-            found = generator.generate(
-                parts,
-                self._search,
-                batch_tokens=options.batch_tokens,
-                seed=self._seed,
-                bf16=self._bf16,
-            )
-            if options.align or options.scores or options.format != "text":
-                found = self._completed(parts, found)
-            outputs = iter(found)
-            lines: list[str] = []
-            for row, several in zip(window, sources, strict=True):
-                lines += self._answer(row, several, [next(outputs) for _ in several])
-            yield lines
-        self._remarks.finish()
+        most = min(options.buffer, generator.most_lines)
+        windows = rows.windows(most, first=self._crew.first)
+        return self._bad.answered(windows, self._answered, reader, self._crew, [rows])
+
+    def _answered(self, window: list[Row]) -> list[str]:
+        """The output lines of some rows, decoded together."""
+        options = self._options
+        sources: list[list[Source]] = []
+        for number, row in enumerate(window):
+            try:
+                sources.append(self._sources(row))
+            except DataError as error:
+                window[number] = row.refuse(str(error))
+                sources.append([])
+        parts = [part for several in sources for part in several]
+        found = self._generator.generate(
+            parts,
+            self._search,
+            batch_tokens=options.batch_tokens,
+            seed=self._seed,
+            bf16=self._bf16,
+        )
+        if options.align or options.scores or options.format != "text":
+            found = self._completed(parts, found)
+        outputs = iter(found)
+        lines: list[str] = []
+        for row, several in zip(window, sources, strict=True):
+            lines += self._answer(row, several, [next(outputs) for _ in several])
+        return lines
 
     def _problem(self, fields: list[str]) -> str | None:
         if any(len(field) > 32 * max(self._max_input, MAX_INPUT) for field in fields[1:]):
@@ -153,9 +155,9 @@ class LineDecoder:
             raise DataError(cause)
         if len(sources) > 1:
             said = f"long line, decoded in {len(sources)} parts (--max-input)"
-            self._remarks.add("are long and decoded in parts (--max-input)", row.where, said)
+            self._bad.remark("are long and decoded in parts (--max-input)", row.where, said)
         if not is_blank(text) and (unread := self._generator.unread(sources[0])):
-            self._remarks.add("hold more than what is read of them", row.where, unread)
+            self._bad.remark("hold more than what is read of them", row.where, unread)
         return sources
 
     def _answer(
@@ -177,7 +179,7 @@ class LineDecoder:
             if found and not found[0].finished:
                 said = self._generator.cut(source, found[0], search)
                 if said is not None:
-                    self._remarks.add(_UNFINISHED, row.where, said, shown=1)
+                    self._bad.remark(_UNFINISHED, row.where, said, shown=1)
                     break
         return self._format(row, hypotheses)
 

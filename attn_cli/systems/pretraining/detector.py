@@ -16,11 +16,10 @@ from torch import Tensor
 
 from attn_cli.data.padding import pad
 from attn_cli.data.templates import TEMPLATES, InputRow, owned_spans, windows_of
-from attn_cli.device import set_up, use_bf16
+from attn_cli.device import crew_for, set_up, use_bf16
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.remarks import Remarks
 from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.writing import passed_through
 from attn_cli.models.directory import load_model_of
@@ -77,21 +76,25 @@ class ReplacedDetector:
         precision = job.decoding.precision
         prepare_models([self._model], job.model, precision, self._device, job.say)
         self._bf16 = use_bf16(precision, self._device)
-        self._remarks = Remarks(job.say)
+        self._crew = crew_for(self._device)
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `systems.base.Decoder`."""
         columns = Columns.parse(self._job.stream.columns, 1)
         rows = Rows(reader, columns, self._job.bad, count=1)
-        for window in rows.windows(self._job.decoding.buffer, _MAX_CHARS):
-            texts = [row.fields[0].split() for row in window if row.fields]
-            found = iter(self.probabilities(texts))
-            given = iter(texts)
-            yield [
-                self._line(row, next(given), next(found)) if row.fields else self._line(row, [], [])
-                for row in window
-            ]
-        self._remarks.finish()
+        most, crew = self._job.decoding.buffer, self._crew
+        windows = rows.windows(most, _MAX_CHARS, first=crew.first)
+        return self._job.bad.answered(windows, self._answered, reader, crew, [rows])
+
+    def _answered(self, window: Sequence[Row]) -> list[str]:
+        """The output lines of some rows, judged together."""
+        texts = [row.fields[0].split() for row in window if row.fields]
+        found = iter(self.probabilities(texts))
+        given = iter(texts)
+        return [
+            self._line(row, next(given), next(found)) if row.fields else self._line(row, [], [])
+            for row in window
+        ]
 
     def probabilities(self, texts: Sequence[Sequence[str]]) -> list[list[float]]:
         """Of each word of each text; not a number where the tokenizer does not know it."""
@@ -135,7 +138,7 @@ class ReplacedDetector:
 
     def _line(self, row: Row, words: Sequence[str], values: Sequence[float]) -> str:
         if any(map(math.isnan, values)):
-            self._remarks.add(_UNKNOWN, row.where, _NOTHING)
+            self._job.bad.remark(_UNKNOWN, row.where, _NOTHING)
         if self._job.decoding.format == "json":
             numbers = [None if math.isnan(value) else round(value, 6) for value in values]
             found = {"line": row.number, "words": words, "probabilities": numbers}

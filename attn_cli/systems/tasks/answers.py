@@ -9,11 +9,10 @@ from pathlib import Path
 
 from attn_cli.config import changed, flags
 from attn_cli.config.decoding import AnswerOptions
-from attn_cli.device import set_up, use_bf16
+from attn_cli.device import crew_for, set_up, use_bf16
 from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.remarks import Remarks
 from attn_cli.lines.rows import Row, Rows, is_blank
 from attn_cli.lines.writing import passed_through
 from attn_cli.systems.base import DecodeJob, Decoder, find
@@ -77,6 +76,7 @@ class Answerer:
         self._predictor = predictor
         self._job = job
         self._bf16 = use_bf16(job.decoding.precision, predictor.device)
+        self._crew = crew_for(predictor.device)
 
     def _answers(self, examples: Sequence[list[str]]) -> list[Answer]:
         return self._predictor.answer(examples, bf16=self._bf16)
@@ -87,7 +87,7 @@ class LineAnswerer(Answerer):
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
-        task, remarks = self._predictor.task, Remarks(self._job.say)
+        task = self._predictor.task
         columns = Columns.parse(self._job.stream.columns, task.n_answered)
         # Where the task takes any number of texts, a list in a JSON line is several of them.
         apart = task.setting.template.by_sentence  # there such a list is a document's sentences
@@ -99,17 +99,21 @@ class LineAnswerer(Answerer):
             blank=is_blank,
             needs=task.needs,
         )
-        for window in rows.windows(self._job.decoding.buffer):
-            asked = [row for row in window if row.fields]
-            answers = self._answers([row.fields for row in asked])
-            for row, answer in zip(asked, answers, strict=True):
-                if few := too_few(answer, self._job):
-                    self._job.bad.add_in_part(row.where, few)
-                if not answer.known:
-                    remarks.add(_UNKNOWN, row.where, _GUESSED)
-            found = iter(answers)
-            yield [self._line(row, next(found) if row.fields else None) for row in window]
-        remarks.finish()
+        windows = rows.windows(self._job.decoding.buffer, first=self._crew.first)
+        return self._job.bad.answered(windows, self._answered, reader, self._crew, [rows])
+
+    def _answered(self, window: Sequence[Row]) -> list[str]:
+        """The output lines of some rows, answered together."""
+        bad = self._job.bad
+        asked = [row for row in window if row.fields]
+        answers = self._answers([row.fields for row in asked])
+        for row, answer in zip(asked, answers, strict=True):
+            if few := too_few(answer, self._job):
+                bad.add_in_part(row.where, few)
+            if not answer.known:
+                bad.remark(_UNKNOWN, row.where, _GUESSED)
+        found = iter(answers)
+        return [self._line(row, next(found) if row.fields else None) for row in window]
 
     def _line(self, row: Row, answer: Answer | None) -> str:
         decoding = self._job.decoding

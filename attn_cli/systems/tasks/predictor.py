@@ -32,6 +32,7 @@ from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 from attn_cli.wording import plural
 
 BATCH_TOKENS = 8192
+_ON_CPU = 1024  # where a batch gains little, and padding costs
 
 
 def task_setting(
@@ -68,6 +69,7 @@ class Predictor:
         self.task = task
         self.say = say
         self.device = next(model.parameters()).device
+        self._batch_tokens = _ON_CPU if self.device.type == "cpu" else BATCH_TOKENS
         self._joins = model.joins(name)
         task.attach(model.heads[name])
 
@@ -101,7 +103,7 @@ class Predictor:
     ) -> Iterator[tuple[list[int], TextBatch, Tensor]]:
         """Numbers of examples, their batch, and the head's outputs, batch by batch."""
         pad_id = self.task.setting.tokenizer.pad_id
-        for group in group_by_length(encoded, BATCH_TOKENS, 0):
+        for group in group_by_length(encoded, self._batch_tokens, 0):
             batch = collate([encoded[i] for i in group], pad_id)
             yield group, batch, self._forward(batch)
 

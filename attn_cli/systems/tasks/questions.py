@@ -54,10 +54,11 @@ class QuestionAnswerer(Answerer):
                 else "predictions in JSON have probabilities with --format json, not with --scores"
             )
         self._job.bad.outcome = "left out"
-        questions = iter(SquadReader(reader, self._job.bad, answers=False))
+        bad = self._job.bad
+        questions = iter(SquadReader(reader, bad, answers=False))
+        groups = iter(lambda: list(itertools.islice(questions, _AT_ONCE)), [])
         before = "{"
-        while group := list(itertools.islice(questions, _AT_ONCE)):
-            lines = self._entries(group)
+        for lines in bad.answered(groups, self._entries, reader, self._crew):
             yield [before, *(f"{line}," for line in lines[:-1])]
             before = f"{lines[-1]},"
         yield ["{}"] if before == "{" else [before[:-1], "}"]

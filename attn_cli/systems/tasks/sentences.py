@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.conll import (
@@ -18,7 +19,7 @@ from attn_cli.lines.conll import (
     sentence_parts,
 )
 from attn_cli.lines.reading import LineReader, legible
-from attn_cli.lines.rows import Row
+from attn_cli.lines.rows import Row, Rows
 from attn_cli.systems.tasks.answers import Answerer, answer_as_json
 from attn_cli.systems.tasks.base import Answer
 
@@ -48,6 +49,28 @@ def text_row(row: Row) -> Row:
     return Row(row.number, row.line, row.stream, *picked)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Lines that are answered together.
+
+    Attributes:
+        rows: the lines, whole.
+        sentences: the words of each sentence among them; None: they are lines of text.
+    """
+
+    rows: list[Row]
+    sentences: list[list[Row]] | None
+
+    @classmethod
+    def of(cls, rows: list[Row], parser: ConllParser, begins: bool) -> _Part:
+        """Some sentences; `begins` is whether the first is there from its beginning."""
+        sentences = [
+            list(parser.parse(part, begins=first if number else begins and first))
+            for number, (part, first) in enumerate(sentence_parts(rows))
+        ]
+        return cls(rows, sentences)
+
+
 class SentenceAnswerer(Answerer):
     """One line a word: the word, its tag, then the columns that were not read.
 
@@ -59,33 +82,45 @@ class SentenceAnswerer(Answerer):
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
         columns = Columns.parse(self._job.stream.columns, 1)
+        rows = conll_rows(reader, columns, self._job.bad)
+        parts = self._parts(rows, reader.name)
+        return self._job.bad.answered(parts, self._answered, reader, self._crew, [rows])
+
+    def _parts(self, rows: Rows, name: str) -> Iterator[_Part | None]:
+        """What is answered together: whole sentences, parsed in their order."""
         parser = ConllParser(ragged=True)
         waiting: list[Row] = []
         begins = True
-        rows = conll_rows(reader, columns, self._job.bad)
         text: bool | None = None
-        for window in rows.windows(self._job.decoding.buffer):
+        for window in rows.windows(self._job.decoding.buffer, first=self._crew.first):
             if text is None:
                 text = are_text(window, self._predictor.task.setting.labels)
                 if text:
-                    self._job.say(TEXT_SAID.format(reader.name, "tagged"))
+                    self._job.say(TEXT_SAID.format(name, "tagged"))
                 else:
                     self._job.bad.outcome = "answered with an empty tag"
             if text:
-                yield self._of_text([*waiting, *window])
+                yield _Part([*waiting, *window], None)
                 waiting = []
                 continue
             waiting += window
             ends = [i for i, row in enumerate(waiting, 1) if ends_sentence(row)]
             if ends:
-                yield self._answered(waiting[: ends[-1]], parser, begins)
+                yield _Part.of(waiting[: ends[-1]], parser, begins)
                 waiting, begins = waiting[ends[-1] :], True
             if len(waiting) >= SENTENCE_LINES:
                 cut = len(waiting) // SENTENCE_LINES * SENTENCE_LINES
-                yield self._answered(waiting[:cut], parser, begins)
+                yield _Part.of(waiting[:cut], parser, begins)
                 waiting, begins = waiting[cut:], False
+            yield None
         if waiting:
-            yield self._answered(waiting, parser, begins)
+            yield _Part.of(waiting, parser, begins)
+
+    def _answered(self, part: _Part) -> list[str]:
+        """The output lines of some lines, answered together."""
+        if part.sentences is None:
+            return self._of_text(part.rows)
+        return self._of_sentences(part.rows, part.sentences)
 
     def _of_text(self, rows: list[Row]) -> list[str]:
         """The output lines for lines of text: the tags, then the columns that were not read."""
@@ -106,12 +141,8 @@ class SentenceAnswerer(Answerer):
         scores = [" ".join(f"{prob:.6f}" for prob in answer.details["probs"])]
         return "\t".join([answer.text, *(scores if decoding.scores else []), *row.rest])
 
-    def _answered(self, rows: list[Row], parser: ConllParser, begins: bool) -> list[str]:
+    def _of_sentences(self, rows: list[Row], parts: list[list[Row]]) -> list[str]:
         """The output lines for some sentences."""
-        parts = [
-            list(parser.parse(part, begins=first if number else begins and first))
-            for number, (part, first) in enumerate(sentence_parts(rows))
-        ]
         for row in (row for part in parts for row in part if row.error):
             row.refuse(row.error or "")
         sentences = [[row.fields[0] for row in part if row.fields] for part in parts]

@@ -293,6 +293,12 @@ def test_a_reader_learns_and_decode_and_score_say_what_its_validation_said(reade
     run = attn("decode", "-m", reader / "m", "--threads", 1, stdin=stdin)
     predictions = json.loads(run.out)
     assert list(predictions) == [name for name, *_ in questions(60, 2)]
+    many = json.dumps(squad(questions(150, 4))).encode()  # several groups, for several workers
+    runs = [
+        inside("decode", "-m", reader / "m", "--threads", n, "--format", "json", stdin=many)
+        for n in (1, 2)
+    ]
+    assert runs[0].out == runs[1].out and len(json.loads(runs[0].out)) == 150
     scored = inside("score", "--squad", "--ref", reader / "dev.json", "--json", stdin=run.out)
     found = figures(scored)
     assert len(found) == 2
