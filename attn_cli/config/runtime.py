@@ -41,7 +41,7 @@ class ThreadOptions:
 
     threads: int | None = option(
         None,
-        "CPU threads; where a stream has much to do, as many processes of one thread.",
+        "CPU threads, or processes of one thread.",
         low=1,
         high=1024,
         show="all cores",
