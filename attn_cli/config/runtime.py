@@ -40,11 +40,7 @@ class ThreadOptions:
     """How much of the processor is used."""
 
     threads: int | None = option(
-        None,
-        "CPU threads, or processes of one thread.",
-        low=1,
-        high=1024,
-        show="all cores",
+        None, "CPU threads, or processes.", low=1, high=1024, show="all cores"
     )
 
 
