@@ -55,14 +55,16 @@ class BeamState:
         """Beam `beams[n, k]` becomes beam k of sentence n. Shape: beams (N, K)."""
         first = torch.arange(len(beams), device=beams.device)[:, None] * self.beam_size
         rows = (first + beams).flatten()
-        return self._of(lambda cache: cache.reorder(beams), lambda x: x[rows])
+        return self._of(lambda cache: cache.reorder(beams), lambda x: x.index_select(0, rows))
 
     def keep(self, sentences: Tensor) -> Self:
         """The state of the sentences with these indices alone. Shape: sentences (M,)."""
         beams = torch.arange(self.beam_size, device=sentences.device)
         rows = (sentences[:, None] * self.beam_size + beams).flatten()
         return self._of(
-            lambda cache: cache.keep(sentences), lambda x: x[rows], lambda x: x[sentences]
+            lambda cache: cache.keep(sentences),
+            lambda x: x.index_select(0, rows),
+            lambda x: x.index_select(0, sentences),
         )
 
     def merge(self, other: Self) -> Self:

@@ -34,14 +34,18 @@ class Dropout(nn.Module):
 
     def of_relu(self, x: Tensor) -> Tensor:
         """Dropout of max(0, x), which on a CPU takes the place of `x`. Shape: any -> the same."""
-        if not self.training or self.p == 0.0 or x.device.type != "cpu":
+        if not self.training or self.p == 0.0:
+            return F.relu(x)
+        if x.device.type != "cpu":
             return self(F.relu(x))
         dropped: Tensor = _DroppedRelu.apply(x, _mask(x, self.p), 1 / (1 - self.p))
         return dropped
 
     def added(self, x: Tensor, y: Tensor) -> Tensor:
         """Dropout of y added to x. Shape: 2 x the same -> the same."""
-        if not self.training or self.p == 0.0 or y.device.type != "cpu" or x.dtype != y.dtype:
+        if not self.training or self.p == 0.0:
+            return x + y
+        if y.device.type != "cpu" or x.dtype != y.dtype:
             return x + self(y)
         return torch.addcmul(x, y, _mask(y, self.p))
 

@@ -46,10 +46,11 @@ def dequantize(values: Tensor, scale: Tensor) -> Tensor:
     return values.float() * scale[..., None]
 
 
-def int8_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+def int8_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor, bool], Tensor] | None:
     """W x + b in 8 bits; None where this PyTorch, on this machine, is no faster with it.
 
-    Shape: (V, D), (V,) -> a function (..., D) -> (..., V).
+    Shape: (V, D), (V,) -> a function (..., D) -> (..., V); if its second argument is true, of
+    max(0, W x + b).
     """
     outputs, inputs = weight.shape
     fits = weight.device.type == "cpu" and weight.dtype == torch.float32
@@ -60,14 +61,15 @@ def int8_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tens
     return _product(weight, bias)
 
 
-def _product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+def _product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor, bool], Tensor]:
     packed = _packed(weight, bias)
-    run, reduced = torch.ops.quantized.linear_dynamic, _needs_seven_bits()
+    plain, positive = torch.ops.quantized.linear_dynamic, torch.ops.quantized.linear_relu_dynamic
+    reduced = _needs_seven_bits()
 
-    def product(x: Tensor) -> Tensor:
+    def product(x: Tensor, relu: bool) -> Tensor:
         if not x.numel():  # has no range
             return F.linear(x, weight, bias)
-        found: Tensor = run(x, packed, reduced)
+        found: Tensor = (positive if relu else plain)(x, packed, reduced)
         return found
 
     return product
@@ -105,12 +107,12 @@ def _pays(outputs: int, inputs: int) -> bool:
     x = torch.randn(_ROWS, inputs, generator=generator)
     try:
         product = _product(weight, None)
-        found, seven = product(x), _needs_seven_bits()
+        found, seven = product(x, False), _needs_seven_bits()
     except (AttributeError, RuntimeError):  # operators that PyTorch does not promise
         return False
     if bool(((found - F.linear(x, weight)).abs() > error_bound(weight, x, seven=seven)).any()):
         return False
-    return _seconds(lambda: product(x)) < _SLOWER * _seconds(lambda: F.linear(x, weight))
+    return _seconds(lambda: product(x, False)) < _SLOWER * _seconds(lambda: F.linear(x, weight))
 
 
 def error_bound(weight: Tensor, x: Tensor, *, seven: bool) -> Tensor:

@@ -45,18 +45,19 @@ class PreparedLinear:
         self.is_faster = self.is_int8 or self._blocks is not None
         self._few = 0 if weight.numel() >= _MANY else _FEW_ROWS * weight.shape[1]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Shape: (..., D) -> (..., V)."""
+    def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        """W x + b, or max(0, W x + b). Shape: (..., D) -> (..., V)."""
         narrow = x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type)
         if not narrow:
             if self._int8 is not None:
-                return self._int8(x)
+                return self._int8(x, relu)
             if self._blocks is not None and x.numel() >= self._few:
-                found: Tensor = torch.ops.mkldnn._linear_pointwise(
-                    x, self._blocks, self.bias, "none", [], ""
+                blocked: Tensor = torch.ops.mkldnn._linear_pointwise(
+                    x, self._blocks, self.bias, "relu" if relu else "none", [], ""
                 )
-                return found
-        return F.linear(x, self.weight, self.bias)
+                return blocked
+        found = F.linear(x, self.weight, self.bias)
+        return found.relu_() if relu else found
 
 
 def _blocks_of(weight: Tensor) -> Tensor | None:
@@ -83,7 +84,7 @@ class HasProducts(ABC):
         """Takes prepared products in the place of its own."""
 
 
-class _Prepared(nn.Linear):
+class AnsweringLinear(nn.Linear):
     """An `nn.Linear` that answers by a prepared product; its parameters are those it had."""
 
     def __init__(self, linear: nn.Linear, product: PreparedLinear) -> None:
@@ -95,6 +96,10 @@ class _Prepared(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Shape: (..., D) -> (..., V)."""
         return self.product(input)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """max(0, W x + b) at once. Shape: (..., D) -> (..., V)."""  # noqa: D403
+        return self.product(x, relu=True)
 
 
 def prepare(model: nn.Module, *, int8: bool = False) -> int:
@@ -119,9 +124,9 @@ def prepare(model: nn.Module, *, int8: bool = False) -> int:
     for name, module in list(model.named_modules()):
         if isinstance(module, HasProducts):
             module.prepare_products(make)
-        elif isinstance(module, nn.Linear) and not isinstance(module, HasTables | _Prepared):
+        elif isinstance(module, nn.Linear) and not isinstance(module, HasTables | AnsweringLinear):
             product = make(module.weight, module.bias)
             if product.is_faster:
                 owner, _, leaf = name.rpartition(".")
-                setattr(model.get_submodule(owner), leaf, _Prepared(module, product))
+                setattr(model.get_submodule(owner), leaf, AnsweringLinear(module, product))
     return sum(product.is_int8 for product in products)

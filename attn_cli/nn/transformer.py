@@ -18,6 +18,7 @@ from attn_cli.nn.attention import Attended, MultiHeadAttention
 from attn_cli.nn.cache import KeyValue, KeyValueCache, LayerCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
+from attn_cli.nn.prepared import AnsweringLinear
 
 
 class DecoderWeights(NamedTuple):
@@ -58,6 +59,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, T, D) -> (B, T, D)."""
+        if self.activation is F.relu and isinstance(self.linear1, AnsweringLinear):
+            return self.linear2(self.linear1.relu(x))
         hidden = self.linear1(x)
         if self.activation is F.relu:
             return self.linear2(self.dropout.of_relu(hidden))

@@ -328,7 +328,7 @@ class Beams:
         for name in _TENSORS:
             value = getattr(self, name)
             if value is not None:
-                setattr(self, name, value[sentences])
+                setattr(self, name, value.index_select(0, sentences))
         self.tokens = self.tokens[:, :, : int(self.length.max())]
 
     def merge(self, other: Beams) -> None:

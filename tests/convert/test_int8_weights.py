@@ -46,7 +46,8 @@ def precisions(monkeypatch) -> list[bool]:
 
     def product(weight, bias):
         asked.append(True)
-        return lambda x: torch.nn.functional.linear(x, weight, bias)
+        plain = torch.nn.functional.linear
+        return lambda x, relu: plain(x, weight, bias).clamp(min=0 if relu else -torch.inf)
 
     monkeypatch.setattr(prepared, "int8_product", product)
     return asked

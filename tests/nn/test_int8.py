@@ -56,11 +56,12 @@ def test_products_are_those_of_float32_within_the_error_of_quantization(biased, 
     inputs = (torch.randn(1, 96), torch.rand(300, 96) + 3, torch.randn(5, 96) * 1e-3)
     for x in (*inputs, torch.randn(2, 7, 96), torch.randn(96, 9).T):
         wanted = F.linear(x, weight, bias)
-        off = (product(x) - wanted).abs().flatten(0, -2)
+        off = (product(x, False) - wanted).abs().flatten(0, -2)
         assert (off <= error_bound(weight, x.flatten(0, -2), seven=seven)).all()
         plain = F.linear(x, weight)
         assert off.pow(2).mean() < 2e-3 * plain.pow(2).mean()  # most errors make up for each other
-    assert product(torch.empty(0, 4, 96)).shape == (0, 4, 150)
+        assert torch.equal(product(x, True), product(x, False).relu())
+    assert product(torch.empty(0, 4, 96), True).shape == (0, 4, 150)
 
 
 def test_where_pairs_of_products_overflow_inputs_have_seven_bits(forgetful):
@@ -71,7 +72,7 @@ import torch
 from attn_cli.nn import int8
 int8._pays = lambda outputs, inputs: True
 weight, x = torch.full((128, 64), 0.5), torch.rand(20, 64) + 1
-off = (int8.int8_product(weight, None)(x) - x @ weight.T).abs()
+off = (int8.int8_product(weight, None)(x, False) - x @ weight.T).abs()
 seven = int8._needs_seven_bits()
 assert (off <= int8.error_bound(weight, x, seven=seven)).all()
 print(seven)
@@ -96,7 +97,7 @@ def gone(*args, **options):
     ("name", "instead"),
     [
         ("_packed", gone),
-        ("_product", lambda weight, bias: lambda x: F.linear(x, weight) + 1),  # wrong
+        ("_product", lambda weight, bias: lambda x, relu: F.linear(x, weight) + 1),  # wrong
         ("_seconds", iter([2.0, 1.0]).__next__),  # slow
     ],
     ids=["gone", "wrong", "slow"],

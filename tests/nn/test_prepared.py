@@ -8,9 +8,11 @@ from torch.nn import functional as F
 from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn import int8, prepared
 from attn_cli.nn.attention import MultiHeadAttention
+from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
 from attn_cli.nn.prepared import PreparedLinear, prepare
 from attn_cli.nn.tables import OutputLinear
+from attn_cli.nn.transformer import FeedForward
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,8 @@ def test_a_prepared_product_is_the_product(rows, outputs, biased):
     layer = PreparedLinear(weight, bias)
     for x in (torch.randn(rows, 24), torch.randn(rows, 3, 24), torch.randn(24, rows).T):
         torch.testing.assert_close(layer(x), F.linear(x, weight, bias), atol=1e-5, rtol=1e-5)
+        found = layer(x, relu=True)
+        torch.testing.assert_close(found, F.linear(x, weight, bias).relu(), atol=1e-5, rtol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(rows, 24)).dtype == torch.bfloat16
     assert layer(torch.randn(rows, 24)).dtype == torch.float32
@@ -97,6 +101,20 @@ def test_attention_of_other_projections_is_prepared(options):
     prepare(attention)
     found = attention.attend_to(attention.project_memory(other), x, None).context
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@torch.inference_mode()
+def test_a_prepared_network_is_the_same_function(activation):
+    network = FeedForward(128, 512, Dropout(0.1), activation).eval()
+    x = torch.randn(4, 5, 128)
+    wanted = network(x)
+    prepare(network)
+    torch.testing.assert_close(network(x), wanted, atol=1e-5, rtol=1e-4)
+    network.linear1.product = lambda x, relu=False: x.new_full((*x.shape[:-1], 512), float(relu))
+    said = network.linear1.relu(x) if activation == "relu" else network.linear1(x)
+    expected = network.linear2(said if activation == "relu" else F.gelu(said))
+    assert torch.equal(network(x), expected)  # max(0, W x + b) is one product
 
 
 def test_on_other_devices_nothing_changes():
