@@ -1,4 +1,4 @@
-"""How the threads of one operation wait for each other; standard library only."""
+"""How many threads there may be, and how they wait for each other; standard library only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import sys
 # A user's own choice, by any of these, is left as it is.
 _CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _SPINS = 1500  # microseconds: about what lies between two operations
+
+
+def at_hand(wanted: int | None) -> int:
+    """How many threads, or processes of one thread, there may be.
+
+    Args:
+        wanted: `--threads`. None: $OMP_NUM_THREADS, else one for each processor that is ours.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted is None and said.isdecimal() and int(said):
+        return int(said)
+    ours = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    return wanted or ours
 
 
 def wait_gently() -> None:

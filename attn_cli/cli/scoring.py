@@ -26,6 +26,7 @@ from attn_cli.metrics.perplexity import perplexity
 from attn_cli.metrics.scoring import CorpusScorer, chosen_metrics, problem_finder, score_line
 from attn_cli.metrics.segments import SegmentFiles, SegmentReader, sentences
 from attn_cli.metrics.squad import is_squad, read_squad
+from attn_cli.threads import at_hand
 from attn_cli.wording import plural
 
 _REFERENCES = "name the references' file with --ref, or give lines hypothesis<TAB>reference"
@@ -48,7 +49,7 @@ def score_against_references(hyp: str, options: ScoreCommand) -> None:
         if scoring.per_line:
             raise UsageError("--per-line answers lines; score answers as TSV, not as JSON")
         questions = read_squad(files, scoring.metrics, console.warn)
-        _score_corpus(hyp, scoring, questions, console, bad)
+        _score_corpus(hyp, options, questions, console, bad)
         return
     metrics = chosen_metrics(scoring)
     reader = SegmentReader(
@@ -62,7 +63,7 @@ def score_against_references(hyp: str, options: ScoreCommand) -> None:
     if not scoring.per_line:
         gc.disable()  # n-gram counts hold no cycles; looking for some costs a fifth of the time
         usable = sentences(reader.words()) if scoring.by_word else (each for each in reader if each)
-        _score_corpus(hyp, scoring, usable, console, bad)
+        _score_corpus(hyp, options, usable, console, bad)
         return
     out = LineWriter()
     for segment in reader:
@@ -127,14 +128,15 @@ def _bad_lines(options: ScoreCommand, console: Console, remedy: str) -> HeldBadL
 
 def _score_corpus(
     name: str,
-    options: ScoreOptions,
+    command: ScoreCommand,
     segments: Iterable[Segment],
     console: Console,
     bad: HeldBadLines,
 ) -> None:
     """One figure per metric over all lines that can be used; of none of them there is none."""
+    options = command.scoring
     scorer = CorpusScorer(options)
-    scorer.add(segments)
+    scorer.add(segments, at_hand(command.device.threads))
     counts = scorer.n_references
     if len(counts) > 1:
         console.say(f"lines have from {min(counts)} to {plural(max(counts), 'reference')}")

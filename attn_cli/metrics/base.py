@@ -5,11 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from attn_cli import __version__
 from attn_cli.config.scoring import MetricOptions
 from attn_cli.metrics.significance import Comparison, Interval, Resamples, Resampling, compare
 from attn_cli.metrics.tally import CountTally, Tally
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # A window of lines to count: n-grams of a character take half a kilobyte while they are compared.
 _WINDOW_LINES = 256
@@ -68,12 +73,14 @@ class Metric(ABC):
         decimals: how many decimals of its scores are worth printing.
         lower_is_better: whether its scores count errors.
         has_table: whether its first details have `classes`: the figures of each class.
+        is_slow: whether to count a line takes long enough to be sent to another process.
     """
 
     names: tuple[str, ...]
     decimals = 6
     lower_is_better = False
     has_table = False
+    is_slow = False
 
     def __init__(self, options: MetricOptions) -> None:
         self._options = options
@@ -82,6 +89,13 @@ class Metric(ABC):
     def sees_all_first(self) -> bool:
         """Whether all lines have to be in one window: what they are is told from all of them."""
         return False
+
+    def prepare(self) -> None:  # noqa: B027 - most metrics need nothing
+        """Loads what counting needs, before other processes are to have it.
+
+        Raises:
+            UsageError: it is not installed here.
+        """
 
     def problem(self, segment: Segment) -> str | None:
         """The reason that a line can't be scored (no number, too many references); None: it can."""
@@ -170,12 +184,24 @@ def windows(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
         yield window
 
 
+def counts_of(tally: CountTally, window: Sequence[Segment]) -> list[NDArray[np.float64]]:
+    """What `count` would add to a tally, for each system; the tally stays as it is."""
+    answers, references = _sides(tally, window)
+    return [tally.counted(lines, references) for lines in answers]
+
+
 def count(tally: Tally, window: Sequence[Segment]) -> None:
     """Counts a window of lines, of the system and where the tally has two of the baseline."""
+    tally.add(*_sides(tally, window))
+
+
+def _sides(
+    tally: Tally, window: Sequence[Segment]
+) -> tuple[list[list[str]], list[tuple[str, ...]]]:
     answers = [[segment.hypothesis for segment in window]]
     if tally.systems == 2:
         answers.append([segment.baseline for segment in window])
-    tally.add(answers, [segment.references for segment in window])
+    return answers, [segment.references for segment in window]
 
 
 class OwnMetric(Metric):

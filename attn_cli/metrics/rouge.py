@@ -78,6 +78,11 @@ class Rouge(CountMetric):
 
     names: tuple[str, ...] = ("ROUGE-1", "ROUGE-2", "ROUGE-L")
     types: tuple[str, ...] = ("rouge1", "rouge2", "rougeL")
+    is_slow = True
+
+    def prepare(self) -> None:
+        """See `Metric.prepare`."""
+        self._scorer  # noqa: B018 - built once it is asked for
 
     def counts(
         self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]

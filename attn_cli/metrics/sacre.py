@@ -27,6 +27,11 @@ class SacreMetric(Metric):
     """
 
     decimals = 4
+    is_slow = True
+
+    def prepare(self) -> None:
+        """See `Metric.prepare`."""
+        self._for_corpora  # noqa: B018 - built once it is asked for
 
     @abstractmethod
     def build(self, *, one_line: bool) -> SacreBleuMetric:

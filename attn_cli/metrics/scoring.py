@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from attn_cli.config.scoring import DEFAULT_METRICS, ScoreOptions
 from attn_cli.metrics import METRICS
-from attn_cli.metrics.base import Metric, Score, Segment, count, windows
+from attn_cli.metrics.base import Metric, Score, Segment, count, counts_of, windows
 from attn_cli.metrics.remarks import Remarks
 from attn_cli.metrics.significance import Resampling
+from attn_cli.metrics.tally import CountTally
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def chosen_metrics(options: ScoreOptions) -> list[Metric]:
@@ -37,20 +44,60 @@ class CorpusScorer:
         self.n_lines = 0
         self.n_references: set[int] = set()
 
-    def add(self, segments: Iterable[Segment]) -> None:
+    def add(self, segments: Iterable[Segment], processes: int = 1) -> None:
         """Counts lines.
+
+        Args:
+            segments: the lines.
+            processes: how many may count what takes long: figures are the same.
 
         Raises:
             UsageError: a metric needs something that is not installed here.
         """
         whole = any(metric.sees_all_first for metric in self._metrics)
+        if not whole and processes > 1 and any(metric.is_slow for metric in self._metrics):
+            self._add_together(segments, processes)
+            return
         for part in [list(segments)] if whole else windows(segments):
             for metric, tally in zip(self._metrics, self._tallies, strict=True):
                 for window in [part] if metric.sees_all_first else windows(part):
                     count(tally, window)
-            self._remarks.add(part)
-            self.n_lines += len(part)
-            self.n_references.update(len(segment.references) for segment in part)
+            self._note(part)
+
+    def _add_together(self, segments: Iterable[Segment], processes: int) -> None:
+        from attn_cli.workers import Crew, in_order
+
+        for metric in self._metrics:
+            metric.prepare()
+        slow = [
+            tally
+            for metric, tally in zip(self._metrics, self._tallies, strict=True)
+            if metric.is_slow and isinstance(tally, CountTally)
+        ]
+        read: deque[list[Segment]] = deque()
+
+        def parts() -> Iterator[list[Segment]]:
+            for part in windows(segments):
+                read.append(part)
+                yield part
+
+        def work(part: list[Segment]) -> list[list[NDArray[np.float64]]]:
+            return [counts_of(tally, part) for tally in slow]
+
+        for found in in_order(work, parts(), Crew(processes), _Ready()):
+            part = read.popleft()
+            rows = iter(found)
+            for tally in self._tallies:
+                if tally in slow:
+                    tally.add_counted(next(rows), [each.references for each in part])
+                else:
+                    count(tally, part)
+            self._note(part)
+
+    def _note(self, part: Sequence[Segment]) -> None:
+        self._remarks.add(part)
+        self.n_lines += len(part)
+        self.n_references.update(len(segment.references) for segment in part)
 
     def scores(self) -> list[Score]:
         """The scores of all lines; none of no lines."""
@@ -66,6 +113,16 @@ class CorpusScorer:
         pairs = zip(self._metrics, self._tallies, strict=True)
         own = [note for metric, tally in pairs for note in metric.notes(tally)]
         return list(dict.fromkeys([*self._remarks.notes(), *own]))
+
+
+class _Ready:
+    """Of lines of which none is answered: there is no haste, and they may be waited for."""
+
+    def ready(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        raise ValueError("what is ready is not waited for")
 
 
 def score_corpus(options: ScoreOptions, segments: Sequence[Segment]) -> list[Score]:

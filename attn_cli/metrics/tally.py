@@ -48,6 +48,9 @@ class Tally(ABC):
         """
         for system, lines in enumerate(answers):
             self.count(lines, references, system)
+        self._note(references)
+
+    def _note(self, references: Sequence[tuple[str, ...]]) -> None:
         self.n_lines += len(references)
         self.n_references.update(map(len, references))
 
@@ -153,9 +156,25 @@ class CountTally(Tally):
         self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]], system: int
     ) -> None:
         """Counts a window of one system's lines."""
+        self._take(self.counted(hypotheses, references), system)
+
+    def counted(
+        self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]
+    ) -> NDArray[np.float64]:
+        """The counts of each line of a window, which are not added yet. Shape: (lines, counts)."""
         import numpy as np
 
-        rows = np.asarray(self._counts(hypotheses, references), dtype=np.float64)
+        return np.asarray(self._counts(hypotheses, references), dtype=np.float64)
+
+    def add_counted(
+        self, rows: Sequence[NDArray[np.float64]], references: Sequence[tuple[str, ...]]
+    ) -> None:
+        """What `add` does, with the counts of each system's lines."""
+        for system, own in enumerate(rows):
+            self._take(own, system)
+        self._note(references)
+
+    def _take(self, rows: NDArray[np.float64], system: int) -> None:
         before = self._sums[system]
         self._sums[system] = rows.sum(0) if before is None else before + rows.sum(0)
         if self.keep:
