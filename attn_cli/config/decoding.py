@@ -241,7 +241,7 @@ class DecodeOptions(AnswerOptions, ImageRootOptions):
     precision: str = option(
         "auto",
         "Arithmetic; auto: bf16 on a GPU that has it, int8 on a CPU where weights are stored in it "
-        "(attn convert), else float32. int8 (CPU): about half of float32's time; an output may "
+        "(attn convert), else float32. int8 (CPU): in about two thirds of the time; an output may "
         "change a little with the lines that are decoded beside it.",
         choices=("auto", "float32", "bf16", "int8"),
         rare=True,
