@@ -151,7 +151,27 @@ def test_without_files_distillation_writes_pairs_of_its_own(tmp_path):
     assert not set(parts[0].splitlines()) & set(parts[1].splitlines())
 
 
-@pytest.mark.parametrize("name", ["summaries", "documents", "distillation"])
+@pytest.mark.slow
+def test_a_fast_student_has_a_table_of_scores_and_speeds(tmp_path, monkeypatch):
+    pytest.importorskip("ctranslate2")
+    monkeypatch.setenv("ROUNDS", "1")
+    sizes = (("a.tsv", 160), ("b.tsv", 12), ("c.tsv", 80))
+    files = [write_pairs(tmp_path / name, size, size) for name, size in sizes]
+    tiny = ("--d-model", "16", "--d-ff", "16", "--n-heads", "2", "--type", "char")
+    done = recipe("fast", "out put", *files, *SMALL, *tiny, place=tmp_path)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    assert rows[0][1:] == ["BLEU", "sentences/s, one core", "times CTranslate2's"]
+    assert [row[0] for row in rows[2:]] == [
+        "teacher, CTranslate2, int8, beam 5",
+        *("teacher, beam 5", "student, greedy", "the same, int8", "the same, int8, shortlist"),
+    ]
+    assert all(0 <= float(row[1]) <= 100 and float(row[3]) > 0 for row in rows[2:])
+    assert (tmp_path / "out put" / "fast" / "shortlist.safetensors").exists()
+    again = recipe("fast", "out put", *files, *SMALL, *tiny, place=tmp_path)
+    assert "attn convert" not in again.stderr  # what is there is not made again
+
+
+@pytest.mark.parametrize("name", ["summaries", "documents", "distillation", "fast"])
 def test_recipes_without_files_tell_how_to_use_them(name, tmp_path):
     done = recipe(name, place=tmp_path, status=2)
     assert done.stderr.startswith(f"sh examples/{name}/run.sh ")
