@@ -89,7 +89,7 @@ class TrainingOptions:
     save_every: str = option("10m", "Time between saved states, besides validations.", rare=True)
     precision: str = option(
         "auto",
-        "Arithmetic; auto: bf16 on a GPU that has it, float32 elsewhere.",
+        "Arithmetic; auto: bf16 where the GPU or CPU multiplies it, float32 elsewhere.",
         choices=("auto", "float32", "bf16"),
         rare=True,
     )

@@ -158,11 +158,17 @@ def _bags(indices: Tensor, starts: Tensor, table: Tensor, weights: Tensor | None
     return F.embedding_bag(indices, table, starts, mode="sum", per_sample_weights=weights)
 
 
+def _wide(x: Tensor) -> Tensor:
+    """bf16 as float32: sums of rows want one type of all, and there is nothing to gain by it."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
 def sparse_product(pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
     """A X for a sparse A, or for H of them, differentiable in the values of A and in X.
 
     Shape: values (M,), dense (C, K) -> (R, K); or (M, H), (C, H, K) -> (R, H, K).
     """
+    values, dense = _wide(values), _wide(dense)
     if values.dim() == 1:
         return _SparseProduct.apply(pattern, values[:, None], dense[:, None]).squeeze(1)
     return _SparseProduct.apply(pattern, values, dense)
@@ -190,7 +196,7 @@ def pair_sums(pattern: SparsePattern, of_rows: Tensor, of_cols: Tensor) -> Tenso
 
     Shape: (R, K), (C, K) -> (M, K).
     """
-    return _PairSums.apply(pattern, of_rows, of_cols)
+    return _PairSums.apply(pattern, _wide(of_rows), _wide(of_cols))
 
 
 class _RowSoftmax(torch.autograd.Function):
@@ -241,4 +247,4 @@ def row_softmax(pattern: SparsePattern, scores: Tensor) -> Tensor:
 
     Shape: (M, H) -> (M, H).
     """
-    return _RowSoftmax.apply(pattern, scores)
+    return _RowSoftmax.apply(pattern, _wide(scores))

@@ -113,7 +113,7 @@ class Trainer(Generic[B]):
         if self.objective.partner is not None:
             self.optimizers += build_optimizers(self.objective.partner, options, each=self._each)
         self.average = MovingAverage(self.objective.averaged, options.ema)
-        self._bf16 = use_bf16(options.precision, processes.device)
+        self._bf16 = use_bf16(options.precision, processes.device, learns=True)
         self._limits = Limits(
             options, training.validation_epochs, starts_trained=training.starts_trained
         )

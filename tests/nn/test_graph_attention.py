@@ -231,3 +231,18 @@ def test_a_pattern_refuses_entries_outside_and_rows_out_of_order() -> None:
         SparsePattern.build(torch.tensor([0]), torch.tensor([3]), 2, 3)
     with pytest.raises(ValueError, match="ordered"):
         SparsePattern.build(torch.tensor([1, 0]), torch.tensor([0, 0]), 2, 3)
+
+
+@pytest.mark.parametrize("score", list(GRAPH_SCORES))
+def test_in_bf16_it_learns_what_it_learns_in_float32(score: str) -> None:
+    torch.manual_seed(2)
+    layer = GraphAttention(D, 4, 2, score=GRAPH_SCORES[score])
+    x, found = torch.randn(N, D), {}
+    for bf16 in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            out, _ = layer(x, neighbourhood(EDGES, N))
+        out.float().square().sum().backward()
+        found[bf16] = [out, *(weight.grad for weight in layer.parameters())]
+    for narrow, wide in zip(found[True], found[False], strict=True):
+        assert (narrow - wide).norm() < 0.02 * wide.norm()
