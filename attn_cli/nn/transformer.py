@@ -238,6 +238,19 @@ class DecoderLayer(nn.Module):
         return x, DecoderWeights(attended.weights, crossed.weights)
 
 
+def close_sublayers(model: nn.Module) -> None:
+    """Zeroes the last matrix of every sublayer, so that each layer begins as the identity.
+
+    What a training from random weights begins with: a deep stack then learns like a shallow one
+    at first (Zhang et al. 2019, "Fixup"; Bachlechner et al. 2021, "ReZero").
+    """
+    for module in model.modules():
+        if isinstance(module, FeedForward):
+            nn.init.zeros_(module.linear2.weight)
+        elif isinstance(module, MultiHeadAttention) and isinstance(module.out_proj, nn.Linear):
+            nn.init.zeros_(module.out_proj.weight)
+
+
 class Encoder(nn.Module):
     """A stack of encoder layers; pre-norm stacks end in a normalization."""
 

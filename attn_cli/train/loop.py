@@ -30,7 +30,7 @@ from attn_cli.train.kept import KeptWeights
 from attn_cli.train.limits import Limits
 from attn_cli.train.monitor import Monitor
 from attn_cli.train.objective import Objective
-from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_learning_rate
+from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_rates
 from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress, Validated
 from attn_cli.train.signals import StopSignals
@@ -183,7 +183,7 @@ class Trainer(Generic[B]):
         """
         progress = self.progress
         factor = learning_rate_factor(progress.step, self._share_done(), self.options)
-        set_learning_rate(self.optimizers, factor)
+        set_rates(self.optimizers, factor, progress.step)
         self.objective.begin_update(self._share_done())
         n_tokens = sum(item.batch.n_tokens for item in placed)
         sums = self.processes.total(*self._gradient(placed, n_tokens))

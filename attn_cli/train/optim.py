@@ -19,6 +19,10 @@ from attn_cli.train.plain_optim import Adam, AdamW, PlainOptimizer
 # a CPU, and what keeps a GPU busy.
 _TOGETHER = {"cpu": 1 << 20, "cuda": 1 << 26}
 
+# Muon's momentum climbs to its own over the first updates: gradients of early weights soon mislead.
+_MOMENTUM_WARMUP = 300  # updates (Jordan et al. 2024)
+_FIRST_MOMENTUM = 0.85
+
 Each = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
 
 
@@ -78,6 +82,17 @@ class Muon(PlainOptimizer):
                 rows, cols = weight.shape[-2:]
                 whole = self._cut(weight).together(parts, weight.shape)
                 weight.add_(whole, alpha=-rate * math.sqrt(max(1.0, rows / cols)))
+
+    def set_momentum(self, step: int) -> None:
+        """Sets the momentum of an update: it climbs from 0.85 to its own over the first 300.
+
+        Args:
+            step: finished updates.
+        """
+        for group in self.param_groups:
+            own = group.setdefault("own_momentum", group["momentum"])
+            missing = max(0.0, 1 - step / _MOMENTUM_WARMUP)
+            group["momentum"] = own - missing * max(0.0, own - _FIRST_MOMENTUM)
 
     def _cut(self, weight: Tensor) -> Blocks:
         return self._blocks.get(weight, Blocks())
@@ -172,9 +187,17 @@ def _groups(
     ]
 
 
-def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
-    """Sets every learning rate to `factor` times its peak."""
+def set_rates(optimizers: Iterable[torch.optim.Optimizer], factor: float, step: int) -> None:
+    """Sets every learning rate to `factor` times its peak, and Muon's momentum.
+
+    Args:
+        optimizers: of the training.
+        factor: see `learning_rate_factor`.
+        step: finished updates.
+    """
     for optimizer in optimizers:
+        if isinstance(optimizer, Muon):
+            optimizer.set_momentum(step)
         for group in optimizer.param_groups:
             group["lr"] = factor * group.setdefault("peak", group["lr"])
 

@@ -8,7 +8,13 @@ from attn_cli.config.attention import AttentionOptions
 from attn_cli.nn.attention import MultiHeadAttention, causal_mask
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
-from attn_cli.nn.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
+from attn_cli.nn.transformer import (
+    Decoder,
+    DecoderLayer,
+    Encoder,
+    EncoderLayer,
+    close_sublayers,
+)
 
 B, S, T, D, H, F = 3, 6, 5, 16, 4, 24
 SIZES = {"d_model": D, "nhead": H, "dim_feedforward": F, "dropout": 0.0, "batch_first": True}
@@ -97,3 +103,19 @@ def test_stacks_equal_torch(norm):
     torch.testing.assert_close(found, tgt, atol=1e-4, rtol=1e-4)
     assert [tuple(one.cross.shape) for one in weights] == 3 * [(B, H, T, S)]
     assert [tuple(one.self.shape) for one in weights] == 3 * [(B, H, T, T)]
+
+
+@pytest.mark.parametrize("options", [{}, {"combine": "concat"}])
+@torch.no_grad()
+def test_closed_sublayers_change_nothing_until_they_learn(options):
+    """But those without a matrix at their end, which stay as they are."""
+    torch.manual_seed(4)
+    drop = Dropout(0.0)
+    layers = [EncoderLayer(8, 2, 12, "pre", AttentionOptions(**options), drop) for _ in range(2)]
+    encoder = Encoder(layers, 8, "pre")
+    x = torch.randn(3, 5, 8)
+    assert not torch.allclose(encoder(x, None), encoder.norm(x))
+    close_sublayers(encoder)
+    assert torch.equal(encoder(x, None), encoder.norm(x)) == (not options)
+    y = torch.randn(3, 5, 8)
+    assert torch.equal(layers[0].feed_forward(y), torch.zeros_like(y))

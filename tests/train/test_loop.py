@@ -111,7 +111,9 @@ class Setting:
             validate=lambda: as_figures(next(figures)),
             **self.extras,
         )
-        chosen = TrainingOptions(**{"metric": "loss", "warmup": 0, **options})
+        chosen = TrainingOptions(
+            **{"metric": "loss", "warmup": 0, "precision": "float32", **options}
+        )
         monitor = Monitor(self.said, self.folder / "train.jsonl", None, active=True)
         processes = Processes(0, 1, torch.device("cpu"))
         return Trainer(

@@ -16,7 +16,7 @@ from attn_cli.train.optim import (
     Muon,
     build_optimizers,
     learning_rate_factor,
-    set_learning_rate,
+    set_rates,
 )
 from attn_cli.train.orthogonal import orthogonalized
 
@@ -181,9 +181,18 @@ def test_adamw_alone_decays_matrices_and_nothing_else():
 def test_one_rate_scales_all_optimizers_each_from_its_own_peak():
     optimizers = build_optimizers(transformer(), TrainingOptions(lr=0.004, matrix_factor=5.0))
     for factor in (0.5, 0.1, 1.0):  # never from the rate before
-        set_learning_rate(optimizers, factor)
+        set_rates(optimizers, factor, 0)
         rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
         assert rates == pytest.approx([0.02 * factor] + [0.004 * factor] * (len(rates) - 1))
+
+
+def test_the_momentum_of_muon_climbs_to_its_own():
+    (muon, _) = optimizers = build_optimizers(transformer(), TrainingOptions())
+    found = []
+    for step in (0, 150, 300, 1000, 0):  # of the step alone, so that a resumed run has the same
+        set_rates(optimizers, 1.0, step)
+        found.append(muon.param_groups[0]["momentum"])
+    assert found == pytest.approx([0.85, 0.9, 0.95, 0.95, 0.85])
 
 
 def factors(steps, **options):

@@ -15,6 +15,7 @@ from attn_cli.models import SEQ2SEQ, build_model
 from attn_cli.models.directory import load_model_of, read_config
 from attn_cli.models.seq2seq_base import EncoderDecoderConfig, Seq2SeqModel
 from attn_cli.models.sizes import choose_size, seq2seq_config, seq2seq_name
+from attn_cli.nn.transformer import close_sublayers
 from attn_cli.systems.translation.source_base import TrainingSources
 from attn_cli.systems.translation.sources import source_kind
 
@@ -39,7 +40,9 @@ class TranslatorStart:
         """The model, ready to be trained."""
         torch.manual_seed(seed)
         model = build_model(self.arch, self.config)
-        if self.model is not None:
+        if self.model is None:
+            close_sublayers(model)
+        else:
             model.load_state_dict(self.model.state_dict())
         return model
 
