@@ -47,12 +47,15 @@ def answer_lines(
             rows = Rows(reader, columns, bad, count=1, blank=operator.not_)
             for window in rows.windows(window_size):
                 results = answer([row.fields[0] if row.fields else "" for row in window])
+                lines: list[str] = []
                 for row, result in zip(window, results, strict=True):
                     if isinstance(result, DataError):
                         row.refuse(str(result))
                         result = ""
-                    writer.write(result, *map(passed_through, row.rest))
-                writer.flush()
+                    if row.rest:
+                        result = "\t".join([result, *map(passed_through, row.rest)])
+                    lines.append(result)
+                writer.write_lines(lines)
     bad.finish("answered with an empty result")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ from attn_cli.config.tokenizing import (
     TokenizerPathOptions,
     TokenizeTrainCommand,
 )
+from attn_cli.threads import at_hand
 
 if TYPE_CHECKING:
     from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -77,6 +79,9 @@ def encode_command(files: Files = None, *, options: TokenizeEncodeCommand) -> No
 
     console = Console(options.speech)
     tokenizer = _loaded(options.tokenizer, console)
+    tokenizer.threads = at_hand(options.cpu.threads)
+    # Hugging Face's tokenizers read it when they cut their first texts.
+    os.environ["RAYON_NUM_THREADS"] = str(tokenizer.threads)
     encode = line_encoder(tokenizer, options.unit.unit, options.sampling.sample, options.seed.seed)
     answer_lines(files or [], encode, options.stream, console)
 

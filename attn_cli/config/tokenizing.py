@@ -234,6 +234,7 @@ class TokenizeEncodeCommand(Command):
     sampling: SamplingOptions = group(SamplingOptions, "Tokenizer")
     stream: StreamOptions = group(StreamOptions, "Lines")
     seed: SeedOptions = group(SeedOptions, "Running")
+    cpu: ThreadOptions = group(ThreadOptions, "Running")
     speech: SpeechOptions = group(SpeechOptions, "Running")
 
 

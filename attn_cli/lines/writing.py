@@ -28,7 +28,7 @@ class LineWriter:
     def write_lines(self, lines: Iterable[str]) -> None:
         """Writes lines, and hands them to the reader; raises what `write` does."""
         try:
-            self._out.writelines(line.encode("utf-8", "replace") + b"\n" for line in lines)
+            self._out.write("".join([f"{line}\n" for line in lines]).encode("utf-8", "replace"))
             self._out.flush()
         except OSError as error:
             raise _stdout_error(error) from error

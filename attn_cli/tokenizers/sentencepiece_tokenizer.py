@@ -28,6 +28,7 @@ from attn_cli.tokenizers.subword_sampling import (
 )
 from attn_cli.tokenizers.tokenizer import Encode, Span, Tokenizer
 
+_MANY = 256  # texts that are worth starting threads for
 _EncodeList = Callable[[list[str]], list[list[int]]]
 
 
@@ -70,7 +71,8 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The best segmentation of each text; see `Tokenizer.encode`."""
-        return self._exactly(texts, lambda batch: self._model.encode(batch, num_threads=1))
+        threads = self.threads if len(texts) >= _MANY else 1
+        return self._exactly(texts, lambda batch: self._model.encode(batch, num_threads=threads))
 
     def _encode_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Span]]]:
         """Offsets by the library; what `_exactly` puts in or takes away is done with spans here."""

@@ -32,9 +32,10 @@ def line_encoder(
     names = list(map(str, range(tokenizer.vocab_size)))
     if unit == "pieces":
         names = _written(tokenizer)
+    name_of = names.__getitem__
 
     def lines(texts: Sequence[str]) -> list[str]:
-        return [" ".join([names[index] for index in ids]) for ids in encode(texts)]
+        return [" ".join(map(name_of, ids)) for ids in encode(texts)]
 
     return lines
 

@@ -34,6 +34,7 @@ class Tokenizer(ABC):
         file_name: its file's name inside a model directory.
         vocab_size: how many ids there are: 0 … vocab_size - 1.
         remarks: what is odd about its file and does not prevent its use, for people to read.
+        threads: how many `encode` may use for many texts.
     """
 
     file_name: str
@@ -47,6 +48,7 @@ class Tokenizer(ABC):
     sep_id: int
     can_sample: bool = False
     remarks: tuple[str, ...] = ()
+    threads: int = 1
 
     @property
     def special_ids(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ import sys
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from program import inside
 
 from attn_cli.lines.reading import legible, parse_line
 
@@ -115,6 +116,27 @@ def test_sampling_is_seeded_and_decodes_to_the_text(folder):
     assert attn("encode", *model, "--sample", 0.3, "--seed", 1, stdin=corpus())[0] == first
     assert attn("encode", *model, "--sample", 0.3, "--seed", 2, stdin=corpus())[0] != first
     assert attn("decode", *model, stdin=first)[0] == corpus()
+
+
+def test_threads_change_no_byte(folder, monkeypatch):
+    """They are the library's own, of a window of many lines alone."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    lines = corpus(700) + b"bad \xff\n" + corpus(20) + "▁ two  spaces\tcolumn\n".encode()
+    options = ("encode", "-t", folder / "exact.model", "--skip-bad")
+    one = attn(*options, "--threads", 1, stdin=lines)
+    assert attn(*options, "--threads", 3, stdin=lines) == one
+    taken = []
+    encode = sentencepiece.SentencePieceProcessor.encode
+
+    def noted(self, *texts, **more):
+        taken.append(more["num_threads"])
+        return encode(self, *texts, **more)
+
+    monkeypatch.setattr(sentencepiece.SentencePieceProcessor, "encode", noted)
+    inside("tokenize", *options, "--threads", 3, stdin=lines)
+    inside("tokenize", *options, "--threads", 3, stdin=b"few\nlines\n")
+    inside("tokenize", *options, stdin=lines)  # $OMP_NUM_THREADS
+    assert taken == [3, 1, 1]
 
 
 def test_training_takes_every_column_or_those_picked(tmp_path):
