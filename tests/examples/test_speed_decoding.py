@@ -90,6 +90,23 @@ def test_the_fastest_way_is_found_and_a_program_that_can_not_is_left_out():
     assert decoding._best_way(timed, broken, 1) is None
 
 
+def test_a_row_whose_models_are_not_made_does_not_end_the_page():
+    def broken():
+        raise RuntimeError("attn convert: no such model\nmore")
+
+    lines, failed = decoding._table(
+        decoding_rows.Row("name", "said", "seconds", broken), Namespace(threads=1, rounds=1)
+    )
+    assert (lines, failed) == (["Failed: attn convert: no such model"], 1)
+
+
+def test_pieces_are_those_of_the_model_that_is_given(tmp_path):
+    model = write_translator(tmp_path / "m")
+    ours, theirs = workshop(tmp_path, default=str(model))._encode()
+    assert ours.ways[0][-2] == model / "tokenizer.model"
+    assert json.loads(theirs.ways[0][-2])["model"] == str(model / "tokenizer.model")
+
+
 def workshop(folder, **given):
     given = {"default": None, "d256": None, "base": None, "lm": None, "bert": None, **given}
     pairs = folder / "pairs.tsv"

@@ -106,7 +106,11 @@ def _chosen(workshop: Workshop, patterns: Sequence[str]) -> list[Row]:
 
 def _table(row: Row, options: argparse.Namespace) -> tuple[list[str], int]:
     """The lines of a row's table, and how many programs failed."""
-    programs = row.programs()
+    try:
+        programs = row.programs()
+    except (RuntimeError, ImportError) as error:  # a model was not made
+        _say(f"{row.name}: {ENDED}: {error}")
+        return [f"{ENDED.capitalize()}: {str(error).partition(chr(10))[0][:500]}"], 1
     best = {program.name: _best_way(row, program, options.threads) for program in programs}
     tries: dict[str, list[Run]] = {name: [] for name, way in best.items() if way}
     for number in range(1, options.rounds + 1):

@@ -285,11 +285,14 @@ class Workshop:
 
     def _encode(self) -> list[Program]:
         lines = self._file("many.txt", self._some(self._scaled(1_000_000)))
-        place = self.folder / "pieces.model"
-        if not place.exists():
-            text = self._file("text.txt", self.texts)
-            command = [*ATTN, "tokenize", "train", text, "--vocab-size", 1000, "-o", place]
-            self._do(command)
+        place = Path(self.given["default"] or "") / "tokenizer.model"
+        if not place.is_file():
+            place = self.folder / "pieces.model"
+            size = ["--vocab-size", 300]  # no text is too small for it
+            self._made(
+                place.name,
+                lambda _: self._do([*ATTN, "tokenize", "train", self.pairs, *size, "-o", place]),
+            )
         ours = [*ATTN, "tokenize", "encode", "-t", place, f"<{lines}"]
         theirs = [*peer("sentencepiece", model=str(place)), f"<{lines}"]
         return [

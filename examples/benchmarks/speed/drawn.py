@@ -61,8 +61,8 @@ def language_model(place: Path, text: Path) -> None:
     engine = ByteLevelBPETokenizer()
     engine.train([str(text)], 8000, special_tokens=["<|endoftext|>"], show_progress=False)
     engine.save_model(str(place))
-    config = GPT2Config(vocab_size=engine.get_vocab_size(), **LANGUAGE)
-    config.bos_token_id = config.eos_token_id = 0
+    ends = {"bos_token_id": 0, "eos_token_id": 0}
+    config = GPT2Config(vocab_size=engine.get_vocab_size(), **ends, **LANGUAGE)
     torch.manual_seed(1)
     GPT2LMHeadModel(config).save_pretrained(place)
 
