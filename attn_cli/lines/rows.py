@@ -126,18 +126,20 @@ class Rows:
         Args:
             size: the most rows.
             max_chars: of a window.
-            first: the most rows of the first windows, which then grow with what was read: even a
-                few lines are several windows, for several workers. None: no fewer than of others.
+            first: the most rows of the first windows, which then grow with what was read, to twice
+                as many: even a few lines are several windows, for several workers, and what each
+                holds stays small. None: as many as `size` from the first.
         """
         window: list[Row] = []
         chars, before = 0, 0
+        most = min(size, 2 * first) if first else size
         full = min(size, first or size)
         for row in self:
             window.append(row)
             chars += len(row.line.text)
             if len(window) >= full or chars > max_chars or not self._reader.ready():
                 before += len(window)
-                full = min(size, max(full, before // _SHARE))
+                full = min(most, max(full, before // _SHARE))
                 yield window
                 window, chars = [], 0
         if window:

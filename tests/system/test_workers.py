@@ -15,6 +15,9 @@ from drawn_models import write_detector, write_language_model, write_reader, wri
 from program import COMMAND, ENVIRONMENT, inside
 
 from attn_cli.errors import AttnError, DataError
+from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import Rows
+from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.workers import Crew, in_order
 
@@ -288,3 +291,11 @@ def test_lines_of_a_slow_producer_are_answered_at_once_after_a_burst(reversal_mo
         assert len(processes_of(process.pid)) == 2
         process.stdin.close()
     assert process.returncode == 0
+
+
+def test_windows_grow_to_twice_the_first(tmp_path):
+    (tmp_path / "in").write_text("line\n" * 700)
+    rows = Rows(LineReader(str(tmp_path / "in")), None, BadLines(print, skip_bad=True))
+    sizes = [len(window) for window in rows.windows(100, first=10)]
+    assert sizes[:16] == [10] * 16 and sizes[-2] == 20 and sorted(sizes[:-1]) == sizes[:-1]
+    assert sum(sizes) == 700
