@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from attn_cli.lines.squad import Question
 from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.tasks.conll import flatten_conll, spans_as_bio
-from attn_cli.systems.tasks.squad import Question, flatten_squad
+from attn_cli.systems.tasks.squad import flatten_squad
 
 
 @dataclass(frozen=True)

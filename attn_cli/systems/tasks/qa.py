@@ -27,6 +27,7 @@ from attn_cli.config import shown
 from attn_cli.config.decoding import AnswerOptions
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.data.templates import GptTemplate, InputRow, windows_of
+from attn_cli.lines.squad import Question
 from attn_cli.metrics.base import Segment
 from attn_cli.metrics.squad import Squad
 from attn_cli.nn.heads import SpanHead
@@ -38,7 +39,6 @@ from attn_cli.systems.tasks.base import (
     TaskSetting,
     TextBatch,
 )
-from attn_cli.systems.tasks.squad import Question
 from attn_cli.wording import plural
 
 ALWAYS = 1e30  # a threshold that no score exceeds, yet a finite number: there is always an answer

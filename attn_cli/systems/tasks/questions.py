@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 
 from attn_cli.errors import UsageError
 from attn_cli.lines.reading import LineReader
+from attn_cli.lines.squad import Question, SquadReader
 from attn_cli.systems.base import DecodeJob
 from attn_cli.systems.tasks.answers import Answerer, LineAnswerer, answer_as_json, too_few
 from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.predictor import Predictor
-from attn_cli.systems.tasks.squad import Question, SquadReader
 
 _AT_ONCE = 64  # questions; those about one text are tokenized with it once
 

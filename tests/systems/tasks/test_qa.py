@@ -12,9 +12,9 @@ import torch
 from builders import WORDS, predictor
 
 from attn_cli.config.decoding import AnswerOptions
+from attn_cli.lines.squad import Question
 from attn_cli.systems.tasks.base import collate
 from attn_cli.systems.tasks.qa import ALWAYS, best_pairs, best_threshold
-from attn_cli.systems.tasks.squad import Question
 
 
 def context(size, seed):

@@ -8,10 +8,11 @@ import json
 import pytest
 
 from attn_cli.errors import DataError, UsageError
+from attn_cli.lines import squad
 from attn_cli.lines.reading import LineReader
+from attn_cli.lines.squad import Question, SquadReader
 from attn_cli.lines.unusable import BadLines
-from attn_cli.systems.tasks import squad
-from attn_cli.systems.tasks.squad import Question, SquadReader, flatten_squad
+from attn_cli.systems.tasks.squad import flatten_squad
 
 CONTEXT = "The cat sat on the mat. A dog did not."
 
