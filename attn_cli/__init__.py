@@ -18,6 +18,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     viz/          maps of attention as pictures, pages, tables, shades
     metrics/      texts and labels against references
     embed/        vectors of lines, words and tokens
+    check/        data before training: leaks between parts, duplicates, odd lines
     convert/      other projects' models
     models/       assemblies of layers, a file a family, each with its Config; model directories
     nn/           layers and formulas, a class an idea, with paper and equation
@@ -26,11 +27,11 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     lines/        the stream contract: `rows.py` is the one loop that reads lines
     config/       every option of a user: declared once, with its help, choices and bounds
 
-Arrows: `cli -> systems -> {train, search, viz, metrics, embed, convert} -> {models, data} ->
-{nn, tokenizers, lines} -> config`. The engines know no system; `search` imports `config` alone,
-`viz` no model, `train` of the models the files alone that save them. Files beside the rooms
-(`errors.py`, `files.py`, ...) are for all. Contracts are abstract classes: nothing is asked what
-it has. Importing this module, `cli/` or `config/` loads no PyTorch.
+Arrows: `cli -> systems -> {train, search, viz, metrics, embed, convert, check} -> {models, data}
+-> {nn, tokenizers, lines} -> config`. The engines know no system; `search` imports `config` alone,
+`check` and `metrics` `lines` too, `viz` no model, `train` of the models the files alone that save
+them. Files beside the rooms (`errors.py`, `files.py`, ...) are for all. Contracts are abstract
+classes: nothing is asked what it has. Importing this module, `cli/` or `config/` loads no PyTorch.
 
 Where to put what, and the existing files that a new one edits:
 
@@ -51,6 +52,7 @@ Where to put what, and the existing files that a new one edits:
 - an option: a field of the dataclass of its group in `config/`, and the place that reads it.
 - another project's format: a file in `convert/`, a row of READERS or WRITERS in its `formats.py`,
   what `--to` calls it in `config/converting.py`.
+- what `check` finds: a row of FINDINGS in `check/findings.py`, and what marks it in `part.py`.
 - a metric: a `CountMetric` (`metrics/base.py`), a row in `metrics/__init__.py`, a field in
   `config/scoring.py`.
 - what is made of maps: a `Sink` (`viz/job.py`) and a row of SINKS there.

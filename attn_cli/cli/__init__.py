@@ -32,6 +32,7 @@ COMMANDS = {
         "score:score_command",
         "Score lines against references, or by a model's probability.",
     ),
+    "check": ("check:check_command", "Look at data before training: leaks, duplicates, odd lines."),
     "attend": ("attend:attend_command", "Show what a model attends to while it reads a line."),
     "embed": ("embed:embed_command", "Write contextual vectors of lines, words or tokens."),
     "convert": ("convert:convert_command", "Read or write Hugging Face models."),

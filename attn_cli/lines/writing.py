@@ -41,6 +41,27 @@ class LineWriter:
             raise _stdout_error(error) from error
 
 
+class ByteWriter:
+    """Writes lines to standard output as they are."""
+
+    def write_all(self, lines: Iterable[bytes]) -> None:
+        """Writes lines with their ends, and hands them to the reader.
+
+        Raises:
+            AttnError: standard output is full or broken; a reader that left is a BrokenPipeError.
+        """
+        out = sys.stdout.buffer
+        for line in lines:
+            try:
+                out.write(line)
+            except OSError as error:
+                raise _stdout_error(error) from error
+        try:
+            out.flush()
+        except OSError as error:
+            raise _stdout_error(error) from error
+
+
 def _stdout_error(error: OSError) -> Exception:
     if isinstance(error, BrokenPipeError):
         return error

@@ -11,6 +11,7 @@ from program import TINY, inside, write_reversal
 from attn_cli.cli import COMMANDS
 from attn_cli.config import changed
 from attn_cli.config.attending import AttendCommand
+from attn_cli.config.checking import CheckCommand
 from attn_cli.config.command import Command, resolve, saved, toml_keys
 from attn_cli.config.converting import ConvertCommand
 from attn_cli.config.decoding import DecodeCommand, SearchOptions
@@ -28,7 +29,7 @@ from attn_cli.errors import DataError, UsageError
 
 BUNDLES: list[type[Command]] = [
     *(TrainMtCommand, PretrainCommand, FinetuneCommand, DecodeCommand, ScoreCommand),
-    *(AttendCommand, EmbedCommand, ConvertCommand),
+    *(AttendCommand, EmbedCommand, ConvertCommand, CheckCommand),
     *(TokenizeTrainCommand, TokenizeEncodeCommand, TokenizeDecodeCommand),
 ]
 NO_OPTIONS = {"--config", "--help", "--help-all"}

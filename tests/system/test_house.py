@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "attn_cli"
 
 # Files beside the rooms that every room may import; they import one another and `config` alone.
 GROUND = {"device", "errors", "files", "memory", "threads", "wording", "workers"}
-ENGINES = {"train", "search", "viz", "metrics", "embed", "convert"}
+ENGINES = {"train", "search", "viz", "metrics", "embed", "convert", "check"}
 SYSTEMS = ("generation", "nodes", "pretraining", "tasks", "translation")
 
 # Room -> the rooms that it may import, beside GROUND.
@@ -28,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "models": {"config", "nn"},
     "search": {"config"},
     "metrics": {"config", "lines"},
+    "check": {"config", "lines"},
     "viz": {"config", "lines", "tokenizers", "data"},
     "train": {"config", "lines", "tokenizers", "data", "nn", "models"},
     "embed": {"config", "lines", "tokenizers", "data", "nn", "models"},
@@ -45,6 +46,7 @@ WHY = {
     "train": "the loop knows no system and no search: what a system trains is a Recipe of its own",
     "search": "it knows a step function and a state; what a model is belongs to systems/generation",
     "viz": "it draws maps; what a model attends to is said by the maps.py of its system",
+    "check": "it reads lines without PyTorch; what a system makes of them belongs to its folder",
     "models": "a model takes tensors; text, tokenizers and lines belong to its system",
     "nn": "a layer takes tensors and a config",
     "config": "it is read by everyone, before PyTorch is loaded, and imports no one",

@@ -1,0 +1,1 @@
+"""Data before training: leaks between its parts, duplicates, odd lines; no PyTorch."""
