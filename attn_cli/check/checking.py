@@ -7,6 +7,7 @@ data, of any size, then goes by once, and leaves 50 bytes an example.
 from __future__ import annotations
 
 import contextlib
+import operator
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -181,7 +182,9 @@ class Checker:
                     continue
                 if key != before[0]:
                     found = shingles(example.inputs)
-                    before = key, list(others.near(found))
+                    # Which comes first must not depend on how this process hashes.
+                    order = operator.attrgetter("part", "number")
+                    before = key, sorted(others.near(found), key=lambda each: order(each[1]))
                     if keeps and found and key not in self._texts:
                         own.setdefault(key, (found, Place(part.name, example.number)))
                 for other_key, place in before[1]:

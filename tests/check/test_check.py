@@ -349,3 +349,20 @@ def test_how_odd_a_ratio_of_lengths_may_be_is_chosen():
     text = "".join(f"{line}\n" for line in lines).encode()
     assert found("--task", "translate", stdin=text) == {"train": {}}  # 3.5 is 2.3 times 1.5
     assert found("--task", "translate", "--ratio", 2, stdin=text) == {"train": {"odd_length": 1}}
+
+
+def test_the_filter_keeps_a_header_and_the_same_places_are_told_each_time(tmp_path):
+    text = b"label\ttext\n1\tsome words here\n1\tsome words here\n0\tothers\n"
+    chosen = ("--task", "classify", "--columns", "text,label")
+    kept = inside("check", *chosen, "--filter", stdin=text)
+    assert kept.out == b"label\ttext\n1\tsome words here\n0\tothers\n"
+    alike = [f"the very same{mark}\t1" for mark in ("!", " ?", ".", " :", "...")]
+    dev = write(tmp_path / "dev.tsv", *alike)
+    for seed in ("1", "2", "3"):
+        done = subprocess.run(
+            [*COMMAND, "check", "--dev", str(dev), "--task", "classify"],
+            input=b"the very same\t1\n",
+            capture_output=True,
+            env={**ENVIRONMENT, "PYTHONHASHSEED": seed},
+        )
+        assert b"1\t100.00%\t1 = dev:1\n" in done.stdout and done.returncode == 1
