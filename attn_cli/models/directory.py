@@ -18,26 +18,25 @@ import torch
 from torch import Tensor
 
 from attn_cli import __version__
-from attn_cli.config import from_dict, load_json, nearest, shown, to_dict
-from attn_cli.errors import DataError, NotThereError
+from attn_cli.config import from_dict, shown, to_dict
+from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically
+from attn_cli.model_files import CONFIG as CONFIG
+from attn_cli.model_files import FORMAT, facts_of, note_in, read_header, read_plain_config
+from attn_cli.model_files import NOTE as NOTE
+from attn_cli.model_files import WEIGHTS as WEIGHTS
 from attn_cli.models import BACKBONES, AnyConfig, AnyModel, build_model, read_model_config
 from attn_cli.models.skeleton import give_values, shapes_of, without_values
 from attn_cli.models.storage import (
     SCALE,
     check_finite,
     load_tensors,
-    read_header,
     save_tensors,
     widened,
 )
 from attn_cli.models.text import HeadConfig
 
 M = TypeVar("M", bound=AnyModel)
-FORMAT = 2
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
-NOTE = "note"  # in what is told of the weights: what a user must know of them
 _HEAD_LIMIT = 100
 _LENGTH_LIMIT = 1 << 20
 _HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # also a part of a file's name
@@ -93,35 +92,11 @@ def read_config(path: Path) -> ModelConfig:
         NotThereError: there is no such directory, or none of a model.
         DataError: it is foreign, of a newer format, or has unknown or bad values.
     """
-    file = path / CONFIG
-    if not path.is_dir():
-        raise NotThereError(
-            f"{path}: no such model directory; train one, or name another (-m, or --init to start "
-            "a training)"
-        )
-    if not file.exists() and not file.is_symlink():
-        raise NotThereError(
-            f"{path}: no model directory, as it has no {CONFIG}; train one there, or name another"
-        )
-    values = load_json(inside(path, CONFIG))
-    number = values.get("format")
-    if number != FORMAT or isinstance(number, bool):
-        remedy = "train or convert the model again" if number == 1 else "use that version"
-        raise DataError(
-            f"{file}: format {shown(number)}, but this attn reads format {FORMAT}; it was written "
-            f"by attn {shown(values.get('attn', 'unknown'))}: {remedy}"
-        )
-    kinds = {"arch": str, "task": str, "model": dict, "options": dict, "finished": bool}
-    for key in values:
-        if key not in {"format", "attn", "heads", *kinds}:
-            raise DataError(f"{file}: unknown key {shown(key)}{nearest(key, kinds)}")
-    for key, kind in kinds.items():
-        if not isinstance(values.get(key), kind):
-            raise DataError(f"{file}: {key!r} is missing or no {kind.__name__}")
+    file, values = path / CONFIG, read_plain_config(path)
     model = read_model_config(values["arch"], values["model"], str(file))
-    heads = _heads(values.get("heads", []), values["arch"], str(file))
-    known = {key: values[key] for key in ("arch", "task", "options", "finished")}
-    return ModelConfig(**known, model=model, heads=heads)
+    heads = _heads(values["heads"], values["arch"], str(file))
+    options, finished = values["options"], values["finished"]
+    return ModelConfig(values["arch"], values["task"], model, options, finished, heads)
 
 
 def _heads(values: object, arch: str, where: str) -> tuple[HeadConfig, ...]:
@@ -189,13 +164,7 @@ def note_of(path: Path) -> str:
     Raises:
         DataError: the weights are missing, foreign or damaged.
     """
-    _, _, text = str(read_header(inside(path, WEIGHTS)).texts.get("attn", "")).partition(" ")
-    try:
-        facts = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
-        return ""  # whoever loads them says what is wrong
-    note = facts.get(NOTE, "") if isinstance(facts, dict) else ""
-    return shown(note, 400).strip("'") if isinstance(note, str) and note else ""
+    return note_in(facts_of(read_header(inside(path, WEIGHTS))))
 
 
 def load_model_of(kind: type[M], path: Path, device: torch.device) -> tuple[ModelConfig, M]:

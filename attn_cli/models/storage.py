@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, TypedDict
 
 import safetensors.torch
 import torch
@@ -19,29 +17,13 @@ from torch import Tensor
 
 from attn_cli.errors import DataError
 from attn_cli.files import write_atomically
+from attn_cli.model_files import FLOATS as FLOATS
+from attn_cli.model_files import SCALE as SCALE
+from attn_cli.model_files import StoredTensor
+from attn_cli.model_files import read_header as read_header
 from attn_cli.nn.int8 import dequantize, quantize
 
-_HEADER_LIMIT = 16 << 20
-_TENSOR_LIMIT = 100_000
-FLOATS = ("F64", "F32", "F16", "BF16")  # what weights may be stored as
-SCALE = ":scale"  # behind the name of a tensor in 8 bits: what its rows are multiplied with
 _NARROWEST = 16  # columns of a matrix that is stored in 8 bits: each row has a scale, too
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
-
-
-class StoredTensor(TypedDict):
-    """What a file's header says of a tensor."""
-
-    dtype: str
-    shape: list[int]
-    data_offsets: list[int]
-
-
-class Header(NamedTuple):
-    """The header of a safetensors file: its tensors by name, and texts about them."""
-
-    tensors: dict[str, StoredTensor]
-    texts: dict[str, object]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> None:
@@ -126,64 +108,6 @@ def _check_room(path: Path) -> None:
             f"{path}: needs {size / 2**30:,.0f} GiB of memory, this machine has "
             f"{memory / 2**30:,.0f} GiB"
         )
-
-
-def read_header(path: Path) -> Header:
-    """The header of a safetensors file, checked against the file's size.
-
-    Raises:
-        DataError: it is not a whole and sane safetensors file.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 10 or length > min(size - 8, _HEADER_LIMIT):
-                raise DataError(f"{path}: not a safetensors file, or cut short")
-            raw = file.read(length)
-            # Counted before it is parsed: Python's objects take many times the text's room.
-            if raw.count(b"data_offsets") > _TENSOR_LIMIT:
-                raise DataError(f"{path}: more than {_TENSOR_LIMIT:,} tensors")
-            header = json.loads(raw.decode("utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a safetensors file: {error}") from error
-    texts = header.pop("__metadata__", {}) if isinstance(header, dict) else None
-    if not isinstance(texts, dict):
-        raise DataError(f"{path}: malformed header")
-    spans = []
-    for name, entry in header.items():
-        span = _span(entry)
-        if span is None:
-            raise DataError(f"{path}: malformed header entry {name[:80]!r}")
-        spans.append(span)
-    n_bytes, at = size - 8 - length, 0
-    for start, end in sorted(spans):
-        if start != at:
-            raise DataError(f"{path}: tensors overlap or leave gaps")
-        at = end
-    if at != n_bytes:
-        raise DataError(f"{path}: cut short or padded: {n_bytes} bytes, {at} declared")
-    return Header(header, texts)
-
-
-def _span(entry: object) -> tuple[int, int] | None:
-    """First and last byte of a declared tensor, if the declaration makes sense."""
-    if not isinstance(entry, dict) or entry.get("dtype") not in _BYTES:
-        return None
-    shape, offsets = _whole_numbers(entry.get("shape")), _whole_numbers(entry.get("data_offsets"))
-    if shape is None or len(shape) > 8 or offsets is None or len(offsets) != 2:
-        return None
-    start, end = offsets
-    return (start, end) if end - start == math.prod(shape) * _BYTES[entry["dtype"]] else None
-
-
-def _whole_numbers(value: object) -> list[int] | None:
-    """The value, if it is a list of numbers from 0."""
-    if isinstance(value, list) and all(type(n) is int and n >= 0 for n in value):
-        return value
-    return None
 
 
 def _compare(

@@ -17,7 +17,7 @@ from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.notices import Notices
 from attn_cli.lines.reading import LineReader
-from attn_cli.models.directory import note_of, read_config
+from attn_cli.model_files import read_plain_config
 from attn_cli.wording import them
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def system_of(path: str) -> System:
     Raises:
         DataError: the directory is missing or damaged, or its task is none of `SYSTEMS`.
     """
-    task = read_config(Path(path)).task
+    task = read_plain_config(Path(path))["task"]
     if task not in SYSTEMS:
         raise DataError(
             f"{path}: config.json says task {shown(task)}{nearest(task, SYSTEMS)}, which this attn "
@@ -170,6 +170,8 @@ def open_decoder(job: DecodeJob) -> Decoder:
             decoded.
         UsageError: options that nothing would read.
     """
+    from attn_cli.models.directory import note_of
+
     path = job.model.split(",")[0]
     system = system_of(path)
     if system.decoder is None:

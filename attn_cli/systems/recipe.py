@@ -23,12 +23,12 @@ from attn_cli.data.word_vectors import fitted_to, read_word_vectors
 from attn_cli.files import inside, writing
 from attn_cli.lines.tabs import unread_columns
 from attn_cli.lines.unusable import BadLines
-from attn_cli.models.directory import CONFIG
+from attn_cli.model_files import CONFIG, DATA, EXAMPLES
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 from attn_cli.train.monitor import Speaker
-from attn_cli.train.run import DATA, Recipe
+from attn_cli.train.run import Recipe
 from attn_cli.wording import plural
 
 TRAIN, DEV = "train", "dev"  # names of the corpora in the work folder
@@ -82,9 +82,16 @@ class SystemRecipe(Recipe[B], Generic[B, C]):
         """What is told of unusable lines."""
         return BadLines(self.speaker.warn, skip_bad=self.options.stream.skip_bad)
 
-    def saved_options(self, fingerprint: str) -> dict[str, object]:
-        """What config.json says of the options and the data."""
-        return saved(self.options) | {DATA: fingerprint}
+    def saved_options(self, fingerprint: str, train: int, dev: int) -> dict[str, object]:
+        """What config.json says of the options and the data.
+
+        Args:
+            fingerprint: of the data.
+            train: how many examples are trained on.
+            dev: how many validate.
+        """
+        examples = {"train": train, "dev": dev}
+        return saved(self.options) | {DATA: fingerprint, EXAMPLES: examples}
 
 
 class CorpusRecipe(SystemRecipe[B, C]):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from attn_cli.config.training import TrainingOptions
 from attn_cli.errors import UsageError
 from attn_cli.files import writing
+from attn_cli.model_files import LOG as LOG
 from attn_cli.train.pace import Pace, TimeLeft, clock
 from attn_cli.train.progress import Progress
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import rich.progress
     from torch.utils.tensorboard import SummaryWriter
 
-LOG = "train.jsonl"
 _PAUSE = 1.0  # seconds between two validations that are said, where they come often
 
 

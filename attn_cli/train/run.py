@@ -25,6 +25,7 @@ from attn_cli.config.training import TrainingCommand, TrainingOptions
 from attn_cli.data.batching import B
 from attn_cli.errors import AttnError, UsageError
 from attn_cli.files import inside, remove_leftovers
+from attn_cli.model_files import DATA, EXAMPLES
 from attn_cli.models.directory import (
     CONFIG,
     WEIGHTS,
@@ -48,7 +49,6 @@ from attn_cli.wording import plural
 _CHECKPOINTS = "checkpoints"
 _DRY_STEPS = 5  # updates of a dry run, whose speed is that of the rest
 _LIMITS = ("max_steps", "max_epochs", "max_time")
-DATA = "data"  # beside the saved options in config.json: the fingerprint of the corpus
 
 
 @dataclass(frozen=True)
@@ -286,6 +286,8 @@ def _earlier(
         return None
     before = read_config(output)
     now = {**saved(options), DATA: before.options.get(DATA)}
+    if EXAMPLES in before.options:  # follows from the data
+        now[EXAMPLES] = before.options[EXAMPLES]
     if before.options.keys() != now.keys():
         raise UsageError(
             f"{output}: holds a model that another command or version of attn made; choose another "

@@ -244,7 +244,9 @@ class GraphRecipe(SystemRecipe[NodeBatch, FinetuneCommand]):
                 validates_often=True,
             ),
             training,
-            ModelConfig("gat", TASK, config, self.saved_options(graph.fingerprint)),
+            ModelConfig(
+                "gat", TASK, config, self.saved_options(graph.fingerprint, len(train), len(val))
+            ),
             summary,
         )
 

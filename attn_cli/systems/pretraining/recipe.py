@@ -163,7 +163,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
                 kind.arch,
                 kind.task,
                 config,
-                self.saved_options(fingerprint),
+                self.saved_options(fingerprint, len(split.rows), len(dev_rows)),
                 heads=tuple(model.head_configs.values()),
             ),
             summary,

@@ -183,7 +183,11 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
                 start.arch,
                 "predict",
                 start.config,
-                self.saved_options(fingerprint),
+                self.saved_options(
+                    fingerprint,
+                    sum(len(part.train.rows) for part in parts.values()),
+                    sum(len(part.dev.rows) for part in parts.values()),
+                ),
                 heads=tuple(heads),
             ),
             summary,

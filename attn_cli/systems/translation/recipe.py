@@ -200,7 +200,12 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
                 validation_epochs=_cost(split, training.metric),
             ),
             training,
-            ModelConfig(start.arch, model.task, start.config, self.saved_options(fingerprint)),
+            ModelConfig(
+                start.arch,
+                model.task,
+                start.config,
+                self.saved_options(fingerprint, len(split.rows), len(split.dev_rows)),
+            ),
             summary,
         )
 
