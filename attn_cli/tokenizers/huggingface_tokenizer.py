@@ -121,6 +121,16 @@ class WordPieceTokenizer(_HuggingFaceTokenizer):
         self.lowercase = all(piece == piece.lower() for piece in words)
         super().__init__(raw, wordpiece_engine(vocabulary, self.lowercase), self._SPECIALS, name)
 
+    @property
+    def kind(self) -> str:
+        """See `Tokenizer`."""
+        return "wordpiece"
+
+    @property
+    def traits(self) -> list[str]:
+        """See `Tokenizer`."""
+        return ["lower-cased"] if self.lowercase else []
+
     def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
         """`##` continues a word."""
         return not piece.startswith("##"), False
@@ -159,6 +169,18 @@ class JsonTokenizer(_HuggingFaceTokenizer):
         except BaseException as error:  # a panic of the library's Rust code is no Exception
             raise DataError(f"{name}: not a tokenizer.json ({error})") from error
         super().__init__(raw, engine, self._SPECIALS, name, given)
+
+    @property
+    def kind(self) -> str:
+        """The class of the library's model, such as BPE."""
+        return type(self._engine.model).__name__.lower()
+
+    @property
+    def traits(self) -> list[str]:
+        """See `Tokenizer`."""
+        normalizer = self._engine.normalizer
+        found = ["lower-cased"] if normalizer and "A" not in normalizer.normalize_str("A") else []
+        return found + (["of bytes"] if self._word_marks[2].startswith("Ġ") else [])
 
     def _edges(self, index: int, piece: str) -> tuple[bool, bool]:
         """A word is marked at its inner pieces, at its last one, or at the space before it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _SPACE_MARK = "\u2581"
-UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
+UNIGRAM, BPE, WORD, CHAR = 1, 2, 3, 4  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePiece.Type
 _ROLES = {"unk": 45, "bos": 46, "eos": 47, "pad": 48}  # fields of TrainerSpec
 

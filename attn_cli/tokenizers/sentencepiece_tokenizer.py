@@ -10,12 +10,14 @@ from attn_cli.errors import DataError
 from attn_cli.tokenizers.sentencepiece_model import (
     BPE,
     BYTE,
+    CHAR,
     CONTROL,
     NORMAL,
     UNIGRAM,
     UNKNOWN,
     UNUSED,
     USER_DEFINED,
+    WORD,
     ModelParts,
     read_model,
 )
@@ -68,6 +70,22 @@ class SentencePieceTokenizer(Tokenizer):
         self._space_id = self._byte_id(0x20)
         self._last_sampler: tuple[float, SubwordSampler] | None = None
         self.is_lossless = self._space_id >= 0 and model.normalize(" a  b ") == "▁a▁▁b▁"
+
+    @property
+    def kind(self) -> str:
+        """The TrainerSpec's model_type."""
+        names = {UNIGRAM: "unigram", BPE: "bpe", WORD: "word", CHAR: "char"}
+        return names.get(self._parts.model_type, f"type {self._parts.model_type}")
+
+    @property
+    def traits(self) -> list[str]:
+        """See `Tokenizer`."""
+        found = {
+            "lossless": self.is_lossless,
+            "unknown characters as bytes": self._space_id >= 0 and not self.is_lossless,
+            "lower-cased": "A" not in self._model.normalize("A"),
+        }
+        return [name for name, there in found.items() if there]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The best segmentation of each text; see `Tokenizer.encode`."""

@@ -33,6 +33,7 @@ class Tokenizer(ABC):
     Attributes:
         file_name: its file's name inside a model directory.
         vocab_size: how many ids there are: 0 … vocab_size - 1.
+        kind: how it cuts words: bpe, unigram, wordpiece, word or char; another library's own name.
         remarks: what is odd about its file and does not prevent its use, for people to read.
         threads: how many `encode` may use for many texts.
     """
@@ -49,6 +50,16 @@ class Tokenizer(ABC):
     can_sample: bool = False
     remarks: tuple[str, ...] = ()
     threads: int = 1
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """See `Tokenizer`."""
+
+    @property
+    def traits(self) -> list[str]:
+        """What else is to be known of it, in words: lossless, lower-cased, bytes."""
+        return []
 
     @property
     def special_ids(self) -> dict[str, int]:

@@ -92,6 +92,13 @@ def read_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     return (_load(src) if src else tgt), tgt
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a directory has a tokenizer that `load_tokenizer` reads."""
+    from attn_cli.tokenizers.byte_level_files import has_byte_level_files
+
+    return any((folder / name).exists() for name in FILE_NAMES) or has_byte_level_files(folder)
+
+
 def remove_tokenizers(folder: Path) -> None:
     """Removes what `write_tokenizers` writes."""
     for name in FILE_NAMES:
