@@ -20,6 +20,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     embed/        vectors of lines, words and tokens
     check/        data before training: leaks between parts, duplicates, odd lines
     convert/      other projects' models
+    info/         what is in a model directory: described, as a card; without PyTorch
     models/       assemblies of layers, a file a family, each with its Config; model directories
     nn/           layers and formulas, a class an idea, with paper and equation
     data/         corpora, batches, splits, padding, images, labels, input templates
@@ -27,10 +28,10 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     lines/        the stream contract: `rows.py` is the one loop that reads lines
     config/       every option of a user: declared once, with its help, choices and bounds
 
-Arrows: `cli -> systems -> {train, search, viz, metrics, embed, convert, check} -> {models, data}
--> {nn, tokenizers, lines} -> config`. The engines know no system; `search` imports `config` alone,
-`check` and `metrics` `lines` too, `viz` no model, `train` of the models the files alone that save
-them. Files beside the rooms (`errors.py`, `files.py`, ...) are for all. Contracts are abstract
+Arrows: `cli -> systems -> {train, search, viz, metrics, embed, convert, check, info} -> {models,
+data} -> {nn, tokenizers, lines} -> config`. The engines know no system; `search` imports `config`
+alone, `check` and `metrics` `lines` too, `viz` no model, `train` of the models the files alone that
+save them. Files beside the rooms (`errors.py`, `files.py`, ...) are for all. Contracts are abstract
 classes: nothing is asked what it has. Importing this module, `cli/` or `config/` loads no PyTorch.
 
 Where to put what, and the existing files that a new one edits:

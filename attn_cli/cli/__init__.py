@@ -36,6 +36,7 @@ COMMANDS = {
     "attend": ("attend:attend_command", "Show what a model attends to while it reads a line."),
     "embed": ("embed:embed_command", "Write contextual vectors of lines, words or tokens."),
     "convert": ("convert:convert_command", "Read or write Hugging Face models."),
+    "info": ("info:info_command", "Say what is in a model directory; write its model card."),
 }
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "attn_cli"
 
 # Files beside the rooms that every room may import; they import one another and `config` alone.
-GROUND = {"device", "errors", "files", "memory", "threads", "wording", "workers"}
-ENGINES = {"train", "search", "viz", "metrics", "embed", "convert", "check"}
+GROUND = {"device", "errors", "files", "memory", "model_files", "threads", "wording", "workers"}
+ENGINES = {"train", "search", "viz", "metrics", "embed", "convert", "check", "info"}
 SYSTEMS = ("generation", "nodes", "pretraining", "tasks", "translation")
 
 # Room -> the rooms that it may import, beside GROUND.
@@ -33,6 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "train": {"config", "lines", "tokenizers", "data", "nn", "models"},
     "embed": {"config", "lines", "tokenizers", "data", "nn", "models"},
     "convert": {"config", "lines", "tokenizers", "data", "nn", "models"},
+    "info": {"config", "tokenizers"},
     "systems": {"config", "lines", "tokenizers", "data", "nn", "models", *ENGINES},
     "cli": {"config", "lines", "tokenizers", "data", "systems", *ENGINES},
 }
@@ -50,6 +51,7 @@ WHY = {
     "models": "a model takes tensors; text, tokenizers and lines belong to its system",
     "nn": "a layer takes tensors and a config",
     "config": "it is read by everyone, before PyTorch is loaded, and imports no one",
+    "info": "it reads a model directory without PyTorch; what loads a model is slow to start",
     "data": "what knows a model or a task belongs to the folder of its system",
     "systems": "what two systems share belongs to systems/base.py or systems/generation",
 }

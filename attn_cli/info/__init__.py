@@ -1,0 +1,1 @@
+"""What is in a model directory, read without PyTorch: no weight is loaded."""
