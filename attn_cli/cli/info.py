@@ -75,6 +75,8 @@ def _text(description: Description, options: InfoCommand) -> str:
 
     task = description.config["task"] if description.config else ""
     called = SYSTEMS[task].called if task in SYSTEMS else ""
+    if description.is_bare:
+        called = "an encoder without an output layer"
     rows = list(described(description, called))
     if options.info.card:
         if description.config is None:

@@ -69,6 +69,8 @@ def card(
     config = description.config
     task = config["task"] if config else ""
     header = "\n".join(_header(description, fields, task))
+    if description.is_bare:
+        task = "fill"
     place = shlex.quote(printable(description.path.resolve().name))
     run = _RUNS.get(task, "attn decode -m {0} < lines.txt").format(place)
     body = [f"# {_plain(fields.name)}", "", f"{called[:1].upper()}{called[1:]}, made with attn."]
@@ -136,6 +138,9 @@ def _pipeline(description: Description, task: str) -> str:
     config = description.config
     if config and config["model"].get("source", "text") == "image":
         return "image-to-text"
+    if description.is_bare:
+        pools = config is not None and "embedding" in config["options"]
+        return "sentence-similarity" if pools else "feature-extraction"
     heads = [_OF_HEADS[head.task] for head in description.heads if head.task in _OF_HEADS]
     return _PIPELINES.get(task) or (heads[0] if heads else "")
 

@@ -51,6 +51,11 @@ class Description:
     curve: Curve = field(default_factory=Curve)
 
     @property
+    def is_bare(self) -> bool:
+        """Whether it is an encoder without an output layer, which gives vectors alone."""
+        return self.config is not None and self.config["task"] == "predict" and not self.heads
+
+    @property
     def examples(self) -> dict[str, int]:
         """How many examples are trained on (`train`), and how many validate (`dev`)."""
         value = self.config["options"].get(EXAMPLES) if self.config else None

@@ -61,19 +61,19 @@ def given_options(sections: Mapping[str, object], folder: Path) -> Given:
             raise DataError(f"{where}: {group.name}: {listed(unknown)}")
         values |= {name: tuple(v) if isinstance(v, list) else v for name, v in section.items()}
     fields, kinds = options_of(command), kinds_of(command)
-    options: dict[str, object] = {}
-    for name, each in fields.items():
+    known = [name for name in fields if name in values]
+    for name in known:
         # A default may be a value that cannot be given: chosen by the corpus, for one.
-        if name not in values or values[name] == each.default:
-            continue
-        options[name], problem = checked(name, values[name], kinds[name], each.metadata)
-        if problem:
-            raise DataError(f"{where}: options: {problem}")
+        if values[name] != fields[name].default:
+            values[name], problem = checked(name, values[name], kinds[name], fields[name].metadata)
+            if problem:
+                raise DataError(f"{where}: options: {problem}")
     # What suits a model to start from is decided by its architecture, which this one shares: no
     # file outside of the directory is read.
     init = {"init": str(folder)} if values.get("init") else {}
-    usual = defaults_for(command, values | init)
-    options = {name: v for name, v in options.items() if name not in usual or v != usual[name]}
+    usual = {name: fields[name].default for name in known}
+    usual |= defaults_for(command, values | init)
+    options = {name: values[name] for name in known if values[name] != usual[name]}
     return Given(
         command.name,
         options,
@@ -98,7 +98,8 @@ def _flags(option: dataclasses.Field[object], value: object) -> list[str]:
     """An option as it stands on a command line."""
     flag = long_flags(option)[0]
     if isinstance(value, bool):
-        return [flag if value else f"--no-{flag.removeprefix('--')}"]
+        _, _, off = (option.metadata["flag"] or "").partition("/")
+        return [flag if value else off or f"--no-{flag.removeprefix('--')}"]
     if value is None:  # a default of a mode was taken back
         return []
     values = value if isinstance(value, tuple) else (value,)

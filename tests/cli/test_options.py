@@ -15,6 +15,7 @@ from attn_cli.config.checking import CheckCommand
 from attn_cli.config.command import Command, resolve, saved, toml_keys
 from attn_cli.config.converting import ConvertCommand
 from attn_cli.config.decoding import DecodeCommand, SearchOptions
+from attn_cli.config.describing import InfoCommand
 from attn_cli.config.embedding import EmbedCommand
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.pretraining import PretrainCommand
@@ -29,7 +30,7 @@ from attn_cli.errors import DataError, UsageError
 
 BUNDLES: list[type[Command]] = [
     *(TrainMtCommand, PretrainCommand, FinetuneCommand, DecodeCommand, ScoreCommand),
-    *(AttendCommand, EmbedCommand, ConvertCommand, CheckCommand),
+    *(AttendCommand, EmbedCommand, ConvertCommand, CheckCommand, InfoCommand),
     *(TokenizeTrainCommand, TokenizeEncodeCommand, TokenizeDecodeCommand),
 ]
 NO_OPTIONS = {"--config", "--help", "--help-all"}

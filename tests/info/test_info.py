@@ -20,6 +20,11 @@ from drawn_models import (
 )
 from program import COMMAND, ENVIRONMENT, TINY, attn, inside, write_reversal
 
+from attn_cli.config.command import resolve, saved
+from attn_cli.config.finetuning import FinetuneCommand
+from attn_cli.config.pretraining import PretrainCommand
+from attn_cli.config.translation import TrainMtCommand
+from attn_cli.info.given import given_options
 from attn_cli.info.text import sparkline
 from attn_cli.model_files import read_plain_config
 from attn_cli.models.directory import load_model
@@ -145,6 +150,54 @@ def test_other_trainings_are_told_by_their_own_command(command, size, noun, tmp_
     assert rows["trained by"].startswith(f"attn {command[0]} ")
     assert f"--vocab-size {size}" in rows["trained by"] and "--max-steps 1" in rows["trained by"]
     assert "--patience" not in rows["trained by"]  # the command's own default
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "arch"),
+    [
+        (TrainMtCommand, {}, ""),
+        (TrainMtCommand, {"lr": 0.001, "share_vocab": False, "dropout": 0.2}, ""),
+        (TrainMtCommand, {"init": "elsewhere", "criterion": "risk", "seed": 3}, ""),
+        (PretrainCommand, {"objective": "clm", "label_smoothing": 0.1}, ""),
+        (FinetuneCommand, {"task": ("classify",), "arch": "han", "patience": 9}, "han"),
+        (FinetuneCommand, {"task": ("nodes",), "lr": 0.5}, "gat"),
+        (FinetuneCommand, {"task": ("a=tag:x", "b=pair:y"), "init": "elsewhere"}, "bert"),
+        (FinetuneCommand, {"task": ("classify",), "init": "HAN"}, "han"),
+    ],
+)
+def test_the_options_that_were_given_are_found_again(command, given, arch, tmp_path):
+    for folder in ("HAN", "model"):  # what a training starts from has its architecture
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps({"arch": arch}))
+    if given.get("init") == "HAN":
+        given = {**given, "init": str(tmp_path / "HAN")}
+    sections = json.loads(json.dumps(saved(resolve(command, given))))
+    sections |= {"data": "f00", "examples": {"train": 1, "dev": 1}}
+    found = given_options(sections, tmp_path / "model")
+    assert (found.command, found.options) == (command.name, given)
+    if "share_vocab" in given:
+        text = " ".join(found.flags)
+        assert "--separate-vocab" in text and "--lr 0.001" in text and "--dropout 0.2" in text
+
+
+def test_a_model_of_hugging_face_is_described(tmp_path):
+    tiny = pytest.importorskip("tiny_models")
+    bert = tiny.save_bert(tmp_path / "hf")
+    inside("convert", tmp_path / "hf", "-o", tmp_path / "bert", "--quiet")
+    found = json.loads(inside("info", tmp_path / "bert", "--json").out)
+    assert found["weights"]["parameters"] == sum(w.numel() for w in bert.parameters())
+    assert (found["arch"], found["task"], found["validations"]) == ("bert", "predict", [])
+    assert found["training"]["command"] == ""
+    (tokenizer,) = found["tokenizers"]
+    assert (tokenizer["file"], tokenizer["kind"]) in {
+        ("vocab.txt", "wordpiece"),
+        ("tokenizer.json", "wordpiece"),
+    }
+    assert "an encoder without" in told(tmp_path / "bert")["task"]
+    assert told(tmp_path / "bert")["trained by"].startswith("not known")
+    header, body = card_of(tmp_path / "bert")
+    assert header["pipeline_tag"] == "feature-extraction" and "metrics" not in header
+    assert "attn embed -m bert < lines.txt" in body
 
 
 def card_of(place: Path, *options: object) -> tuple[dict, str]:
