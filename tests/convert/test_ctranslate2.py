@@ -172,7 +172,6 @@ def test_options_that_a_conversion_lacks_are_wrong_usage(tmp_path):
         (("--to", "ctranslate2"), "--to ctranslate2 needs -o DIR"),
         (("--to", "ctranslate2", "--task", "pair", *out), "--task: --to ctranslate2 has no use"),
         (("--to", "huggingface", "--precision", "int8", *out), "--precision: --to huggingface"),
-        (("--precision", "int8", *out), "--precision: --to attn has no use for it"),
     ):
         assert told in inside("convert", place, *options, status=2).said
         assert not (tmp_path / "new").exists()

@@ -42,6 +42,7 @@ def without_clock(said):
 
 def test_two_processes_train_as_one(tmp_path, corpus):
     recipe = (*RECIPE, "--dropout", 0, "--max-steps", 50, "--validate-every", 5, "--warmup", 5)
+    recipe += ("--precision", "float32")
     one = inside("train-mt", corpus, "-o", tmp_path / "one", *recipe)
     two = attn("train-mt", corpus, "-o", tmp_path / "two", *recipe, *TWO)
     for alone, together in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):

@@ -25,7 +25,7 @@ OUT_OF_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you 
 def train(place: Path, *more: object) -> Any:
     corpus = write_reversal(place / "t.tsv", 150, seed=2)
     options = (*TINY, "--vocab-size", 30, "--batch-tokens", 100, "--metric", "loss", "--dropout", 0)
-    limits = ("--max-steps", 8, "--validate-every", 4)
+    limits = ("--max-steps", 8, "--validate-every", 4, "--precision", "float32")
     return run_inside("train-mt", corpus, "-o", place / "m", *options, *limits, *more)
 
 

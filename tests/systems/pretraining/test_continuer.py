@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "text.txt").write_text("".join(f"{line}\n" for line in CYCLE * 60))
     sizes = ("--d-model", 32, "--n-layers", 2, "--n-heads", 2, "--max-positions", 48)
     recipe = ("--max-len", 32, "--batch-tokens", 512, "--max-steps", 300, "--warmup", 10)
-    limits = ("--validate-every", 300, "--ema", 0.9, "--threads", 1, "--device", "cpu")
+    limits = ("--validate-every", 300, "--ema", 0.9, "--threads", 1, "--precision", "float32")
     source = (place / "text.txt", "--objective", "clm", "--type", "char", "-o", place / "lm")
     inside("pretrain", *source, *sizes, *recipe, *limits)
     return place / "lm"
