@@ -29,7 +29,9 @@ from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
 from attn_cli.nn.cache import KeyValue, KeyValueCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
+from attn_cli.nn.prepared import Make
 from attn_cli.nn.scores import SCORES
+from attn_cli.nn.stepper import FlatDecoder, flat_decoder
 from attn_cli.nn.transformer import (
     Decoder,
     DecoderLayer,
@@ -137,9 +139,20 @@ class EncoderDecoder(Seq2SeqModel):
 
 
 class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
-    """The Transformer (Vaswani et al. 2017): encoder, decoder, tied output layer."""
+    """The Transformer (Vaswani et al. 2017): encoder, decoder, tied output layer.
+
+    Attributes:
+        flat: a step of the decoder as a list of products, of a model that only answers, if its
+            layers are of the kind that has one.
+    """
 
     causal: ClassVar[bool] = True
+    flat: FlatDecoder | None = None
+
+    def prepare_products(self, make: Make) -> None:
+        """See `HasProducts`; the layers' own are made already."""
+        super().prepare_products(make)
+        self.flat = flat_decoder(self.decoder)
 
     def forward(
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False
@@ -185,20 +198,26 @@ class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
         """See `AutoregressiveModel.step`."""
         cache = state.cache.advance()
         here = Positions(state.positions[:, None], cache.steps)
-        fused = self.decoder.is_fused
-        x, weights = self.decoder(
-            self.tgt_embedding(tokens, here),
-            state.memory,
-            added(state.memory_mask) if fused else state.memory_mask,
-            added(cache.mask) if fused else cache.mask,
-            positions=cache.places(state.positions),
-            cache=cache,
-            need_weights=need_attention,
-        )
+        x, places = self.tgt_embedding(tokens, here), cache.places(state.positions)
+        attention: Tensor | None = None
+        if self.flat is not None and not need_attention and self.flat.fits(x):
+            x = self.flat(x, state.memory, state.memory_mask, places, cache)
+        else:
+            fused = self.decoder.is_fused
+            x, weights = self.decoder(
+                x,
+                state.memory,
+                added(state.memory_mask) if fused else state.memory_mask,
+                added(cache.mask) if fused else cache.mask,
+                positions=places,
+                cache=cache,
+                need_weights=need_attention,
+            )
+            cross = weights[-1].cross
+            attention = None if cross is None else cross.mean(1)
         logits = self.logits(x, output)
         after = dataclasses.replace(state, cache=cache, positions=state.positions + 1)
-        attention = weights[-1].cross
-        return logits, after, None if attention is None else attention.mean(1)
+        return logits, after, attention
 
 
 def maps_of(encoder: list[Tensor], decoder: list[DecoderWeights]) -> AttentionMaps:

@@ -132,8 +132,7 @@ def added(mask: Tensor | None) -> Tensor | None:
     """
     if mask is None or mask.device.type != "cpu":
         return mask
-    zeros = torch.zeros(mask.shape, device=mask.device)
-    return zeros.masked_fill_(mask.logical_not(), -torch.inf)
+    return mask.log()  # in one operation
 
 
 def _few_queries(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -166,6 +165,9 @@ class MultiHeadAttention(nn.Module, HasBlocks, HasProducts):
         n_heads: H.
         options: score function, normalization, positions, projections, combination.
         to_self: whether queries attend to their own sequence: only there are distances defined.
+
+    Attributes:
+        prepared_query: the product of a query, in self-attention of all three; None: not prepared.
     """
 
     def __init__(
@@ -175,7 +177,7 @@ class MultiHeadAttention(nn.Module, HasBlocks, HasProducts):
         self.n_heads = n_heads
         self.averages = options.combine == "mean"
         self._to_self = to_self
-        self._query: PreparedLinear | None = None  # of a query, in self-attention of all three
+        self.prepared_query: PreparedLinear | None = None
         self._memory: PreparedLinear | None = None  # of the keys and values of another sequence
         d_head = options.d_head(d_model, n_heads)
         self.register_parameter("in_weight", None)
@@ -213,7 +215,7 @@ class MultiHeadAttention(nn.Module, HasBlocks, HasProducts):
         if weight is None:
             return
         first = len(weight) if self._to_self else 1
-        self._query = make(weight[:first].flatten(0, 1), bias[:first].flatten())
+        self.prepared_query = make(weight[:first].flatten(0, 1), bias[:first].flatten())
         if not self._to_self:
             self._memory = make(weight[first:].flatten(0, 1), bias[first:].flatten())
 
@@ -244,8 +246,8 @@ class MultiHeadAttention(nn.Module, HasBlocks, HasProducts):
         if weight is None:
             query = key = value = self._split(x, 1)[0]
         else:
-            if self._query is not None:
-                projected = self._query(x)
+            if self.prepared_query is not None:
+                projected = self.prepared_query(x)
             else:
                 projected = F.linear(x, weight.flatten(0, 1), self.in_bias.flatten())
             parts = self._split(projected, len(weight))
@@ -268,8 +270,8 @@ class MultiHeadAttention(nn.Module, HasBlocks, HasProducts):
             x (B, T, D), mask broadcastable to (B, H, T, S)
             -> context (B, T, D), weights (B, H, T, S).
         """
-        if self._query is not None:
-            x = self._query(x)
+        if self.prepared_query is not None:
+            x = self.prepared_query(x)
         elif (weight := self.in_weight) is not None:
             x = F.linear(x, weight[0], self.in_bias[0])
         return self._attend(self._split(x, 1)[0], memory, mask, need_weights=need_weights)

@@ -119,16 +119,26 @@ class KeyValueCache:
 
         Shape: 2 x (R, H, n, d) -> 2 x (R, H, C, d).
         """
-        buffer, size = self.buffers[layer], last.key.shape[2]
-        if buffer is None:
-            rows, heads, _, d_head = last.key.shape
-            buffer = last.key.new_zeros(2, rows, heads, self._room(self.length), d_head)
-            self.buffers[layer] = buffer
-        columns = buffer.narrow(3, self.length - size, size)
+        columns, filled = self._columns(layer, last.key)
         columns[0].copy_(last.key)
         columns[1].copy_(last.value)
+        return filled
+
+    def take(self, layer: int, last: Tensor) -> KeyValue:
+        """The same of keys and values in one tensor. Shape: (2, R, H, n, d) -> 2 x (R, H, C, d)."""
+        columns, filled = self._columns(layer, last[0])
+        columns.copy_(last)
+        return filled
+
+    def _columns(self, layer: int, last: Tensor) -> tuple[Tensor, KeyValue]:
+        """Where a layer's last columns stand, and all of its columns. Shape: last (R, H, n, d)."""
+        buffer, size = self.buffers[layer], last.shape[2]
+        if buffer is None:
+            rows, heads, _, d_head = last.shape
+            buffer = last.new_zeros(2, rows, heads, self._room(self.length), d_head)
+            self.buffers[layer] = buffer
         filled = buffer.narrow(3, 0, self.length)
-        return KeyValue(filled[0], filled[1])
+        return buffer.narrow(3, self.length - size, size), KeyValue(filled[0], filled[1])
 
     def expand(self, beams: int) -> KeyValueCache:
         """One beam for each sentence as `beams` of them, which begin alike."""

@@ -43,18 +43,24 @@ class Positions:
         """0, 1, … of a sequence of `length`."""
         return cls(torch.arange(length, device=device)[None], length)
 
+    @property
+    def _rows(self) -> int:
+        """Those of a table of all positions: few different numbers of them."""
+        return max(_SHORTEST, 1 << (self.end - 1).bit_length())
+
     def sinusoids(self, width: int) -> Tensor:
         """p_{2i} = sin(pos/10000^{2i/W}), p_{2i+1} = cos. Shape: (B or 1, T, W)."""
         if width not in self._sinusoids:
-            rows = max(_SHORTEST, 1 << (self.end - 1).bit_length())
-            self._sinusoids[width] = _sinusoid_table(rows, width, self.index.device)[self.index]
+            table = _sinusoid_table(self._rows, width, self.index.device)
+            self._sinusoids[width] = table[self.index]
         return self._sinusoids[width]
 
     def rotations(self, width: int) -> Tensor:
         """exp(i pos/10000^{2k/W}), complex. Shape: (B or 1, T, W/2)."""
         if width not in self._rotations:
-            sine, cosine = self.sinusoids(width).unflatten(-1, (-1, 2)).unbind(-1)
-            self._rotations[width] = torch.complex(cosine, sine)
+            self._rotations[width] = _rotation_table(self._rows, width, self.index.device)[
+                self.index
+            ]
         return self._rotations[width]
 
     def distances(self, n_keys: int, limit: int) -> Tensor:
@@ -84,6 +90,14 @@ def _sinusoid_table(rows: int, width: int, device: torch.device) -> Tensor:
         angle = position * torch.exp(pair * (-math.log(10000.0) / width))
         table = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
         return table[:, :width].float().to(device)  # an odd width leaves the last cosine out
+
+
+@functools.lru_cache(maxsize=16)
+def _rotation_table(rows: int, width: int, device: torch.device) -> Tensor:
+    """Cosine and sine as complex numbers. Shape: (rows, W/2)."""
+    with torch.inference_mode(False):
+        sine, cosine = _sinusoid_table(rows, width, device).unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.complex(cosine, sine)
 
 
 class SinusoidalPositions(nn.Module):

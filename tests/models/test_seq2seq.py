@@ -120,3 +120,50 @@ def test_a_prepared_model_predicts_the_same():
     )
     seq2seq.prepared = lambda x: x.new_zeros(*x.shape[:-1], 3000)
     assert not seq2seq.step(seq2seq.start(ids, mask), tokens)[0].any()  # it is what a step asks
+
+
+FLAT = [
+    {},
+    {"norm": "post"},
+    {"activation": "gelu"},
+    {"positions": "rotary"},
+    {"positions": "rotary", "norm": "post", "n_decoder_layers": 1},
+    {"positions": "learned", "attention": "dot", "tie_embeddings": False},
+]
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, *FLAT])
+def test_a_prepared_model_decodes_as_its_forward_pass_says(variant):
+    transformer = model(**variant)
+    prepare(transformer)
+    check_steps(transformer)
+    check_states(transformer, steps=22)
+
+
+@pytest.mark.parametrize("variant", FLAT)
+def test_a_step_of_the_usual_layers_runs_through_no_module(variant, monkeypatch):
+    transformer = model(**variant)
+    prepare(transformer)
+    ids = torch.tensor([[3, 4, 5]])
+    with torch.no_grad():
+        state = transformer.start(ids, torch.ones_like(ids, dtype=torch.bool))
+
+    def called(*args, **kwargs):
+        raise AssertionError
+
+    monkeypatch.setattr(transformer.decoder, "forward", called)
+    with torch.no_grad():
+        transformer.step(state, torch.tensor([[BOS]]))
+    with pytest.raises(AssertionError):  # what needs a graph, or weights, asks the modules
+        transformer.step(state, torch.tensor([[BOS]]))
+    with torch.no_grad(), pytest.raises(AssertionError):
+        transformer.step(state, torch.tensor([[BOS]]), need_attention=True)
+
+
+@pytest.mark.parametrize(
+    "variant", [{"attention": "general"}, {"positions": "relative"}, {"tie_key_value": True}]
+)
+def test_other_layers_have_no_flat_step(variant):
+    transformer = model(**variant)
+    prepare(transformer)
+    assert transformer.flat is None

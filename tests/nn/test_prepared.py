@@ -106,12 +106,12 @@ def test_attention_of_other_projections_is_prepared(options):
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @torch.inference_mode()
 def test_a_prepared_network_is_the_same_function(activation):
-    network = FeedForward(128, 512, Dropout(0.1), activation).eval()
+    network = FeedForward(128, 1024, Dropout(0.1), activation).eval()
     x = torch.randn(4, 5, 128)
     wanted = network(x)
     prepare(network)
     torch.testing.assert_close(network(x), wanted, atol=1e-5, rtol=1e-4)
-    network.linear1.product = lambda x, relu=False: x.new_full((*x.shape[:-1], 512), float(relu))
+    network.linear1.product = lambda x, relu=False: x.new_full((*x.shape[:-1], 1024), float(relu))
     said = network.linear1.relu(x) if activation == "relu" else network.linear1(x)
     expected = network.linear2(said if activation == "relu" else F.gelu(said))
     assert torch.equal(network(x), expected)  # max(0, W x + b) is one product
