@@ -125,6 +125,10 @@ class Slot:
         opening: tokens of which one must come at the length `opens_at`; None: any may. Shape: (O,).
         opens_at: the prefix's length.
         among: tokens among which the output's are; None: all. Shape: (C,).
+        length: tokens in the history.
+        room: how many more it may have.
+        given: how many of them are the input's.
+        has_ended: whether a hypothesis has ended, or was cut.
     """
 
     index: int
@@ -135,6 +139,10 @@ class Slot:
     opening: Tensor | None = None
     opens_at: int = 0
     among: Tensor | None = None
+    length: int = 0
+    room: int = 0
+    given: int = 0
+    has_ended: bool = False
 
     @property
     def is_steered(self) -> bool:
@@ -275,6 +283,8 @@ class Beams:
             finished: whether they end by themselves.
             options: how they are ranked.
         """
+        for n in set(rows.tolist()):
+            self.slots[n].has_ended = True
         self.ended.index_put_((rows, groups), torch.ones_like(rows), accumulate=True)
         written = self.length[rows] - self.given[rows]
         score = log_prob - self.given_log_prob[rows]
@@ -329,7 +339,7 @@ class Beams:
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, value.index_select(0, sentences))
-        self.tokens = self.tokens[:, :, : int(self.length.max())]
+        self.tokens = self.tokens[:, :, : max(slot.length for slot in self.slots)]
 
     def merge(self, other: Beams) -> None:
         """Takes in the sentences of `other` (the same K) after its own."""
@@ -351,17 +361,18 @@ class Beams:
         """
         n, width = choice.beams.shape
         parents = choice.beams[:, :, None]
-        in_place = torch.arange(width, device=parents.device)
         if self.log_prob.shape[1] < width:
             self.state = self.state.expand(width)
-        elif moved and width > 1 and (choice.beams != in_place).any():
-            self.state = self.state.reorder(choice.beams)
-        if moved:
+        elif moved and width > 1:
+            in_place = torch.arange(width, device=parents.device)
+            if (choice.beams != in_place).any():
+                self.state = self.state.reorder(choice.beams)
+        if moved and width > 1:
             self.tokens = self.tokens.gather(1, parents.expand(-1, -1, self.tokens.shape[2]))
             if self.coverage is not None:
                 size = self.coverage.shape[2]
                 self.coverage = self.coverage.gather(1, parents.expand(-1, -1, size))
-        if int(self.length.max()) == self.tokens.shape[2]:
+        if max(slot.length for slot in self.slots) == self.tokens.shape[2]:
             self.tokens = pad(self.tokens, (0, 8))
         at = self.length[:, None, None].expand(n, width, 1)
         self.tokens = self.tokens.scatter(2, at, choice.tokens[:, :, None])
@@ -369,8 +380,11 @@ class Beams:
         self.log_prob = choice.log_prob
         self.last = choice.tokens
         # A model that reads what is given step by step has one beam until then.
-        still_given = self.length <= self.given
-        self.given_log_prob = torch.where(still_given, self.log_prob.amax(1), self.given_log_prob)
+        for slot in self.slots:
+            slot.length, slot.room = slot.length + 1, slot.room - 1
+        if any(slot.length <= slot.given for slot in self.slots):
+            still = self.length <= self.given
+            self.given_log_prob = torch.where(still, self.log_prob.amax(1), self.given_log_prob)
 
 
 _TENSORS = tuple(
@@ -403,7 +417,9 @@ def _slot(
     """A sentence that enters; `tokens` of its prefix were read already."""
     size = min(options.n_best, options.width // options.n_groups)
     pools = [Pool(size) for _ in range(options.n_groups)]
-    slot = Slot(index, pools, len(request.source), among=request.among)
+    slot = Slot(index, pools, len(request.source), among=request.among, length=len(tokens))
+    slot.room = max(request.max_len, len(request.prefix)) - len(tokens)
+    slot.given = request.given
     slot.opening, slot.opens_at = request.opening, len(request.prefix)
     if any(request.constraints):
         if options.sample or options.n_groups > 1:

@@ -6,6 +6,7 @@ with fewer beams than it leaves (P parents, P = 1 at the first step of a sentenc
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -87,15 +88,23 @@ def _winning_groups(log_probs: Tensor, beam_log_prob: Tensor, count: int) -> Ten
     folded = log_probs[..., : groups * _FOLD].unflatten(2, (_FOLD, groups))
     maxima = (folded.amax(2) + beam_log_prob[:, :, None]).flatten(1)  # (N, P * groups)
     winners = maxima.topk(count).indices
-    first = winners // groups * vocabulary + winners % groups
-    members = torch.arange(_FOLD, device=first.device) * groups
+    first = winners + winners // groups * (vocabulary - groups)
+    members, tail = _members(parents, vocabulary, first.device)
     flat = (first[:, :, None] + members).flatten(1)
-    if vocabulary == groups * _FOLD:
-        return flat
-    rest = torch.arange(groups * _FOLD, vocabulary, device=first.device)
-    starts = torch.arange(parents, device=first.device) * vocabulary
-    tail = (starts[:, None] + rest).flatten().expand(n, -1)
-    return torch.cat([flat, tail], 1)
+    return flat if tail is None else torch.cat([flat, tail.expand(n, -1)], 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _members(parents: int, vocabulary: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Where the tokens of a group stand from its first on, and those in no group."""
+    groups = vocabulary // _FOLD
+    with torch.inference_mode(False):
+        members = torch.arange(_FOLD, device=device) * groups
+        if vocabulary == groups * _FOLD:
+            return members, None
+        rest = torch.arange(groups * _FOLD, vocabulary, device=device)
+        starts = torch.arange(parents, device=device) * vocabulary
+        return members, (starts[:, None] + rest).flatten()
 
 
 def split_ends(best: Tensor, beams: Tensor, tokens: Tensor, width: int, eos_id: int) -> Choice:

@@ -166,6 +166,26 @@ class _Search:
         if must:
             must.restore(log_probs, beams, eos_id)
         choice = self._choose(beams, log_probs)
+        finished: list[tuple[int, list[Hypothesis]]] = []
+        if not self._all_go_on(beams, choice):
+            choice, finished = self._end(beams, log_probs, choice)
+        if beams.slots:
+            beams.advance(choice, moved=not options.sample)
+        return finished
+
+    def _all_go_on(self, beams: Beams, choice: Choice) -> bool:
+        """Whether no sentence has ended anything, is at its limit or without a live beam."""
+        if self._options.sample or any(slot.has_ended or slot.room <= 0 for slot in beams.slots):
+            return False
+        if float(choice.end_log_prob.max()) > NEVER:
+            return False
+        return float(choice.log_prob.amax(1).min()) > NEVER
+
+    def _end(
+        self, beams: Beams, log_probs: Tensor, choice: Choice
+    ) -> tuple[Choice, list[tuple[int, list[Hypothesis]]]]:
+        """Collects what ends; what goes on, and the sentences that are done, which leave."""
+        options = self._options
         self._collect(beams, log_probs, choice)
         # Groups of beams that are done stop.
         live = choice.log_prob.unflatten(1, (options.n_groups, self._each))  # (N, G, K / G)
@@ -182,14 +202,12 @@ class _Search:
         choice = dataclasses.replace(choice, log_prob=log_prob)
         # Leaving copies the state of those that stay; a few idle rows cost less than that.
         done = (log_prob == NEVER).all(1)
-        finished: list[tuple[int, list[Hypothesis]]] = []
-        if _LEAVE_SHARE * int(done.sum()) >= len(beams.slots):
-            finished = beams.leave(done, options)
-            if beams.slots:
-                choice = choice.keep((~done).nonzero(as_tuple=True)[0])
+        if _LEAVE_SHARE * int(done.sum()) < len(beams.slots):
+            return choice, []
+        finished = beams.leave(done, options)
         if beams.slots:
-            beams.advance(choice, moved=not options.sample)
-        return finished
+            choice = choice.keep((~done).nonzero(as_tuple=True)[0])
+        return choice, finished
 
     def _predict(self, beams: Beams, *, need_attention: bool) -> StepOutput:
         model, shortlist = self._model, beams.shortlist
@@ -199,7 +217,8 @@ class _Search:
 
     def _choose(self, beams: Beams, log_probs: Tensor) -> Choice:
         choice = self._choose_columns(beams, log_probs)
-        choice = dataclasses.replace(choice, tokens=beams.tokens_at(choice.tokens))
+        if beams.shortlist:
+            choice = dataclasses.replace(choice, tokens=beams.tokens_at(choice.tokens))
         if any(slot.constraints for slot in beams.slots):
             forcing.allocate(beams, log_probs, choice, self._model.eos_id)
         return choice
