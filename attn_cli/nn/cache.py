@@ -119,23 +119,23 @@ class KeyValueCache:
 
         Shape: 2 x (R, H, n, d) -> 2 x (R, H, C, d).
         """
-        columns, filled = self._columns(layer, last.key)
+        columns, filled = self._columns(layer, last.key, last.key.shape)
         columns[0].copy_(last.key)
         columns[1].copy_(last.value)
         return filled
 
     def take(self, layer: int, last: Tensor) -> KeyValue:
         """The same of keys and values in one tensor. Shape: (2, R, H, n, d) -> 2 x (R, H, C, d)."""
-        columns, filled = self._columns(layer, last[0])
+        columns, filled = self._columns(layer, last, last.shape[1:])
         columns.copy_(last)
         return filled
 
-    def _columns(self, layer: int, last: Tensor) -> tuple[Tensor, KeyValue]:
-        """Where a layer's last columns stand, and all of its columns. Shape: last (R, H, n, d)."""
-        buffer, size = self.buffers[layer], last.shape[2]
+    def _columns(self, layer: int, like: Tensor, shape: torch.Size) -> tuple[Tensor, KeyValue]:
+        """Where a layer's last columns, (R, H, n, d), stand, and all of its columns."""
+        rows, heads, size, d_head = shape
+        buffer = self.buffers[layer]
         if buffer is None:
-            rows, heads, _, d_head = last.shape
-            buffer = last.new_zeros(2, rows, heads, self._room(self.length), d_head)
+            buffer = like.new_zeros(2, rows, heads, self._room(self.length), d_head)
             self.buffers[layer] = buffer
         filled = buffer.narrow(3, 0, self.length)
         return buffer.narrow(3, self.length - size, size), KeyValue(filled[0], filled[1])

@@ -179,7 +179,7 @@ class _Search:
             return False
         if float(choice.end_log_prob.max()) > NEVER:
             return False
-        return float(choice.log_prob.amax(1).min()) > NEVER
+        return not _is_one_without_beams(choice)
 
     def _end(
         self, beams: Beams, log_probs: Tensor, choice: Choice
@@ -261,8 +261,16 @@ class _Search:
             parents, log_prob = choice.end_beams[ends], choice.end_log_prob[ends]
             groups = columns // self._each
             beams.offer(rows, parents, groups, log_prob, by_choice, self._options)
-        # Nothing may follow: a sample is on its own; a beam search gives up only when no beam is
-        # left and nothing ended.
+        at_limit = any(slot.room <= 0 for slot in beams.slots)
+        if self._options.sample or at_limit or _is_one_without_beams(choice):
+            self._cut(beams, log_probs, choice)
+
+    def _cut(self, beams: Beams, log_probs: Tensor, choice: Choice) -> None:
+        """Puts what can't go on into the pools.
+
+        Nothing may follow: a sample is on its own; a beam search gives up only when no beam is left
+        and nothing ended.
+        """
         stuck = (choice.log_prob == NEVER) & (choice.end_log_prob == NEVER)  # (N, K)
         if not self._options.sample:
             stuck = stuck.all(1, keepdim=True) & (beams.ended == 0).all(1, keepdim=True)
@@ -277,3 +285,8 @@ class _Search:
             counts = counts.scatter_add(1, choice.end_beams, chosen)
             groups = parents // self._each
             beams.offer(rows, parents, groups, log_prob, counts[cut] > 0, self._options)
+
+
+def _is_one_without_beams(choice: Choice) -> bool:
+    """Whether some sentence has no beam that lives on."""
+    return float(choice.log_prob.amax(1).min()) == NEVER

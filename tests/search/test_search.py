@@ -9,6 +9,7 @@ from table_model import BOS, EOS, PAD, TableModel, TableState, sources
 
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.errors import UsageError
+from attn_cli.search import search as searching
 from attn_cli.search.search import Hypothesis, Request, search
 from attn_cli.search.step import Begun
 
@@ -525,3 +526,20 @@ def test_sentences_that_end_at_once_do_not_end_the_others():
     for rows in (2, 4, 6):
         found = search(TableModel(9), requests, SearchOptions(beam=2), max_rows=rows)
         assert [bool(hypotheses) for hypotheses in found] == [True] * 3
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_nothing_is_asked_about_ends_before_something_ends(width, monkeypatch):
+    ends = searching._Search._end
+    lengths = []
+
+    def end(self, beams, *rest):
+        lengths.append(beams.length.tolist())
+        return ends(self, beams, *rest)
+
+    monkeypatch.setattr(searching._Search, "_end", end)
+    model = TableModel(40, ending=-50.0)
+    found = run(model, requests(3, max_len=6), beam=width)
+    assert [len(best.tokens) for best, *_ in found] == [6, 6, 6]
+    assert model.steps == 7
+    assert lengths == [[6, 6, 6]]
