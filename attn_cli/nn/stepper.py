@@ -76,12 +76,13 @@ class FlatDecoder:
             Shape: (N, K, D).
         """
         n, beams, d_model = x.shape
-        heads = self._layers[0].to_self.heads
+        heads, width = self._layers[0].to_self.heads, self._layers[0].to_self.turns
+        turns = positions.rotations(width)[:, :, None, None] if width else None
         source = _of_heads(memory_mask, heads, beams)
         seen = None if cache.mask is None else _of_heads(cache.mask, heads, cache.shared)
         flat = x.reshape(n * beams, d_model)
         for index, layer in enumerate(self._layers):
-            flat = layer.attend_to_self(flat, seen, positions, cache, index)
+            flat = layer.attend_to_self(flat, seen, turns, cache, index)
             flat = layer.attend_to_memory(flat, memory[index], source)
             flat = layer.feed(flat)
         if self._norm is not None:
@@ -111,14 +112,14 @@ class FlatAttention:
         outer: W_o's.
         heads: H.
         scale: of an inner product.
-        turns: whether queries and keys are turned by where they stand.
+        turns: d, if queries and keys are turned by where they stand; 0: they are not.
     """
 
     inner: PreparedLinear
     outer: PreparedLinear
     heads: int
     scale: float
-    turns: bool
+    turns: int
 
     def attend(self, query: Tensor, memory: KeyValue, mask: Tensor | None) -> Tensor:
         """W_o softmax(s q kᵀ + mask) v + b_o.
@@ -160,20 +161,22 @@ class FlatLayer:
         self,
         x: Tensor,
         mask: Tensor | None,
-        positions: Positions,
+        turns: Tensor | None,
         cache: KeyValueCache,
         index: int,
     ) -> Tensor:
-        """Self-attention with what is around it. Shape: x (N K, D) -> the same."""
+        """Self-attention with what is around it; `turns` of queries and keys, if there are any.
+
+        Shape: x (N K, D), mask as of `_of_heads`, turns (R, 1, 1, 1, d/2) -> as x.
+        """
         attention = self.to_self
         parts = attention.inner(self.norms[0](x) if self.pre else x)
         parts = parts.view(cache.rows, cache.shared, 3, attention.heads, -1)
-        if attention.turns:
-            pairs = torch.view_as_complex(parts[:, :, :2].unflatten(-1, (-1, 2)))
-            turns = positions.rotations(parts.shape[-1])
-            pairs.mul_(turns[:, :, None, None])  # where they stand: the product is ours alone
-        memory = cache.take(index, parts[:, :, 1:].permute(2, 0, 3, 1, 4))
-        return self._added(0, x, attention.attend(parts[:, :, 0], memory, mask))
+        if turns is not None:
+            pairs = parts.narrow(2, 0, 2).view(*parts.shape[:2], 2, attention.heads, -1, 2)
+            torch.view_as_complex(pairs).mul_(turns)  # where they stand: the product is ours alone
+        memory = cache.take(index, parts.narrow(2, 1, 2).permute(2, 0, 3, 1, 4))
+        return self._added(0, x, attention.attend(parts.select(2, 0), memory, mask))
 
     def attend_to_memory(self, x: Tensor, memory: KeyValue, mask: Tensor) -> Tensor:
         """Cross-attention with what is around it. Shape: x (N K, D) -> the same."""
@@ -220,9 +223,13 @@ def _flat_attention(module: MultiHeadAttention) -> FlatAttention | None:
         return None
     if module.averages or not isinstance(outer, nn.Linear):
         return None
-    scale = attention.score.scale(weight.shape[1] // module.n_heads)
+    d_head = weight.shape[1] // module.n_heads
     return FlatAttention(
-        module.prepared_query, product_of(outer), module.n_heads, scale, turns=turns
+        module.prepared_query,
+        product_of(outer),
+        module.n_heads,
+        attention.score.scale(d_head),
+        d_head if turns else 0,
     )
 
 
