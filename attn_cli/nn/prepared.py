@@ -13,11 +13,10 @@ from torch.nn import functional as F
 from attn_cli.nn.int8 import int8_product
 from attn_cli.nn.tables import HasTables
 
-# Numbers in a matrix. Smaller ones gain a tenth at most, less than it costs to make a kernel for
-# each new number of rows (0.3 to 0.6 ms), and what few rows lose to the call (14 μs).
-_LEAST = 1 << 17
-_MANY = 1 << 18  # of so many the blocks are faster for any number of rows, of fewer ...
-_FEW_ROWS = 4  # ... from here on
+_LEAST = 1 << 15  # numbers in a matrix; smaller ones gain nothing: caches hold them as they are
+_MANY = 1 << 17  # of so many the blocks are faster for any number of rows; of fewer by a tenth, ...
+# ... from here on: a call costs 14 μs more, and a number of rows that is new 0.3 to 0.6 ms.
+_FEW_ROWS = 64
 
 
 class PreparedLinear:

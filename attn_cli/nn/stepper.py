@@ -127,13 +127,16 @@ class FlatAttention:
         Shape: query (R, G, H, d), memory 2 x (R, H, C, d), mask as of `_of_heads` -> (R G, D).
         """
         rows, beams, heads, d_head = query.shape
-        flat = query.transpose(1, 2).reshape(rows * heads, beams, d_head)
-        key, value = memory.key.flatten(0, 1), memory.value.flatten(0, 1)
+        key, value = memory
         if mask is None:
-            scores = torch.baddbmm(flat.new_empty(()), flat, key.mT, beta=0, alpha=self.scale)
+            context = F.scaled_dot_product_attention(
+                query.transpose(1, 2), key, value, scale=self.scale
+            )
         else:
-            scores = torch.baddbmm(mask, flat, key.mT, alpha=self.scale)
-        context = torch.bmm(torch.softmax(scores, -1), value).view(rows, heads, beams, d_head)
+            flat = query.transpose(1, 2).reshape(rows * heads, beams, d_head)
+            scores = torch.baddbmm(mask, flat, key.flatten(0, 1).mT, alpha=self.scale)
+            context = torch.softmax(scores, -1) @ value.flatten(0, 1)
+            context = context.view(rows, heads, beams, d_head)
         return self.outer(context.transpose(1, 2).reshape(rows * beams, heads * d_head))
 
 
