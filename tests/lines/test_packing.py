@@ -117,11 +117,11 @@ def test_standard_input_is_mended_by_a_command_before_attn():
         (zipped(TEXT.encode()), "is packed by zip, not by gzip; unzip -p PATH > text"),
         (ZSTD, "is packed by zstd, not by gzip; zstd -dc PATH > text"),
         (
-            gzip.compress(gzip.compress(TEXT.encode())),
+            gzip.compress(gzip.compress(TEXT.encode(), mtime=0), mtime=0),
             "is gzip data inside gzip data; gzip -dc PATH | gzip -dc > text",
         ),
         (
-            gzip.compress(TEXT.encode("utf-16")),
+            gzip.compress(TEXT.encode("utf-16"), mtime=0),
             "is UTF-16, and UTF-8 is read; gzip -dc PATH | iconv -f UTF-16 -t UTF-8 > text",
         ),
         (b"\x00\x01\xff\xfe", "is called .gz, but is neither gzip data nor UTF-8; fetch it again"),
