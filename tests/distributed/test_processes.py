@@ -185,7 +185,7 @@ def test_other_trainings_of_two_processes(tmp_path, command):
     task = ("--task", "classify") if command == "finetune" else ("--objective", "mlm")
     recipe = (*task, "--size", "tiny", "--vocab-size", 30, "--dropout", 0, "--device", "cpu")
     limits = ("--max-steps", 20, "--validate-every", 5, "--batch-tokens", 200, "--max-len", 30)
-    limits = (*limits, "--threads", 1)
+    limits = (*limits, "--threads", 1, "--precision", "float32")
     inside(command, data, "-o", tmp_path / "one", *recipe, *limits)
     attn(command, data, "-o", tmp_path / "two", *recipe, *limits, *TWO)
     for alone, together in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):

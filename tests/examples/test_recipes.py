@@ -30,8 +30,9 @@ def recipe(name, *arguments, place, status=0):
     """Runs a recipe with the program of this environment."""
     programs = place / "bin"
     programs.mkdir(exist_ok=True)
-    (programs / "attn").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m attn_cli "$@"\n')
-    (programs / "attn").chmod(0o755)
+    for program, module in (("attn", "-m attn_cli"), ("python3", "")):
+        (programs / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        (programs / program).chmod(0o755)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     root = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(

@@ -342,7 +342,7 @@ def test_two_processes_train_several_tasks_as_one(corpora, tmp_path):
         *("finetune", "--task", f"mood=classify:{corpora / 'train.tsv'}", *SMALL),
         *("--task", f"parity=classify:{tmp_path / 'b.tsv'}:0.5", "--dropout", 0),
         *("--dev", f"mood={corpora / 'dev.tsv'}", "--dev", f"parity={tmp_path / 'b.dev.tsv'}"),
-        *("--max-steps", 20, "--validate-every", 2),
+        *("--max-steps", 20, "--validate-every", 2, "--precision", "float32"),
     )
     inside(*recipe, "-o", tmp_path / "one")
     launcher = [
