@@ -28,6 +28,7 @@ from attn_cli.files import writing
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.positions import Positions, RelativePositions, TokenEmbedding
 from attn_cli.nn.transformer import DecoderLayer, EncoderLayer, FeedForward, Residual
+from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import write_tokenizers
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
         TransformerSpec,
     )
 
-_NAME = "CTranslate2"
+NAME = "CTranslate2"
 _POSITIONS = 2048  # of a table, where ours has no end
 _INSIDE = ("relative", "rotary")  # of attention: no table is added to the tokens
 # Our activation -> theirs.
@@ -74,19 +75,7 @@ def to_ctranslate2(
         DataError: the model has parts that CTranslate2 lacks.
         UsageError: the library is not installed, or `output` holds a model.
     """
-    try:
-        import ctranslate2  # noqa: F401 - asked before anything is read
-    except ImportError as error:
-        raise UsageError(
-            "--to ctranslate2 needs: pip install '.[ctranslate2]' beside attn's pyproject.toml"
-        ) from error
-    translator = open_translator(folder, _NAME, {})
-    if not translator.config.n_encoder_layers:
-        raise DataError(f"{folder}: {_NAME} needs an encoder layer, this model has none")
-    with torch.no_grad():
-        spec = _spec(translator)
-    spec.validate()
-    spec.optimize(quantization=precision)
+    translator, spec = ctranslate2_spec(folder, f"--to {NAME.lower()}", precision)
     with replace_directory(output, folder, overwrite) as stage:
         with writing(output):
             spec.save(str(stage))
@@ -95,9 +84,50 @@ def to_ctranslate2(
         f"{output}: takes pieces (attn tokenize encode), and searches as attn decode does with "
         f"{_search(translator)}"
     )
-    if translator.config.positions not in _INSIDE:
-        n_positions = translator.model.n_positions or _POSITIONS
+    if n_positions := table_size(translator):
         say(f"{output}: has {n_positions:,} positions: longer texts fail there")
+
+
+def ctranslate2_spec(
+    folder: Path, flag: str, precision: str = "float32"
+) -> tuple[Translator, TransformerSpec]:
+    """A model directory's translator, and the same as CTranslate2's library writes it.
+
+    Args:
+        folder: the model directory.
+        flag: the option that asks for it, for messages.
+        precision: as in `to_ctranslate2`.
+
+    Raises:
+        DataError: the model has parts that CTranslate2 lacks.
+        UsageError: the library is not installed.
+    """
+    try:
+        import ctranslate2  # noqa: F401 - asked before anything is read
+    except ImportError as error:
+        raise UsageError(
+            f"{flag} needs: pip install '.[fast]' beside attn's pyproject.toml"
+        ) from error
+    translator = open_translator(folder, NAME, {})
+    if not translator.config.n_encoder_layers:
+        raise DataError(f"{folder}: {NAME} needs an encoder layer, this model has none")
+    with torch.no_grad():
+        spec = _spec(translator)
+    spec.validate()
+    spec.optimize(quantization=precision)
+    return translator, spec
+
+
+def table_size(translator: Translator) -> int | None:
+    """Positions of the model as CTranslate2 has it; None: any number of them."""
+    if translator.config.positions in _INSIDE:
+        return None
+    return translator.model.n_positions or _POSITIONS
+
+
+def piece_names(tokenizer: Tokenizer) -> list[str]:
+    """What CTranslate2 calls each token."""
+    return [piece or f"<no token {index}>" for index, piece in enumerate(tokenizer.vocabulary)]
 
 
 def _search(translator: Translator) -> str:
@@ -154,14 +184,12 @@ def _table(embedding: TokenEmbedding) -> NDArray[np.float32]:
 
 def _set_vocabulary(spec: TransformerSpec, translator: Translator) -> None:
     tokens = {
-        side: [piece or f"<no token {index}>" for index, piece in enumerate(tokenizer.vocabulary)]
+        side: piece_names(tokenizer)
         for side, tokenizer in (("source", translator.src), ("target", translator.tgt))
     }
     for side, pieces in tokens.items():
         if len(set(pieces)) < len(pieces):
-            raise DataError(
-                f"{translator.folder}: two {side} tokens have one name: {_NAME} has one"
-            )
+            raise DataError(f"{translator.folder}: two {side} tokens have one name: {NAME} has one")
     spec.register_source_vocabulary(tokens["source"])
     spec.register_target_vocabulary(tokens["target"])
     tgt, names = translator.tgt, tokens["target"]

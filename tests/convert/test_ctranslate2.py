@@ -181,4 +181,4 @@ def test_without_their_library_it_says_what_to_install(tmp_path, monkeypatch):
     place = write_translator(tmp_path / "m")
     monkeypatch.setitem(__import__("sys").modules, "ctranslate2", None)
     run = inside("convert", place, "--to", "ctranslate2", "-o", tmp_path / "new", status=2)
-    assert "pip install '.[ctranslate2]'" in run.said
+    assert "pip install '.[fast]'" in run.said

@@ -62,6 +62,7 @@ class Generator(ABC, Generic[Model]):
         n_scored: columns of a line that `log P` is asked of.
         has_shortlist: whether models of its kind can have a table for `--shortlist`.
         has_likelihood: whether that is P(output | input), which any given output has, too.
+        has_threads: whether its search has threads of its own, which no fork carries along.
         reads_files: whether a line names a file, which is what is read.
         most_lines: that are held in memory at once.
         longest_input: tokens of a line that is read whole, unless another bound is asked for.
@@ -72,6 +73,7 @@ class Generator(ABC, Generic[Model]):
     n_scored: ClassVar[int]
     has_shortlist: ClassVar[bool] = False
     has_likelihood: ClassVar[bool] = True
+    has_threads: bool = False
     reads_files: bool = False
     most_lines: int = 1 << 30
     longest_input: int = MAX_INPUT
@@ -199,6 +201,19 @@ class Generator(ABC, Generic[Model]):
         for name, given in wanted.items():
             if given:
                 raise UsageError(f"--{name}: a language model continues its input; leave it out")
+
+    def use_engine(self, search: SearchOptions, decoding: DecodeOptions) -> None:
+        """Lets another program search with the same weights, where one is asked for.
+
+        Raises:
+            UsageError: it is not installed, or can't do what the options ask for.
+            DataError: it can't hold this model.
+        """
+        if decoding.engine != "attn":
+            raise UsageError(
+                f"--engine {decoding.engine}: is for translators that write one token after "
+                "another; leave it out"
+            )
 
     def check_files(self, image_root: str | None) -> None:
         """Raises UsageError where `--image-root` is given to a model that reads no images."""

@@ -25,6 +25,7 @@ from attn_cli.systems.generation.generator import Generator, Source
 from attn_cli.systems.generation.promises import broken, refusal
 from attn_cli.systems.generation.scorer import align, score_tokens
 from attn_cli.wording import plural
+from attn_cli.workers import Crew
 
 _UNFINISHED = "have an output that stops before its end"
 _NOTHING = Hypothesis((), 0.0, 0.0, True)
@@ -42,6 +43,7 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     device, precision = set_up(job.runtime), decoding.precision
     generator = load_generator(job.model, device, precision=precision, say=job.say)
     generator.check(search, decoding)
+    generator.use_engine(search, decoding)
     if search.n_best > 1 and decoding.format == "text":
         raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
     columns = Columns.parse(job.stream.columns, 1 + decoding.prefix + decoding.constraints)
@@ -87,7 +89,7 @@ class LineDecoder:
         self._options = options
         self._max_input = generator.input_limit(options.max_input)
         self._bad = bad
-        self._crew = crew_for(generator.device)
+        self._crew = Crew() if generator.has_threads else crew_for(generator.device)
         self._seed = seed
         self._bf16 = use_bf16(options.precision, generator.device)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Sized
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ from attn_cli.systems.translation.sources import source_side
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 from attn_cli.wording import plural
+
+if TYPE_CHECKING:
+    from attn_cli.systems.translation.ctranslate2_search import Ctranslate2Search
 
 __all__ = ["AutoregressiveTranslator", "Source", "Translator"]
 
@@ -242,6 +245,29 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
         self, models: Sequence[AutoregressiveModel[BeamState]], src: SourceSide, tgt: Tokenizer
     ) -> None:
         super().__init__(models, src, tgt, [Seq2SeqStep(model, src, tgt) for model in models])
+        self._engine: Ctranslate2Search | None = None
+
+    def use_engine(self, search: SearchOptions, decoding: DecodeOptions) -> None:
+        """See `Generator.use_engine`."""
+        if decoding.engine == "attn":
+            return
+        if len(self.models) > 1 or self._folder is None:
+            raise UsageError(f"--engine {decoding.engine} has no ensembles: name one model")
+        from attn_cli.systems.translation.ctranslate2_search import Ctranslate2Search
+
+        self._engine = Ctranslate2Search(self._folder, search, decoding, self.device)
+        self.has_threads = True
+
+    def search(
+        self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int
+    ) -> list[list[Hypothesis]]:
+        """See `Generator.search`."""
+        if self._engine is None:
+            return super().search(requests, options, max_tokens, seed)
+        ours = super().search
+        return self._engine.search(
+            requests, options, max_tokens, lambda left: ours(left, options, max_tokens, seed)
+        )
 
     def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
         """See `Generator.check`; a shortlist must be there."""

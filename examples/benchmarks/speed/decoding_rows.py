@@ -171,6 +171,8 @@ class Workshop:
             programs.append(Program("attn, its own rule", True, ours(model), compared=True))
         listed = ours(self._shortlisted(size), "--stopping", "count", "--shortlist")
         programs.append(Program("attn, count, --shortlist", True, listed, compared=True))
+        engine = ours(model, "--stopping", "count", "--engine", "ctranslate2")
+        programs.append(Program("attn, --engine ctranslate2", True, engine, compared=True))
         for inter, intra in sorted({(self.threads, 1), (1, self.threads)}, reverse=True):
             told = {
                 "model": str(self._converted(size, precision)),
