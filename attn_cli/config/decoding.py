@@ -241,7 +241,7 @@ class DecodeOptions(AnswerOptions, ImageRootOptions):
     engine: str = option(
         "attn",
         "Who searches: attn itself, or CTranslate2 on the same weights (pip install '.[fast]'): "
-        "two to three times as fast on CPUs, for greedy and beam search with a translator.",
+        "greedy and beam search of a translator in about three quarters of the time on a CPU.",
         choices=("attn", "ctranslate2"),
         rare=True,
     )

@@ -63,6 +63,7 @@ class Generator(ABC, Generic[Model]):
         has_shortlist: whether models of its kind can have a table for `--shortlist`.
         has_likelihood: whether that is P(output | input), which any given output has, too.
         has_threads: whether its search has threads of its own, which no fork carries along.
+        has_log_prob: whether the search's hypotheses have the model's log P; else it is asked for.
         reads_files: whether a line names a file, which is what is read.
         most_lines: that are held in memory at once.
         longest_input: tokens of a line that is read whole, unless another bound is asked for.
@@ -74,6 +75,7 @@ class Generator(ABC, Generic[Model]):
     has_shortlist: ClassVar[bool] = False
     has_likelihood: ClassVar[bool] = True
     has_threads: bool = False
+    has_log_prob: bool = True
     reads_files: bool = False
     most_lines: int = 1 << 30
     longest_input: int = MAX_INPUT

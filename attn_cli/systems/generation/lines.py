@@ -192,7 +192,8 @@ class LineDecoder:
 
         The search scores the tokens it produced. A text has many segmentations; its score is that
         of the one the tokenizer gives, as in `score --log-prob`, so the few outputs that were
-        produced in another one (or were cut before their end) are scored once more.
+        produced in another one (or were cut before their end) are scored once more; all of them
+        where another program searched.
         """
         generator, options = self._generator, self._options
         pairs = [(i, hypothesis) for i, several in enumerate(found) for hypothesis in several]
@@ -202,7 +203,8 @@ class LineDecoder:
             other = [
                 number
                 for number, output in enumerate(outputs)
-                if tuple(canonical[number]) != output.tokens or not output.finished
+                if not (generator.has_log_prob and output.finished)
+                or tuple(canonical[number]) != output.tokens
             ]
             src = generator.encoded([sources[pairs[number][0]] for number in other])
             scores = score_tokens(generator, src, [canonical[number] for number in other])

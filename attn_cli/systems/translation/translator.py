@@ -256,7 +256,7 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
         from attn_cli.systems.translation.ctranslate2_search import Ctranslate2Search
 
         self._engine = Ctranslate2Search(self._folder, search, decoding, self.device)
-        self.has_threads = True
+        self.has_threads, self.has_log_prob = True, False
 
     def search(
         self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int
