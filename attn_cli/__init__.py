@@ -4,6 +4,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
 `tests/system/test_house.py` holds the arrows, and says of a wrong import where the thing belongs.
 
     cli/          the front desk: commands that parse, call and print; help, Tab, exit codes
+    serve/        the web: routes, and batches of what they ask the systems' decoders
     systems/      what attn does, a folder each; no folder knows another, but `generation`
         base.py       System, and SYSTEMS: what is done with models of each task, imported late
         recipe.py     what recipes of all systems share: index, hold out, tokenizer, limits, plan
@@ -28,11 +29,12 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     lines/        the stream contract: `rows.py` is the one loop that reads lines
     config/       every option of a user: declared once, with its help, choices and bounds
 
-Arrows: `cli -> systems -> {train, search, viz, metrics, embed, convert, check, info} -> {models,
-data} -> {nn, tokenizers, lines} -> config`. The engines know no system; `search` imports `config`
-alone, `check` and `metrics` `lines` too, `viz` no model, `train` of the models the files alone that
-save them. Files beside the rooms (`errors.py`, `files.py`, ...) are for all. Contracts are abstract
-classes: nothing is asked what it has. Importing this module, `cli/` or `config/` loads no PyTorch.
+Arrows: `cli -> serve -> systems -> {train, search, viz, metrics, embed, convert, check, info} ->
+{models, data} -> {nn, tokenizers, lines} -> config`. The engines know no system; `search` imports
+`config` alone, `check` and `metrics` `lines` too, `viz` no model, `train` of the models the files
+alone that save them. Files beside the rooms (`errors.py`, `files.py`, ...) are for all. Contracts
+are abstract classes: nothing is asked what it has. Importing this module, `cli/` or `config/` loads
+no PyTorch.
 
 Where to put what, and the existing files that a new one edits:
 
@@ -57,6 +59,7 @@ Where to put what, and the existing files that a new one edits:
 - a metric: a `CountMetric` (`metrics/base.py`), a row in `metrics/__init__.py`, a field in
   `config/scoring.py`.
 - what is made of maps: a `Sink` (`viz/job.py`) and a row of SINKS there.
+- a route of `serve`: a method of the class in `serve/` whose clients ask it, a row of its `routes`.
 - a system: a folder with a recipe, a decoder and maps, a row of SYSTEMS in `systems/base.py`; its
   model's row in `models/__init__.py`; a command in `cli/`, a line of COMMANDS in `cli/__init__.py`.
 

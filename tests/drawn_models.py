@@ -62,6 +62,21 @@ def write_detector(place: Path) -> Path:
     return _write(place, ModelConfig("bert", "detect", config, finished=True, heads=(head,)))
 
 
+def write_encoder(place: Path) -> Path:
+    """A BERT of two layers, without an output layer."""
+    sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 2}
+    config = StackConfig(vocab_size=_tokenizer(place).vocab_size, **sizes)
+    return _write(place, ModelConfig("bert", "fill", config, finished=True))
+
+
+def write_questioned(place: Path) -> Path:
+    """A BERT of one layer that answers questions from a text."""
+    sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 1}
+    config = StackConfig(vocab_size=_tokenizer(place).vocab_size, **sizes)
+    head = HeadConfig(name="qa", kind="span", n_outputs=2, task="qa")
+    return _write(place, ModelConfig("bert", "predict", config, finished=True, heads=(head,)))
+
+
 def write_language_model(place: Path, **changes: Any) -> Path:
     """A GPT of two layers."""
     sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 2, **changes}

@@ -35,6 +35,7 @@ COMMANDS = {
     "check": ("check:check_command", "Look at data before training: leaks, duplicates, odd lines."),
     "attend": ("attend:attend_command", "Show what a model attends to while it reads a line."),
     "embed": ("embed:embed_command", "Write contextual vectors of lines, words or tokens."),
+    "serve": ("serve:serve_command", "Answer programs over HTTP: translations, labels, vectors."),
     "convert": ("convert:convert_command", "Read or write Hugging Face models."),
     "info": ("info:info_command", "Say what is in a model directory; write its model card."),
 }

@@ -11,6 +11,7 @@ import dataclasses
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
@@ -31,6 +32,26 @@ def is_blank(text: str) -> bool:
     return text.isspace() or all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
 
 
+class Stream(Protocol):
+    """What a row is one of: a file, as `Rows` are, or what else texts come from."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def folder(self) -> str:
+        """Where relative names of files in it start."""
+
+    @property
+    def columns(self) -> Columns | None:
+        """Which columns of a line are picked; None: the whole line is one column."""
+
+    @property
+    def bad(self) -> BadLines:
+        """Is told of each line that can't be used."""
+
+
 @dataclass(slots=True)
 class Row:
     """One line of a stream, by columns.
@@ -46,7 +67,7 @@ class Row:
 
     number: int
     line: Line
-    stream: Rows
+    stream: Stream
     fields: list[str]
     rest: list[str]
     error: str | None = None

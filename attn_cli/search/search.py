@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +23,10 @@ from attn_cli.search.beams import Beams, Hypothesis, Links, Request, Slot
 from attn_cli.search.candidates import NEVER, Choice
 from attn_cli.search.step import StepModel, StepOutput
 
-__all__ = ["Hypothesis", "Links", "Request", "search"]
+__all__ = ["Hypothesis", "Links", "Request", "Watch", "search"]
+
+# Is told of a request, by its number, what its first beam holds after a step, the prefix included.
+Watch = Callable[[int, Sequence[int]], None]
 
 _REFILL = 0.5  # sentences enter once no more than this share of the room is taken
 _LEAVE_SHARE = 8  # finished sentences leave once they are at least one in eight
@@ -39,6 +42,7 @@ def search(
     seed: int = 1,
     forbidden_ids: Collection[int] = (),
     device: torch.device | str = "cpu",
+    watch: Watch | None = None,
 ) -> list[list[Hypothesis]]:
     """Decodes requests, many at a time.
 
@@ -54,6 +58,7 @@ def search(
         forbidden_ids: tokens that are never produced unless forced (unk, control tokens); the
             model's pad and bos always are among them.
         device: where the model expects tokens.
+        watch: is told of the tokens of each request as they come.
 
     Returns:
         For each request, in order: its hypotheses, best first; `options.n_best` of them, fewer only
@@ -83,6 +88,17 @@ def search(
         if beams:
             outcome.update(run.step(beams))
             beams = beams if beams.slots else None
+        if beams and watch:
+            _tell(beams, watch)
+
+
+def _tell(beams: Beams, watch: Watch) -> None:
+    """Tells of the first beam of each request, while it lives."""
+    lives = (beams.log_prob[:, 0] > NEVER).tolist()
+    rows = zip(beams.slots, lives, beams.tokens[:, 0].tolist(), beams.length.tolist(), strict=True)
+    for slot, is_alive, tokens, length in rows:
+        if is_alive:
+            watch(slot.index, tokens[:length])
 
 
 class _Waiting:

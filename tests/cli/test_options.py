@@ -20,6 +20,7 @@ from attn_cli.config.embedding import EmbedCommand
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.pretraining import PretrainCommand
 from attn_cli.config.scoring import ScoreCommand
+from attn_cli.config.serving import ServeCommand
 from attn_cli.config.tokenizing import (
     TokenizeDecodeCommand,
     TokenizeEncodeCommand,
@@ -30,7 +31,7 @@ from attn_cli.errors import DataError, UsageError
 
 BUNDLES: list[type[Command]] = [
     *(TrainMtCommand, PretrainCommand, FinetuneCommand, DecodeCommand, ScoreCommand),
-    *(AttendCommand, EmbedCommand, ConvertCommand, CheckCommand, InfoCommand),
+    *(AttendCommand, EmbedCommand, ConvertCommand, CheckCommand, InfoCommand, ServeCommand),
     *(TokenizeTrainCommand, TokenizeEncodeCommand, TokenizeDecodeCommand),
 ]
 NO_OPTIONS = {"--config", "--help", "--help-all"}

@@ -35,7 +35,8 @@ ARROWS: dict[str, set[str]] = {
     "convert": {"config", "lines", "tokenizers", "data", "nn", "models"},
     "info": {"config", "tokenizers"},
     "systems": {"config", "lines", "tokenizers", "data", "nn", "models", *ENGINES},
-    "cli": {"config", "lines", "tokenizers", "data", "systems", *ENGINES},
+    "serve": {"config", "lines", "tokenizers", "search", "embed", "systems"},
+    "cli": {"config", "lines", "tokenizers", "data", "systems", "serve", *ENGINES},
 }
 # Within `systems`: the folder -> the other folders that it may import.
 SHARED = {
@@ -53,6 +54,7 @@ WHY = {
     "config": "it is read by everyone, before PyTorch is loaded, and imports no one",
     "info": "it reads a model directory without PyTorch; what loads a model is slow to start",
     "data": "what knows a model or a task belongs to the folder of its system",
+    "serve": "it asks the decoders of systems and embed; what answers a line belongs there",
     "systems": "what two systems share belongs to systems/base.py or systems/generation",
 }
 

@@ -15,7 +15,7 @@ from attn_cli.errors import AttnError, UsageError
 from attn_cli.lines.rows import is_blank
 from attn_cli.memory import is_out_of_memory
 from attn_cli.search.ensemble import Ensemble
-from attn_cli.search.search import Hypothesis, Request, search
+from attn_cli.search.search import Hypothesis, Request, Watch, search
 from attn_cli.search.step import StepModel
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
@@ -57,6 +57,8 @@ class Generator(ABC, Generic[Model]):
         tgt: tokenizer of the output.
         device: where the models are.
         say: is told, once, that memory is short.
+        watch: is told, while a batch is searched, what it has of each request so far; mask-predict
+            models, which have all words at once, tell nothing.
         never_ids: tokens that are never produced.
         has_source: whether an output is of another text than its input: what can be aligned.
         n_scored: columns of a line that `log P` is asked of.
@@ -83,6 +85,7 @@ class Generator(ABC, Generic[Model]):
 
     def __init__(self, models: Sequence[Model], steps: Sequence[StepModel], tgt: Tokenizer) -> None:
         self.say: Callable[[str], None] | None = None
+        self.watch: Watch | None = None
         self.models = tuple(models)
         self.tgt = tgt
         self._steps = tuple(steps)
@@ -172,6 +175,11 @@ class Generator(ABC, Generic[Model]):
         """
         raise UsageError("--align: a language model continues its input; leave it out")
 
+    @property
+    def aligns(self) -> bool:
+        """Whether `alignment` can be had."""
+        return False
+
     def source_words(self, item: Sized) -> list[int]:
         """The word (or region of an image) that each place of an input belongs to."""
         return []
@@ -235,6 +243,7 @@ class Generator(ABC, Generic[Model]):
             seed=seed,
             forbidden_ids=self.never_ids,
             device=self.device,
+            watch=self.watch,
         )
 
     @torch.inference_mode()
@@ -246,6 +255,7 @@ class Generator(ABC, Generic[Model]):
         batch_tokens: int,
         seed: int = 1,
         bf16: bool = False,
+        watch: Watch | None = None,
     ) -> list[list[Hypothesis]]:
         """Outputs for texts, `options.n_best` each, in order; none for a blank text.
 
@@ -255,6 +265,7 @@ class Generator(ABC, Generic[Model]):
             batch_tokens: the most source tokens in flight, counted once per beam.
             seed: for sampling.
             bf16: whether to compute in bfloat16 where that is safe.
+            watch: is told of the tokens of each text's first beam as they come.
         """
         requests = self.requests(sources, options)
         filled = (i for i, source in enumerate(sources) if not is_blank(source.text))
@@ -266,6 +277,7 @@ class Generator(ABC, Generic[Model]):
             group = [i for i in waiting if len(requests[i].source) <= limit]
             waiting = waiting[len(group) :]
             alike = [requests[i] for i in group]
+            self.watch = _of_group(watch, group) if watch else None
             needed = len(group) * options.width * len(alike[-1].source)
             tokens = min(batch_tokens, needed)
             found: list[list[Hypothesis]] | None = None
@@ -293,6 +305,11 @@ class Generator(ABC, Generic[Model]):
             self.say("a batch did not fit into memory; such batches are halved")
             self.say = None
         return tokens // 2
+
+
+def _of_group(watch: Watch, group: Sequence[int]) -> Watch:
+    """The same, for requests that are some of all."""
+    return lambda index, tokens: watch(group[index], tokens)
 
 
 def gold_log_probs(

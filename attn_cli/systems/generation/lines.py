@@ -19,7 +19,7 @@ from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows, is_blank
 from attn_cli.lines.writing import one_field, passed_through
 from attn_cli.models.directory import CONFIG, read_config
-from attn_cli.search.search import Hypothesis, Links
+from attn_cli.search.search import Hypothesis, Links, Watch
 from attn_cli.systems.base import DecodeJob, load_generator
 from attn_cli.systems.generation.generator import Generator, Source
 from attn_cli.systems.generation.promises import broken, refusal
@@ -71,6 +71,11 @@ class LineDecoder:
         bad: is told of unusable lines and of long ones.
         seed: for sampling.
         columns: which columns of a line are its source, prefix and constraints.
+
+    Attributes:
+        generator: the model.
+        search: how outputs are looked for.
+        max_input: tokens of a line that is read whole.
     """
 
     def __init__(
@@ -83,11 +88,11 @@ class LineDecoder:
         columns: Columns,
     ) -> None:
         self._columns = columns
-        self._generator = generator
+        self.generator = generator
         generator.say = bad.say
-        self._search = search
+        self.search = search
         self._options = options
-        self._max_input = generator.input_limit(options.max_input)
+        self.max_input = generator.input_limit(options.max_input)
         self._bad = bad
         self._crew = Crew() if generator.has_threads else crew_for(generator.device)
         self._seed = seed
@@ -95,7 +100,7 @@ class LineDecoder:
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """The output lines of each window of input lines."""
-        options, generator = self._options, self._generator
+        options, generator = self._options, self.generator
         count = 1 + options.prefix + options.constraints
         check = self._problem if count > 1 else None
         rows = Rows(reader, self._columns, self._bad, count=count, check=check)
@@ -103,34 +108,60 @@ class LineDecoder:
         windows = rows.windows(most, first=self._crew.first)
         return self._bad.answered(windows, self._answered, reader, self._crew, [rows])
 
+    def like(self, search: SearchOptions, options: DecodeOptions, seed: int) -> LineDecoder:
+        """A decoder with the same model that is asked for something else.
+
+        Raises:
+            UsageError: the model can't keep it.
+        """
+        if search.too_narrow:
+            raise UsageError(search.too_narrow)
+        self.generator.check(search, options)
+        return LineDecoder(self.generator, search, options, self._bad, seed, self._columns)
+
     def _answered(self, window: list[Row]) -> list[str]:
         """The output lines of some rows, decoded together."""
+        lines: list[str] = []
+        for row, hypotheses in zip(window, self.hypotheses(window), strict=True):
+            lines += self._format(row, hypotheses)
+        return lines
+
+    def hypotheses(
+        self, window: Sequence[Row], watch: Watch | None = None
+    ) -> list[list[Hypothesis]]:
+        """The outputs of some rows, decoded together, those of each best first.
+
+        Args:
+            window: the rows; one that is blank, or can't be used, which is named, has no output.
+            watch: is told of the tokens of each row's first beam as they come.
+        """
         options = self._options
         sources: list[list[Source]] = []
-        for number, row in enumerate(window):
+        for row in window:
             try:
                 sources.append(self._sources(row))
             except DataError as error:
-                window[number] = row.refuse(str(error))
+                row.refuse(str(error))
                 sources.append([])
         parts = [part for several in sources for part in several]
-        found = self._generator.generate(
+        found = self.generator.generate(
             parts,
-            self._search,
+            self.search,
             batch_tokens=options.batch_tokens,
             seed=self._seed,
             bf16=self._bf16,
+            watch=_of_rows(watch, sources) if watch else None,
         )
         if options.align or options.scores or options.format != "text":
             found = self._completed(parts, found)
         outputs = iter(found)
-        lines: list[str] = []
-        for row, several in zip(window, sources, strict=True):
-            lines += self._answer(row, several, [next(outputs) for _ in several])
-        return lines
+        return [
+            self._answer(row, several, [next(outputs) for _ in several])
+            for row, several in zip(window, sources, strict=True)
+        ]
 
     def _problem(self, fields: list[str]) -> str | None:
-        if any(len(field) > 32 * max(self._max_input, MAX_INPUT) for field in fields[1:]):
+        if any(len(field) > 32 * max(self.max_input, MAX_INPUT) for field in fields[1:]):
             return "its prefix or constraints are longer than any input"
         return None
 
@@ -146,30 +177,31 @@ class LineDecoder:
         sources = [Source(text)]
         if not is_blank(text):
             folder = self._options.image_root or row.stream.folder
-            sources = self._generator.sources(text, self._max_input, folder)
+            sources = self.generator.sources(text, self.max_input, folder)
         sources = [replace(source, key=row.number) for source in sources]
         if steering:
             prefix = steering.pop(0) if self._options.prefix else ""
             phrases = steering.pop(0).split(" ||| ") if self._options.constraints else []
             wanted = tuple(phrase for phrase in phrases if phrase.strip())
             sources[0] = replace(sources[0], prefix=prefix, phrases=wanted)
-        if cause := refusal(self._generator, sources, self._search):
+        if cause := refusal(self.generator, sources, self.search):
             raise DataError(cause)
         if len(sources) > 1:
             said = f"long line, decoded in {len(sources)} parts (--max-input)"
             self._bad.remark("are long and decoded in parts (--max-input)", row.where, said)
-        if not is_blank(text) and (unread := self._generator.unread(sources[0])):
+        if not is_blank(text) and (unread := self.generator.unread(sources[0])):
             self._bad.remark("hold more than what is read of them", row.where, unread)
         return sources
 
     def _answer(
         self, row: Row, sources: Sequence[Source], parts: Sequence[Sequence[Hypothesis]]
-    ) -> list[str]:
-        """The output lines for a line; one whose outputs are not what was asked for is named."""
-        search = self._search
+    ) -> list[Hypothesis]:
+        """The outputs for a line; one whose outputs are not what was asked for is named."""
+        search = self.search
         for source, found in zip(sources, parts, strict=True):
-            if cause := broken(self._generator, source, found, search):
-                return self._format(row.refuse(cause), [])
+            if cause := broken(self.generator, source, found, search):
+                row.refuse(cause)
+                return []
         hypotheses = _whole(row, sources, parts)
         if hypotheses and len(hypotheses) < search.n_best:
             self._bad.add_in_part(
@@ -179,11 +211,11 @@ class LineDecoder:
             )
         for source, found in zip(sources, parts, strict=True):
             if found and not found[0].finished:
-                said = self._generator.cut(source, found[0], search)
+                said = self.generator.cut(source, found[0], search)
                 if said is not None:
                     self._bad.remark(_UNFINISHED, row.where, said, shown=1)
                     break
-        return self._format(row, hypotheses)
+        return hypotheses
 
     def _completed(
         self, sources: Sequence[Source], found: Sequence[Sequence[Hypothesis]]
@@ -195,7 +227,7 @@ class LineDecoder:
         produced in another one (or were cut before their end) are scored once more; all of them
         where another program searched.
         """
-        generator, options = self._generator, self._options
+        generator, options = self.generator, self._options
         pairs = [(i, hypothesis) for i, several in enumerate(found) for hypothesis in several]
         outputs = [hypothesis for _, hypothesis in pairs]
         if generator.has_likelihood and (options.scores or options.format != "text"):
@@ -237,6 +269,12 @@ class LineDecoder:
         if options.align:
             fields.append(_pharaoh(best.links or ()))
         return ["\t".join([*fields, *map(passed_through, row.rest)])]
+
+
+def _of_rows(watch: Watch, sources: Sequence[Sequence[Source]]) -> Watch:
+    """The same, for the parts that rows have."""
+    owners = [row for row, several in enumerate(sources) for _ in several]
+    return lambda part, tokens: watch(owners[part], tokens)
 
 
 def _whole(

@@ -120,31 +120,41 @@ def score_tokens(
     return scores
 
 
-@torch.inference_mode()
 def align(generator: Generator, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Links]:
     """Word alignments: pairs of source word (or region of an image) and target word, from 0.
 
     Each target word is linked to the source word that its tokens attend to most.
     """
-    links: list[Links] = [()] * len(src)
+    return [
+        tuple((i, j) for j, i in enumerate(table.argmax(1).tolist())) if table.numel() else ()
+        for table in word_weights(generator, src, tgt)
+    ]
+
+
+@torch.inference_mode()
+def word_weights(generator: Generator, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Tensor]:
+    """How much each target word's tokens attend to the tokens of each source word, in sum.
+
+    Shape of each: (target words, source words); (0, 0) where a side has no words.
+    """
+    tables = [torch.zeros(0, 0)] * len(src)
     for group in _groups(src, tgt):
         weights = generator.alignment([src[i] for i in group], [tgt[i] for i in group])
         for row, i in enumerate(group):
-            links[i] = _word_links(generator, src[i], tgt[i], weights[row])
-    return links
+            tables[i] = _word_table(generator, src[i], tgt[i], weights[row])
+    return tables
 
 
-def _word_links(generator: Generator, src: Sized, tgt: Ids, weights: Tensor) -> Links:
+def _word_table(generator: Generator, src: Sized, tgt: Ids, weights: Tensor) -> Tensor:
     src_words = generator.source_words(src)
     tgt_words = words_of_tokens(generator.tgt, tgt)
     if not src_words or not tgt_words:
-        return ()
+        return torch.zeros(0, 0)
     table = torch.zeros(max(tgt_words) + 1, max(src_words) + 1, device=weights.device)
     by_token = weights[: len(tgt), : len(src_words)]
     by_word = torch.zeros(len(tgt), table.shape[1], device=weights.device)
     by_word.index_add_(1, torch.tensor(src_words, device=weights.device), by_token)
-    table.index_add_(0, torch.tensor(tgt_words, device=weights.device), by_word)
-    return tuple((i, j) for j, i in enumerate(table.argmax(1).tolist()))
+    return table.index_add_(0, torch.tensor(tgt_words, device=weights.device), by_word)
 
 
 def _groups(src: Sequence[Sized], tgt: Sequence[Ids]) -> list[list[int]]:

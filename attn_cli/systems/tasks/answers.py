@@ -70,16 +70,21 @@ class Answerer:
     Args:
         predictor: answers.
         job: what was asked for.
+
+    Attributes:
+        predictor: the same.
+        bf16: whether it computes in bfloat16 where that is safe.
     """
 
     def __init__(self, predictor: Predictor, job: DecodeJob) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
         self._job = job
-        self._bf16 = use_bf16(job.decoding.precision, predictor.device)
+        self.bf16 = use_bf16(job.decoding.precision, predictor.device)
         self._crew = crew_for(predictor.device)
 
-    def _answers(self, examples: Sequence[list[str]]) -> list[Answer]:
-        return self._predictor.answer(examples, bf16=self._bf16)
+    def answers(self, examples: Sequence[list[str]]) -> list[Answer]:
+        """The answer to each example, as the task takes them."""
+        return self.predictor.answer(examples, bf16=self.bf16)
 
 
 class LineAnswerer(Answerer):
@@ -87,7 +92,7 @@ class LineAnswerer(Answerer):
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
-        task = self._predictor.task
+        task = self.predictor.task
         columns = Columns.parse(self._job.stream.columns, task.n_answered)
         # Where the task takes any number of texts, a list in a JSON line is several of them.
         apart = task.setting.template.by_sentence  # there such a list is a document's sentences
@@ -106,7 +111,7 @@ class LineAnswerer(Answerer):
         """The output lines of some rows, answered together."""
         bad = self._job.bad
         asked = [row for row in window if row.fields]
-        answers = self._answers([row.fields for row in asked])
+        answers = self.answers([row.fields for row in asked])
         for row, answer in zip(asked, answers, strict=True):
             if few := too_few(answer, self._job):
                 bad.add_in_part(row.where, few)

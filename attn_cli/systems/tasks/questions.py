@@ -43,7 +43,7 @@ class QuestionAnswerer(Answerer):
         if reader.begins_with(b"{"):
             yield from self._json(reader)
         else:
-            yield from _TsvAnswerer(self._predictor, self._job).results(reader)
+            yield from _TsvAnswerer(self.predictor, self._job).results(reader)
 
     def _json(self, reader: LineReader) -> Iterator[list[str]]:
         stream, decoding = self._job.stream, self._job.decoding
@@ -64,7 +64,7 @@ class QuestionAnswerer(Answerer):
         yield ["{}"] if before == "{" else [before[:-1], "}"]
 
     def _entries(self, questions: Sequence[Question]) -> list[str]:
-        answers = self._answers([[question.to_row()] for question in questions])
+        answers = self.answers([[question.to_row()] for question in questions])
         for question, answer in zip(questions, answers, strict=True):
             if few := too_few(answer, self._job):
                 self._job.bad.add_in_part(f"question {question.id}", few)
@@ -80,8 +80,8 @@ class QuestionAnswerer(Answerer):
 class _TsvAnswerer(LineAnswerer):
     """Lines `question<TAB>context`."""
 
-    def _answers(self, examples: Sequence[list[str]]) -> list[Answer]:
-        return super()._answers(
+    def answers(self, examples: Sequence[list[str]]) -> list[Answer]:
+        return super().answers(
             [[Question("", question, context).to_row()] for question, context in examples]
         )
 

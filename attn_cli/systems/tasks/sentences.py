@@ -94,7 +94,7 @@ class SentenceAnswerer(Answerer):
         text: bool | None = None
         for window in rows.windows(self._job.decoding.buffer, first=self._crew.first):
             if text is None:
-                text = are_text(window, self._predictor.task.setting.labels)
+                text = are_text(window, self.predictor.task.setting.labels)
                 if text:
                     self._job.say(TEXT_SAID.format(name, "tagged"))
                 else:
@@ -126,7 +126,7 @@ class SentenceAnswerer(Answerer):
         """The output lines for lines of text: the tags, then the columns that were not read."""
         rows = [text_row(row) for row in rows]
         examples = [[json.dumps([row.fields[0].split()])] for row in rows if row.fields]
-        answers = iter(self._answers(examples))
+        answers = iter(self.answers(examples))
         return [self._text_line(row, next(answers) if row.fields else None) for row in rows]
 
     def _text_line(self, row: Row, answer: Answer | None) -> str:
@@ -147,7 +147,7 @@ class SentenceAnswerer(Answerer):
             row.refuse(row.error or "")
         sentences = [[row.fields[0] for row in part if row.fields] for part in parts]
         examples = [[json.dumps([words])] for words in sentences if words]
-        answers = iter(self._answers(examples))
+        answers = iter(self.answers(examples))
         lines: list[str] = []
         for part, words in zip(parts, sentences, strict=True):
             details = next(answers).details if words else {}

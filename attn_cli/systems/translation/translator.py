@@ -212,10 +212,15 @@ class Translator(Generator[M]):
 
     def alignment(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> Tensor:
         """The mean of the heads of the last decoder layer but one (Garg et al. 2019, 3.2)."""
-        if not self.models[0].has_attention:
+        if not self.aligns:
             raise UsageError("this model was trained with --attention none: it can't align")
         layers = self.attentions(src, tgt).cross
         return layers[max(0, len(layers) - 2)].mean(1)
+
+    @property
+    def aligns(self) -> bool:
+        """See `Generator.aligns`."""
+        return self.models[0].has_attention
 
     def source_words(self, item: Sized) -> list[int]:
         """See `Generator.source_words`."""
