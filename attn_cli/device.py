@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.errors import UsageError
 from attn_cli.memory import available_memory, keep_freed_memory
+from attn_cli.ranks import Ranks
 from attn_cli.workers import Crew
 
 _WORKER_BYTES = 512 << 20  # that a worker may take for the batches of a model of usual size
@@ -14,8 +17,12 @@ _WORKER_BYTES = 512 << 20  # that a worker may take for the batches of a model o
 _FIRST = 256  # lines; with fewer, a batch that runs out costs more than it gains
 
 
-def set_up(runtime: RuntimeOptions, local_rank: int = 0) -> torch.device:
+def set_up(runtime: RuntimeOptions, local_rank: int | None = None) -> torch.device:
     """Sets seed, threads and memory, and picks the device; `auto` takes a GPU where there is one.
+
+    Args:
+        runtime: what was asked for.
+        local_rank: which of this machine's GPUs; None: as torchrun says, else the first.
 
     Raises:
         UsageError: the device is not there.
@@ -31,6 +38,8 @@ def set_up(runtime: RuntimeOptions, local_rank: int = 0) -> torch.device:
     if not there.get(name, True):
         raise UsageError(f"--device {name}: PyTorch sees no such device; use --device cpu")
     if name == "cuda":
+        if local_rank is None:
+            local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         index = local_rank % torch.cuda.device_count()
         torch.cuda.set_device(index)
         return torch.device("cuda", index)
@@ -56,8 +65,10 @@ def crew_for(device: torch.device) -> Crew:
 
     On a CPU one worker for each of its threads, as many as memory allows: one thread for each gets
     more done than all of them within each operation. On a GPU, which is fastest with full windows,
-    nobody.
+    nobody. Under torchrun, its processes.
     """
+    if ranks := Ranks.join():
+        return Crew(ranks=ranks)
     if device.type != "cpu":
         return Crew()
     room = available_memory() / _WORKER_BYTES

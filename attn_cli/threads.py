@@ -1,4 +1,4 @@
-"""How many threads there may be, and how they wait for each other; standard library only."""
+"""What the environment says of this process: its threads, and its rank; standard library only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import sys
 # A user's own choice, by any of these, is left as it is.
 _CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _SPINS = 1500  # microseconds: about what lies between two operations
+
+
+def rank() -> int:
+    """The number of this process among those that torchrun started; 0, too, without others."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def at_hand(wanted: int | None) -> int:

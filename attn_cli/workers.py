@@ -25,9 +25,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from attn_cli.errors import AttnError
+
+if TYPE_CHECKING:
+    from attn_cli.ranks import Ranks
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -44,11 +47,17 @@ class Crew:
         size: how many processes work beside this one, at most; 1: this one does it itself.
         begin: what each does first.
         first: lines of the first parts of a stream; see `Rows.windows`.
+        ranks: those who work instead, in processes that torchrun started; None: nobody.
     """
 
     size: int = 1
     begin: Callable[[], None] = lambda: None
     first: int | None = None
+    ranks: Ranks | None = None
+
+    def agreed(self, ask: Callable[[], _T]) -> _T:
+        """What is found of the stream, which one process alone may read."""
+        return self.ranks.agreed(ask) if self.ranks else ask()
 
 
 class Feed(Protocol):
@@ -62,7 +71,7 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True)
-class _Failure:
+class Failure:
     """What stands in the place of an item that could not be had."""
 
     error: Exception
@@ -91,13 +100,16 @@ def in_order(
     Raises:
         AttnError: a worker was ended by others.
     """
+    if crew.ranks is not None:
+        yield from crew.ranks.in_order(work, items, feed, shared)
+        return
     if crew.size < 2 or sys.platform != "linux":
         yield from (work(item) for item in items if item is not None)
         return
-    stream = _up_to_failure(items)
+    stream = up_to_failure(items)
     held: list[_T] = []
     for item in stream:
-        if isinstance(item, _Failure):
+        if isinstance(item, Failure):
             yield from map(work, held)
             raise item.error
         if item is not None:
@@ -114,11 +126,12 @@ def in_order(
         yield from pool.results(itertools.chain(held, stream), feed)
 
 
-def _up_to_failure(items: Iterable[_T]) -> Iterator[_T | _Failure]:
+def up_to_failure(items: Iterable[_T]) -> Iterator[_T | Failure]:
+    """The items; what prevents that there are more of them comes as the last one."""
     try:
         yield from items
     except Exception as error:  # noqa: BLE001 - raised in its turn
-        yield _Failure(error)
+        yield Failure(error)
 
 
 class _Task(Generic[_R]):
@@ -152,7 +165,7 @@ class _Pool(Generic[_T, _R]):
     def __init__(self, work: Callable[[_T], _R], crew: Crew, shared: Sequence[object]) -> None:
         self._work = work
         self._crew = crew
-        self._mail = _Mail(shared)
+        self._mail = Mail(shared)
         self._size = crew.size
         self._workers: list[_Worker[_R]] = []
 
@@ -171,7 +184,7 @@ class _Pool(Generic[_T, _R]):
             worker.process.join()
             worker.connection.close()
 
-    def results(self, items: Iterator[_T | _Failure | None], feed: Feed) -> Iterator[_R]:
+    def results(self, items: Iterator[_T | Failure | None], feed: Feed) -> Iterator[_R]:
         """See `in_order`."""
         pending: deque[_Task[_R]] = deque()
         more = True
@@ -196,10 +209,10 @@ class _Pool(Generic[_T, _R]):
         here = self._workers
         return len(here) < self._size or any(worker.task is None for worker in here)
 
-    def _give(self, item: _T | _Failure) -> _Task[_R]:
+    def _give(self, item: _T | Failure) -> _Task[_R]:
         """Gives an item to a worker that has none."""
         task: _Task[_R] = _Task()
-        if isinstance(item, _Failure):
+        if isinstance(item, Failure):
             task.error = item.error
             return task
         worker = next((worker for worker in self._workers if worker.task is None), None)
@@ -277,7 +290,7 @@ def _ended(worker: _Worker[_R]) -> AttnError:
 def _serve(
     work: Callable[[_T], _R],
     begin: Callable[[], None],
-    mail: _Mail,
+    mail: Mail,
     connection: Connection,
     others: Sequence[Connection],
     parent: int,
@@ -307,7 +320,7 @@ def _serve(
         connection.send_bytes(answer)
 
 
-def _carried(error: Exception, mail: _Mail) -> bytes:
+def _carried(error: Exception, mail: Mail) -> bytes:
     """An error as an answer, as what it is if pickle can carry it."""
     trace = traceback.format_exc()
     try:
@@ -318,7 +331,7 @@ def _carried(error: Exception, mail: _Mail) -> bytes:
     return packed
 
 
-class _Mail:
+class Mail:
     """Objects as bytes; those that both sides have are named by their numbers.
 
     Args:
@@ -330,6 +343,7 @@ class _Mail:
         self._numbers = {id(thing): number for number, thing in enumerate(shared)}
 
     def packed(self, thing: object) -> bytes:
+        """What goes to another process."""
         file = io.BytesIO()
         pickler = _Pickler(file, pickle.HIGHEST_PROTOCOL)
         pickler.numbers = self._numbers
@@ -337,6 +351,7 @@ class _Mail:
         return file.getvalue()
 
     def unpacked(self, packed: bytes) -> object:
+        """What came from there."""
         unpickler = _Unpickler(io.BytesIO(packed))
         unpickler.shared = self._shared
         return unpickler.load()

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from attn_cli.config.runtime import SpeechOptions
+from attn_cli.threads import rank
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -56,5 +57,7 @@ class Console:
 
 def _print(text: str) -> None:
     """Says a line; a reader of stderr that has gone away must not end a night's training."""
+    if rank():  # what it finds, rank 0 says
+        return
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)

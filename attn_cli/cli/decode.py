@@ -42,6 +42,7 @@ def decode_command(
     inside = (Path(file) / name for name in ("nodes.tsv", "nodes.tsv.gz"))  # of a graph directory
     reader = LineReader(next((str(path) for path in inside if path.is_file()), file))
 
+    from attn_cli.ranks import Ranks
     from attn_cli.systems.base import DecodeJob, open_decoder
 
     job = DecodeJob(
@@ -53,7 +54,8 @@ def decode_command(
         bad=bad,
         given=options.given,
     )
-    decoder = open_decoder(job)
+    with Ranks.all_together():
+        decoder = open_decoder(job)
     out = LineWriter()
     for lines in decoder.results(reader):
         out.write_lines(lines)

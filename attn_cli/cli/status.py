@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from attn_cli.errors import AttnError
+from attn_cli.threads import rank
 
 
 def exit_status(command: Callable[[], object]) -> int:
@@ -72,6 +73,8 @@ def _hold_standard_streams() -> None:
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
     if sys.stdout is None:
         raise AttnError("standard output is closed; redirect it to a file or to /dev/null")
+    if rank():  # of several processes rank 0 writes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _abandon_stdout() -> None:

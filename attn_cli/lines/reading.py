@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from attn_cli.errors import DataError, NotThereError
 from attn_cli.lines.packing import Unpacked
+from attn_cli.threads import rank
 from attn_cli.wording import plural
 
 LINE_LIMIT = 16 << 20  # bytes; a longer line is answered as unusable instead of filling the memory
@@ -193,7 +194,7 @@ def open_binary(path: str) -> BinaryIO:
     if path == "-":
         if sys.stdin is None or sys.stdin.closed:
             raise NotThereError("standard input is closed; name a file or pipe lines in")
-        if sys.stdin.isatty():
+        if sys.stdin.isatty() and not rank():
             _say_waiting()
         return sys.stdin.buffer
     if Path(path).is_dir():

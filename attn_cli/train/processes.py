@@ -49,7 +49,7 @@ class Processes:
     def join(cls, runtime: RuntimeOptions) -> Processes:
         """Joins the group that torchrun announces in the environment; alone without one."""
         world = int(os.environ.get("WORLD_SIZE", "1"))
-        chosen = set_up(runtime, int(os.environ.get("LOCAL_RANK", "0")))
+        chosen = set_up(runtime)
         here = torch.get_num_threads() * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if world == 1:
             return cls(0, 1, chosen, torch.get_num_threads())

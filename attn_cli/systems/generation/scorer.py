@@ -8,25 +8,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.data.batching import cut_by_budget
-from attn_cli.device import set_up
+from attn_cli.device import crew_for, set_up
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
+from attn_cli.ranks import Ranks
 from attn_cli.search.search import Links
 from attn_cli.systems.base import load_generator
 from attn_cli.systems.generation.generator import Generator, Ids, Source
 from attn_cli.tokenizers.words import words_of_tokens
+from attn_cli.workers import in_order
 
 _BATCH_TOKENS = 4096
-_WINDOW = 1024  # lines
+_WINDOW = 256  # lines: what one worker takes
 _WHOLE = 1 << 62  # tokens: no input is scored in parts
 _LONGEST = 50_000  # characters; attention over all of it takes memory with the square
 
@@ -61,7 +64,8 @@ def score_stream(
         runtime: device and threads.
         bad: is told of unusable lines.
     """
-    generator = load_generator(path, set_up(runtime))
+    with Ranks.all_together():
+        generator = load_generator(path, set_up(runtime))
     if not generator.has_likelihood:
         raise UsageError(
             f"{path}: a mask-predict model has no P(target | source): it gives each token's "
@@ -69,10 +73,18 @@ def score_stream(
         )
     columns, count = Columns.parse(spec, generator.n_scored), generator.n_scored
     rows = Rows(reader, columns, bad, count=count, check=_too_long)
-    for window in rows.windows(min(_WINDOW, generator.most_lines)):
-        pairs = [_pair(generator, row) for row in window]
-        scores = iter(score_pairs(generator, [pair for pair in pairs if pair is not None]))
-        yield from (next(scores) if pair is not None else None for pair in pairs)
+    windows = rows.windows(min(_WINDOW, generator.most_lines))
+    parts = ([_pair(generator, row) for row in window] for window in windows)
+    crew = crew_for(generator.device)
+    for scores in in_order(partial(_scores, generator), parts, crew, reader):
+        yield from scores
+
+
+def _scores(
+    generator: Generator, pairs: Sequence[tuple[Source, str] | None]
+) -> list[ScoredLine | None]:
+    scores = iter(score_pairs(generator, [pair for pair in pairs if pair is not None]))
+    return [None if pair is None else next(scores) for pair in pairs]
 
 
 def _too_long(fields: list[str]) -> str | None:

@@ -40,7 +40,7 @@ class QuestionAnswerer(Answerer):
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `Decoder.results`."""
-        if reader.begins_with(b"{"):
+        if self._crew.agreed(lambda: reader.begins_with(b"{")):
             yield from self._json(reader)
         else:
             yield from _TsvAnswerer(self.predictor, self._job).results(reader)
