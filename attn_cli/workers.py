@@ -25,18 +25,31 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from attn_cli.errors import AttnError
-
-if TYPE_CHECKING:
-    from attn_cli.ranks import Ranks
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _AHEAD = 4  # items for each worker that wait for an earlier one, at most
 _PR_SET_PDEATHSIG = 1
 _RAYON = "TOKENIZERS_PARALLELISM"  # Hugging Face's tokenizers warn of being forked without a word
+
+
+class Others(Protocol):
+    """Processes that somebody else has started; see `ranks`."""
+
+    def in_order(
+        self,
+        work: Callable[[_T], _R],
+        items: Iterable[_T | None],
+        feed: Feed,
+        shared: Sequence[object] = (),
+    ) -> Iterator[_R]:
+        """See `in_order`."""
+
+    def agreed(self, ask: Callable[[], _T]) -> _T:
+        """See `Crew.agreed`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class Crew:
     size: int = 1
     begin: Callable[[], None] = lambda: None
     first: int | None = None
-    ranks: Ranks | None = None
+    ranks: Others | None = None
 
     def agreed(self, ask: Callable[[], _T]) -> _T:
         """What is found of the stream, which one process alone may read."""

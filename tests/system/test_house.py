@@ -14,7 +14,17 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "attn_cli"
 
 # Files beside the rooms that every room may import; they import one another and `config` alone.
-GROUND = {"device", "errors", "files", "memory", "model_files", "threads", "wording", "workers"}
+GROUND = {
+    "device",
+    "errors",
+    "files",
+    "memory",
+    "model_files",
+    "ranks",
+    "threads",
+    "wording",
+    "workers",
+}
 ENGINES = {"train", "search", "viz", "metrics", "embed", "convert", "check", "info"}
 SYSTEMS = ("generation", "nodes", "pretraining", "tasks", "translation")
 
