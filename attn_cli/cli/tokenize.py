@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from attn_cli.config.tokenizing import (
     TokenizeTrainCommand,
 )
 from attn_cli.threads import at_hand
+from attn_cli.workers import Crew
 
 if TYPE_CHECKING:
     from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -82,8 +84,11 @@ def encode_command(files: Files = None, *, options: TokenizeEncodeCommand) -> No
     tokenizer.threads = at_hand(options.cpu.threads)
     # Hugging Face's tokenizers read it when they cut their first texts.
     os.environ["RAYON_NUM_THREADS"] = str(tokenizer.threads)
-    encode = line_encoder(tokenizer, options.unit.unit, options.sampling.sample, options.seed.seed)
-    answer_lines(files or [], encode, options.stream, console)
+    alpha = options.sampling.sample
+    encode = line_encoder(tokenizer, options.unit.unit, alpha, options.seed.seed)
+    # What is drawn for a text depends on those before it.
+    crew = Crew(tokenizer.threads if alpha is None else 1, partial(_take_one_thread, tokenizer))
+    answer_lines(files or [], encode, options.stream, console, crew)
 
 
 @app.command("decode", cls=OptionsCommand, short_help="Pieces or ids to text.")
@@ -100,7 +105,12 @@ def decode_command(files: Files = None, *, options: TokenizeDecodeCommand) -> No
 
     console = Console(options.speech)
     decode = line_decoder(_loaded(options.tokenizer, console), options.unit.unit)
-    answer_lines(files or [], decode, options.stream, console)
+    crew = Crew(at_hand(options.cpu.threads))
+    answer_lines(files or [], decode, options.stream, console, crew)
+
+
+def _take_one_thread(tokenizer: Tokenizer) -> None:
+    tokenizer.threads = 1
 
 
 def _loaded(options: TokenizerPathOptions, console: Console) -> Tokenizer:

@@ -247,4 +247,5 @@ class TokenizeDecodeCommand(Command):
     tokenizer: TokenizerPathOptions = group(TokenizerPathOptions, "Tokenizer")
     unit: UnitOptions = group(UnitOptions, "Tokenizer")
     stream: StreamOptions = group(StreamOptions, "Lines")
+    cpu: ThreadOptions = group(ThreadOptions, "Running")
     speech: SpeechOptions = group(SpeechOptions, "Running")

@@ -16,7 +16,7 @@ from typing import Protocol
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.picking import begin
-from attn_cli.lines.reading import Line, LineReader, legible, zip_lines
+from attn_cli.lines.reading import Block, Line, LineReader, legible, zip_lines
 from attn_cli.lines.unusable import BadLines
 from attn_cli.wording import plural
 
@@ -165,6 +165,16 @@ class Rows:
                 window, chars = [], 0
         if window:
             yield window
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """The lines in blocks of about `size` bytes, whose rows `rows_of` gives, in any process."""
+        for block in self._reader.blocks(size):
+            block.has_header = block.first.number == 1 and self.begin(block.first)
+            yield block
+
+    def rows_of(self, block: Block) -> list[Row]:
+        """The rows of a block."""
+        return [self.row(line) for line in block]
 
     def begin(self, line: Line) -> bool:
         """Settles by the first line what is picked; returns whether that line is a header."""

@@ -139,6 +139,25 @@ def test_threads_change_no_byte(folder, monkeypatch):
     assert taken == [3, 1, 1]
 
 
+@pytest.mark.parametrize("spec", [(), ("--columns", "text")])
+def test_workers_change_no_byte(folder, spec):
+    """A stream of several blocks: the same lines, in order, and the same said of them."""
+    lines = b"".join(b"%s\t%d\n" % (line, n) for n, line in enumerate(corpus(9000).splitlines()))
+    stdin = b"text\tid\n" + lines + b"bad \xff\tkept\n\n" + lines + b"\xfe"
+    options = ("-t", folder / "exact.model", *spec)
+    one = attn("encode", *options, "--threads", 1, stdin=stdin, status=3)
+    assert attn("encode", *options, "--threads", 3, stdin=stdin, status=3) == one
+    out, said = one
+    assert len(out) > 3 << 18 and len(out.splitlines()) == 18_004 - bool(spec)
+    assert "standard input:9002: not UTF-8 at byte 5" in said
+    assert "standard input:18004: not UTF-8 at byte 1" in said and "2 unusable lines" in said
+    ids = attn("encode", *options, "--as", "ids", "--skip-bad", stdin=stdin)[0]
+    back = ("decode", "-t", folder / "exact.model", "--as", "ids", "--threads")
+    assert attn(*back, 3, stdin=ids + b"x\n", status=3) == attn(
+        *back, 1, stdin=ids + b"x\n", status=3
+    )
+
+
 def test_training_takes_every_column_or_those_picked(tmp_path):
     stdin = "".join(f"{'abc'[i % 3]}b{i % 7}\tжд\n" for i in range(60)).encode()
     char = ("train", "--type", "char", "--vocab-size", 60, "--quiet")

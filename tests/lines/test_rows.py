@@ -162,6 +162,55 @@ def test_a_window_ends_where_a_slow_producer_pauses():
     os.close(reading)
 
 
+@pytest.mark.parametrize("size", [1, 7, 100, 1 << 20])
+@pytest.mark.parametrize("spec", [None, "text"])
+def test_blocks_hold_the_rows_of_the_stream(tmp_path, size, spec):
+    lines = [b"\xef\xbb\xbftext\tid", b"a\tb", b"", b"\xff\tkept", b"c\r", b"x\ty\tz", b" ", b"end"]
+    for content in (b"\n".join(lines), b"\n".join(lines) + b"\n", b"", b"text\n", b"\n\n"):
+        (tmp_path / "in.tsv").write_bytes(content)
+        found, said = [], []
+        for in_blocks in (False, True):
+            bad = BadLines(said.append, skip_bad=False)
+            reader = LineReader(str(tmp_path / "in.tsv"))
+            rows = Rows(reader, Columns.parse(spec, 1), bad, count=1)
+            if in_blocks:
+                several = [row for block in rows.blocks(size) for row in rows.rows_of(block)]
+            else:
+                several = list(rows)
+            found.append([(r.number, r.line, r.fields, r.rest, r.error) for r in several])
+        assert found[0] == found[1]
+        assert said[: len(said) // 2] == said[len(said) // 2 :]
+
+
+def test_an_endless_line_is_bounded_in_a_block_too(tmp_path):
+    content = b"a\nb\n" + b"x" * (LINE_LIMIT + (3 << 20)) + b"\nc\nd\n"
+    (tmp_path / "in.tsv").write_bytes(content)
+    blocks = list(LineReader(str(tmp_path / "in.tsv")).blocks(1 << 10))
+    assert max(len(block.data) for block in blocks) <= 1 << 10
+    lines = [line for block in blocks for line in block]
+    assert [line.number for line in lines] == [1, 2, 3, 4, 5]
+    assert [line.text for line in lines if not line.error] == ["a", "b", "c", "d"]
+    assert [content[line.start : line.start + 1] for line in lines] == [
+        b"a",
+        b"b",
+        b"x",
+        b"c",
+        b"d",
+    ]
+
+
+def test_a_block_ends_where_a_slow_producer_pauses():
+    reading, writing = os.pipe()
+    os.write(writing, b"a\nb\nc")
+    blocks = LineReader(f"/dev/fd/{reading}").blocks(1 << 20)
+    assert [line.text for line in next(blocks)] == ["a", "b"]
+    os.write(writing, b"d\n")
+    assert [line.text for line in next(blocks)] == ["cd"]
+    os.close(writing)
+    assert list(blocks) == []
+    os.close(reading)
+
+
 def test_the_count_decides_at_the_end(tmp_path):
     for skip_bad in (False, True):
         said: list[str] = []
