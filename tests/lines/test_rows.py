@@ -166,7 +166,7 @@ def test_a_window_ends_where_a_slow_producer_pauses():
 @pytest.mark.parametrize("spec", [None, "text"])
 def test_blocks_hold_the_rows_of_the_stream(tmp_path, size, spec):
     lines = [b"\xef\xbb\xbftext\tid", b"a\tb", b"", b"\xff\tkept", b"c\r", b"x\ty\tz", b" ", b"end"]
-    for content in (b"\n".join(lines), b"\n".join(lines) + b"\n", b"", b"text\n", b"\n\n"):
+    for content in (b"\n".join(lines), b"\n".join(lines) + b"\n", b"", b"text\n", b"text\n\n\n"):
         (tmp_path / "in.tsv").write_bytes(content)
         found, said = [], []
         for in_blocks in (False, True):
