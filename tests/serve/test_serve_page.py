@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import html
 import json
 import re
-import shutil
-import socket
-import subprocess
-import threading
-from collections.abc import Iterator
-from pathlib import Path
-from unittest import mock
 
 import pytest
+from chromium import CHROMIUM, browser
 from drawn_models import write_translator
 from program import inside
-from served import CPU, open_desk, serving
+from served import CPU, running, serving
 
 from attn_cli.serve import own_routes
-from attn_cli.serve.app import make_app
 
-uvicorn = pytest.importorskip("uvicorn")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-# What a reader does: types, waits, points at a word, goes on by the arrows.
-ACTIONS = """
-<script>
-const until = async (test) => { for (let i = 0; i < 200; i++) {
-  if (test()) return; await new Promise(r => setTimeout(r, 50)); } throw new Error("waited"); };
-(async () => {
-  const told = {};
-  try {
-    await until(() => known.length);
-    at("text").value = "the cat sat on the mat";
-    at("text").dispatchEvent(new Event("input"));
-    await until(() => at("output").textContent);
-    told.output = at("output").textContent;
-    told.others = at("others").children.length;
-    const words = document.querySelectorAll(".pair .row:last-of-type button");
-    told.words = words.length;
-    told.idle = document.querySelectorAll(".pair path").length;
-    words[0].focus();
-    told.on = document.querySelectorAll(".pair .on").length;
-    told.shaded = [...document.querySelectorAll(".pair .row:first-of-type button")]
-      .filter(b => b.style.background).length;
-    words[0].dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp", bubbles: true }));
-    told.above = document.activeElement.parentElement === document.querySelector(".pair .row");
-    const escape = new KeyboardEvent("keydown", { key: "Escape", bubbles: true });
-    document.activeElement.dispatchEvent(escape);
-    told.back = document.activeElement.id;
-    const canvas = document.querySelector("canvas");
-    canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown" }));
-    told.cell = at("cell").textContent;
-    told.wide = document.documentElement.scrollWidth <= innerWidth;
-    at("text").value = "x".repeat(60000);
-    await translate();
-    told.refused = at("said").textContent;
-  } catch (error) { told.error = String(error); }
-  const pre = document.createElement("pre");
-  pre.id = "told";
-  pre.textContent = JSON.stringify(told);
-  document.body.append(pre);
-})();
-</script>
-"""
+TARGET = ".pair .row:last-of-type button"  # a word of the translation
 
 
 def page() -> str:
@@ -85,48 +33,46 @@ def test_the_page_names_no_outside_address_and_says_so(tmp_path):
     assert "innerHTML" not in text and "prefers-color-scheme: dark" in text
 
 
-@contextlib.contextmanager
-def site(model: Path, script: str) -> Iterator[str]:
-    """The address of a server in this process whose page does something by itself."""
-    changed = page().replace("</body>", f"{script}</body>")
-    with mock.patch.object(own_routes, "page_text", lambda: changed):
-        app = make_app(open_desk(model))
-    config = uvicorn.Config(app, log_config=None, log_level="error", ws="none")
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join(30)
-
-
-def chromium(tmp_path: Path, address: str, *arguments: object) -> str:
-    """What Chromium prints of a page."""
-    assert CHROMIUM
-    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"]
-    command += ["--disable-background-networking", "--disable-component-update"]
-    command += [*map(str, arguments), address]
-    return subprocess.run(command, capture_output=True, timeout=120).stdout.decode()
-
-
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_reader_translates_and_points_at_words(tmp_path, width):
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_a_reader_types_and_points_at_words(tmp_path, width, dark):
     model = write_translator(tmp_path / "en-de")
     wanted = inside("decode", "-m", model, *CPU, stdin=b"the cat sat on the mat\n").lines[0]
-    with site(model, ACTIONS) as address:
-        shown = chromium(tmp_path, address, "--dump-dom", f"--window-size={width},900")
-    found = re.search(r'<pre id="told">(.*?)</pre>', shown, re.DOTALL)
-    assert found, shown[-2000:]
-    told = json.loads(html.unescape(found[1]))
-    assert "error" not in told, told
-    assert told["output"] == wanted
-    assert told["words"] == told["idle"] == len(wanted.split())
-    assert 0 < told["others"] <= 3 and told["on"] == 1 and told["shaded"] > 0
-    assert told["above"] and told["back"] == "text" and told["wide"]
-    assert re.search(r"\d\.\d{4}$", told["cell"])
-    assert "50000 characters" in told["refused"]
+    n_words = len(wanted.split())
+    with running(model) as server, browser(tmp_path / "profile") as seen:
+        address = f"http://127.0.0.1:{server.port}/"
+        seen.open(address, width, dark=dark, mobile=width < 500)
+        seen.wait("known.length")
+        assert seen.run("document.activeElement.id") == "text"
+        seen.type("the cat sat on the mat")
+        seen.wait(f"at('output').textContent === {json.dumps(wanted)}")
+        assert seen.run("at('others').children.length") in (1, 2, 3)
+        assert seen.run(f"document.querySelectorAll('{TARGET}').length") == n_words
+        assert seen.run("document.querySelectorAll('.pair path').length") == n_words
+
+        seen.point(TARGET)
+        seen.wait("document.querySelectorAll('.pair .on').length === 1")
+        shaded = "[...document.querySelectorAll('.pair .row button')].filter(b => b.title)"
+        assert seen.run(f"{shaded}.every(b => b.parentElement.nextSibling)")  # words of the text
+        assert sum(seen.run(f"{shaded}.map(b => Number(b.title))")) > 0.8
+        seen.point("#said")
+        seen.wait("document.querySelectorAll('.pair .on').length === 0")
+
+        seen.run(f"document.querySelector('{TARGET}').focus()")
+        seen.press("ArrowUp")
+        above = "document.activeElement.parentElement === document.querySelector('.pair .row')"
+        assert seen.run(above) and seen.run("document.querySelectorAll('.pair .on').length") == 1
+        seen.press("Escape")
+        assert seen.run("document.activeElement.id") == "text"
+        seen.run("document.querySelector('canvas').focus()")
+        seen.press("ArrowDown")
+        assert re.search(r" → .*the.*: [01]\.\d{4}$", str(seen.run("at('cell').textContent")))
+
+        scroll = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert seen.run(scroll) <= 0 and seen.run("innerWidth") == width
+        back = seen.run("getComputedStyle(document.body).backgroundColor")
+        assert back == ("rgb(22, 23, 27)" if dark else "rgb(255, 255, 255)")
+        seen.run("at('text').value = 'x'.repeat(60000); translate()")
+        assert "50000 characters" in str(seen.run("at('said').textContent"))
+        assert seen.asked and all(each.startswith(address) for each in seen.asked)
+        assert server.stop()[0] == 143
