@@ -48,8 +48,9 @@ Where to put what, and the existing files that a new one edits:
 - an objective of pre-training: a file in `systems/pretraining/`, a row in its `objectives.py`, the
   name in `config/pretraining.py`.
 - a source of translation: a `SourceSide` and a `TrainingSources`
-  (`systems/translation/source_base.py`) in one file, a row in `sources.py`, its name and options
-  in `config/image.py`.
+  (`systems/translation/source_base.py`) in one file, a row in `sources.py`; its options and what a
+  saved model knows of it in a file of `config/`, a row in `config/source.py`; what makes vectors
+  of it in `nn/`, a row in `models/source_embeddings.py`.
 - a score function: a `Score` and a row in `nn/scores.py`, its name in `config/attention.py`. A
   position scheme: likewise in `nn/positions.py`.
 - an option: a field of the dataclass of its group in `config/`, and the place that reads it.

@@ -8,14 +8,14 @@ from typing import ClassVar
 from attn_cli.config import option
 from attn_cli.config.command import Command, group
 from attn_cli.config.decoding import MAX_INPUT
-from attn_cli.config.image import ImageRootOptions
+from attn_cli.config.source import RootOptions
 from attn_cli.config.runtime import OneModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
 
 MOST_INPUT = 4096  # tokens of a picture's side
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttendOptions(ImageRootOptions):
+class AttendOptions(RootOptions):
     """Which attention is drawn, and how.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from attn_cli.config import option
 from attn_cli.config.command import Command, group
-from attn_cli.config.image import ImageRootOptions
+from attn_cli.config.source import RootOptions
 from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
 
 # Automatic limit, 2 S + 10 tokens for a source of S: room for translations that are longer than
@@ -199,7 +199,7 @@ class AnswerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeOptions(AnswerOptions, ImageRootOptions):
+class DecodeOptions(AnswerOptions, RootOptions):
     """What `attn decode` reads beside the source, and what it writes."""
 
     prefix: bool = option(False, "The next column is what the output must begin with.")

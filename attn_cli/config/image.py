@@ -1,4 +1,4 @@
-"""What a sequence-to-sequence model reads: texts, or images."""
+"""Images as a source: how they are read, and what a saved model reads of them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attn_cli.config import changed, option
+from attn_cli.config import option
 
-SOURCES = ("text", "image")
 IMAGE_ENCODERS = ("conv", "patch")
 LONGEST_SIDE = 2048  # pixels that an image is resized to at most
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRootOptions:
-    """Where images are."""
+class ImageOptions:
+    """How images are read."""
 
-    image_root: str | None = option(
-        None,
-        "Of images: folder where their relative paths start.",
-        show="that of the file that names them; the current one for standard input",
-        place="DIR",
-        rare=True,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions(ImageRootOptions):
-    """What the first column holds, and how images are read.
-
-    Raises:
-        ValueError: options of images without images, or no size.
-    """
-
-    source: str = option("text", "The first column: texts, or paths of images.", choices=SOURCES)
     image_encoder: str = option(
         "conv",
         "Of images: regions come from convolutions, or are projected patches.",
@@ -52,10 +33,8 @@ class SourceOptions(ImageRootOptions):
         16, "Of images: side of a region in pixels: 4, 8, 16, 32 or 64.", low=4, high=64, rare=True
     )
 
-    def __post_init__(self) -> None:
-        of_images = [flag for flag in changed(self) if flag != "--source"]
-        if self.source != "image" and of_images:
-            raise ValueError(f"{', '.join(of_images)} without --source image")
+    def check_images(self) -> None:
+        """Raises ValueError if there can't be such images."""
         if problem := _region_problem(self.region_size):
             raise ValueError(problem)
         if self.image_size is not None:
@@ -71,14 +50,9 @@ class SourceOptions(ImageRootOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceConfig:
-    """What a saved model reads; a part of the configuration of each architecture.
+class ImageConfig:
+    """What a saved model reads of images."""
 
-    Raises:
-        ValueError: the parts do not fit together.
-    """
-
-    source: str = option("text", "What the model reads.", choices=SOURCES)
     image_encoder: str = option("conv", "What makes regions of images.", choices=IMAGE_ENCODERS)
     image_height: int = option(0, "Of images: pixels.", low=0, high=LONGEST_SIDE)
     image_width: int = option(0, "Of images: pixels.", low=0, high=LONGEST_SIDE)
@@ -89,14 +63,8 @@ class SourceConfig:
         """Rows and columns of regions."""
         return self.image_height // self.region_size, self.image_width // self.region_size
 
-    def check_source(self, src_vocab: int, *, share_embeddings: bool) -> None:
-        """Raises ValueError if texts have no vocabulary, or images no size."""
-        if self.source != "image":
-            if not src_vocab:
-                raise ValueError("src_vocab: a source of texts needs a vocabulary")
-            return
-        if src_vocab or share_embeddings:
-            raise ValueError("a source of images has no vocabulary, and none to share")
+    def check_images(self) -> None:
+        """Raises ValueError if images have no size, or none that regions fill."""
         for side in (self.image_height, self.image_width):
             problem = _region_problem(self.region_size) or _side_problem(side, self.region_size)
             if problem:

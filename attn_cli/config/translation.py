@@ -9,7 +9,7 @@ from typing import ClassVar
 from attn_cli.config import option
 from attn_cli.config.command import Mode, group
 from attn_cli.config.criterion import CriterionOptions
-from attn_cli.config.image import SourceOptions
+from attn_cli.config.source import SourceOptions
 from attn_cli.config.seq2seq import ArchOptions, LearningOptions, Seq2SeqVariantOptions, SizeOptions
 from attn_cli.config.tokenizing import TokenizerOptions, refuse_kind
 from attn_cli.config.training import (

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli.config import shown
+from attn_cli.data.named_files import regular_file, shown_path
 from attn_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -67,14 +65,6 @@ class Picture:
     def __len__(self) -> int:
         rows, columns = self.grid
         return rows * columns
-
-
-def image_path(text: str, folder: str) -> bytes:
-    """The file that a line names: relative names start at `folder`.
-
-    In bytes, since names are UTF-8 whatever the locale.
-    """
-    return os.path.join(os.fsencode(folder), text.encode("utf-8"))  # noqa: PTH118 - bytes
 
 
 def read_shape(path: bytes) -> tuple[int, int]:
@@ -158,8 +148,8 @@ def _opened(path: bytes) -> Iterator[ImageFile]:
         raise UsageError(
             "images need Pillow: pip install '.[image]' beside attn's pyproject.toml"
         ) from error
-    name = shown(path.decode("utf-8", "replace"), 200)
-    with _regular_file(path, name) as file, warnings.catch_warnings():
+    name = shown_path(path)
+    with regular_file(path, "an image", _BYTE_LIMIT) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged EXIF data; our limit of pixels is lower
         try:
             with pillow.open(file, formats=FORMATS) as image:
@@ -174,26 +164,6 @@ def _opened(path: bytes) -> Iterator[ImageFile]:
         except Exception as error:
             cause = " ".join(str(error).split())[:120] or type(error).__name__
             raise DataError(f"{name}: damaged: {cause}") from error
-
-
-@contextlib.contextmanager
-def _regular_file(path: bytes, name: str) -> Iterator[BinaryIO]:
-    """A file of an acceptable size; what waits for a writer (a pipe) is not even opened to wait."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
-        raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            kind = "a directory" if stat.S_ISDIR(facts.st_mode) else "no regular file"
-            raise DataError(f"{name}: {kind}, not an image")
-        if facts.st_size > _BYTE_LIMIT:
-            raise DataError(f"{name}: larger than {_BYTE_LIMIT >> 20} MiB")
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - no path
-            yield file
-    finally:
-        os.close(descriptor)
 
 
 def _orientation(image: Image) -> int:

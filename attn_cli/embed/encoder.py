@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attn_cli.config.embedding import EmbedDefaults
+from attn_cli.config.source import FILE_KINDS
 from attn_cli.data.templates import TEMPLATES, Ids, InputRow
 from attn_cli.errors import DataError
 from attn_cli.models.directory import CONFIG, load_model
@@ -122,8 +123,9 @@ class TokenEncoder:
     def _of_source(cls, path: str, model: EncoderDecoder, device: torch.device) -> TokenEncoder:
         tokenizer, target_tokenizer = read_tokenizers(Path(path))
         config = model.config
-        if config.source != "text":
-            raise DataError(f"{path}: this model reads images; embed gives vectors of texts")
+        if config.source in FILE_KINDS:
+            noun = FILE_KINDS[config.source].noun
+            raise DataError(f"{path}: this model reads {noun}; embed gives vectors of texts")
         model.check_vocabulary(tokenizer.vocab_size, target_tokenizer.vocab_size, path)
         limit = config.max_positions if config.positions == "learned" else _LONGEST
 

@@ -23,6 +23,7 @@ _PIPELINES = {
     "fill": "fill-mask",
     "nodes": "graph-ml",
 }
+_OF_SOURCES = {"image": "image-to-text"}  # where a line names a file
 _OF_HEADS = {
     "classify": "text-classification",
     "pair": "text-classification",
@@ -136,8 +137,9 @@ def _results(name: str, pipeline: str, figures: Mapping[str, float]) -> Iterator
 
 def _pipeline(description: Description, task: str) -> str:
     config = description.config
-    if config and config["model"].get("source", "text") == "image":
-        return "image-to-text"
+    source = config["model"].get("source", "text") if config else "text"
+    if source in _OF_SOURCES:
+        return _OF_SOURCES[source]
     if description.is_bare:
         pools = config is not None and "embedding" in config["options"]
         return "sentence-similarity" if pools else "feature-extraction"

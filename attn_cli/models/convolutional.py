@@ -101,7 +101,7 @@ class ConvolutionalSeq2Seq(AutoregressiveModel[ConvolutionalState]):
 
     def encode(self, source: Tensor, src_mask: Tensor) -> ConvolvedMemory:
         """Encodes sources."""
-        return self.encoder(self.src_embedding(source), src_mask)
+        return self.encoder(self.src_embedding.of_source(source, src_mask), src_mask)
 
     def forward(
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False

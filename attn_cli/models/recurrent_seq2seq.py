@@ -127,7 +127,7 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
 
     def start(self, source: Tensor, src_mask: Tensor) -> RecurrentState:
         """See `AutoregressiveModel.start`."""
-        states, final = self.encoder(self.src_embedding(source), src_mask)
+        states, final = self.encoder(self.src_embedding.of_source(source, src_mask), src_mask)
         # [h→ₙ; h←₁] of the last layer, and so of the LSTM's c: (N, directions, P, C) -> (N, P D).
         last = final[:, -1].transpose(1, 2).flatten(2)
         cells = self.bridge(last.flatten(1)).tanh()

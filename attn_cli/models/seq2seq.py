@@ -125,7 +125,9 @@ class EncoderDecoder(Seq2SeqModel):
 
     def encode(self, source: Tensor, src_mask: Tensor) -> Tensor:
         """Encodes sources. Shape: (B, S, D)."""
-        return self.encoder(self.src_embedding(source), src_mask[:, None, None, :])
+        return self.encoder(
+            self.src_embedding.of_source(source, src_mask), src_mask[:, None, None, :]
+        )
 
     def encoder_layers(
         self, source: Tensor, src_mask: Tensor, *, need_weights: bool = False
@@ -134,7 +136,8 @@ class EncoderDecoder(Seq2SeqModel):
 
         Shape: n_encoder_layers + 1 of (B, S, D), and as many layers of (B, H, S, S).
         """
-        x, visible = self.src_embedding(source), src_mask[:, None, None, :]
+        visible = src_mask[:, None, None, :]
+        x = self.src_embedding.of_source(source, src_mask)
         return self.encoder.each_layer(x, visible, need_weights=need_weights)
 
 

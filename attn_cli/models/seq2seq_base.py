@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_cli.config import option
-from attn_cli.config.image import SourceConfig
+from attn_cli.config.source import SourceConfig
 from attn_cli.errors import DataError
+from attn_cli.models.source_embeddings import FILE_EMBEDDINGS, Place
 from attn_cli.nn.beam_state import BeamState
-from attn_cli.nn.image import RegionEmbedding
 from attn_cli.nn.losses import head_penalty
 from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.nn.prepared import HasProducts, Make, PreparedLinear
+from attn_cli.nn.source import SourceEmbedding
 from attn_cli.nn.tables import HasTables
 
 
@@ -135,7 +136,7 @@ class Seq2SeqModel(nn.Module, HasTables, HasProducts, ABC):
     is_recurrent: ClassVar[bool] = False
     tables: ClassVar[tuple[str, ...]] = ("output_weight",)
     config: EncoderDecoderConfig
-    src_embedding: TokenEmbedding | RegionEmbedding
+    src_embedding: SourceEmbedding
     tgt_embedding: TokenEmbedding
     output_weight: nn.Parameter | None
     output_bias: nn.Parameter
@@ -162,9 +163,9 @@ class Seq2SeqModel(nn.Module, HasTables, HasProducts, ABC):
         """Makes the embeddings of source and target, one where they are shared."""
         config = self.config
         tgt = _embedding(config.tgt_vocab, config.d_model)
-        if config.source == "image":
-            regions = config.image_encoder, config.region_size, config.d_model
-            self.src_embedding = RegionEmbedding(*regions, dropout)
+        if config.source in FILE_EMBEDDINGS:
+            place = Place(config.d_model, positions, max_positions, dropout)
+            self.src_embedding = FILE_EMBEDDINGS[config.source](config, place)
         else:
             src = tgt if config.share_embeddings else _embedding(config.src_vocab, config.d_model)
             self.src_embedding = TokenEmbedding(

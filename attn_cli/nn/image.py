@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from attn_cli.config import choose
 from attn_cli.nn.positions import Positions, SinusoidalPositions
+from attn_cli.nn.source import SourceEmbedding
 
 _CHANNELS = 3
 _NARROWEST = 16  # channels of the first convolution
@@ -128,7 +129,7 @@ class GridPositions(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
-class RegionEmbedding(nn.Module):
+class RegionEmbedding(SourceEmbedding):
     """Images as sequences of region vectors, in the place of a `positions.TokenEmbedding`.
 
     Args:
@@ -144,6 +145,11 @@ class RegionEmbedding(nn.Module):
         self.norm = nn.LayerNorm(d_model)  # as large as token vectors are
         self.positions = GridPositions(d_model)
         self.dropout = dropout
+
+    def of_source(self, source: Tensor, mask: Tensor) -> Tensor:
+        """See `SourceEmbedding`; pixels. Shape: (B, R P, C P, 3), (B, S) -> (B, S, D)."""
+        vectors: Tensor = self(source)
+        return vectors
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Regions of images in bytes, from 0 to 255. Shape: (B, R P, C P, 3) -> (B, S, D)."""

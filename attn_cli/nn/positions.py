@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_cli.config import choose
+from attn_cli.nn.source import SourceEmbedding
 from attn_cli.nn.tables import HasTables
 
 _SHORTEST = 512  # rows of the smallest table of sinusoids
@@ -245,7 +246,7 @@ POSITIONS = {
 }
 
 
-class TokenEmbedding(nn.Module):
+class TokenEmbedding(SourceEmbedding):
     """Token vectors times √d plus position vectors, then dropout (Vaswani et al. 2017, 3.4).
 
     Without `scaled` the token vectors are taken as they are.
@@ -273,6 +274,11 @@ class TokenEmbedding(nn.Module):
         """How many places are told apart by vectors of their own; None: any number of them."""
         positions = self.positions
         return len(positions.weight) if isinstance(positions, LearnedPositions) else None
+
+    def of_source(self, source: Tensor, mask: Tensor) -> Tensor:
+        """See `SourceEmbedding`; tokens. Shape: (B, S), (B, S) -> (B, S, D)."""
+        vectors: Tensor = self(source)
+        return vectors
 
     def forward(self, ids: Tensor, positions: Positions | None = None) -> Tensor:
         """Embeds tokens that stand there, or at 0, 1, …. Shape: (B, T) -> (B, T, D)."""

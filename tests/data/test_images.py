@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from pictures import BLUE, RED, halves, hostile
 
-from attn_cli.config.image import SourceConfig, SourceOptions, fitting_size
+from attn_cli.config.image import fitting_size
+from attn_cli.config.source import SourceConfig, SourceOptions
 from attn_cli.data import images
-from attn_cli.data.images import image_path, read_first, read_pixels, read_shape
+from attn_cli.data.images import read_first, read_pixels, read_shape
+from attn_cli.data.named_files import named_path
 from attn_cli.errors import AttnError, DataError, UsageError
 from attn_cli.systems.translation.image_cache import ImageCache, ImageCacheWriter
 from attn_cli.systems.translation.image_source import ImageSources
@@ -176,7 +178,7 @@ def test_a_corpus_of_images_tells_of_those_that_are_several(tmp_path):
 def test_what_is_no_image_is_named_and_never_waits(tmp_path, recwarn):
     for name, cause in hostile(tmp_path).items():
         with pytest.raises(DataError, match=cause):
-            read_pixels(image_path(name, str(tmp_path)), 16, 16)
+            read_pixels(named_path(name, str(tmp_path)), 16, 16)
     assert not recwarn.list
 
 

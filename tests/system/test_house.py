@@ -69,7 +69,7 @@ WHY = {
 }
 
 # getattr with a default that asks the platform or an error of the system, not an object of ours.
-PLATFORM = {"files.py", "data/images.py"}
+PLATFORM = {"files.py", "data/named_files.py"}
 # Rooms in which no type is left open (pyproject.toml has mypy check them strictly).
 TYPED = ("nn", "models", "search", "lines", "train")
 MOST_ANY = 40  # in all others

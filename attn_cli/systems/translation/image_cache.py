@@ -13,9 +13,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli.config import shown
 from attn_cli.config.image import fitting_size
-from attn_cli.data.images import Picture, Pixels, image_path, read_first, read_pixels, read_shape
+from attn_cli.data.images import Picture, Pixels, read_first, read_pixels, read_shape
+from attn_cli.data.named_files import named_path, shown_path
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically, writing
 
@@ -95,7 +95,7 @@ class ImageCacheWriter:
             text: the path.
             folder: of the file that names it.
         """
-        path = image_path(text, folder if self._root is None else self._root)
+        path = named_path(text, folder if self._root is None else self._root)
         if path not in self._found:
             try:
                 self._found[path] = self._added(path)
@@ -120,9 +120,7 @@ class ImageCacheWriter:
             "region_size": self._region_size,
             "fingerprint": self._digest.hexdigest(),
             "several": len(self._several),
-            "first_of_several": shown(self._several[0].decode("utf-8", "replace"), 200)
-            if self._several
-            else "",
+            "first_of_several": shown_path(self._several[0]) if self._several else "",
         }
         place = inside(self._folder, f"{self._name}.images.json")
         write_atomically(place, json.dumps(meta).encode("utf-8"))

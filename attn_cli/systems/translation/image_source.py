@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.config.image import SourceConfig, SourceOptions
+from attn_cli.config.source import SourceConfig, SourceOptions
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
-from attn_cli.data.images import Picture, image_path, read_first
+from attn_cli.data.images import Picture, read_first
+from attn_cli.data.named_files import named_path
 from attn_cli.data.split import hold_out_groups
 from attn_cli.errors import DataError
 from attn_cli.lines.unusable import BadLines
@@ -55,7 +56,7 @@ class ImageSide(Side[Picture, Picture]):
         """The image that the line names."""
         if not text.strip():
             raise DataError("no image is named")
-        pixels, is_first = read_first(image_path(text, folder), *self._size)
+        pixels, is_first = read_first(named_path(text, folder), *self._size)
         return Picture(pixels, self._region_size, is_first)
 
     def unread(self, content: Picture) -> str | None:

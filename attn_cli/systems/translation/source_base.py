@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.config.image import SourceConfig, SourceOptions
+from attn_cli.config.source import SourceConfig, SourceOptions
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck
 from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer import Tokenizer

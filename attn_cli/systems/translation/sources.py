@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attn_cli.config import choose
-from attn_cli.config.image import SourceConfig
+from attn_cli.config.source import SourceConfig
 from attn_cli.systems.translation.image_source import ImageSide, ImageSources
 from attn_cli.systems.translation.source_base import SourceSide, TrainingSources
 from attn_cli.systems.translation.text_source import TextSide, TextSources

@@ -130,9 +130,9 @@ def check_start(options: TrainMtCommand) -> None:
         wanted.pop(name)
     wanted["source"] = options.source.source
     asked = changed(options.source)
-    for name in ("image_encoder", "image_size", "region_size"):
-        if f"--{name.replace('_', '-')}" in asked:
-            wanted[name] = vars(options.source)[name]
+    for name, value in vars(options.source).items():
+        if name in there and f"--{name.replace('_', '-')}" in asked:
+            wanted[name] = value
     problems = []
     for name, value in wanted.items():
         if value is not None and there.get(name) != value:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.config.image import SourceConfig, SourceOptions
+from attn_cli.config.source import SourceConfig, SourceOptions
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
 from attn_cli.data.long_input import split_long
 from attn_cli.data.padding import cut_ids, pad

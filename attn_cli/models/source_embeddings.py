@@ -1,0 +1,37 @@
+"""What makes vectors of what is in files, by the kind of source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+from attn_cli.config.source import SourceConfig
+from attn_cli.nn.image import RegionEmbedding
+from attn_cli.nn.source import SourceEmbedding
+
+
+class Place(NamedTuple):
+    """What an architecture makes vectors for.
+
+    Attributes:
+        d_model: their width.
+        positions: how they say where they stand in a line, a key of `nn.positions.POSITIONS`.
+        max_positions: vectors of learned positions.
+        dropout: of them.
+    """
+
+    d_model: int
+    positions: str
+    max_positions: int
+    dropout: nn.Module
+
+
+def _regions(config: SourceConfig, place: Place) -> SourceEmbedding:
+    return RegionEmbedding(config.image_encoder, config.region_size, place.d_model, place.dropout)
+
+
+FILE_EMBEDDINGS: dict[str, Callable[[SourceConfig, Place], SourceEmbedding]] = {
+    "image": _regions,
+}
