@@ -10,7 +10,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
         recipe.py     what recipes of all systems share: index, hold out, tokenizer, limits, plan
         suited.py     what suits a corpus: batch, warm-up, length of a run, by rules for all systems
         generation/   what systems that write texts share: generator, line decoder, scorer
-        translation/  pairs of lines, from texts or images, by every criterion; mask-predict
+        translation/  pairs of lines: texts, images, recordings; every criterion; mask-predict
         pretraining/  plain text: masked, causal and bidirectional language models
         tasks/        labelled texts: a class a task, several tasks over one backbone
         nodes/        labelled nodes of a graph
@@ -24,7 +24,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     info/         what is in a model directory: described, as a card; without PyTorch
     models/       assemblies of layers, a file a family, each with its Config; model directories
     nn/           layers and formulas, a class an idea, with paper and equation
-    data/         corpora, batches, splits, padding, images, labels, input templates
+    data/         corpora, batches, splits, padding, images, sound, labels, input templates
     tokenizers/   text to tokens and back
     lines/        the stream contract: `rows.py` is the one loop that reads lines
     config/       every option of a user: declared once, with its help, choices and bounds

@@ -14,7 +14,7 @@ COMMANDS = {
     "tokenize": ("tokenize:app", "Make a tokenizer; turn text into pieces or ids and back."),
     "train-mt": (
         "train_mt:train_mt_command",
-        "Train a translator, or a captioner of images, on pairs of lines.",
+        "Train a translator of texts, images or speech on pairs of lines.",
     ),
     "pretrain": (
         "pretrain:pretrain_command",

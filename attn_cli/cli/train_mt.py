@@ -22,9 +22,8 @@ def train_mt_command(
     """attn train-mt train.tsv && attn decode < new.txt
 
     Train sequence to sequence on source<TAB>target lines; a source is a text, or the path of an
-    image. Tokenizer, dev split, size and
-    schedule are chosen for you; run the same command again to continue after a stop. Prints the
-    model directory.
+    image or a recording. Tokenizer, dev split, size and schedule are chosen for you; run the same
+    command again to continue after a stop. Prints the model directory.
 
     \b
     attn train-mt train.tsv --dev dev.tsv --max-time 30m -o en-de

@@ -8,8 +8,8 @@ from typing import ClassVar
 from attn_cli.config import option
 from attn_cli.config.command import Command, group
 from attn_cli.config.decoding import MAX_INPUT
-from attn_cli.config.source import RootOptions
 from attn_cli.config.runtime import OneModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
+from attn_cli.config.source import RootOptions
 
 MOST_INPUT = 4096  # tokens of a picture's side
 

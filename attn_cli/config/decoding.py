@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from attn_cli.config import option
 from attn_cli.config.command import Command, group
-from attn_cli.config.source import RootOptions
 from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
+from attn_cli.config.source import RootOptions
 
 # Automatic limit, 2 S + 10 tokens for a source of S: room for translations that are longer than
 # their source, while a runaway output is stopped before it holds up its whole batch.
@@ -103,6 +103,19 @@ class SearchOptions:
         rare=True,
     )
 
+    ctc: bool = option(
+        False,
+        "Write down a recording by the encoder's own output (CTC) alone: faster; --beam or "
+        "--greedy.",
+        rare=True,
+    )
+    ctc_weight: float = option(
+        0.0,
+        "Weight of the encoder's own output (CTC) in the ranking of a beam's outputs.",
+        low=0.0,
+        high=1.0,
+        rare=True,
+    )
     shortlist: bool = option(
         False,
         "Choose among the tokens alone that the model's shortlist has for a source (attn convert "
@@ -135,6 +148,7 @@ class SearchOptions:
             f"--diversity-groups {self.n_groups}: they can't share --beam {self.beam} equally"
             if not self.greedy and self.beam % self.n_groups
             else "",
+            "--ctc leaves --ctc-weight nothing to weigh" if self.ctc and self.ctc_weight else "",
             f"--min-len {self.min_len} is above --max-len {self.max_len}"
             if self.max_len is not None and self.min_len > self.max_len
             else "",
@@ -157,6 +171,11 @@ class SearchOptions:
         if self.sample:
             return self.n_best
         return 1 if self.greedy else self.beam
+
+    @property
+    def way(self) -> str:
+        """Who writes the output where that is not the decoder alone: "ctc", "joint"; else ""."""
+        return "ctc" if self.ctc else "joint" if self.ctc_weight else ""
 
     @property
     def passes(self) -> int:
@@ -230,6 +249,14 @@ class DecodeOptions(AnswerOptions, RootOptions):
         low=1,
         show=f"{MAX_INPUT}, or the --max-len of its training where that is more; half of what a "
         "language model sees at once",
+        rare=True,
+    )
+    max_seconds: float | None = option(
+        None,
+        "Longer recordings are cut where it is quietest and their parts decoded apart.",
+        low=0.1,
+        high=1e6,
+        show="a quarter more than the longest one of the model's training",
         rare=True,
     )
     batch_tokens: int = option(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from attn_cli.config import changed, flags, option
+from attn_cli.config.audio import AudioConfig, AudioOptions
 from attn_cli.config.image import ImageConfig, ImageOptions
 
 
@@ -16,7 +17,8 @@ class RootOptions:
 
     image_root: str | None = option(
         None,
-        "Of images: folder where their relative paths start.",
+        "Of images and recordings: folder where their relative paths start.",
+        flag="--image-root,--audio-root",
         show="that of the file that names them; the current one for standard input",
         place="DIR",
         rare=True,
@@ -42,6 +44,9 @@ class FileKind(NamedTuple):
 # `--source` -> what is in the files that lines name.
 FILE_KINDS: dict[str, FileKind] = {
     "image": FileKind("images", ImageOptions, ImageOptions.check_images, ImageConfig.check_images),
+    "audio": FileKind(
+        "recordings", AudioOptions, AudioOptions.check_audio, AudioConfig.check_audio
+    ),
 }
 SOURCES = ("text", *FILE_KINDS)
 
@@ -50,12 +55,12 @@ SOURCES = ("text", *FILE_KINDS)
 class SourceNameOptions:
     """What the first column holds."""
 
-    source: str = option("text", "The first column: texts, or paths of images.", choices=SOURCES)
+    source: str = option("text", "What the first column is, or names.", choices=SOURCES)
 
 
 # Of several bases, the fields of the last one come first.
 @dataclass(frozen=True, kw_only=True)
-class SourceOptions(ImageOptions, SourceNameOptions, RootOptions):
+class SourceOptions(AudioOptions, ImageOptions, SourceNameOptions, RootOptions):
     """What the first column holds, and how it is read.
 
     Raises:
@@ -82,7 +87,7 @@ class SourceName:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceConfig(ImageConfig, SourceName):
+class SourceConfig(AudioConfig, ImageConfig, SourceName):
     """What a saved model reads; a part of the configuration of each architecture."""
 
     def check_source(self, src_vocab: int, *, share_embeddings: bool) -> None:

@@ -114,6 +114,13 @@ class TranslationTrainingOptions(TrainingOptions):
         TrainingOptions, "batch_tokens", 0, show="512 to 2048, by corpus size"
     )
     warmup: int = with_default(TrainingOptions, "warmup", BY_CORPUS, show="200, with --init 20")
+    metric: str = with_default(
+        TrainingOptions,
+        "metric",
+        "bleu",
+        help="Decides the best weights.",
+        choices=("loss", "bleu", "chrf", "wer"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import ClassVar
 from attn_cli.config import option
 from attn_cli.config.command import Mode, group
 from attn_cli.config.criterion import CriterionOptions
-from attn_cli.config.source import SourceOptions
 from attn_cli.config.seq2seq import ArchOptions, LearningOptions, Seq2SeqVariantOptions, SizeOptions
+from attn_cli.config.source import SourceOptions
 from attn_cli.config.tokenizing import TokenizerOptions, refuse_kind
 from attn_cli.config.training import (
     TrainingCommand,
@@ -77,6 +77,10 @@ def _continues(given: Mapping[str, object]) -> bool:
     return bool(given.get("init"))
 
 
+def _hears(given: Mapping[str, object]) -> bool:
+    return given.get("source") == "audio"
+
+
 def _learns_from_samples(given: Mapping[str, object]) -> bool:
     return _continues(given) and given.get("criterion", "likelihood") != "likelihood"
 
@@ -87,6 +91,7 @@ class TrainMtCommand(TrainingCommand):
 
     name: ClassVar[str] = "train-mt"
     modes: ClassVar[tuple[Mode, ...]] = (
+        Mode(_hears, {"metric": "wer"}, "audio"),
         # A trained model learns by small steps from the first one on.
         Mode(
             _continues,
@@ -103,7 +108,7 @@ class TrainMtCommand(TrainingCommand):
     )
 
     corpus: CorpusOptions = group(CorpusOptions, "Corpus")
-    source: SourceOptions = group(SourceOptions, "Images")
+    source: SourceOptions = group(SourceOptions, "Images and sound")
     arch: ArchOptions = group(ArchOptions, "Model")
     size: SizeOptions = group(SizeOptions, "Model")
     variant: Seq2SeqVariantOptions = group(Seq2SeqVariantOptions, "Model")

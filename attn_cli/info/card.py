@@ -23,7 +23,8 @@ _PIPELINES = {
     "fill": "fill-mask",
     "nodes": "graph-ml",
 }
-_OF_SOURCES = {"image": "image-to-text"}  # where a line names a file
+# Source -> the same, where a line names a file.
+_OF_SOURCES = {"image": "image-to-text", "audio": "automatic-speech-recognition"}
 _OF_HEADS = {
     "classify": "text-classification",
     "pair": "text-classification",

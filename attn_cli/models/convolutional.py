@@ -103,6 +103,10 @@ class ConvolutionalSeq2Seq(AutoregressiveModel[ConvolutionalState]):
         """Encodes sources."""
         return self.encoder(self.src_embedding.of_source(source, src_mask), src_mask)
 
+    def encoded(self, source: Tensor, src_mask: Tensor) -> Tensor:
+        """See `AutoregressiveModel.encoded`."""
+        return self.encode(source, src_mask).key
+
     def forward(
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False
     ) -> DecoderOutput:
@@ -113,7 +117,7 @@ class ConvolutionalSeq2Seq(AutoregressiveModel[ConvolutionalState]):
         for layer in self.decoder:
             x, weights = layer(x, embedded, layer.project(memory), need_weights=need_weights)
             maps += [] if weights is None else [weights[:, None]]
-        return DecoderOutput(self.dropout(self.out_proj(x)), maps)
+        return DecoderOutput(self.dropout(self.out_proj(x)), maps, None, memory.key)
 
     def start(self, source: Tensor, src_mask: Tensor) -> ConvolutionalState:
         """See `AutoregressiveModel.start`."""

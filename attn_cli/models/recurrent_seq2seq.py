@@ -125,26 +125,39 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
         """See `Seq2SeqModel`."""
         return self.config.normalize == "hard"
 
+    def encoded(self, source: Tensor, src_mask: Tensor) -> Tensor:
+        """See `AutoregressiveModel.encoded`."""
+        return self._encode(source, src_mask)[0]
+
     def start(self, source: Tensor, src_mask: Tensor) -> RecurrentState:
         """See `AutoregressiveModel.start`."""
+        return self._begin(*self._encode(source, src_mask), src_mask)
+
+    def _encode(self, source: Tensor, src_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's vectors (B, S, D), and the last states of its cells."""
         states, final = self.encoder(self.src_embedding.of_source(source, src_mask), src_mask)
+        return states, final
+
+    def _begin(self, states: Tensor, final: Tensor, src_mask: Tensor) -> RecurrentState:
+        """The decoder's state before the first step, by what `_encode` gives."""
         # [h→ₙ; h←₁] of the last layer, and so of the LSTM's c: (N, directions, P, C) -> (N, P D).
         last = final[:, -1].transpose(1, 2).flatten(2)
         cells = self.bridge(last.flatten(1)).tanh()
-        shape = (len(source), len(self.decoder.layers), 1, -1, self.config.d_model)
+        shape = (len(states), len(self.decoder.layers), 1, -1, self.config.d_model)
         feeds_output = self.config.input_feeding and not self._attends_first
         return RecurrentState(
             beam_size=1,
             memory=self.attention.memory(states, src_mask, last[:, 0]),
             cells=cells.view(shape),
-            fed=cells.new_zeros(len(source), self.config.d_model if feeds_output else 0),
+            fed=cells.new_zeros(len(states), self.config.d_model if feeds_output else 0),
         )
 
     def forward(
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False
     ) -> DecoderOutput:
         """See `AutoregressiveModel.forward`."""
-        state = self.start(source, src_mask)
+        encoded, final = self._encode(source, src_mask)
+        state = self._begin(encoded, final, src_mask)
         x = self.tgt_embedding(tgt_in)
         if not self.config.input_feeding:
             # All steps in one run of the cells: nothing that attention finds comes back to them.
@@ -155,7 +168,7 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
             attended: Attended = self.attention(query, state.memory, need_weights=need_weights)
             hidden = self._combined(outputs, attended.context)
             weights = [] if attended.weights is None else [attended.weights[:, None]]
-            return DecoderOutput(hidden, weights, attended.log_probs)
+            return DecoderOutput(hidden, weights, attended.log_probs, encoded)
         steps = []
         for vectors in x.unbind(1):
             steps.append(self._advance(vectors, state, need_weights=need_weights))
@@ -166,6 +179,7 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
             torch.stack([step.hidden for step in steps], 1),
             [torch.cat(each_weights, 1)[:, None]] if each_weights else [],
             torch.cat(each_log_probs, 1) if each_log_probs else None,
+            encoded,
         )
 
     def step(

@@ -157,13 +157,18 @@ class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
         super().prepare_products(make)
         self.flat = flat_decoder(self.decoder)
 
+    def encoded(self, source: Tensor, src_mask: Tensor) -> Tensor:
+        """See `AutoregressiveModel.encoded`."""
+        return self.encode(source, src_mask)
+
     def forward(
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False
     ) -> DecoderOutput:
         """See `AutoregressiveModel.forward`."""
         memory = self.encode(source, src_mask)
         hidden, weights = self._decode(memory, src_mask, tgt_in, need_weights=need_weights)
-        return DecoderOutput(hidden, [layer.cross for layer in weights if layer.cross is not None])
+        cross = [layer.cross for layer in weights if layer.cross is not None]
+        return DecoderOutput(hidden, cross, None, memory)
 
     def attentions(
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor

@@ -1,7 +1,8 @@
 """What every sequence-to-sequence model has: embeddings, an output layer, and what it can be asked.
 
-A source is a tensor of token ids (B, S), or of an image's pixels (B, R P, C P, 3) in bytes, of
-which the model makes S = R C regions; its mask (B, S) says which of the S are no padding.
+A source is a tensor of token ids (B, S), of an image's pixels (B, R P, C P, 3) in bytes, of which
+the model makes S = R C regions, or of a recording's frames (B, 4 S, F); its mask (B, S) says which
+of the S are no padding.
 
 Shapes: B batch, S source length, T target length, D d_model, H heads, V vocabulary, N sentences,
 K beams.
@@ -23,6 +24,7 @@ from attn_cli.config.source import SourceConfig
 from attn_cli.errors import DataError
 from attn_cli.models.source_embeddings import FILE_EMBEDDINGS, Place
 from attn_cli.nn.beam_state import BeamState
+from attn_cli.nn.ctc import CtcOutput
 from attn_cli.nn.losses import head_penalty
 from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.nn.prepared import HasProducts, Make, PreparedLinear
@@ -87,11 +89,13 @@ class DecoderOutput(NamedTuple):
         weights: attention over the source, layer by layer, where it was asked for and there is
             some. Shape: (B, H, T, S) each.
         log_probs: ln q of the positions that hard attention drew in training. Shape: (B, T).
+        encoded: the encoder's vectors, of what it read. Shape: (B, S, D).
     """
 
     hidden: Tensor
     weights: list[Tensor]
-    log_probs: Tensor | None = None
+    log_probs: Tensor | None
+    encoded: Tensor
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ class Seq2SeqModel(nn.Module, HasTables, HasProducts, ABC):
         config: its sizes and variants.
         output_weight: W of the output layer; None where it is the target's embeddings.
         prepared: the output layer in the form in which it is fast, of a model that only answers.
+        ctc: the encoder's own output, if it has one.
     """
 
     Config: ClassVar[type[EncoderDecoderConfig]]
@@ -141,6 +146,7 @@ class Seq2SeqModel(nn.Module, HasTables, HasProducts, ABC):
     output_weight: nn.Parameter | None
     output_bias: nn.Parameter
     prepared: PreparedLinear | None = None
+    ctc: CtcOutput | None
 
     @property
     def has_attention(self) -> bool:
@@ -181,6 +187,7 @@ class Seq2SeqModel(nn.Module, HasTables, HasProducts, ABC):
             weight = torch.empty(config.tgt_vocab, config.d_model).normal_()
             self.output_weight = nn.Parameter(weight.mul_(config.d_model**-0.5))
         self.output_bias = nn.Parameter(torch.zeros(config.tgt_vocab))
+        self.ctc = CtcOutput(config.d_model, config.tgt_vocab) if config.ctc else None
 
     @property
     def output_layer(self) -> tuple[Tensor, Tensor]:
@@ -236,13 +243,17 @@ class AutoregressiveModel(Seq2SeqModel, Generic[State]):
         return PreparedLinear(weight[tokens], bias[tokens], int8=int8)
 
     @abstractmethod
+    def encoded(self, source: Tensor, src_mask: Tensor) -> Tensor:
+        """The encoder's vectors, which `ctc` takes. Shape: (B, S, D)."""
+
+    @abstractmethod
     def forward(
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, *, need_weights: bool = False
     ) -> DecoderOutput:
         """Reads whole targets (teacher forcing).
 
         Args:
-            source: token ids or pixels.
+            source: token ids, or what is in files.
             src_mask: which of its positions are no padding. Shape: (B, S).
             tgt_in: tokens of the targets, bos first. Shape: (B, T).
             need_weights: whether the weights are returned.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import nn
 
 from attn_cli.config.source import SourceConfig
+from attn_cli.nn.audio import FrameEmbedding, SpecAugment
 from attn_cli.nn.image import RegionEmbedding
 from attn_cli.nn.source import SourceEmbedding
 
@@ -32,6 +33,16 @@ def _regions(config: SourceConfig, place: Place) -> SourceEmbedding:
     return RegionEmbedding(config.image_encoder, config.region_size, place.d_model, place.dropout)
 
 
+def _frames(config: SourceConfig, place: Place) -> SourceEmbedding:
+    masks = SpecAugment(
+        config.time_masks, config.time_mask_share, config.band_masks, config.band_mask_share
+    )
+    return FrameEmbedding(
+        config.n_features, place.d_model, masks, place.positions, place.max_positions, place.dropout
+    )
+
+
 FILE_EMBEDDINGS: dict[str, Callable[[SourceConfig, Place], SourceEmbedding]] = {
     "image": _regions,
+    "audio": _frames,
 }

@@ -6,8 +6,8 @@ Nothing of a system is imported before it is asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,6 +38,7 @@ class System:
             None: its models answer nothing by themselves.
         options: flags of the options that the decoder reads.
         generator: where the `Generator` is whose `load` reads its models, if they write texts.
+        by: the same for other ways to write them, by `SearchOptions.way`.
         maps: where its `viz.job.MapSource` is; called with an `AttendJob`.
     """
 
@@ -46,6 +47,7 @@ class System:
     decoder: str | None = None
     options: frozenset[str] = frozenset()
     generator: str | None = None
+    by: Mapping[str, str] = field(default_factory=dict)
     maps: str
 
 
@@ -60,6 +62,7 @@ SYSTEMS: dict[str, System] = {
         decoder="generation.lines:open_line_decoder",
         options=_OF_TEXTS,
         generator="translation.translator:AutoregressiveTranslator",
+        by={"ctc": "translation.ctc:CtcTranslator", "joint": "translation.ctc:JointTranslator"},
         maps="translation.maps:PairSource",
     ),
     "mask-predict": System(
@@ -195,6 +198,7 @@ def load_generator(
     *,
     precision: str = "float32",
     say: Callable[[str], None] | None = None,
+    way: str = "",
 ) -> Generator:
     """Reads one model directory, or several joined by commas, to be used as they are.
 
@@ -203,10 +207,12 @@ def load_generator(
         device: where the models run.
         precision: see `decode`; its default here is what scores and pictures take.
         say: is told what a user should know of it.
+        way: a key of `System.by`; "": the usual one.
 
     Raises:
         DataError: a directory is missing, foreign or damaged, or its model generates no text.
-        UsageError: the models of an ensemble do not fit together, or not the precision.
+        UsageError: the models of an ensemble do not fit together, or not the precision; or they
+            can't write so.
     """
     from attn_cli.systems.precision import prepare_models
 
@@ -217,7 +223,12 @@ def load_generator(
             f"{first}: is {system.called}, which has no probability of a text; attn train-mt and "
             "attn pretrain --objective clm make models that have one"
         )
-    generator: Generator = find(system.generator).load(paths, device)
+    if way and way not in system.by:
+        flag = "--ctc" if way == "ctc" else "--ctc-weight"
+        raise UsageError(
+            f"{flag}: {first} is {system.called}, whose encoder says no text by itself"
+        )
+    generator: Generator = find(system.by[way] if way else system.generator).load(paths, device)
     prepare_models(generator.models, paths, precision, device, say)
     return generator
 

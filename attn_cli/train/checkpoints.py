@@ -95,8 +95,8 @@ class Checkpoints:
     def clear_states(self) -> None:
         """Removes what only an unfinished training needs."""
         of_corpora = ("*.index", "*.index.json", "*.txt", "*.npy")
-        of_images = ("*.images", "*.images.json", "*.image-numbers")
-        for pattern in ("state-*.safetensors", *of_corpora, *of_images):
+        of_files = ("*.images", "*.images.json", "*.image-numbers", "*.audio*")
+        for pattern in ("state-*.safetensors", *of_corpora, *of_files):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 

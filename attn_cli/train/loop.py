@@ -32,7 +32,7 @@ from attn_cli.train.monitor import Monitor
 from attn_cli.train.objective import Objective
 from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_rates
 from attn_cli.train.processes import Processes
-from attn_cli.train.progress import Progress, Validated
+from attn_cli.train.progress import LOWER_IS_BETTER, Progress, Validated
 from attn_cli.train.signals import StopSignals
 from attn_cli.train.state import TensorState
 from attn_cli.train.team import Crew
@@ -57,7 +57,7 @@ class Training(Generic[B]):
             that states are saved by the clock alone, and few validations are said.
         starts_trained: whether the first weights are worth keeping: they are validated too.
         says_nothing_below: what a metric's figure must reach; below, the loss decides which
-            weights are better.
+            weights are better. Of a metric of errors, its negative.
         too_young: what is then said of them, and kept with them.
         validation_epochs: the passes over the training data that take as long as a validation,
             about: an estimate, by which validations are planned where no clock ends the run.
@@ -347,7 +347,8 @@ class Trainer(Generic[B]):
                 figures = self.training.validate()
                 self.objective.train()
                 loss = _finite(-figures["loss"])
-                good = loss if metric == "loss" else _finite(figures[metric])
+                sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+                good = loss if metric == "loss" else _finite(sign * figures[metric])
                 if good < self.training.says_nothing_below.get(metric, -math.inf):
                     good = -math.inf
                 progress.validation_seconds += time.monotonic() - began
@@ -373,7 +374,7 @@ class Trainer(Generic[B]):
         meta: dict[str, object] = {
             "step": validated.step,
             "metric": self.options.metric,
-            "figure": validated.figure,
+            "figure": validated.measured(self.options.metric),
         }
         if validated.says_nothing:
             meta |= {"metric": "loss", "figure": -validated.minus_loss}

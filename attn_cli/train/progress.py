@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from attn_cli.data.batching import Position
 
+LOWER_IS_BETTER = frozenset({"wer"})  # metrics of errors
+
 
 class Validated(NamedTuple):
     """A validation among others: the larger its figure, then its `-loss`, the better.
 
-    A figure of -inf says nothing yet: the loss decides.
+    A figure of -inf says nothing yet: the loss decides. That of a metric of errors is negative.
     """
 
     figure: float
@@ -29,11 +31,15 @@ class Validated(NamedTuple):
         """Whether its figure says nothing yet."""
         return math.isinf(self.figure)
 
+    def measured(self, metric: str) -> float:
+        """The figure of a metric as it was measured."""
+        return -self.figure if metric in LOWER_IS_BETTER else self.figure
+
     def said(self, metric: str) -> str:
         """The figure in words, `bleu 23.100`; the loss where the figure says nothing yet."""
         if self.says_nothing:
             metric = "loss"
-        figure = -self.minus_loss if metric == "loss" else self.figure
+        figure = -self.minus_loss if metric == "loss" else self.measured(metric)
         return f"{metric} {figure:.3f}"
 
     def beats(self, other: Validated) -> bool:

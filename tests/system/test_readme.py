@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pictures import write_shapes
+from sounds import write_words
 
 ROOT = Path(__file__).resolve().parents[2]
 # The commands promise a translator; here it is enough that they run, so trainings are cut short.
@@ -68,6 +69,7 @@ def folder(tmp_path_factory) -> Path:
     speeches = [f"ROMEO:\n{line}\nShe weeps.\n" for line in sentences]
     (place / "play.txt").write_text("\n".join(speeches), encoding="utf-8")
     write_shapes(place / "photos", 30, seed=1).rename(place / "photos" / "captions.tsv")
+    write_words(place / "speech", 30, seed=1).rename(place / "speech" / "transcripts.tsv")
     programs = place / "bin"
     programs.mkdir()
     python = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
@@ -112,7 +114,8 @@ def test_every_command_runs_and_prints_its_result(printed):
 
 def test_trainings_print_their_model(printed):
     models = [out for command, out in printed.items() if command.startswith("attn train-mt")]
-    names = ("attn-model", "en-fr", "second", "adapted", "less-risk", "parallel-words", "captioner")
+    names = ("attn-model", "en-fr", "second", "adapted", "less-risk", "parallel-words")
+    names = (*names, "captioner", "recognizer")
     assert models == [f"{name}\n" for name in names]
 
 

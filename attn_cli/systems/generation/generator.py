@@ -70,6 +70,7 @@ class Generator(ABC, Generic[Model]):
         most_lines: that are held in memory at once.
         longest_input: tokens of a line that is read whole, unless another bound is asked for.
         most_input: tokens of a line that can be read whole.
+        limit_flag: the option that bounds an input.
     """
 
     has_source: ClassVar[bool]
@@ -82,6 +83,7 @@ class Generator(ABC, Generic[Model]):
     most_lines: int = 1 << 30
     longest_input: int = MAX_INPUT
     most_input: int = 1 << 62
+    limit_flag: str = "--max-input"
 
     def __init__(self, models: Sequence[Model], steps: Sequence[StepModel], tgt: Tokenizer) -> None:
         self.say: Callable[[str], None] | None = None
@@ -109,12 +111,18 @@ class Generator(ABC, Generic[Model]):
             DataError: the line names a file that can't be used.
         """
 
-    def input_limit(self, wanted: int | None) -> int:
+    def input_limit(self, wanted: int | None, seconds: float | None = None) -> int:
         """Tokens of a line that is read whole, where so many are wanted.
 
+        Args:
+            wanted: tokens; None: what suits the model.
+            seconds: the same of a recording.
+
         Raises:
-            UsageError: these are more than the model can read.
+            UsageError: these are more than the model can read, or it reads no recordings.
         """
+        if seconds is not None:
+            raise UsageError("--max-seconds: this model reads no recordings; leave it out")
         if wanted is not None and wanted > self.most_input:
             raise UsageError(
                 f"--max-input {wanted:,}: the model has learned positions of "
@@ -181,7 +189,7 @@ class Generator(ABC, Generic[Model]):
         return False
 
     def source_words(self, item: Sized) -> list[int]:
-        """The word (or region of an image) that each place of an input belongs to."""
+        """The word (or region, or time) that each place of an input belongs to."""
         return []
 
     def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
@@ -226,9 +234,9 @@ class Generator(ABC, Generic[Model]):
             )
 
     def check_files(self, image_root: str | None) -> None:
-        """Raises UsageError where `--image-root` is given to a model that reads no images."""
+        """Raises UsageError where `--image-root` is given to a model that reads no files."""
         if image_root is not None and not self.reads_files:
-            raise UsageError("--image-root: this model reads texts, not images; leave it out")
+            raise UsageError("--image-root: this model reads texts, not files; leave it out")
 
     def search(
         self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int

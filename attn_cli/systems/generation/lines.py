@@ -28,6 +28,7 @@ from attn_cli.wording import plural
 from attn_cli.workers import Crew
 
 _UNFINISHED = "have an output that stops before its end"
+_MOST_HELD = 1 << 18  # places of what was read from files, before it is decoded
 _NOTHING = Hypothesis((), 0.0, 0.0, True)
 
 
@@ -41,7 +42,7 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     if search.too_narrow:
         raise UsageError(search.too_narrow)
     device, precision = set_up(job.runtime), decoding.precision
-    generator = load_generator(job.model, device, precision=precision, say=job.say)
+    generator = load_generator(job.model, device, precision=precision, say=job.say, way=search.way)
     generator.check(search, decoding)
     generator.use_engine(search, decoding)
     if search.n_best > 1 and decoding.format == "text":
@@ -92,7 +93,7 @@ class LineDecoder:
         generator.say = bad.say
         self.search = search
         self._options = options
-        self.max_input = generator.input_limit(options.max_input)
+        self.max_input = generator.input_limit(options.max_input, options.max_seconds)
         self._bad = bad
         self._crew = Crew() if generator.has_threads else crew_for(generator.device)
         self._seed = seed
@@ -135,14 +136,27 @@ class LineDecoder:
             window: the rows; one that is blank, or can't be used, which is named, has no output.
             watch: is told of the tokens of each row's first beam as they come.
         """
-        options = self._options
-        sources: list[list[Source]] = []
+        outputs: list[list[Hypothesis]] = []
+        read: list[tuple[Row, list[Source]]] = []
+        held = 0
         for row in window:
             try:
-                sources.append(self._sources(row))
+                read.append((row, self._sources(row)))
             except DataError as error:
                 row.refuse(str(error))
-                sources.append([])
+                read.append((row, []))
+            held += sum(len(part.file) for part in read[-1][1] if part.file is not None)
+            if held > _MOST_HELD:  # a few long recordings fill the memory
+                outputs += self._searched(read, watch, len(outputs))
+                read, held = [], 0
+        return outputs + self._searched(read, watch, len(outputs))
+
+    def _searched(
+        self, read: Sequence[tuple[Row, list[Source]]], watch: Watch | None, first: int
+    ) -> list[list[Hypothesis]]:
+        """The outputs of some rows and their parts; `first` is the number of the first row."""
+        options = self._options
+        sources = [several for _, several in read]
         parts = [part for several in sources for part in several]
         found = self.generator.generate(
             parts,
@@ -150,14 +164,13 @@ class LineDecoder:
             batch_tokens=options.batch_tokens,
             seed=self._seed,
             bf16=self._bf16,
-            watch=_of_rows(watch, sources) if watch else None,
+            watch=_of_rows(watch, sources, first) if watch else None,
         )
         if options.align or options.scores or options.format != "text":
             found = self._completed(parts, found)
         outputs = iter(found)
         return [
-            self._answer(row, several, [next(outputs) for _ in several])
-            for row, several in zip(window, sources, strict=True)
+            self._answer(row, several, [next(outputs) for _ in several]) for row, several in read
         ]
 
     def _problem(self, fields: list[str]) -> str | None:
@@ -187,8 +200,9 @@ class LineDecoder:
         if cause := refusal(self.generator, sources, self.search):
             raise DataError(cause)
         if len(sources) > 1:
-            said = f"long line, decoded in {len(sources)} parts (--max-input)"
-            self._bad.remark("are long and decoded in parts (--max-input)", row.where, said)
+            flag = self.generator.limit_flag
+            said = f"long line, decoded in {len(sources)} parts ({flag})"
+            self._bad.remark(f"are long and decoded in parts ({flag})", row.where, said)
         if not is_blank(text) and (unread := self.generator.unread(sources[0])):
             self._bad.remark("hold more than what is read of them", row.where, unread)
         return sources
@@ -271,9 +285,9 @@ class LineDecoder:
         return ["\t".join([*fields, *map(passed_through, row.rest)])]
 
 
-def _of_rows(watch: Watch, sources: Sequence[Sequence[Source]]) -> Watch:
-    """The same, for the parts that rows have."""
-    owners = [row for row, several in enumerate(sources) for _ in several]
+def _of_rows(watch: Watch, sources: Sequence[Sequence[Source]], first: int) -> Watch:
+    """The same, for the parts that rows have, from the one with the number `first` on."""
+    owners = [row for row, several in enumerate(sources, first) for _ in several]
     return lambda part, tokens: watch(owners[part], tokens)
 
 
@@ -291,8 +305,12 @@ def _whole(
 def _word_places(text: str, parts: Sequence[Source]) -> list[list[int]]:
     """For each word of each part of a text: the number of the word that it is of in the text.
 
-    A long word may be cut: it is several in the parts.
+    A long word may be cut: it is several in the parts. Of a file, for each place of each part: its
+    number in the whole.
     """
+    if files := [part.file for part in parts if part.file is not None]:
+        starts = accumulate(map(len, files[:-1]), initial=0)
+        return [[*range(at, at + len(file))] for at, file in zip(starts, files, strict=True)]
     ends = list(accumulate(map(len, text.split())))
     at, places = 0, []
     for part in parts:

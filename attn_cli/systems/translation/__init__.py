@@ -1,1 +1,1 @@
-"""Sequence to sequence: from texts or images to texts."""
+"""Sequence to sequence: from texts, images or recordings to texts."""

@@ -173,7 +173,9 @@ class ImageSources(TrainingSources):
         """Of the pixels."""
         return self._cache(name).fingerprint
 
-    def model_parts(self, arch: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    def model_parts(
+        self, arch: str, decoder: str
+    ) -> tuple[Mapping[str, object], Mapping[str, object]]:
         """What the regions are made of, and by what."""
         height, width = self._cache(TRAIN).size
         fixed = {

@@ -35,6 +35,7 @@ class TranslationObjective(Objective[Seq2SeqBatch]):
 
     Attributes:
         done: the share of the run that is done: scheduled sampling depends on it.
+        likelihood_weight: of the loss of tokens, beside the other terms.
 
     Raises:
         UsageError: the model has no part that a term is about.
@@ -57,6 +58,7 @@ class TranslationObjective(Objective[Seq2SeqBatch]):
         self.head_penalty = head_penalty
         self.learning = learning
         self.done = 0.0
+        self.likelihood_weight = 1.0
         if head_penalty > 0 and not model.has_attention:
             raise UsageError("--head-penalty: a model with --attention none has no heads")
         if head_penalty > 0 and model.hard_attention:
@@ -77,15 +79,12 @@ class TranslationObjective(Objective[Seq2SeqBatch]):
         src, gold_in = (batch.src_ids, batch.src_mask), batch.tgt_ids[:, :-1]
         rate = sampling_rate(self.learning, self.done) if self.training else 0.0
         tgt_in = sampled_inputs(self.model, src, gold_in, rate, self.learning.sampling_choice)
-        if not self.training:
-            hidden, terms = self.model(*src, tgt_in).hidden, []
-        elif self.head_penalty > 0:
+        if self.training and self.head_penalty > 0:
             hidden, maps = self.model.attentions(*src, tgt_in)
             terms = [self.head_penalty * maps.head_penalty(batch.src_mask, batch.tgt_mask)]
-        elif self.model.hard_attention:
-            hidden, terms = self._with_hard_attention(batch, tgt_in)
         else:
-            hidden, terms = self.model(*src, tgt_in).hidden, []
+            output: DecoderOutput = self.model(*src, tgt_in)
+            hidden, terms = output.hidden, self.terms(output, batch) if self.training else []
         if self.training and self.partner is not None:
             terms += self._professor(batch, hidden if rate <= 0 else None)
         gold = batch.tgt_ids[:, 1:][batch.tgt_mask]
@@ -93,18 +92,20 @@ class TranslationObjective(Objective[Seq2SeqBatch]):
         loss, nll = linear_cross_entropy(
             hidden[batch.tgt_mask], weight, bias, gold, self.label_smoothing
         )
-        return sum(terms, loss), nll
+        return sum(terms, self.likelihood_weight * loss), nll
 
-    def _with_hard_attention(
-        self, batch: Seq2SeqBatch, tgt_in: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The model's vectors, and what teaches its scores which positions are worth drawing."""
-        output: DecoderOutput = self.model(batch.src_ids, batch.src_mask, tgt_in)
+    def terms(self, output: DecoderOutput, batch: Seq2SeqBatch) -> list[Tensor]:
+        """What an output adds to the loss in training.
+
+        Of hard attention, what teaches its scores which positions are worth drawing.
+        """
+        if not self.model.hard_attention:
+            return []
         assert output.log_probs is not None
         with torch.no_grad():
             size = self.model.config.tgt_vocab
             rewards = gold_log_probs(output.hidden, batch.tgt_ids[:, 1:], self.model.logits, size)
-        return output.hidden, [hard_attention_loss(output.log_probs, rewards, batch.tgt_mask)]
+        return [hard_attention_loss(output.log_probs, rewards, batch.tgt_mask)]
 
     def _professor(self, batch: Seq2SeqBatch, forced: Tensor | None) -> list[Tensor]:
         """The discriminator's loss and the model's, where it reads gold tokens and its own."""

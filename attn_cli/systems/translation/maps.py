@@ -72,7 +72,8 @@ class PairSource(LineSource):
             if not own:
                 yield (), []
                 continue
-            texts = (" ".join(part.text for part in own), " ".join(text for text, _ in found))
+            read = own[:1] if self._translator.reads_files else own  # parts of a file have its name
+            texts = (" ".join(part.text for part in read), " ".join(text for text, _ in found))
             yield texts, maps
 
     def _parts(self, row: Row) -> list[Source]:
@@ -104,7 +105,9 @@ class PairSource(LineSource):
             return (), []
         src = self._translator.encoded(sources)[0]
         tgt = self._translator.tgt.encode([row.fields[1]])[0]
-        n_tokens = 0 if self._translator.reads_files else len(src) - 1
+        # An image has as many regions as any other; the end of a text is none of its tokens.
+        is_long = self._translator.src.longest is not None
+        n_tokens = len(src) if is_long else 0 if self._translator.reads_files else len(src) - 1
         longest, limit = max(n_tokens, len(tgt)), self._max_input
         if longest > limit:
             more = "; --max-input allows more" if limit < self._translator.most_input else ""

@@ -25,7 +25,7 @@ from attn_cli.search.beams import length_norm
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.systems.generation.generator import LOGITS_AT_ONCE, Ids, Source
 from attn_cli.systems.translation.source_base import SourceSide
-from attn_cli.systems.translation.translator import Translator
+from attn_cli.systems.translation.translator import Translator, batches_of
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
 
@@ -73,12 +73,7 @@ class MaskPredictor(Translator[MaskPredict]):
         self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int
     ) -> list[list[Hypothesis]]:
         """See `Generator.search`; some sentences at a time."""
-        groups: list[list[Request]] = []
-        for request in requests:  # the shortest first
-            taken = len(groups[-1]) + 1 if groups else 0
-            if not groups or taken * len(request.source) * options.width > max_tokens:
-                groups.append([])
-            groups[-1].append(request)
+        groups = batches_of(requests, max_tokens, options.width)
         return [found for group in groups for found in self._candidates(group, options)]
 
     def cut(self, source: Source, output: Hypothesis, search: SearchOptions) -> str | None:

@@ -136,7 +136,8 @@ def mask_predict_objective(
     Raises:
         UsageError: terms of a decoder that writes one token after another.
     """
-    if refused := changed(options.objective, options.learning, options.criterion):
+    refused = changed(options.objective, options.learning, options.criterion)
+    if refused := refused + ["--ctc-weight"] * bool(options.source.ctc_weight):
         raise UsageError(
             f"--decoder mask-predict learns hidden tokens by their likelihood alone: leave out "
             f"{', '.join(refused)}"

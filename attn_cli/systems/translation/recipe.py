@@ -57,6 +57,7 @@ CONTINUED = replace(  # a trained model has less to learn
 _PROBED = 100  # of the pairs that validate, alone while their translations are worth nothing
 _BLEU_OF_NOTHING = 1.0
 _TOO_YOUNG = f"trained too little to translate (dev BLEU below {_BLEU_OF_NOTHING:g}): train longer"
+_DEAF = "trained too little to write down what is said (dev WER above 1): train longer"
 _DECODING = 3.0  # the time that a pair takes in a validation, in that of a pair in training
 
 
@@ -142,9 +143,12 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         model = start.build(self.seed)
         summary: list[str] = []
         if options.corpus.embeddings:
-            assert isinstance(model.src_embedding, TokenEmbedding)  # images have no vectors
+            assert isinstance(model.src_embedding, TokenEmbedding)  # files have no vectors
             weight = model.src_embedding.tokens.weight
             summary.append(self.start_embeddings(weight, options.corpus.embeddings, tokenizer))
+        if model.ctc is not None and processes.is_main:
+            for remark in sources.remarks_on_pairs(split.train, split.rows, tgt):
+                self.speaker.warn(remark)
         kind = TRAINING_KINDS[model.task]
         translator = kind.translator([model], src, tgt)
         objective = kind.objective(model, options, translator).to(processes.device)
@@ -195,8 +199,8 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
                 stream=lambda position: stream(reader.source(), self.seed, position),
                 validate=validate,
                 starts_trained=start.model is not None,
-                says_nothing_below={"bleu": _BLEU_OF_NOTHING},
-                too_young=_TOO_YOUNG if validate.has_sentences else "",
+                says_nothing_below={"bleu": _BLEU_OF_NOTHING, "wer": -1.0},
+                too_young=validate.too_young,
                 validation_epochs=_cost(split, training.metric),
             ),
             training,
@@ -235,13 +239,13 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
 
 
 class TranslationValidation:
-    """Loss of the dev pairs, and BLEU and chrF of their greedy translations where these decide.
+    """Loss of the dev pairs, and BLEU and chrF, or WER, of greedy translations where these decide.
 
     Args:
         objective: the loss.
         translator: decodes with the same model.
         reader: the dev pairs.
-        metric: "loss", "bleu" or "chrf".
+        metric: "loss", "bleu", "chrf" or "wer".
         same_source: equal for pairs whose targets are references of one source, which is decoded
             once. Shape: (pairs,).
 
@@ -268,15 +272,21 @@ class TranslationValidation:
         targets = [pair[-1] for pair in reader.read(np.arange(len(reader.rows))[:_PROBED])]
         written = Letters(targets).unspaced
         tokenizer = written.tokenizer if written else ScoreOptions().tokenize
-        self._measures = ScoreOptions(bleu=True, chrf=True, tokenize=tokenizer)
+        wer = metric == "wer"
+        self._measures = ScoreOptions(bleu=True, chrf=True, wer=wer, tokenize=tokenizer)
         lengths = [len(text if written else text.split()) for text in targets]
         self.has_sentences = sum(length >= 4 for length in lengths) * 2 > len(targets)
         self.remarks: list[str] = []
-        if written and metric != "loss":
+        if written and metric in ("bleu", "chrf"):
             self.remarks = [
                 f"{written.name} has no spaces between words: dev BLEU is that of attn score "
                 f"--tokenize {tokenizer}"
             ]
+
+    @property
+    def too_young(self) -> str:
+        """What is said of weights whose figure says nothing; "": nothing, as it never does."""
+        return _DEAF if self._metric == "wer" else _TOO_YOUNG if self.has_sentences else ""
 
     @torch.inference_mode()
     def __call__(self) -> dict[str, float]:
@@ -290,7 +300,8 @@ class TranslationValidation:
         if self._metric != "loss":
             # Weights that translate into nothing yet take longest for it, and tell least.
             figures |= self._quality(numbers[:_PROBED])
-            if len(numbers) > _PROBED and figures["bleu"] >= _BLEU_OF_NOTHING:
+            good = figures["bleu"] >= _BLEU_OF_NOTHING or figures.get("wer", 1.0) < 1.0
+            if len(numbers) > _PROBED and good:
                 figures |= self._quality(numbers)
         return figures
 
@@ -312,7 +323,7 @@ class TranslationValidation:
             for texts, outputs in zip(references.values(), hypotheses, strict=True)
         ]
         scores = score_corpus(self._measures, segments)
-        return {"bleu": scores[0].value, "chrf": scores[1].value}
+        return dict(zip(("bleu", "chrf", "wer"), (score.value for score in scores), strict=False))
 
 
 def _cost(split: Split, metric: str) -> float:

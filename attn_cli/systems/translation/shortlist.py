@@ -85,7 +85,7 @@ def make_table(
         DataError: the file has no pair, or the model reads no texts.
     """
     if translator.reads_files or not translator.models[0].has_attention:
-        what = "reads images" if translator.reads_files else "has no attention (--attention none)"
+        what = "reads files" if translator.reads_files else "has no attention (--attention none)"
         raise DataError(f"--shortlist: this model {what}: no source token suggests anything")
     bad = BadLines(say, skip_bad=True)
     rows = Rows(LineReader(pairs), Columns.parse(None, 2), bad, count=2)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from attn_cli.config.source import SourceConfig, SourceOptions
 from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck
+from attn_cli.data.split import RowNumbers
 from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.viz.maps import Axis
@@ -26,6 +27,7 @@ from attn_cli.viz.maps import Axis
 # Numbers of rows of a corpus and their source columns -> what these stand for.
 Contents = Callable[[NDArray[np.int64], list[str]], Sequence[Sized]]
 Content = TypeVar("Content", bound=Sized)  # what a line stands for: a text, a picture
+Config = TypeVar("Config", bound=SourceConfig)
 Item = TypeVar("Item", bound=Sized)  # what a model reads of it: tokens, a picture
 
 
@@ -38,13 +40,20 @@ class Side(ABC, Generic[Content, Item]):
         n_bytes: that an item needs besides its line.
         most_lines: that are held in memory at once.
         output_len: tokens of an output, from which its limit is derived; None: those of the item.
+        longest: positions of an item that is read whole, unless another bound is asked for; None:
+            as many as a text may have.
+        positions_a_second: of sound; None: it is none.
+        limit_flag: the option that bounds an item.
     """
 
     reads_files: ClassVar[bool]
+    positions_a_second: ClassVar[float | None] = None
+    limit_flag: ClassVar[str] = "--max-input"
     vocab_size: int
     n_bytes: int = 0
     most_lines: int = 1 << 30
     output_len: int | None = None
+    longest: int | None = None
 
     @classmethod
     @abstractmethod
@@ -70,6 +79,10 @@ class Side(ABC, Generic[Content, Item]):
     def unread(self, content: Content) -> str | None:
         """What of it is not read, in words; None if all of it is."""
         return None
+
+    def pieces(self, content: Content, limit: int) -> list[Content]:
+        """What is in a file, in parts of at most `limit` positions if it can be cut."""
+        return [content]
 
     @abstractmethod
     def parts(self, text: str, limit: int) -> list[str]:
@@ -171,6 +184,21 @@ class TrainingSources(ABC):
     def fingerprint(self, name: str) -> str:
         """Follows from what a corpus's sources stand for, beyond its lines."""
 
+    def remarks_on_pairs(self, corpus: Corpus, rows: RowNumbers, tokenizer: Tokenizer) -> list[str]:
+        """What a user should know of the pairs that are trained on, once targets are tokens."""
+        return []
+
+    def continued(self, config: Config) -> Config:
+        """The configuration of a model that goes on learning."""
+        return config
+
     @abstractmethod
-    def model_parts(self, arch: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
-        """Parts of a model's configuration: what suits the architecture, and what is fixed."""
+    def model_parts(
+        self, arch: str, decoder: str
+    ) -> tuple[Mapping[str, object], Mapping[str, object]]:
+        """Parts of a model's configuration: what suits the architecture, and what is fixed.
+
+        Args:
+            arch: of `--arch`.
+            decoder: a key of `models.SEQ2SEQ`.
+        """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from attn_cli.config import choose
 from attn_cli.config.source import SourceConfig
+from attn_cli.systems.translation.audio_source import AudioSide, AudioSources
 from attn_cli.systems.translation.image_source import ImageSide, ImageSources
 from attn_cli.systems.translation.source_base import SourceSide, TrainingSources
 from attn_cli.systems.translation.text_source import TextSide, TextSources
@@ -28,6 +29,7 @@ class SourceKind:
 SOURCES: dict[str, SourceKind] = {
     "text": SourceKind(TextSide, TextSources),
     "image": SourceKind(ImageSide, ImageSources),
+    "audio": SourceKind(AudioSide, AudioSources),
 }
 
 

@@ -71,7 +71,7 @@ def starting_point(
         UsageError: the parts do not fit together.
     """
     if options.arch.init:
-        return _continued(options, vocabularies)
+        return _continued(options, vocabularies, sources)
     size, why = choose_size(options.size.size, n_pairs, on_gpu=on_gpu)
     decoder, arch = options.arch.decoder_of_new, options.arch.arch_of_new
     config = seq2seq_config(
@@ -83,16 +83,18 @@ def starting_point(
         share=share,
         decoder=decoder,
         max_len=options.corpus.max_len,
-        source=sources.model_parts(arch),
+        source=sources.model_parts(arch, decoder),
     )
     return TranslatorStart(seq2seq_name(arch, decoder), config, f"size {size} ({why})")
 
 
-def _continued(options: TrainMtCommand, vocabularies: tuple[int, int]) -> TranslatorStart:
+def _continued(
+    options: TrainMtCommand, vocabularies: tuple[int, int], sources: TrainingSources
+) -> TranslatorStart:
     init = str(options.arch.init)
     before, model = load_model_of(Seq2SeqModel, Path(init), torch.device("cpu"))
     model.check_vocabulary(*vocabularies, init)
-    config = model.config
+    config = sources.continued(model.config)
     if options.size.dropout is not None:
         config = dataclasses.replace(config, dropout=options.size.dropout)
     return TranslatorStart(before.arch, config, f"continued from {init}", model)

@@ -132,6 +132,8 @@ class TextSources(TrainingSources):
         """Nothing beyond them."""
         return ""
 
-    def model_parts(self, arch: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    def model_parts(
+        self, arch: str, decoder: str
+    ) -> tuple[Mapping[str, object], Mapping[str, object]]:
         """That it is of texts."""
         return {}, {"source": self._options.source}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.models.seq2seq_base import AutoregressiveModel, Seq2SeqModel
+from attn_cli.systems.translation.ctc_training import CtcObjective, ctc_weight
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.mask_predict import MaskPredictor
 from attn_cli.systems.translation.mask_predict_training import (
@@ -37,13 +38,16 @@ class TrainingKind:
 def _autoregressive_objective(
     model: Seq2SeqModel, options: TrainMtCommand, translator: Translator
 ) -> TranslationObjective:
-    """The likelihood, and beside it the criterion that samples outputs, if one was asked for.
+    """The likelihood, beside it CTC, or the criterion that samples outputs if one was asked for.
 
     Raises:
         UsageError: the model, or another option, does not go with it.
     """
     assert isinstance(model, AutoregressiveModel)
     smoothing, penalty = options.training.label_smoothing, options.objective.head_penalty
+    weight = ctc_weight(model, options)
+    if weight:
+        return CtcObjective(model, smoothing, weight, penalty, options.learning)
     if not options.criterion.samples_outputs:
         return TranslationObjective(model, smoothing, penalty, options.learning)
     return SequenceObjective(

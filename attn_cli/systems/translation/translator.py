@@ -37,6 +37,7 @@ __all__ = ["AutoregressiveTranslator", "Source", "Translator"]
 
 
 M = TypeVar("M", bound=Seq2SeqModel)
+_MOST_AT_ONCE = 1 << 13  # positions of a file; attention takes memory with the square
 
 
 class Seq2SeqStep(StepModel):
@@ -80,8 +81,19 @@ class Seq2SeqStep(StepModel):
         return StepOutput(shortlist.log_probs(logits.float()), after, attention)
 
 
+def batches_of(requests: Sequence[Request], max_tokens: int, width: int) -> list[list[Request]]:
+    """Requests, the shortest first, in groups of at most so many source tokens times a width."""
+    groups: list[list[Request]] = []
+    for request in requests:
+        taken = len(groups[-1]) + 1 if groups else 0
+        if not groups or taken * len(request.source) * width > max_tokens:
+            groups.append([])
+        groups[-1].append(request)
+    return groups
+
+
 class Translator(Generator[M]):
-    """Translates texts, or says what is in images, with one model or several as an ensemble.
+    """Translates texts, or says what is in files, with one model or several as an ensemble.
 
     Attributes:
         kind: the class of its models.
@@ -99,6 +111,7 @@ class Translator(Generator[M]):
         self.src = src
         self._folder: Path | None = None
         self.reads_files, self.most_lines = src.reads_files, src.most_lines
+        self.limit_flag = src.limit_flag
         learned = [model.n_positions for model in models if model.n_positions is not None]
         self._n_positions = min(learned, default=None)
         # Beside a source stands its end; an output is read behind bos.
@@ -111,7 +124,7 @@ class Translator(Generator[M]):
 
         Raises:
             DataError: a directory is missing, foreign or damaged.
-            UsageError: the models of an ensemble have different tokenizers, or read other images.
+            UsageError: the models of an ensemble have different tokenizers, or read other files.
         """
         models: list[Any] = []  # of this kind
         sides: list[tuple[SourceSide, Tokenizer]] = []
@@ -134,9 +147,18 @@ class Translator(Generator[M]):
                 raise UsageError(f"{path}: it does not read what {first} reads")
         translator = cls(models, *sides[0])
         translator._folder = Path(paths.split(",")[0])
-        longest = max(translator.longest_input, min(lengths))
+        longest = translator.src.longest or max(translator.longest_input, min(lengths))
         translator.longest_input = min(longest, translator.most_input)
         return translator
+
+    def input_limit(self, wanted: int | None, seconds: float | None = None) -> int:
+        """See `Generator.input_limit`."""
+        each = self.src.positions_a_second
+        if seconds is None or each is None:
+            return super().input_limit(wanted, seconds)
+        if wanted is not None:
+            raise UsageError("--max-input and --max-seconds are one limit: leave one of them out")
+        return min(max(1, int(seconds * each)), self.most_input)
 
     def requests(self, sources: Sequence[Source], options: SearchOptions) -> list[Request]:
         """See `Generator.requests`."""
@@ -165,7 +187,8 @@ class Translator(Generator[M]):
     def sources(self, text: str, limit: int, folder: str) -> list[Source]:
         """See `Generator.sources`."""
         if self.reads_files:
-            return [Source(text, file=self.src.read(text, folder))]
+            pieces = self.src.pieces(self.src.read(text, folder), limit)
+            return [Source(text, file=piece) for piece in pieces]
         return [Source(part) for part in self.src.parts(text, limit)]
 
     def knows(self, source: Source) -> bool:
@@ -188,6 +211,8 @@ class Translator(Generator[M]):
 
     def refused(self, source: Source, output: str) -> str | None:
         """See `Generator.refused`."""
+        if source.file is not None and len(source.file) > _MOST_AT_ONCE:
+            return f"more than {_MOST_AT_ONCE:,} positions: a model can't score that at once"
         if self._n_positions is None:
             return None
         n_source = 0 if self.reads_files else len(self.encoded([source])[0]) - 1
@@ -202,8 +227,11 @@ class Translator(Generator[M]):
 
     def encoded(self, sources: Sequence[Source]) -> list[Sized]:
         """The sources as items of their side."""
+        if not self.reads_files:
+            return self.src.encode([source.text for source in sources])
+        blank = self.src.blank
         return self.src.encode(
-            [source.text if source.file is None else source.file for source in sources]
+            [blank if source.file is None else source.file for source in sources]
         )
 
     def scored(self, fields: Sequence[str]) -> tuple[str, str]:
@@ -287,10 +315,10 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
         Raises:
             NotThereError: it has none.
             DataError: it is damaged, or that of another model.
-            UsageError: models that read images have none.
+            UsageError: models that read files have none.
         """
         if self.reads_files or self._folder is None:
-            raise UsageError("--shortlist: this model reads images, whose regions suggest no token")
+            raise UsageError("--shortlist: this model reads files, which suggest no token")
         sizes = self.src.vocab_size, self.tgt.vocab_size
         return CandidateTable.load(self._folder, *sizes, self.tgt.eos_id)
 

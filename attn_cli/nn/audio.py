@@ -1,0 +1,122 @@
+"""Recordings as vectors: what a decoder can attend to.
+
+Shapes: B batch, T = 4 S frames, F features of a frame, S positions, D d_model, C channels, M masks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn_cli.config import choose
+from attn_cli.nn.image import Convolution
+from attn_cli.nn.positions import POSITIONS, Positions
+from attn_cli.nn.source import SourceEmbedding
+
+_FEWEST_CHANNELS = 16
+
+
+class SpecAugment(nn.Module):
+    """Hides stretches of time and ranges of features in training (Park et al. 2019, section 2).
+
+    Each is as wide as is drawn from 0 to a share of the recording or of the features, and stands
+    anywhere in it. What is hidden becomes the mean, 0. Time is not warped.
+
+    Args:
+        time_masks: stretches of time.
+        time_share: of the frames, the longest.
+        band_masks: ranges of features.
+        band_share: of the features, the widest.
+    """
+
+    def __init__(
+        self, time_masks: int, time_share: float, band_masks: int, band_share: float
+    ) -> None:
+        super().__init__()
+        self.time = time_masks, time_share
+        self.bands = band_masks, band_share
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Shape: (B, T, F), which frames are valid (B, T) -> (B, T, F)."""
+        if not self.training:
+            return frames
+        n_features = torch.full_like(mask[:, 0], frames.shape[2], dtype=torch.long)
+        times = stripes(*self.time, mask.sum(1), frames.shape[1])
+        bands = stripes(*self.bands, n_features, frames.shape[2])
+        return frames.masked_fill(times[:, :, None] | bands[:, None, :], 0.0)
+
+
+def stripes(count: int, share: float, sizes: Tensor, width: int) -> Tensor:
+    """Random stretches of lines, each of at most a share of its line.
+
+    Args:
+        count: M of each line.
+        share: of a line.
+        sizes: how long the lines are. Shape: (B,).
+        width: of the longest.
+
+    Returns:
+        What is in one of them. Shape: (B, width), boolean.
+    """
+    drawn = torch.rand(2, len(sizes), count, device=sizes.device)
+    lengths = (drawn[0] * ((sizes * share).floor()[:, None] + 1)).floor()  # (B, M)
+    starts = (drawn[1] * (sizes[:, None] - lengths + 1)).floor()
+    places = torch.arange(width, device=sizes.device)
+    inside = (places >= starts[..., None]) & (places < (starts + lengths)[..., None])
+    return inside.any(1)
+
+
+class FrameEmbedding(SourceEmbedding):
+    """Recordings as vectors, one for four frames: two convolutions that halve time and features.
+
+    As the input of the Speech-Transformer (Dong et al. 2018, section 3.2): 3 x 3, stride 2, ReLU,
+    then a projection; normalized, to be as large as token vectors are. What is padding stays 0
+    between them, so that no recording depends on its batch.
+
+    Args:
+        n_features: F.
+        d_model: D.
+        augment: hides some of it in training.
+        positions: a key of `positions.POSITIONS`.
+        max_positions: vectors of learned positions.
+        dropout: of the result.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        d_model: int,
+        augment: SpecAugment,
+        positions: str,
+        max_positions: int,
+        dropout: nn.Module,
+    ) -> None:
+        super().__init__()
+        channels = max(_FEWEST_CHANNELS, d_model // 4)
+        self.augment = augment
+        self.first = Convolution(1, channels, stride=2)
+        self.second = Convolution(channels, channels, stride=2)
+        self.project = nn.Linear(channels * -(-n_features // 4), d_model)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+        self.norm = nn.LayerNorm(d_model)
+        scheme = choose(POSITIONS, positions, "position encoding")
+        self.positions = scheme.added(d_model, max_positions)
+        self.dropout = dropout
+
+    def of_source(self, source: Tensor, mask: Tensor) -> Tensor:
+        """See `SourceEmbedding`; features. Shape: (B, 4 S, F), (B, S) -> (B, S, D)."""
+        vectors: Tensor = self(source, mask)
+        return vectors
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Shape: (B, 4 S, F), (B, S) -> (B, S, D); a valid position has four frames."""
+        dtype = self.norm.weight.dtype
+        frames = self.augment(frames.to(dtype), mask.repeat_interleave(4, dim=1))
+        x = F.relu(self.first(frames[:, None]))  # (B, C, 2 S, F / 2)
+        x = x * mask.repeat_interleave(2, dim=1)[:, None, :, None]
+        x = F.relu(self.second(x))  # (B, C, S, F / 4)
+        vectors = self.norm(self.project(x.transpose(1, 2).flatten(2)))
+        places = Positions.first(mask.shape[1], mask.device)
+        return self.dropout(vectors + self.positions(places))

@@ -1,0 +1,186 @@
+"""Recordings of a training corpus, read once: frames in a memory-mapped file beside the model.
+
+Shapes: n recordings, r rows of the corpus, T frames of all of them, F features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn_cli.config.audio import LOWEST_RATE, n_bands
+from attn_cli.data.audio import Loaded, Recording, load
+from attn_cli.data.named_files import named_path, shown_path
+from attn_cli.errors import DataError
+from attn_cli.files import inside, write_atomically, writing
+
+_USUAL_RATE = 16_000  # speech has little above 8 kHz
+
+
+class AudioCache:
+    """What `AudioCacheWriter` wrote.
+
+    Attributes:
+        rate: samples a second to which recordings were resampled; 0: features came from files.
+        n_features: F.
+        numbers: the recording of each row of the corpus. Shape: (r,).
+        longest: frames of the longest recording.
+        fingerprint: follows from what is in every file, its place, and what is made of it.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        meta = json.loads((folder / f"{name}.audio.json").read_text("utf-8"))
+        self.rate: int = meta["rate"]
+        self.n_features: int = meta["n_features"]
+        self.longest: int = meta["longest"]
+        self.fingerprint: str = meta["fingerprint"]
+        shape = (meta["frames"], self.n_features)
+        path, ends, numbers = _files(folder, name)
+        sizes = (4 * shape[0] * shape[1], 8 * meta["recordings"], 8 * meta["rows"])
+        if tuple(each.stat().st_size for each in (path, ends, numbers)) != sizes:
+            raise DataError(f"{path}: damaged; remove the folder {folder} and start again")
+        self._frames = np.memmap(path, np.float32, "r", shape=shape)
+        self._ends = np.memmap(ends, np.int64, "r")
+        self.numbers = np.memmap(numbers, np.int64, "r")
+
+    @property
+    def frames(self) -> int:
+        """Of a recording in the mean."""
+        return -(-len(self._frames) // len(self._ends))
+
+    def recordings(self, rows: NDArray[np.int64]) -> list[Recording]:
+        """The recordings of rows of the corpus. Shape: rows (M,)."""
+        numbers = self.numbers[rows]
+        ends, begins = self._ends[numbers], np.where(numbers, self._ends[numbers - 1], 0)
+        return [
+            Recording(np.asarray(self._frames[begin:end]))
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+        ]
+
+
+class AudioCacheWriter:
+    """Reads the recordings of a corpus while its lines are checked.
+
+    Args:
+        folder: where the frames go.
+        name: the corpus's name there.
+        rate: samples a second of a model; 0: it reads features; None: as the first one is.
+        n_features: of a frame; 0: as the first one has, or as the rate has bands.
+        root: where relative paths start; None: at the folder of the file that names them.
+        max_seconds: longer recordings can't be used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        rate: int | None,
+        n_features: int,
+        root: str | None,
+        max_seconds: float,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._name = folder, name
+        self._rate, self._n_features = rate, n_features
+        self._root = root
+        self._max_seconds = max_seconds
+        self._found: dict[bytes, int | str] = {}  # a number, or why it can't be used
+        self._count = self._rows = self._frames = self._longest = 0
+        self._digest = hashlib.sha256()
+        with writing(folder / f"{name}.audio"):
+            self._files: list[BinaryIO] = [
+                inside(folder, path.name).open("wb") for path in _files(folder, name)
+            ]
+
+    def problem(self, text: str, folder: str) -> str | None:
+        """Takes the recording of the corpus's next row; says why it can't be used, if it can't.
+
+        Args:
+            text: the path.
+            folder: of the file that names it.
+        """
+        path = named_path(text, folder if self._root is None else self._root)
+        if path not in self._found:
+            try:
+                self._found[path] = self._added(path)
+            except DataError as error:
+                self._found[path] = str(error)
+        found = self._found[path]
+        if isinstance(found, str):
+            return found
+        self._write(2, np.int64(found).tobytes())
+        self._rows += 1
+        return None
+
+    def finish(self) -> None:
+        """Closes the files and writes what is in them."""
+        self.close()
+        self._digest.update(np.array([self._rate or 0, self._n_features], np.int64).tobytes())
+        meta = {
+            "recordings": self._count,
+            "rows": self._rows,
+            "frames": self._frames,
+            "longest": self._longest,
+            "rate": self._rate or 0,
+            "n_features": self._n_features,
+            "fingerprint": self._digest.hexdigest(),
+        }
+        place = inside(self._folder, f"{self._name}.audio.json")
+        write_atomically(place, json.dumps(meta).encode("utf-8"))
+
+    def close(self) -> None:
+        """Closes the files."""
+        with writing(self._folder / f"{self._name}.audio"):
+            for file in self._files:
+                file.close()
+
+    def _added(self, path: bytes) -> int:
+        """The number of a recording, whose frames are written.
+
+        Raises:
+            DataError: it can't be read, is another kind of file than the first, or too long.
+        """
+        loaded = load(path)
+        rate, n_features = self._rate, self._n_features
+        if rate is None or not n_features:
+            rate, n_features = self._decided(loaded)
+        try:
+            recording = Recording(loaded.features(rate, n_features))
+            if recording.seconds > self._max_seconds:
+                seconds = f"{recording.seconds:.1f} seconds"
+                raise DataError(f"{seconds}, but --max-seconds is {self._max_seconds:g}")
+        except DataError as error:
+            raise DataError(f"{shown_path(path)}: {error}") from error
+        self._rate, self._n_features = rate, n_features
+        # Of what is in the file: how energies are rounded depends on the machine.
+        self._digest.update(np.array([loaded.rate, *loaded.values.shape], np.int64).tobytes())
+        self._digest.update(loaded.values.tobytes())
+        self._write(0, recording.features.tobytes())
+        self._frames += len(recording.features)
+        self._longest = max(self._longest, len(recording.features))
+        self._write(1, np.int64(self._frames).tobytes())
+        self._count += 1
+        return self._count - 1
+
+    def _decided(self, first: Loaded) -> tuple[int, int]:
+        """The rate and the features of a frame that suit the first recording."""
+        rate = self._rate
+        if rate is None:
+            rate = min(max(first.rate, LOWEST_RATE), _USUAL_RATE) if first.rate else 0
+        return rate, n_bands(rate) if rate else max(1, first.n_features)
+
+    def _write(self, which: int, raw: bytes) -> None:
+        with writing(self._folder / f"{self._name}.audio"):
+            self._files[which].write(raw)
+
+
+def _files(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """Where the frames are, the end of each recording among them, and the recording of each row."""
+    stem = folder / f"{name}.audio"
+    return stem, Path(f"{stem}-ends"), Path(f"{stem}-numbers")

@@ -1,0 +1,234 @@
+"""Recordings as sources: the files that lines name, as frames.
+
+Shapes: B batch, T = 4 S frames, S positions, F features.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attn_cli.config.audio import FRAMES_A_POSITION, FRAMES_A_SECOND
+from attn_cli.config.source import SourceConfig, SourceOptions
+from attn_cli.data.audio import Recording, read_features
+from attn_cli.data.audio_features import cut_at_silence, normalized
+from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
+from attn_cli.data.named_files import named_path
+from attn_cli.data.split import RowNumbers, hold_out_groups
+from attn_cli.errors import DataError
+from attn_cli.lines.unusable import BadLines
+from attn_cli.nn.ctc import positions_needed
+from attn_cli.systems.recipe import TRAIN
+from attn_cli.systems.translation.audio_cache import AudioCache, AudioCacheWriter
+from attn_cli.systems.translation.source_base import Config, Contents, Side, TrainingSources
+from attn_cli.tokenizers.tokenizer import Tokenizer
+from attn_cli.viz.maps import Axis
+from attn_cli.wording import plural
+
+_HELD_BYTES = 1 << 28  # of the recordings that are held at once
+_ALLOWANCE = 1.25  # of the longest one that was learnt: recordings so long are read whole
+_ROWS_AT_ONCE = 1000
+
+
+class AudioSide(Side[Recording, Recording]):
+    """Recordings of one rate as frames, four of which make a position.
+
+    Args:
+        rate: samples a second; 0: files hold features.
+        n_features: F.
+        seconds: of the longest recording that the model learnt.
+    """
+
+    reads_files: ClassVar[bool] = True
+    positions_a_second: ClassVar[float | None] = FRAMES_A_SECOND / FRAMES_A_POSITION
+    limit_flag: ClassVar[str] = "--max-seconds"
+    vocab_size = 0
+
+    def __init__(self, rate: int, n_features: int, seconds: float) -> None:
+        self._rate, self._n_features = rate, n_features
+        positions = seconds * FRAMES_A_SECOND / FRAMES_A_POSITION
+        self.longest = max(1, int(_ALLOWANCE * positions))
+        self.n_bytes = 4 * n_features * int(seconds * FRAMES_A_SECOND)
+        self.most_lines = max(1, _HELD_BYTES // max(1, self.n_bytes))
+
+    @classmethod
+    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> Self:
+        """What a model of this configuration reads."""
+        return cls(config.sample_rate, config.n_features, config.trained_seconds)
+
+    def read(self, text: str, folder: str) -> Recording:
+        """The recording that the line names."""
+        if not text.strip():
+            raise DataError("no recording is named")
+        return Recording(read_features(named_path(text, folder), self._rate, self._n_features))
+
+    def pieces(self, content: Recording, limit: int) -> list[Recording]:
+        """Cut where it is quietest (see `audio_features.cut_at_silence`)."""
+        return [
+            Recording(part) for part in cut_at_silence(content.features, FRAMES_A_POSITION * limit)
+        ]
+
+    def parts(self, text: str, limit: int) -> list[str]:
+        """The name of a file is one part."""
+        return [text]
+
+    def encode(self, contents: Sequence[Recording]) -> list[Recording]:
+        """The recordings, each normalized by itself."""
+        return [Recording(normalized(content.features)) for content in contents]
+
+    def learnt(
+        self, contents: Sequence[Recording], limit: int, alpha: float, seed: int
+    ) -> tuple[list[Recording], list[int]]:
+        """The same: what is hidden of them in training, the model hides."""
+        return self.encode(contents), []
+
+    def collate(self, items: Sequence[Recording]) -> tuple[Tensor, Tensor]:
+        """Frames, zeros behind the last one, and positions. Shape: (B, T, F), (B, S)."""
+        lengths = torch.tensor([len(item) for item in items])
+        width = int(lengths.max())
+        frames = np.zeros((len(items), FRAMES_A_POSITION * width, self._n_features), np.float32)
+        for row, item in zip(frames, items, strict=True):
+            row[: len(item.features)] = item.features
+        return torch.from_numpy(frames), torch.arange(width) < lengths[:, None]
+
+    def words(self, item: Recording) -> list[int]:
+        """The positions' numbers."""
+        return list(range(len(item)))
+
+    def axis(self, item: Recording, text: str) -> Axis:
+        """Positions are named by the second at which they begin."""
+        step = FRAMES_A_POSITION / FRAMES_A_SECOND
+        return Axis(tuple(f"{step * number:.2f}" for number in range(len(item))))
+
+    @property
+    def blank(self) -> Recording:
+        """Silence for one position."""
+        return Recording(np.zeros((FRAMES_A_POSITION, self._n_features), np.float32))
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Rate and features."""
+        return repr((self._rate, self._n_features)).encode()
+
+
+# --arch -> what suits recordings better than the preset: their frames say little each.
+_FOR_AUDIO: Mapping[str, Mapping[str, object]] = {"rnn": {"n_encoder_layers": 3}}
+
+
+class AudioSources(TrainingSources):
+    """Recordings: files that the column names, read once into the work folder."""
+
+    no_pair: ClassVar[str] = "lines are recording<TAB>transcript"
+    refused: ClassVar[Mapping[str, str]] = {
+        "--share-vocab": "--separate-vocab",
+        "--embeddings": "--embeddings",
+    }
+    text_columns: list[tuple[int, ...]] = [(1,)]
+
+    def __init__(
+        self, options: SourceOptions, work: Path, like: SourceConfig | None, *, share_vocab: bool
+    ) -> None:
+        super().__init__(options, work, like, share_vocab=share_vocab)
+        self._reads = (like.sample_rate, like.n_features) if like else (options.sample_rate, 0)
+
+    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
+        """See `TrainingSources`; every recording is read."""
+        rate, n_features = self._reads
+        if name != TRAIN:
+            cache = self._cache(TRAIN)
+            rate, n_features = cache.rate, cache.n_features
+        writer = AudioCacheWriter(
+            self._work,
+            name,
+            rate=rate,
+            n_features=n_features,
+            root=self._options.image_root,
+            max_seconds=self._options.max_seconds,
+        )
+        with contextlib.closing(writer):
+            corpus = build_corpus(
+                files,
+                self._work,
+                name,
+                bad,
+                check,
+                lambda fields, folder: writer.problem(fields[0], folder),
+            )
+            writer.finish()
+        return corpus
+
+    def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
+        """Whole recordings."""
+        return hold_out_groups(np.asarray(self._cache(TRAIN).numbers), seed)
+
+    def side(self, tokenizer: Tokenizer) -> AudioSide:
+        """Recordings of the corpus's rate."""
+        cache = self._cache(TRAIN)
+        side = AudioSide(cache.rate, cache.n_features, cache.longest / FRAMES_A_SECOND)
+        side.n_bytes = 4 * cache.n_features * cache.frames
+        return side
+
+    def contents(self, name: str) -> Contents:
+        """The recordings, from the work folder."""
+        cache = self._cache(name)
+        return lambda rows, texts: cache.recordings(rows)
+
+    def groups(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Transcripts of one recording together."""
+        return self._cache(name).numbers[rows]
+
+    def fingerprint(self, name: str) -> str:
+        """Of the frames."""
+        return self._cache(name).fingerprint
+
+    def remarks_on_pairs(self, corpus: Corpus, rows: RowNumbers, tokenizer: Tokenizer) -> list[str]:
+        """How many transcripts the encoder's own output can't have, as recordings are short."""
+        cache, count = self._cache(TRAIN), 0
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            numbers = rows[np.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))]
+            targets = tokenizer.encode([fields[1] for fields in corpus.read(numbers)])
+            count += sum(
+                positions_needed(target) > len(recording)
+                for target, recording in zip(targets, cache.recordings(numbers), strict=True)
+            )
+        if not count:
+            return []
+        return [
+            f"{plural(count, 'transcript')} of {len(rows):,} have more tokens than the encoder has "
+            "positions (25 a second): their CTC loss counts as 0 (fewer, longer pieces: "
+            "--vocab-size; or --ctc-weight 0)"
+        ]
+
+    def continued(self, config: Config) -> Config:
+        """Recordings may be longer by now."""
+        longest = self._cache(TRAIN).longest / FRAMES_A_SECOND
+        return dataclasses.replace(config, trained_seconds=max(config.trained_seconds, longest))
+
+    def model_parts(
+        self, arch: str, decoder: str
+    ) -> tuple[Mapping[str, object], Mapping[str, object]]:
+        """What the frames are, what is hidden of them, whether the encoder has an output."""
+        cache, options = self._cache(TRAIN), self._options
+        fixed = {
+            "source": options.source,
+            "sample_rate": cache.rate,
+            "n_features": cache.n_features,
+            "trained_seconds": cache.longest / FRAMES_A_SECOND,
+            "ctc": options.ctc_weight != 0 and decoder == "autoregressive",
+            "time_masks": options.time_masks,
+            "time_mask_share": options.time_mask_share,
+            "band_masks": options.band_masks,
+            "band_mask_share": options.band_mask_share,
+        }
+        return _FOR_AUDIO.get(arch, {}), fixed
+
+    def _cache(self, name: str) -> AudioCache:
+        return AudioCache(self._work, name)
