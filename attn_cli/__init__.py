@@ -22,6 +22,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     check/        data before training: leaks between parts, duplicates, odd lines
     convert/      other projects' models
     info/         what is in a model directory: described, as a card; without PyTorch
+    markup/       files with texts in them (pages, subtitles): found, and put back translated
     models/       assemblies of layers, a file a family, each with its Config; model directories
     nn/           layers and formulas, a class an idea, with paper and equation
     data/         corpora, batches, splits, padding, images, sound, labels, input templates
@@ -29,12 +30,12 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     lines/        the stream contract: `rows.py` is the one loop that reads lines
     config/       every option of a user: declared once, with its help, choices and bounds
 
-Arrows: `cli -> serve -> systems -> {train, search, viz, metrics, embed, convert, check, info} ->
-{models, data} -> {nn, tokenizers, lines} -> config`. The engines know no system; `search` imports
-`config` alone, `check` and `metrics` `lines` too, `viz` no model, `train` of the models the files
-alone that save them. Files beside the rooms (`errors.py`, `files.py`, ...) are for all. Contracts
-are abstract classes: nothing is asked what it has. Importing this module, `cli/` or `config/` loads
-no PyTorch.
+Arrows: `cli -> serve -> systems -> {train, search, viz, metrics, embed, convert, check, info,
+markup} -> {models, data} -> {nn, tokenizers, lines} -> config`. The engines know no system;
+`search` imports `config` alone, `check` and `metrics` `lines` too, `viz` no model, `train` of the
+models the files alone that save them. Files beside the rooms (`errors.py`, `files.py`, ...) are for
+all. Contracts are abstract classes: nothing is asked what it has. Importing this module, `cli/` or
+`config/` loads no PyTorch.
 
 Where to put what, and the existing files that a new one edits:
 
@@ -56,6 +57,8 @@ Where to put what, and the existing files that a new one edits:
 - an option: a field of the dataclass of its group in `config/`, and the place that reads it.
 - another project's format: a file in `convert/`, a row of READERS or WRITERS in its `formats.py`,
   what `--to` calls it in `config/converting.py`.
+- a kind of file for `decode --markup`: a reader in `markup/`, a row of READERS in
+  `systems/generation/markup.py`, its name in `config/decoding.py`.
 - what `check` finds: a row of FINDINGS in `check/findings.py`, and what marks it in `part.py`.
 - a metric: a `CountMetric` (`metrics/base.py`), a row in `metrics/__init__.py`, a field in
   `config/scoring.py`.

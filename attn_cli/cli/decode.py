@@ -12,7 +12,7 @@ from attn_cli.cli.options import with_options
 from attn_cli.config.decoding import DecodeCommand
 from attn_cli.lines.notices import Notices
 from attn_cli.lines.reading import LineReader
-from attn_cli.lines.writing import LineWriter
+from attn_cli.lines.writing import ByteWriter, LineWriter
 
 
 @with_options(DecodeCommand)
@@ -32,6 +32,8 @@ def decode_command(
     attn decode --prefix --constraints < source-prefix-phrases.tsv
     attn decode -m model-a,model-b test.tsv
     tail -f log.txt | attn decode --scores
+    attn decode --split < paragraphs.txt
+    attn decode --markup html page.html > page.de.html
     attn decode -m tagger test.conll | attn score --span-f1 --columns 2,3
     attn decode -m reader dev-v2.0.json > predictions.json
     attn decode --scores graph -m topics
@@ -56,7 +58,11 @@ def decode_command(
     )
     with Ranks.all_together():
         decoder = open_decoder(job)
-    out = LineWriter()
-    for lines in decoder.results(reader):
-        out.write_lines(lines)
+    if options.decoding.markup is not None:
+        for pieces in decoder.results(reader):
+            ByteWriter().write_text("".join(pieces))
+    else:
+        out = LineWriter()
+        for lines in decoder.results(reader):
+            out.write_lines(lines)
     bad.finish(bad.outcome)

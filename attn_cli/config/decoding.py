@@ -225,6 +225,18 @@ class DecodeOptions(AnswerOptions, RootOptions):
     constraints: bool = option(
         False, "The next column holds phrases that must appear, separated by ' ||| '."
     )
+    split: bool = option(
+        False,
+        "A line may be a paragraph: its sentences are translated one by one and joined again; a "
+        "prefix begins the first.",
+    )
+    markup: str | None = option(
+        None,
+        "The input is a file of this kind: its texts are translated, tags stand where the "
+        "alignment puts them, and nothing else changes.",
+        choices=("html", "srt"),
+        show="lines of text",
+    )
     scores: bool = option(
         False, "Add a column with log P(output | input) in nats; a label's probability."
     )

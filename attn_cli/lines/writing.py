@@ -42,7 +42,7 @@ class LineWriter:
 
 
 class ByteWriter:
-    """Writes lines to standard output as they are."""
+    """Writes lines, or a file piece by piece, to standard output as they are."""
 
     def write_all(self, lines: Iterable[bytes]) -> None:
         """Writes lines with their ends, and hands them to the reader.
@@ -60,6 +60,10 @@ class ByteWriter:
             out.flush()
         except OSError as error:
             raise _stdout_error(error) from error
+
+    def write_text(self, text: str) -> None:
+        """Writes text whose lone surrogates stand for bytes; raises what `write_all` does."""
+        self.write_all([text.encode("utf-8", "surrogateescape")])
 
 
 def _stdout_error(error: OSError) -> Exception:

@@ -59,7 +59,7 @@ SYSTEMS: dict[str, System] = {
     "translate": System(
         does="writes texts",
         called="a translator",
-        decoder="generation.lines:open_line_decoder",
+        decoder="generation.markup:open_text_decoder",
         options=_OF_TEXTS,
         generator="translation.translator:AutoregressiveTranslator",
         by={"ctc": "translation.ctc:CtcTranslator", "joint": "translation.ctc:JointTranslator"},
@@ -68,7 +68,7 @@ SYSTEMS: dict[str, System] = {
     "mask-predict": System(
         does="writes texts",
         called="a mask-predict translator",
-        decoder="generation.lines:open_line_decoder",
+        decoder="generation.markup:open_text_decoder",
         options=_OF_TEXTS,
         generator="translation.mask_predict:MaskPredictor",
         maps="translation.maps:PairSource",
@@ -76,7 +76,7 @@ SYSTEMS: dict[str, System] = {
     "continue": System(
         does="writes texts",
         called="a language model",
-        decoder="generation.lines:open_line_decoder",
+        decoder="generation.markup:open_text_decoder",
         options=_OF_TEXTS,
         generator="pretraining.continuer:Continuer",
         maps="tasks.maps:BackboneSource",
@@ -141,7 +141,7 @@ class Decoder(Protocol):
     """Answers an input."""
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
-        """The output lines for an input, as they come, some at a time."""
+        """The output lines for an input, or pieces of a file, as they come, some at a time."""
 
 
 def find(place: str) -> Any:

@@ -25,7 +25,7 @@ GROUND = {
     "wording",
     "workers",
 }
-ENGINES = {"train", "search", "viz", "metrics", "embed", "convert", "check", "info"}
+ENGINES = {"train", "search", "viz", "metrics", "embed", "convert", "check", "info", "markup"}
 SYSTEMS = ("generation", "nodes", "pretraining", "tasks", "translation")
 
 # Room -> the rooms that it may import, beside GROUND.
@@ -44,6 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "embed": {"config", "lines", "tokenizers", "data", "nn", "models"},
     "convert": {"config", "lines", "tokenizers", "data", "nn", "models"},
     "info": {"config", "tokenizers"},
+    "markup": {"config", "lines", "data"},
     "systems": {"config", "lines", "tokenizers", "data", "nn", "models", *ENGINES},
     "serve": {"config", "lines", "tokenizers", "search", "embed", "systems"},
     "cli": {"config", "lines", "tokenizers", "data", "systems", "serve", *ENGINES},
@@ -63,6 +64,7 @@ WHY = {
     "nn": "a layer takes tensors and a config",
     "config": "it is read by everyone, before PyTorch is loaded, and imports no one",
     "info": "it reads a model directory without PyTorch; what loads a model is slow to start",
+    "markup": "it takes texts out of files and puts others in; what translates is a system",
     "data": "what knows a model or a task belongs to the folder of its system",
     "serve": "it asks the decoders of systems and embed; what answers a line belongs there",
     "systems": "what two systems share belongs to systems/base.py or systems/generation",

@@ -83,6 +83,7 @@ def folder(tmp_path_factory) -> Path:
 def run(command: str, folder: Path) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment["PATH"] = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment["PYTHONPATH"] = str(ROOT)  # the program beside this README, whatever is installed
     environment.pop("ATTN_MODEL", None)
     done = subprocess.run(
         ["sh", "-e", "-c", command], cwd=folder, env=environment, capture_output=True, text=True
@@ -114,8 +115,8 @@ def test_every_command_runs_and_prints_its_result(printed):
 
 def test_trainings_print_their_model(printed):
     models = [out for command, out in printed.items() if command.startswith("attn train-mt")]
-    names = ("attn-model", "en-fr", "second", "adapted", "less-risk", "parallel-words")
-    names = (*names, "captioner", "recognizer")
+    names = ("attn-model", "en-fr", "second", "fr-en", "adapted", "less-risk")
+    names = (*names, "parallel-words", "captioner", "recognizer")
     assert models == [f"{name}\n" for name in names]
 
 

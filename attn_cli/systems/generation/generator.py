@@ -39,6 +39,7 @@ class Source:
         key: what sampling is seeded by, with the run's seed: the line's number.
         limit: how many of its last tokens are read, where a longer input is not read in parts.
         file: what is in the file that the text names, if it names one.
+        gap: the white space between it and the part before it, of a line that is several.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Source:
     key: int | None = None
     file: Sized | None = None
     limit: int | None = None
+    gap: str = " "
 
 
 class Generator(ABC, Generic[Model]):
@@ -209,6 +211,7 @@ class Generator(ABC, Generic[Model]):
                 "it out"
             )
         self.check_files(decoding.image_root)
+        self.check_texts(decoding)
         if decoding.constraints and (search.sample or search.n_groups > 1):
             flag = "--sample" if search.sample else "--diversity"
             raise UsageError(f"--constraints needs a plain beam search: leave out {flag}")
@@ -232,6 +235,19 @@ class Generator(ABC, Generic[Model]):
                 f"--engine {decoding.engine}: is for translators that write one token after "
                 "another; leave it out"
             )
+
+    def check_texts(self, decoding: DecodeOptions) -> None:
+        """Raises UsageError where texts are to be cut or taken from a file that are none."""
+        if self.has_source and not self.reads_files:
+            if decoding.split and decoding.constraints:
+                raise UsageError(
+                    "--split: nothing says which sentence a phrase belongs to; leave out "
+                    "--constraints"
+                )
+            return
+        for name, given in {"split": decoding.split, "markup": decoding.markup}.items():
+            if given:
+                raise UsageError(f"--{name}: for models that translate texts; leave it out")
 
     def check_files(self, image_root: str | None) -> None:
         """Raises UsageError where `--image-root` is given to a model that reads no files."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 
 from attn_cli.config.decoding import MAX_INPUT, DecodeOptions, SearchOptions
 from attn_cli.config.generation import GenerationDefaults
+from attn_cli.data.sentences import split_sentences
 from attn_cli.device import crew_for, set_up, use_bf16
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
@@ -22,6 +21,7 @@ from attn_cli.models.directory import CONFIG, read_config
 from attn_cli.search.search import Hypothesis, Links, Watch
 from attn_cli.systems.base import DecodeJob, load_generator
 from attn_cli.systems.generation.generator import Generator, Source
+from attn_cli.systems.generation.joining import NOTHING, whole
 from attn_cli.systems.generation.promises import broken, refusal
 from attn_cli.systems.generation.scorer import align, score_tokens
 from attn_cli.wording import plural
@@ -29,7 +29,6 @@ from attn_cli.workers import Crew
 
 _UNFINISHED = "have an output that stops before its end"
 _MOST_HELD = 1 << 18  # places of what was read from files, before it is decoded
-_NOTHING = Hypothesis((), 0.0, 0.0, True)
 
 
 def open_line_decoder(job: DecodeJob) -> LineDecoder:
@@ -47,6 +46,8 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     generator.use_engine(search, decoding)
     if search.n_best > 1 and decoding.format == "text":
         raise UsageError(f"--n-best {search.n_best} needs --format moses or --format json")
+    if decoding.markup is not None:  # its texts are passages, whose tags stand by alignment
+        decoding = replace(decoding, split=True, align=generator.aligns)
     columns = Columns.parse(job.stream.columns, 1 + decoding.prefix + decoding.constraints)
     return LineDecoder(generator, search, decoding, job.bad, seed, columns)
 
@@ -77,6 +78,7 @@ class LineDecoder:
         generator: the model.
         search: how outputs are looked for.
         max_input: tokens of a line that is read whole.
+        crew: who decodes.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class LineDecoder:
         self._options = options
         self.max_input = generator.input_limit(options.max_input, options.max_seconds)
         self._bad = bad
-        self._crew = Crew() if generator.has_threads else crew_for(generator.device)
+        self.crew = Crew() if generator.has_threads else crew_for(generator.device)
         self._seed = seed
         self._bf16 = use_bf16(options.precision, generator.device)
 
@@ -106,8 +108,8 @@ class LineDecoder:
         check = self._problem if count > 1 else None
         rows = Rows(reader, self._columns, self._bad, count=count, check=check)
         most = min(options.buffer, generator.most_lines)
-        windows = rows.windows(most, first=self._crew.first)
-        return self._bad.answered(windows, self._answered, reader, self._crew, [rows])
+        windows = rows.windows(most, first=self.crew.first)
+        return self._bad.answered(windows, self._answered, reader, self.crew, [rows])
 
     def like(self, search: SearchOptions, options: DecodeOptions, seed: int) -> LineDecoder:
         """A decoder with the same model that is asked for something else.
@@ -187,11 +189,12 @@ class LineDecoder:
         if not row.fields:
             return []
         text, *steering = row.fields
-        sources = [Source(text)]
+        sentences = [[Source(text)]]
         if not is_blank(text):
             folder = self._options.image_root or row.stream.folder
-            sources = self.generator.sources(text, self.max_input, folder)
-        sources = [replace(source, key=row.number) for source in sources]
+            sentences = self._sentences(text, folder)
+        parts = [part for several in sentences for part in several]
+        sources = [replace(part, key=_key(row.number, i)) for i, part in enumerate(parts)]
         if steering:
             prefix = steering.pop(0) if self._options.prefix else ""
             phrases = steering.pop(0).split(" ||| ") if self._options.constraints else []
@@ -199,13 +202,24 @@ class LineDecoder:
             sources[0] = replace(sources[0], prefix=prefix, phrases=wanted)
         if cause := refusal(self.generator, sources, self.search):
             raise DataError(cause)
-        if len(sources) > 1:
+        if len(sources) > len(sentences):
             flag = self.generator.limit_flag
             said = f"long line, decoded in {len(sources)} parts ({flag})"
             self._bad.remark(f"are long and decoded in parts ({flag})", row.where, said)
         if not is_blank(text) and (unread := self.generator.unread(sources[0])):
             self._bad.remark("hold more than what is read of them", row.where, unread)
         return sources
+
+    def _sentences(self, text: str, folder: str) -> list[list[Source]]:
+        """A line's sentences (all of it, unless they are asked for), and the parts of each."""
+        generator, limit = self.generator, self.max_input
+        if not self._options.split:
+            return [generator.sources(text, limit, folder)]
+        sentences = []
+        for gap, sentence in split_sentences(text):
+            first, *others = generator.sources(sentence, limit, folder)
+            sentences.append([replace(first, gap=gap), *others])
+        return sentences
 
     def _answer(
         self, row: Row, sources: Sequence[Source], parts: Sequence[Sequence[Hypothesis]]
@@ -216,7 +230,8 @@ class LineDecoder:
             if cause := broken(self.generator, source, found, search):
                 row.refuse(cause)
                 return []
-        hypotheses = _whole(row, sources, parts)
+        text = row.fields[0] if row.fields else ""
+        hypotheses = whole(text, sources, parts)
         if hypotheses and len(hypotheses) < search.n_best:
             self._bad.add_in_part(
                 row.where,
@@ -274,9 +289,9 @@ class LineDecoder:
             return [
                 f"{row.number - 1} ||| {one_field(hypothesis.text)} ||| "
                 f"logP={hypothesis.log_prob:.6f} ||| {hypothesis.score:.6f}"
-                for hypothesis in hypotheses or [_NOTHING]
+                for hypothesis in hypotheses or [NOTHING]
             ]
-        best = hypotheses[0] if hypotheses else _NOTHING
+        best = hypotheses[0] if hypotheses else NOTHING
         fields = [one_field(best.text)]
         if options.scores:
             fields.append(f"{best.log_prob:.6f}" if hypotheses else "")
@@ -291,51 +306,9 @@ def _of_rows(watch: Watch, sources: Sequence[Sequence[Source]], first: int) -> W
     return lambda part, tokens: watch(owners[part], tokens)
 
 
-def _whole(
-    row: Row, sources: Sequence[Source], parts: Sequence[Sequence[Hypothesis]]
-) -> list[Hypothesis]:
-    """The hypotheses of a line, best first, of those of its parts."""
-    if len(parts) > 1 and any(parts):
-        ranks = zip(*(several or [_NOTHING] for several in parts), strict=False)
-        places = _word_places(row.fields[0], sources)
-        return [_joined(rank, places) for rank in ranks]
-    return list(parts[0]) if parts else []
-
-
-def _word_places(text: str, parts: Sequence[Source]) -> list[list[int]]:
-    """For each word of each part of a text: the number of the word that it is of in the text.
-
-    A long word may be cut: it is several in the parts. Of a file, for each place of each part: its
-    number in the whole.
-    """
-    if files := [part.file for part in parts if part.file is not None]:
-        starts = accumulate(map(len, files[:-1]), initial=0)
-        return [[*range(at, at + len(file))] for at, file in zip(starts, files, strict=True)]
-    ends = list(accumulate(map(len, text.split())))
-    at, places = 0, []
-    for part in parts:
-        words = part.text.split()
-        begins = accumulate(map(len, words[:-1]), initial=at) if words else ()
-        places.append([bisect_right(ends, begin) for begin in begins])
-        at += sum(map(len, words))
-    return places
-
-
-def _joined(parts: Sequence[Hypothesis], places: Sequence[Sequence[int]]) -> Hypothesis:
-    """The outputs of a long line's parts as one; `places` are the words of their sources."""
-    links: list[tuple[int, int]] = []
-    tgt = 0
-    for words, part in zip(places, parts, strict=True):
-        links += [(words[min(i, len(words) - 1)], tgt + j) for i, j in part.links or ()]
-        tgt += len(part.text.split())
-    return Hypothesis(
-        tokens=tuple(token for part in parts for token in part.tokens),
-        log_prob=sum(part.log_prob for part in parts),
-        score=sum(part.score for part in parts),
-        finished=all(part.finished for part in parts),
-        text=" ".join(part.text for part in parts if part.text),
-        links=None if parts[0].links is None else tuple(links),
-    )
+def _key(number: int, part: int) -> int:
+    """What a part of a line is sampled by: the line's number, or one that no line has."""
+    return number if part == 0 else -(number << 32 | part)
 
 
 def _as_json(row: Row, hypotheses: Sequence[Hypothesis]) -> str:

@@ -68,6 +68,7 @@ class MaskPredictor(Translator[MaskPredict]):
                 "--iterations and --beam alone; leave out what steers a search word by word"
             )
         self.check_files(decoding.image_root)
+        self.check_texts(decoding)
 
     def search(
         self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int

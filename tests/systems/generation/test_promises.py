@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from attn_cli.models.directory import write_weights
 from attn_cli.systems.generation.generator import Source
-from attn_cli.systems.generation.lines import _word_places
+from attn_cli.systems.generation.joining import _word_places
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
 
