@@ -43,6 +43,24 @@ def write_reader(place: Path, arch: str, **sizes: int) -> Path:
     return _write(place, ModelConfig(arch, "predict", config, finished=True, heads=(head,)))
 
 
+def write_text_model(
+    place: Path, arch: str, *heads: HeadConfig, labels: Sequence[str] = (), **changes: Any
+) -> Path:
+    """A backbone of two layers with these heads."""
+    tokenizer = _tokenizer(place)
+    sizes: dict[str, Any] = {"d_model": 12}
+    if arch in ("bert", "gpt"):
+        sizes |= {"d_ff": 16, "n_heads": 2, "n_layers": 2}
+    elif arch == "rnn":
+        sizes |= {"n_layers": 2}
+    elif arch == "han":
+        sizes |= {"d_embedding": 8}
+    config = CONFIGS[arch](vocab_size=tokenizer.vocab_size, **{**sizes, **changes})
+    if labels:
+        write_labels(place, labels)
+    return _write(place, ModelConfig(arch, "predict", config, finished=True, heads=heads))
+
+
 def write_tagger(place: Path, tokenizer: Tokenizer) -> Path:
     """A BERT of one layer that gives each word one of two tags."""
     place.mkdir()

@@ -25,10 +25,10 @@ def convert_command(
 
     Read a Hugging Face directory of a BERT (bare, with pre-training heads, or fine-tuned), an
     ELECTRA discriminator, a GPT-2 or a Marian translator (OPUS-MT) as a model directory; or write
-    one with --to: huggingface (translators, post-norm ones, as Marian), or ctranslate2
-    (translators; needs CTranslate2 installed). With --shortlist, copy a translator of attn and add
-    the table that decode --shortlist reads. Nothing is downloaded, pickles are refused. Prints the
-    written directory.
+    one with --to: huggingface (translators, post-norm ones, as Marian), ctranslate2 (translators;
+    needs CTranslate2 installed), or onnx (encoders, models of tasks, translators; needs onnx
+    installed). With --shortlist, copy a translator of attn and add the table that decode
+    --shortlist reads. Nothing is downloaded, pickles are refused. Prints the written directory.
 
     \b
     attn convert gpt2 -o gpt && echo "Once upon" | attn decode -m gpt
@@ -38,6 +38,7 @@ def convert_command(
     attn convert attn-model --to huggingface -o for-transformers
     attn convert attn-model --shortlist train.tsv -o fast && attn decode -m fast --shortlist
     attn convert attn-model --to ctranslate2 --precision int8 -o for-ctranslate2
+    attn convert attn-model --to onnx -o for-onnxruntime
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     converting = options.converting
     folder = Path(directory)

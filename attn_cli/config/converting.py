@@ -23,7 +23,9 @@ class ConvertOptions:
         show="$ATTN_MODEL or attn-model",
         place="DIR",
     )
-    to: str = option("attn", "What to write.", choices=("attn", "huggingface", "ctranslate2"))
+    to: str = option(
+        "attn", "What to write.", choices=("attn", "huggingface", "ctranslate2", "onnx")
+    )
     task: str | None = option(
         None,
         "What a classifier of texts does; pair and regress: with two texts together.",

@@ -16,6 +16,7 @@ from attn_cli.config.converting import ConvertOptions
 from attn_cli.convert.huggingface_specials import CONFIG
 from attn_cli.errors import DataError, UsageError
 from attn_cli.files import inside
+from attn_cli.models import SEQ2SEQ_MODELS
 from attn_cli.models.directory import read_config
 from attn_cli.wording import them
 
@@ -47,6 +48,10 @@ WRITERS: dict[str, dict[str, Row]] = {
         "transformer": Row("marian:to_marian"),
     },
     "ctranslate2": {"": Row("ctranslate2_model:to_ctranslate2", ("precision",))},
+    "onnx": {
+        "": Row("onnx_encoder:encoder_to_onnx"),
+        **dict.fromkeys(SEQ2SEQ_MODELS, Row("onnx_translator:translator_to_onnx")),
+    },
 }
 _OF_ROWS = frozenset({"--task", "--scheme", "--precision"})
 

@@ -30,6 +30,7 @@ _FILES = (
     *("config_sentence_transformers.json", "sentence_bert_config.json"),
     *("source.spm", "target.spm", "vocab.json", "target_vocab.json"),
     *("model.bin", "shared_vocabulary.json", "source_vocabulary.json", "target_vocabulary.json"),
+    *("model.onnx", "encoder.onnx", "step.onnx"),
 )
 _FOLDERS = ("1_Pooling", "2_Normalize")  # with nothing but a config.json
 _NAMED = 5

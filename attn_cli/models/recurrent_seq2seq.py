@@ -143,13 +143,13 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
         # [h→ₙ; h←₁] of the last layer, and so of the LSTM's c: (N, directions, P, C) -> (N, P D).
         last = final[:, -1].transpose(1, 2).flatten(2)
         cells = self.bridge(last.flatten(1)).tanh()
-        shape = (len(states), len(self.decoder.layers), 1, -1, self.config.d_model)
+        shape = (states.shape[0], len(self.decoder.layers), 1, -1, self.config.d_model)
         feeds_output = self.config.input_feeding and not self._attends_first
         return RecurrentState(
             beam_size=1,
             memory=self.attention.memory(states, src_mask, last[:, 0]),
             cells=cells.view(shape),
-            fed=cells.new_zeros(len(states), self.config.d_model if feeds_output else 0),
+            fed=cells.new_zeros(states.shape[0], self.config.d_model if feeds_output else 0),
         )
 
     def forward(
@@ -218,7 +218,7 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
 
     def _attend(self, query: Tensor, state: RecurrentState, *, need_weights: bool) -> Attended:
         """The beams of a sentence are K queries to its memory. Shape: (R, D) -> (N, K, D)."""
-        by_sentence = query.view(len(query) // state.beam_size, state.beam_size, -1)
+        by_sentence = query.view(query.shape[0] // state.beam_size, state.beam_size, -1)
         return self.attention(by_sentence, state.memory, need_weights=need_weights)
 
     def _combined(self, outputs: Tensor, context: Tensor) -> Tensor:

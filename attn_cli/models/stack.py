@@ -255,7 +255,7 @@ class Gpt(Stack, LanguageModel, HasProducts):
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """The vector of the last valid token: it alone saw all; see `Backbone`."""
         last = mask.sum(1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
 
     def step(self, state: GptState, tokens: Tensor) -> tuple[Tensor, GptState]:
         """Reads one token per beam. Shape: tokens (N, K) -> logits (N, K, V), state."""

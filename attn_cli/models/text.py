@@ -105,7 +105,10 @@ class TextModel(nn.Module):
 
     def vectors(self, ids: Tensor, mask: Tensor, segments: Tensor | None, name: str) -> Tensor:
         """The input of a head, or of `join`: a vector of each row, or of each of its tokens."""
-        hidden = self.backbone(ids, mask, segments)
+        return self.head_input(self.backbone(ids, mask, segments), mask, name)
+
+    def head_input(self, hidden: Tensor, mask: Tensor, name: str) -> Tensor:
+        """The same of the backbone's vectors. Shape: (B, T, D), (B, T) -> (B, D) or (B, T, D)."""
         if self.head_configs[name].kind != "text":
             return hidden
         return self._pools[name](hidden, mask)

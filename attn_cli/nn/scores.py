@@ -75,7 +75,7 @@ class GeneralScore(Score):
 
     def map_query(self, query: Tensor) -> Tensor:
         """W q. Shape: (..., T, K) -> the same."""
-        return query @ self.weight.mT
+        return query @ self.weight.transpose(-2, -1)
 
 
 class AdditiveScore(Score):
@@ -98,11 +98,11 @@ class AdditiveScore(Score):
 
     def map_query(self, query: Tensor) -> Tensor:
         """V q. Shape: (..., T, K) -> the same."""
-        return query @ self.query_weight.mT
+        return query @ self.query_weight.transpose(-2, -1)
 
     def map_key(self, key: Tensor) -> Tensor:
         """U k. Shape: (..., S, K) -> the same."""
-        return key @ self.key_weight.mT
+        return key @ self.key_weight.transpose(-2, -1)
 
     def compare(self, query: Tensor, key: Tensor) -> Tensor:
         """wᵀ tanh(k′ + q′), a few queries at a time. Shape: as `Score.compare`."""
@@ -144,7 +144,7 @@ class MeanScore(Score):
     def compare(self, query: Tensor, key: Tensor) -> Tensor:
         """Zeros. Shape: as `Score.compare`."""
         # Made of queries and keys: data-parallel training wants a gradient, if 0, of every weight.
-        return 0.0 * (query[..., :1] + key[..., :1].mT)
+        return 0.0 * (query[..., :1] + key[..., :1].transpose(-2, -1))
 
 
 class PerceptronScore(Score):
