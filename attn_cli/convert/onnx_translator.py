@@ -70,7 +70,7 @@ def translator_to_onnx(folder: Path, output: Path, say: Say, *, overwrite: bool 
             f"model is {shown(arch)}"
         )
     if model.config.source != "text":
-        raise DataError(f"{folder}: this model reads images; --to onnx writes translators of texts")
+        raise DataError(f"{folder}: this model reads files; --to onnx writes translators of texts")
     src, tgt = read_tokenizers(folder)
     model.check_vocabulary(src.vocab_size, tgt.vocab_size, str(folder))
     expected = [_expected(model, *sizes) for sizes in _SIZES]  # before its layers are changed
