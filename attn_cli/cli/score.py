@@ -32,6 +32,7 @@ def score_command(
     attn score --wer --cer --normalize --json < transcripts.tsv
     attn score summaries.txt --ref highlights.txt --rouge --rouge-lsum
     attn decode test.tsv | attn score --accuracy --f1 --report
+    attn decode test.tsv | attn score --confusion matrix.png
     attn decode test.conll | attn score --span-f1 --columns 2,3
     attn decode dev-v2.0.json | attn score --squad --ref dev-v2.0.json
     attn score --log-prob -m attn-model < pairs.tsv

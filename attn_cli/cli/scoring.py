@@ -22,6 +22,7 @@ from attn_cli.lines.reading import LineReader, display_name
 from attn_cli.lines.unusable import HeldBadLines
 from attn_cli.lines.writing import LineWriter
 from attn_cli.metrics.base import Score, Segment
+from attn_cli.metrics.confusion import Confusion
 from attn_cli.metrics.perplexity import perplexity
 from attn_cli.metrics.scoring import CorpusScorer, chosen_metrics, problem_finder, score_line
 from attn_cli.metrics.segments import SegmentFiles, SegmentReader, sentences
@@ -42,6 +43,10 @@ def score_against_references(hyp: str, options: ScoreCommand) -> None:
         UsageError: answers in JSON shall be scored line by line.
     """
     scoring, console = options.scoring, Console(options.speech)
+    if scoring.confusion:
+        from attn_cli.viz.figures import check_picture
+
+        check_picture(scoring.confusion)
     files = SegmentFiles(hyp, scoring.ref, scoring.baseline, options.stream.columns)
     remedy = "" if scoring.ref else _REFERENCES
     bad = _bad_lines(options, console, remedy)
@@ -135,8 +140,9 @@ def _score_corpus(
 ) -> None:
     """One figure per metric over all lines that can be used; of none of them there is none."""
     options = command.scoring
-    scorer = CorpusScorer(options)
-    scorer.add(segments, at_hand(command.device.threads))
+    scorer, confusion = CorpusScorer(options), Confusion(by_word=options.by_word)
+    watched = confusion.watch(segments) if options.confusion else segments
+    scorer.add(watched, at_hand(command.device.threads))
     counts = scorer.n_references
     if len(counts) > 1:
         console.say(f"lines have from {min(counts)} to {plural(max(counts), 'reference')}")
@@ -150,9 +156,20 @@ def _score_corpus(
             if score.undefined:
                 console.warn(f"{score.name} is undefined: {score.undefined}")
         _print_scores(options, scores)
+        if options.confusion:
+            _draw_confusion(options.confusion, confusion, scores[0])
     bad.finish("left out of the score")
     if not scorer.n_lines:
         raise DataError(f"{display_name(name)}: no lines, no score")
+
+
+def _draw_confusion(path: str, confusion: Confusion, score: Score) -> None:
+    from attn_cli.viz.confusion import MOST_LABELS, draw_confusion
+
+    matrix = confusion.matrix(MOST_LABELS)
+    n_items = sum(map(sum, matrix.counts))
+    title = f"{score.name} {score.value:.4f} of {plural(n_items, 'label')}"
+    draw_confusion(path, title, matrix.labels, matrix.counts)
 
 
 def _print_scores(options: ScoreOptions, scores: Sequence[Score]) -> None:

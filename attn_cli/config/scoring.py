@@ -32,6 +32,8 @@ DEFAULT_METRICS = ("bleu", "chrf")
 _CORPUS_METRICS = ("f1", "mcc", "pearson", "spearman")
 # A blank line is no item of theirs but the end of a sentence (CoNLL).
 _LABEL_METRICS = ("accuracy", "f1", "mcc", "span_f1")
+# What --confusion counts where no metric is named.
+_OF_LABELS = ("accuracy", "f1")
 # Metrics with a table of classes.
 _TABLE_METRICS = ("f1", "multilabel_f1", "span_f1")
 
@@ -132,6 +134,13 @@ class ScoreOptions(MetricOptions):
         "Add a line for each class: precision, recall, F1, support; a header above.",
         flag="--report",
     )
+    confusion: str | None = option(
+        None,
+        "Draw which label (or tag) was given for which: a .png, .svg or .pdf; accuracy and F1 if "
+        "no metric is named.",
+        show="none",
+        place="FILE",
+    )
     verbose: bool = option(False, "Say on stderr how many lines are scored.", flag="--verbose")
     per_line: bool = option(
         False, "Print one line of scores per input line, not the total.", flag="--per-line"
@@ -189,6 +198,10 @@ class ScoreOptions(MetricOptions):
             raise ValueError("--f1 takes one label a line, --multilabel-f1 several; ask for one")
         if self.report and (self.per_line or not set(self.metrics) & set(_TABLE_METRICS)):
             raise ValueError("--report is the table of a total --f1, --multilabel-f1 or --span-f1")
+        if self.confusion and (self.per_line or not self.labels_only):
+            raise ValueError(
+                "--confusion draws labels: beside it stand --accuracy, --f1, --mcc or --span-f1"
+            )
         if self.normalize and not (self.wer or self.cer):
             raise ValueError("--normalize says what --wer and --cer compare; name one of them")
         if not self.sentence_mark:
@@ -206,7 +219,8 @@ class ScoreOptions(MetricOptions):
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics asked for, in the order of `METRIC_NAMES`."""
-        return tuple(name for name in METRIC_NAMES if getattr(self, name))
+        named = tuple(name for name in METRIC_NAMES if getattr(self, name))
+        return named or (_OF_LABELS if self.confusion else ())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from attn_cli.errors import UsageError
+from attn_cli.errors import AttnError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +44,20 @@ def picture_kind(path: str) -> str:
     if kind not in FORMATS:
         raise UsageError(f"{path}: a picture's name ends in {', '.join(FORMATS)}")
     return kind[1:]
+
+
+def check_picture(path: str) -> None:
+    """Makes sure that a picture can be drawn there, before what it shows is computed.
+
+    Raises:
+        UsageError: another ending, or matplotlib is not installed.
+        AttnError: there is no such directory.
+    """
+    picture_kind(path)
+    new_figure(1, 1)
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise AttnError(f"{folder}: no such directory; make it first")
 
 
 def new_figure(
