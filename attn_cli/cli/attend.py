@@ -23,18 +23,21 @@ def attend_command(
     """attn attend -o page.html < new.txt
 
     Show what a model attends to while it reads each line: a translator from its output to the
-    source, an encoder between tokens, a model of nodes along the edges of a graph.
+    source, an encoder between tokens, a model of nodes along the edges of a graph. A classifier's
+    text is shaded as it stands, with the answer above it. All that is drawn of a line is drawn on
+    one scale, which a bar tells.
 
     \b
     attn attend --words new.txt
     attn attend --kind encoder --layer 2 --head all new.txt > weights.tsv
     attn attend --pairs -o picture.png source-target.tsv
+    attn attend -m additive,dot --pairs -o both.png source-target.tsv
     attn attend -m topics -o topics.svg graph
 
     The table has a line for each weight: line, layer, head, row, its token, column, its token,
-    weight. Lines, layers and heads count from 1, rows and columns from 0. The rows of cross and
-    decoder attention are the target's tokens as they are about to be said. With --output, each
-    line is answered by where its picture is.
+    weight, and where there are several, the model. Lines, layers and heads count from 1, rows and
+    columns from 0. The rows of cross and decoder attention are the target's tokens as they are
+    about to be said. With --output, each line is answered by where its picture is.
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     console = Console(options.speech)
     bad = BadLines(console.warn, skip_bad=options.stream.skip_bad)

@@ -5,13 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import option, with_default
 from attn_cli.config.command import Command, group
 from attn_cli.config.decoding import MAX_INPUT
-from attn_cli.config.runtime import OneModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
+from attn_cli.config.runtime import ModelOptions, RuntimeOptions, SpeechOptions, StreamOptions
 from attn_cli.config.source import RootOptions
 
 MOST_INPUT = 4096  # tokens of a picture's side
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnModelsOptions(ModelOptions):
+    """Which models are drawn."""
+
+    model: str = with_default(
+        ModelOptions, "model", "", help="Model directory; several, joined by commas, side by side."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +33,8 @@ class AttendOptions(RootOptions):
 
     kind: str | None = option(
         None,
-        "Which attention: cross, encoder or decoder of a translator; self, word, neighbour, ….",
+        "Which attention: cross, encoder or decoder of a translator; text or self of a "
+        "classifier; word, neighbour, ….",
         show="the first of the model's; all of them in a page",
     )
     layer: str | None = option(
@@ -43,6 +53,13 @@ class AttendOptions(RootOptions):
     words: bool = option(
         False,
         "Words instead of tokens: weights to a word's tokens are added, those from them averaged.",
+    )
+    peak: float | None = option(
+        None,
+        "The weight that is drawn brightest: one scale for all lines.",
+        low=1e-6,
+        high=1.0,
+        show="the largest that is drawn of a line",
     )
     task: str | None = option(None, "Which task of a model that has several.", show="the only one")
     beam: int = option(5, "Beam of the search for a translator's own output.", low=1, high=1000)
@@ -78,7 +95,7 @@ class AttendCommand(Command):
 
     name: ClassVar[str] = "attend"
 
-    model: OneModelOptions = group(OneModelOptions, "Model")
+    model: DrawnModelsOptions = group(DrawnModelsOptions, "Model")
     attending: AttendOptions = group(AttendOptions, "Attention")
     stream: StreamOptions = group(StreamOptions, "Lines")
     runtime: RuntimeOptions = group(RuntimeOptions, "Running")

@@ -68,12 +68,14 @@ class Backbone(nn.Module, ABC):
         template: how texts become its input, a key of `data.templates.TEMPLATES`.
         joins_rows: whether rows are parts of an example, of which `join` makes one vector.
         usual_pool: how a text's vectors become one where nothing is said: "own", "mean" or "max".
+        own_position: the one token whose vector `pool` makes a text's of; None: there is no such.
     """
 
     Config: ClassVar[type[BackboneConfig]]
     template: ClassVar[str]
     joins_rows: ClassVar[bool] = False
     usual_pool: ClassVar[str] = "own"
+    own_position: ClassVar[int | None] = None
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -88,6 +90,11 @@ class Backbone(nn.Module, ABC):
     def max_len(self) -> int | None:
         """The longest input in tokens; None: any."""
         return self.config.max_len
+
+    @property
+    def score_function(self) -> str:
+        """How its attention scores a key: see `nn.scores.SCORES`."""
+        return "perceptron"  # of `nn.pooling`
 
     @property
     @abstractmethod

@@ -151,6 +151,11 @@ class Stack(Backbone):
         return self.embedding.tokens
 
     @property
+    def score_function(self) -> str:
+        """See `Backbone`."""
+        return self.config.attention
+
+    @property
     def depths(self) -> list[list[nn.Module]]:
         """See `Backbone`."""
         layers: list[list[nn.Module]] = [[layer] for layer in self.encoder.layers]
@@ -194,6 +199,7 @@ class Bert(Stack):
     causal = False
     template = "bert"
     usual_pool = "mean"
+    own_position = 0
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__(config)
@@ -228,6 +234,7 @@ class Gpt(Stack, LanguageModel, HasProducts):
 
     causal = True
     template = "gpt"
+    own_position = -1
     prepared: PreparedLinear | None = None
 
     def __init__(self, config: StackConfig) -> None:

@@ -6,8 +6,8 @@ Nothing of a system is imported before it is asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -234,14 +234,28 @@ def load_generator(
 
 
 def open_map_source(job: AttendJob) -> MapSource:
-    """What gives the maps of a model's attention.
+    """What gives the maps of a model's attention, or of several models'.
 
     Raises:
-        DataError: the model directory is missing or damaged, or its models have no attention.
-        UsageError: several models, or a task of a model that has none.
+        DataError: a model directory is missing or damaged, or its models have no attention.
+        UsageError: models that do not read the same, or a task of a model that has none.
     """
-    if "," in job.model:
-        raise UsageError(f"-m {job.model}: attention is that of one model; name one")
+    from attn_cli.viz.lines import LineSource
+    from attn_cli.viz.side_by_side import SideBySide
+
+    paths = [job.model] if Path(job.model).is_dir() else job.model.split(",")
+    sources = [_map_source(replace(job, model=path)) for path in paths]
+    for source, name in zip(sources, _names(paths), strict=True):
+        source.name = name
+    if len(sources) == 1:
+        return sources[0]
+    texts = [source for source in sources if isinstance(source, LineSource)]
+    if len(texts) < len(sources):
+        raise UsageError(f"-m {job.model[:200]}: models of graphs are drawn one by one")
+    return SideBySide(texts)
+
+
+def _map_source(job: AttendJob) -> MapSource:
     system = system_of(job.model)
     if job.options.task is not None and system is not SYSTEMS["predict"]:
         raise UsageError(
@@ -251,3 +265,15 @@ def open_map_source(job: AttendJob) -> MapSource:
     if not source.heads:
         raise DataError(f"{job.model}: this model has no attention to draw")
     return source
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """What pictures call models: the last parts of their paths, where these tell them apart.
+
+    Raises:
+        UsageError: a model is named twice.
+    """
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise UsageError(f"-m {','.join(paths)[:200]}: one of the models is named twice")
+    names = [Path(path).resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
+SEQUENTIAL = "viridis"  # colours of values from 0 up
+DIVERGING = "RdBu_r"  # of values below and above 0
 # Fonts that together draw most scripts: those that are installed are tried in this order, character
 # by character, where the first one has none.
 _FONTS = (
@@ -103,6 +105,18 @@ def drawing(say: Callable[[str], None] | None = None) -> Iterator[None]:
         yield
     if say and any("missing from" in str(warning.message) for warning in caught):
         say("no font here has some of the characters; they are boxes (a page, .html, has them)")
+
+
+def text_width(text: str, points: float) -> float:
+    """The inches of a line of text, with letters of so many points. To be called in `drawing`."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    renderer = RendererAgg(1, 1, 72)  # a dot is a point
+    width, _, _ = renderer.get_text_width_height_descent(
+        text, FontProperties(size=points), ismath=False
+    )
+    return float(width) / 72
 
 
 def saved(figure: Figure, kind: str) -> bytes:

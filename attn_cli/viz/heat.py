@@ -1,7 +1,9 @@
 """Maps as shades of character cells: colours on a terminal, ░▒▓█ elsewhere.
 
 Columns are two cells wide with their labels above them, read downwards; a map that is wider than
-the terminal is cut into panels, one below the other. Shapes: T rows, S columns.
+the terminal is cut into panels, one below the other. A text that attends as a whole is the text
+itself, shaded. Maps of several models stand side by side where the terminal is wide enough.
+Shapes: T rows, S columns.
 """
 
 from __future__ import annotations
@@ -9,25 +11,25 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from attn_cli.data.images import Picture
+from attn_cli.viz.cells import Cells
 from attn_cli.viz.job import AttendJob, Sink
 from attn_cli.viz.maps import AttentionMap, LineMaps, Weights
 from attn_cli.viz.regions import grids
+from attn_cli.viz.scale import Scale
 from attn_cli.viz.selection import HeadSelection
+from attn_cli.viz.sentence import chunks_of, pieces_of, values_of
 from attn_cli.viz.token_labels import shortened, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-SHADES = " ░▒▓█"
 _LONGEST_ROW, _LONGEST_COLUMN = 20, 12  # characters of a label
-# Dark to bright, nearly even to the eye: matplotlib's viridis at six points.
-RAMP = ((68, 1, 84), (65, 68, 135), (42, 120, 142), (34, 168, 132), (122, 209, 81), (253, 231, 37))
+_NARROWEST = 36  # cells that a model needs to stand beside another
+_GAP = 2  # cells between models
 
 
 class HeatSink(Sink):
@@ -44,22 +46,28 @@ class HeatSink(Sink):
             force_terminal=None if job.on_terminal else False,
             highlight=False,
         )
-        self._coloured = bool(
-            job.on_terminal and self._console.color_system and not self._console.no_color
-        )
+        coloured = job.on_terminal and self._console.color_system and not self._console.no_color
+        self._cells = Cells(coloured=bool(coloured))
+        share = self._console.width // len(selection.models) - _GAP
+        self._abreast = len(selection.models) > 1 and share >= _NARROWEST
+        self._width = share if self._abreast else self._console.width
 
     def add(self, line: LineMaps) -> list[str]:
         """See `Sink`."""
-        texts: list[Text] = []
+        scale = Scale.of_line(line, self._selection, self._job.options.peak)
+        blocks: dict[str, list[list[Text]]] = {}
         for drawn in line.maps:
             for view in self._selection.views(drawn):
                 for head, weights in zip(view.heads, view.weights, strict=True):
-                    name = f"line {line.number}  {drawn.kind}  layer {view.layer}  head {head}"
-                    name = f"{name}  {drawn.title}".rstrip()
-                    if drawn.picture is None:
-                        texts += self._matrix(name, drawn, weights)
-                    else:
-                        texts += self._regions(name, drawn.rows.labels, drawn.picture, weights)
+                    title = self._title(line.number, drawn, f"layer {view.layer}  head {head}")
+                    block = [*title, *self._drawn(drawn, weights, scale.of(drawn))]
+                    blocks.setdefault(drawn.model, []).append(block)
+        texts = [self._cells.legend(peak, what, signed=two) for peak, what, two in scale.bars()]
+        for row in zip_longest(*blocks.values(), fillvalue=[]):
+            if self._abreast:
+                texts += self._side_by_side(row)
+            else:
+                texts += [text for block in row for text in block]
         answers = []
         for text in texts:
             with self._console.capture() as capture:
@@ -67,29 +75,66 @@ class HeatSink(Sink):
             answers.append(capture.get())
         return answers or [""]
 
-    def _matrix(self, name: str, drawn: AttentionMap, weights: Weights) -> list[Text]:
-        """A row of shades for each row of a map, in panels as wide as the terminal."""
+    def _title(self, number: int, drawn: AttentionMap, view: str) -> list[Text]:
+        """What a map is, above it: one line, or where models stand side by side, one for each."""
         from rich.text import Text
 
-        peak = float(weights.max(initial=0.0))
+        parts = [f"line {number}", drawn.kind]
+        parts += ["" if drawn.signed else view, drawn.title]
+        told = "  ".join(part for part in parts if part)
+        lines = [drawn.model, told] if self._abreast else [f"{told}  {drawn.model}"]
+        lines += [visible(drawn.answer)] if drawn.answer else []
+        return [Text(self._fitting(line), style="bold") for line in lines]
+
+    def _fitting(self, title: str) -> str:
+        return shortened(title, self._width) if self._abreast else title
+
+    def _drawn(self, drawn: AttentionMap, weights: Weights, peak: float) -> list[Text]:
+        from rich.text import Text
+
+        if drawn.picture is not None:
+            return self._regions(drawn.rows.labels, drawn.picture, weights)
+        if drawn.of_text:
+            pieces = pieces_of(drawn.columns)
+            chunks = chunks_of(pieces, values_of(pieces, weights[0]))
+            shaded = self._cells.text(chunks, peak, self._width, signed=drawn.signed)
+            return [*shaded, Text("")]
+        return self._matrix(drawn, weights, peak)
+
+    def _side_by_side(self, blocks: Sequence[list[Text]]) -> list[Text]:
+        from rich.text import Text
+
+        lines = []
+        for parts in zip_longest(*blocks):
+            line = Text()
+            for number, part in enumerate(parts):
+                line.append(" " * max(0, number * (self._width + _GAP) - line.cell_len))
+                line.append_text(part or Text(""))
+            line.rstrip()
+            lines.append(line)
+        return lines
+
+    def _matrix(self, drawn: AttentionMap, weights: Weights, peak: float) -> list[Text]:
+        """A row of shades for each row of a map, in panels as wide as there is room."""
+        from rich.text import Text
+
         rows = [shortened(visible(label), _LONGEST_ROW) for label in drawn.rows.labels]
         columns = [shortened(visible(label), _LONGEST_COLUMN) for label in drawn.columns.labels]
         left = max(map(_cells, rows), default=0) + 1
-        lines = [Text(f"{name}  (0 to {peak:.2f})", style="bold")]
-        width = max(1, (self._console.width - left) // 2)
+        lines: list[Text] = []
+        width = max(1, (self._width - left) // 2)
         for first in range(0, len(columns), width):
             panel = slice(first, first + width)
             lines += _header(columns[panel], left)
-            for label, shares in zip(rows, weights[:, panel] / (peak or 1.0), strict=True):
+            for label, values in zip(rows, weights[:, panel], strict=True):
                 start = Text(" " * (left - 1 - _cells(label)) + label + " ")
-                lines.append(start.append_text(self._shades(shares)))
+                shades = self._cells.row(values, peak, signed=drawn.signed)
+                lines.append(start.append_text(shades))
             lines.append(Text(""))
         return lines
 
-    def _regions(
-        self, name: str, words: Sequence[str], picture: Picture, weights: Weights
-    ) -> list[Text]:
-        """A grid of regions for each word, as many side by side as the terminal is wide.
+    def _regions(self, words: Sequence[str], picture: Picture, weights: Weights) -> list[Text]:
+        """A grid of regions for each word, as many side by side as there is room.
 
         Each is drawn by its own largest weight, which stands behind its label.
         """
@@ -101,37 +146,18 @@ class HeatSink(Sink):
             for word, peak in zip(words, weights.max(1).tolist(), strict=True)
         ]
         shares = grids(weights, picture)
-        lines = [Text(name, style="bold")]
-        abreast = max(1, self._console.width // width)
+        lines: list[Text] = []
+        abreast = max(1, self._width // width)
         for first in range(0, len(labels), abreast):
             some = slice(first, first + abreast)
             heads = (label + " " * (width - _cells(label)) for label in labels[some])
             lines.append(Text("".join(heads)))
             for row in shares[some].swapaxes(0, 1):
                 gap = Text(" " * (width - 2 * picture.grid[1]))
-                parts = [part for grid_row in row for part in (self._shades(grid_row), gap)]
+                parts = [part for line in row for part in (self._cells.row(line, 1.0), gap)]
                 lines.append(Text.assemble(*parts))
             lines.append(Text(""))
         return lines
-
-    def _shades(self, shares: Weights) -> Text:
-        """A row of cells. Shape: shares (S,), from 0 to 1."""
-        from rich.text import Text
-
-        if not self._coloured:
-            levels = (shares * (len(SHADES) - 1)).round()
-            return Text("".join(SHADES[int(level)] * 2 for level in levels))
-        row = Text()
-        for red, green, blue in colours(shares).tolist():
-            row.append("  ", style=f"on #{red:02x}{green:02x}{blue:02x}")
-        return row
-
-
-def colours(shares: Weights) -> NDArray[np.int64]:
-    """Red, green and blue, 0 to 255, of shares from 0 to 1. Shape: (S,) -> (S, 3)."""
-    points = np.linspace(0.0, 1.0, len(RAMP))
-    parts = [np.interp(shares, points, channel) for channel in np.transpose(RAMP)]
-    return np.stack(parts, -1).round().astype(np.int64)
 
 
 def _cells(text: str) -> int:

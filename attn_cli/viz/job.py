@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attn_cli.config.attending import AttendOptions
@@ -13,7 +13,7 @@ from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import AttnError, UsageError
 from attn_cli.lines.unusable import BadLines
 from attn_cli.viz.maps import LineMaps
-from attn_cli.viz.selection import HeadSelection
+from attn_cli.viz.selection import Heads, HeadSelection
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class AttendJob:
     """What was asked for.
 
     Attributes:
-        model: the model directory.
+        model: the model directory, or several joined by commas.
         options: what is drawn, and how.
         stream: columns of the input, and whether unusable lines are accepted.
         runtime: seed, threads, device.
@@ -45,9 +45,23 @@ class MapSource(ABC):
     Attributes:
         heads: for each kind of attention of the model, the best known first, the number of heads in
             every layer.
+        score: the model's score function, if it is known.
+        name: what pictures call the model.
     """
 
     heads: Mapping[str, Sequence[int]]
+    score: str = ""
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """The model's name and its score function."""
+        return f"{self.name}, {self.score}" if self.score else self.name
+
+    @property
+    def models(self) -> Heads:
+        """The heads of each model, by its title."""
+        return {self.title: self.heads}
 
     @abstractmethod
     def lines(self, path: str) -> Iterator[list[LineMaps]]:
@@ -115,7 +129,7 @@ def attend(
     """
     kind = _output_kind(job)
     source = open_source(job)
-    selection = HeadSelection.parse(job.options, source.heads, everything=kind == ".html")
+    selection = HeadSelection.parse(job.options, source.models, everything=kind == ".html")
     drawn_whole = source.draw(path, selection) if kind in (".png", ".svg", ".pdf") else None
     if drawn_whole is not None:
         yield drawn_whole
@@ -124,7 +138,9 @@ def attend(
     sink: Sink = getattr(importlib.import_module(f"attn_cli.viz.{module}"), name)(job, selection)
     for lines in source.lines(path):
         for line in lines:
-            maps = [m for kind in selection.kinds for m in line.maps if m.kind == kind]
+            named = [m if m.model else replace(m, model=source.title) for m in line.maps]
+            maps = [m for kind in selection.kinds for m in named if m.kind == kind]
+            maps = [m for m in maps if m.kind in selection.layers[m.model]]
             maps = [m.by_word() for m in maps] if job.options.words else maps
             yield sink.add(LineMaps(line.number, line.texts, tuple(maps)))
     yield sink.close()

@@ -15,6 +15,7 @@ from attn_cli.viz.maps import AttentionMap, LineMaps
 MOST_PARTS = 16  # of a long line that are drawn
 _LONGEST = 50_000  # characters
 WINDOW = 256  # lines
+Answer = tuple[tuple[str, ...], list[AttentionMap]]  # the texts and the maps of a line
 
 
 class LineSource(MapSource):
@@ -34,7 +35,7 @@ class LineSource(MapSource):
         self.job = job
 
     @abstractmethod
-    def answers(self, rows: Sequence[Row]) -> Iterator[tuple[tuple[str, ...], list[AttentionMap]]]:
+    def answers(self, rows: Sequence[Row]) -> Iterator[Answer]:
         """The texts and the maps of each row, in order; none of one that can't be drawn."""
 
     def problem(self, fields: list[str]) -> str | None:
@@ -47,13 +48,25 @@ class LineSource(MapSource):
             drawn = f"in {count} parts" if count <= MOST_PARTS else f"{MOST_PARTS} of {count} parts"
             self.job.say(f"{row.where}: long line, drawn {drawn} (--max-input)")
 
-    def lines(self, path: str) -> Iterator[list[LineMaps]]:
-        """See `MapSource`."""
+    @property
+    def reads(self) -> tuple[object, ...]:
+        """Equal for sources that can answer the same rows."""
+        return self.n_fields, self.by_sentence
+
+    def read(self, path: str) -> Iterator[list[Row]]:
+        """The rows of an input that are drawn, some at a time.
+
+        Raises:
+            DataError: the input can't be read.
+        """
         reader = LineReader(path)
         columns = Columns.parse(self.job.stream.columns, self.n_fields)
         columns = dataclasses.replace(columns, spread=not self.n_fields, apart=self.by_sentence)
-        rows = self.rows(reader, columns)
-        for window in self.windows(rows):
+        return self.windows(self.rows(reader, columns))
+
+    def lines(self, path: str) -> Iterator[list[LineMaps]]:
+        """See `MapSource`."""
+        for window in self.read(path):
             answers = self.answers([row for row in window if any(row.fields)])
             for row in window:
                 texts, maps = next(answers) if any(row.fields) else ((), [])

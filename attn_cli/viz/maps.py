@@ -14,7 +14,7 @@ Shapes: L layers, H heads, T rows, S columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,10 @@ class Axis:
         return np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, np.int64)
 
 
+ATTRIBUTION = "attribution"  # the kind of map that holds no weights: see `nn.attribution`
+WHOLE = Axis(("text",))  # the row of a text that attends as a whole
+
+
 @dataclass(frozen=True)
 class AttentionMap:
     """One kind of attention for one text.
@@ -67,6 +71,9 @@ class AttentionMap:
         rows: what attends.
         columns: what is attended to.
         title: which part of its line it is, where there are several.
+        of_text: whether it has one row, which is drawn as the columns' text itself, shaded.
+        answer: what the model says of the text, if it says anything.
+        model: the name of the model, and its score function.
     """
 
     kind: str
@@ -74,6 +81,14 @@ class AttentionMap:
     rows: Axis
     columns: Axis
     title: str = ""
+    of_text: bool = False
+    answer: str = ""
+    model: str = ""
+
+    @property
+    def signed(self) -> bool:
+        """Whether its values are no weights from 0 to 1 but may be below 0, or above 1."""
+        return self.kind == ATTRIBUTION
 
     @property
     def picture(self) -> Picture | None:
@@ -93,7 +108,7 @@ class AttentionMap:
             sums = np.add.reduceat(sums, self.rows.starts, axis=1) / sizes[:, None]
             layers.append(sums.astype(np.float32))
         rows, columns = self.rows.by_word, self.columns.by_word
-        return AttentionMap(self.kind, tuple(layers), rows, columns, self.title)
+        return replace(self, layers=tuple(layers), rows=rows, columns=columns)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Maps as one HTML page that holds all of them and needs nothing else.
 
-Weights are 16-bit fractions of 1, little-endian, in base64; texts stand in JSON in which `<` is
+Weights are 16-bit fractions of 1 (values that may be below 0 are such fractions of the largest of
+them), little-endian, in base64; texts stand in JSON in which `<` is
 spelt out, and reach the page as text, so that no input can become markup. The page's own policy
 forbids it to load anything. Shapes: H heads, T rows, S columns.
 """
@@ -19,6 +20,7 @@ from attn_cli.files import write_atomically
 from attn_cli.viz.job import AttendJob, Sink
 from attn_cli.viz.maps import AttentionMap, LineMaps, Weights
 from attn_cli.viz.selection import HeadSelection
+from attn_cli.viz.sentence import pieces_of
 from attn_cli.viz.token_labels import visible
 from attn_cli.wording import plural
 
@@ -50,6 +52,7 @@ class PageSink(Sink):
                     {
                         "line": line.number,
                         "texts": [visible(text[:_HEADING]) for text in line.texts],
+                        "peak": self._job.options.peak,
                         "maps": list(map(self._entry, line.maps)),
                     }
                 )
@@ -86,16 +89,37 @@ class PageSink(Sink):
             source = f"data:image/png;base64,{image}"
             picture = {"image": source, "rows": rows, "columns": columns}
         return {
+            "model": drawn.model,
             "kind": drawn.kind,
             "title": drawn.title,
+            "answer": visible(drawn.answer),
+            "signed": drawn.signed,
             "rows": [visible(label) for label in drawn.rows.labels],
             "columns": [visible(label) for label in drawn.columns.labels],
+            "pieces": _pieces(drawn) if drawn.of_text else None,
             "picture": picture,
             "layers": [
-                {"layer": view.layer, "heads": view.heads, "weights": packed(view.weights)}
+                {"layer": view.layer, "heads": view.heads, **_packed(drawn, view.weights)}
                 for view in self._selection.views(drawn)
             ],
         }
+
+
+def _pieces(drawn: AttentionMap) -> list[tuple[str, int, int, bool]]:
+    """The text itself: each piece, the first and the last label of it, what stands before it."""
+    return [
+        (visible(piece.text), piece.first, piece.end, piece.spaced)
+        for piece in pieces_of(drawn.columns)
+    ]
+
+
+def _packed(drawn: AttentionMap, weights: Weights) -> dict[str, object]:
+    """Weights as fractions of `scale`: of 1, or of the largest of values that may be below 0."""
+    if not drawn.signed:
+        return {"scale": 1.0, "weights": packed(weights)}
+    scale = float(np.abs(weights).max(initial=0.0)) or 1.0
+    steps = (weights / scale * 32767).round().astype("<i2")
+    return {"scale": scale, "weights": base64.b64encode(steps.tobytes()).decode("ascii")}
 
 
 def packed(weights: Weights) -> str:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attn_cli.data.images import Picture
+from attn_cli.viz.figures import DIVERGING, SEQUENTIAL
 from attn_cli.viz.maps import AttentionMap, Axis, Weights
 from attn_cli.viz.regions import veils
+from attn_cli.viz.scale import said
 from attn_cli.viz.token_labels import shortened, visible
 
 if TYPE_CHECKING:
@@ -24,11 +26,14 @@ Corner = tuple[float, float]
 # Inches.
 _CELL = 0.22  # room for a letter
 _LETTER = 0.08  # of a label, likewise
-_TITLE = 0.35
+_LINE = 0.17  # of a title
 _GAP = 0.2  # around a panel of shades
 _SIDE = 1.6  # an image's longer side
 _IMAGE_LABEL = 0.22
 _IMAGE_GAP = 0.1
+_BAR_WIDTH, _BAR_HEIGHT = 2.0, 0.1
+BARS = 0.6  # room for the bars below all panels
+LEAST_WIDTH = 2.6  # of a page, for each bar
 
 _IMAGES_ABREAST = 6
 _LONGEST, _LONGEST_OF_IMAGE = 24, 16  # characters of a label
@@ -54,10 +59,29 @@ class Page:
         """The axes of a rectangle: its left and lower edge in parts, its sides in inches."""
         return self.figure.add_axes((left, bottom, width / self.width, height / self.height))
 
-    def write_title(self, corner: Corner, title: str) -> None:
-        """Writes the title of a panel."""
-        place = corner[0] + 0.1 / self.width, 1.0 - corner[1] - 0.5 * _TITLE / self.height
-        self.figure.text(*place, title, fontsize=9 * self.scale, verticalalignment="center")
+    def write_title(self, corner: Corner, title: tuple[str, ...]) -> None:
+        """Writes the lines of a panel's title, the first of them bold."""
+        left, top = corner[0] + 0.1 / self.width, 1.0 - corner[1]
+        for number, line in enumerate(title):
+            down = (number + 0.8) * _LINE / self.height
+            weight = "bold" if number == 0 else "normal"
+            style = {"fontsize": 9 * self.scale, "fontweight": weight}
+            self.figure.text(left, top - down, line, verticalalignment="center", **style)
+
+    def draw_bar(self, number: int, peak: float, what: str, *, signed: bool) -> None:
+        """Draws what the colours of panels mean, in the last `BARS` inches of the page."""
+        left = (0.15 + number * (_BAR_WIDTH + 0.55)) / self.width
+        axes = self.axes(left, 0.25 / self.height, _BAR_WIDTH, _BAR_HEIGHT)
+        least = -peak if signed else 0.0
+        shades = [[least + (peak - least) * step / 255 for step in range(256)]]
+        colours = DIVERGING if signed else SEQUENTIAL
+        axes.imshow(shades, cmap=colours, aspect="auto", extent=(least, peak, 0, 1))
+        size = 8 * self.scale
+        places = [least, (least + peak) / 2, peak]
+        axes.set_xticks(places, [said(place) for place in places], fontsize=size)
+        axes.set_yticks([])
+        axes.tick_params(length=2 * self.scale)
+        axes.set_title(what, fontsize=size, loc="left", pad=3 * self.scale)
 
 
 @dataclass(frozen=True)
@@ -66,13 +90,25 @@ class Panel(ABC):
 
     Attributes:
         drawn: the map.
-        title: what it is.
+        title: what it is, in lines.
         weights: Shape: (T, S).
+        peak: the weight that is drawn strongest.
     """
 
     drawn: AttentionMap
-    title: str
+    title: tuple[str, ...]
     weights: Weights
+    peak: float
+
+    @property
+    def title_width(self) -> float:
+        """Inches."""
+        return _LETTER * max(map(len, self.title), default=0) + 0.1
+
+    @property
+    def title_height(self) -> float:
+        """Inches."""
+        return _LINE * len(self.title) + 0.15
 
     @property
     @abstractmethod
@@ -97,22 +133,31 @@ class MatrixPanel(Panel):
     def width(self) -> float:
         """See `Panel`."""
         cells = _room(self.drawn.rows) + _CELL * self.weights.shape[1]
-        return max(cells, _LETTER * len(self.title)) + _GAP
+        return max(cells, self.title_width) + _GAP
 
     @property
     def height(self) -> float:
         """See `Panel`."""
-        return _TITLE + _room(self.drawn.columns) + _CELL * self.weights.shape[0] + _GAP
+        cells = _room(self.drawn.columns) + _CELL * self.weights.shape[0]
+        return self.title_height + cells + _GAP
 
     def draw(self, page: Page, corner: Corner) -> None:
         """See `Panel`."""
         page.write_title(corner, self.title)
         height, width = self.weights.shape
         left = corner[0] + _room(self.drawn.rows) / page.width
-        top = (_room(self.drawn.columns) + _TITLE) / page.height
+        top = (_room(self.drawn.columns) + self.title_height) / page.height
         bottom = 1.0 - corner[1] - top - _CELL * height / page.height
         axes = page.axes(left, bottom, _CELL * width, _CELL * height)
-        axes.imshow(self.weights, cmap="viridis", vmin=0.0, interpolation="nearest", aspect="auto")
+        signed = self.drawn.signed
+        axes.imshow(
+            self.weights,
+            cmap=DIVERGING if signed else SEQUENTIAL,
+            vmin=-self.peak if signed else 0.0,
+            vmax=self.peak,
+            interpolation="nearest",
+            aspect="auto",
+        )
         axes.xaxis.tick_top()
         size = 8 * page.scale
         axes.set_xticks(range(width), _shown(self.drawn.columns), rotation=90, fontsize=size)
@@ -141,13 +186,13 @@ class RegionPanel(Panel):
         """See `Panel`."""
         abreast = min(_IMAGES_ABREAST, max(1, len(self.weights)))
         images = abreast * (self._sides[0] + _IMAGE_GAP)
-        return max(images, _LETTER * len(self.title)) + _IMAGE_GAP
+        return max(images, self.title_width) + _IMAGE_GAP
 
     @property
     def height(self) -> float:
         """See `Panel`."""
         rows = -(-max(1, len(self.weights)) // _IMAGES_ABREAST)
-        return _TITLE + rows * (self._sides[1] + _IMAGE_LABEL + _IMAGE_GAP)
+        return self.title_height + rows * (self._sides[1] + _IMAGE_LABEL + _IMAGE_GAP)
 
     def draw(self, page: Page, corner: Corner) -> None:
         """See `Panel`."""
@@ -158,7 +203,8 @@ class RegionPanel(Panel):
         for number, (label, veil) in enumerate(veiled):
             row, column = divmod(number, _IMAGES_ABREAST)
             left = _IMAGE_GAP + column * (width + _IMAGE_GAP)
-            down = _TITLE + row * (height + _IMAGE_LABEL + _IMAGE_GAP) + _IMAGE_LABEL + height
+            down = row * (height + _IMAGE_LABEL + _IMAGE_GAP) + _IMAGE_LABEL + height
+            down += self.title_height
             left, bottom = corner[0] + left / page.width, 1.0 - corner[1] - down / page.height
             axes = page.axes(left, bottom, width, height)
             axes.imshow(self.picture.pixels, extent=(0, 1, 0, 1), aspect="auto")

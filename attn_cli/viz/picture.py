@@ -1,4 +1,7 @@
-"""Maps as pictures: a panel for each layer and head, a file (or a page of one) for each line."""
+"""Maps as pictures: a panel for each layer and head, a file (or a page of one) for each line.
+
+All panels of a line are drawn on one scale, which bars below them tell.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from attn_cli.files import write_atomically
 from attn_cli.viz.figures import drawing, new_figure, saved
 from attn_cli.viz.job import AttendJob, Sink
 from attn_cli.viz.maps import LineMaps
-from attn_cli.viz.panels import MatrixPanel, Page, Panel, RegionPanel
+from attn_cli.viz.panels import BARS, LEAST_WIDTH, Page
+from attn_cli.viz.rows import arranged
+from attn_cli.viz.scale import Scale
 from attn_cli.viz.selection import HeadSelection
 
 if TYPE_CHECKING:
@@ -49,40 +54,34 @@ class PictureSink(Sink):
         return [str(path)]
 
     def _figure(self, line: LineMaps) -> Figure:
-        """All chosen panels of a line: a row of them for each layer. To be called in `drawing`."""
-        rows: list[list[Panel]] = []
-        n_rows = n_panels = 0
-        for drawn in line.maps:
-            for view in self._selection.views(drawn):
-                n_rows += 1
-                n_panels += len(view.heads)
-                if rows and n_panels > _MOST_PANELS:
-                    continue
-                rows.append([])
-                for head, weights in zip(view.heads, view.weights, strict=True):
-                    title = "mean" if head == "mean" else f"head {head}"
-                    title = f"{drawn.kind}, layer {view.layer}, {title}"
-                    title += f", {drawn.title}" if drawn.title else ""
-                    if drawn.picture is None:
-                        rows[-1].append(MatrixPanel(drawn, title, weights))
-                    else:
-                        rows[-1].append(RegionPanel(drawn, title, weights, drawn.picture))
-        if len(rows) < n_rows:
-            kept = f"the first {len(rows)} of {n_rows} rows of panels are drawn"
+        """All chosen panels of a line. To be called in `drawing`."""
+        scale = Scale.of_line(line, self._selection, self._job.options.peak)
+        found = arranged(line, self._selection, scale)
+        rows, count = [], 0
+        for row in found:
+            count += len(row)
+            if not rows or count <= _MOST_PANELS:
+                rows.append(row)
+        if len(rows) < len(found):
+            kept = f"the first {len(rows)} of {len(found)} rows of panels are drawn"
             self._job.say(f"line {line.number}: {kept}")
         width = max(sum(panel.width for panel in row) for row in rows)
         heights = [max(panel.height for panel in row) for row in rows]
-        scale = min(1.0, _LARGEST / max(width, sum(heights)))
-        figure = new_figure(width * scale, sum(heights) * scale)
-        page = Page(figure, width, sum(heights), scale)
+        bars = scale.bars()
+        height = sum(heights) + (BARS if bars else 0.0)
+        width = max(width, LEAST_WIDTH * len(bars))
+        smaller = min(1.0, _LARGEST / max(width, height))
+        page = Page(new_figure(width * smaller, height * smaller), width, height, smaller)
         top = 0.0
-        for row, height in zip(rows, heights, strict=True):
+        for row, room in zip(rows, heights, strict=True):
             left = 0.0
             for panel in row:
-                panel.draw(page, (left / width, top / sum(heights)))
+                panel.draw(page, (left / width, top / height))
                 left += panel.width
-            top += height
-        return figure
+            top += room
+        for number, (peak, what, signed) in enumerate(bars):
+            page.draw_bar(number, peak, what, signed=signed)
+        return page.figure
 
 
 class DocumentSink(PictureSink):

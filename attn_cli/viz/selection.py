@@ -14,6 +14,9 @@ from attn_cli.config.attending import AttendOptions
 from attn_cli.errors import UsageError
 from attn_cli.viz.maps import AttentionMap, Weights
 
+# Model -> kind of attention, the best known first -> the number of heads in every layer.
+Heads = Mapping[str, Mapping[str, Sequence[int]]]
+
 
 @dataclass(frozen=True)
 class View:
@@ -32,55 +35,59 @@ class View:
 
 @dataclass(frozen=True)
 class HeadSelection:
-    """The kinds, layers and heads of a model's attention that were asked for.
+    """The kinds, layers and heads of the models' attention that were asked for.
 
     Attributes:
         kinds: which kinds, in order.
-        layers: for each kind, the indices of its layers.
+        layers: for each model, and each of its kinds that is drawn, the indices of its layers.
         head: "mean", "all", or a number from 1.
     """
 
     kinds: tuple[str, ...]
-    layers: Mapping[str, tuple[int, ...]]
+    layers: Mapping[str, Mapping[str, tuple[int, ...]]]
     head: str
 
     @classmethod
-    def parse(
-        cls, options: AttendOptions, heads: Mapping[str, Sequence[int]], *, everything: bool
-    ) -> HeadSelection:
+    def parse(cls, options: AttendOptions, models: Heads, *, everything: bool) -> HeadSelection:
         """Reads `--kind`, `--layer` and `--head`.
 
         Args:
             options: what was asked for.
-            heads: the numbers of heads in the layers of each kind that the model has.
+            models: what there is.
             everything: whether what was not said means all there is.
 
         Raises:
-            UsageError: the model has no such kind, layer or head.
+            UsageError: a model has no such kind, layer or head.
         """
-        if options.kind is not None and options.kind not in heads:
-            raise UsageError(
-                f"--kind {options.kind[:80]}: this model has no such attention"
-                f"{nearest(options.kind, heads)}; it has {', '.join(heads)}"
-            )
-        kinds = tuple(heads) if everything else tuple(heads)[:1]
-        kinds = kinds if options.kind is None else (options.kind,)
-        layer = options.layer or ("all" if everything else "-1")
-        layers = {kind: _layers(layer, len(heads[kind]), kind) for kind in kinds}
         head = options.head or ("all" if everything else "mean")
         if head not in ("mean", "all"):
             if not re.fullmatch(r"[0-9]{1,4}", head):
                 raise UsageError(f"--head {head[:80]}: a number, mean or all is needed")
-            for kind in kinds:
-                most = min(heads[kind][index] for index in layers[kind])
-                if not 1 <= int(head) <= most:
-                    raise UsageError(f"--head {head}: {kind} attention has heads 1 to {most} there")
             head = str(int(head))
-        return cls(kinds, layers, head)
+        layer = options.layer or ("all" if everything else "-1")
+        chosen: dict[str, dict[str, tuple[int, ...]]] = {}
+        for model, heads in models.items():
+            kinds = _kinds(options.kind, heads, everything=everything)
+            where = f" ({model})" if len(models) > 1 else ""
+            chosen[model] = {kind: _layers(layer, len(heads[kind]), kind, where) for kind in kinds}
+            for kind, layers in chosen[model].items():
+                _check_head(head, kind, [heads[kind][index] for index in layers], where)
+        names = dict.fromkeys(kind for layers in chosen.values() for kind in layers)
+        return cls(tuple(names), chosen, head)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that are drawn."""
+        return tuple(self.layers)
+
+    def of(self, kind: str) -> tuple[int, ...]:
+        """The layers of a kind, of the one model that is drawn."""
+        (layers,) = self.layers.values()
+        return layers[kind]
 
     def views(self, drawn: AttentionMap) -> Iterator[View]:
         """The chosen layers of a map that is of a chosen kind."""
-        for index in self.layers[drawn.kind]:
+        for index in self.layers[drawn.model][drawn.kind]:
             weights = drawn.layers[index]
             if self.head == "mean":
                 yield View(index + 1, ("mean",), weights.mean(0, keepdims=True))
@@ -91,7 +98,20 @@ class HeadSelection:
                 yield View(index + 1, (self.head,), weights[number - 1 : number])
 
 
-def _layers(spec: str, n_layers: int, kind: str) -> tuple[int, ...]:
+def _kinds(
+    asked: str | None, heads: Mapping[str, Sequence[int]], *, everything: bool
+) -> tuple[str, ...]:
+    if asked is not None and asked not in heads:
+        raise UsageError(
+            f"--kind {asked[:80]}: this model has no such attention{nearest(asked, heads)}; it has "
+            f"{', '.join(heads)}"
+        )
+    if asked is not None:
+        return (asked,)
+    return tuple(heads) if everything else tuple(heads)[:1]
+
+
+def _layers(spec: str, n_layers: int, kind: str, where: str) -> tuple[int, ...]:
     if spec == "all":
         return tuple(range(n_layers))
     if not re.fullmatch(r"-?[0-9]{1,4}", spec):
@@ -100,6 +120,13 @@ def _layers(spec: str, n_layers: int, kind: str) -> tuple[int, ...]:
     if not 1 <= abs(number) <= n_layers:
         raise UsageError(
             f"--layer {spec}: {kind} attention has layers 1 to {n_layers} (or -1, the last, to "
-            f"-{n_layers})"
+            f"-{n_layers}){where}"
         )
     return (number - 1 if number > 0 else n_layers + number,)
+
+
+def _check_head(head: str, kind: str, counts: Sequence[int], where: str) -> None:
+    if head not in ("mean", "all") and not 1 <= int(head) <= min(counts):
+        raise UsageError(
+            f"--head {head}: {kind} attention has heads 1 to {min(counts)} there{where}"
+        )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_models import table, tokens, write_nodes, write_reader, write_translator
-from program import COMMAND, ENVIRONMENT, attn, inside, run_inside
+from program import COMMAND, ENVIRONMENT, attn, inside
 
 from attn_cli.models.directory import load_model
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
@@ -173,11 +173,6 @@ def test_long_lines_are_drawn_in_parts_and_long_pairs_refused(translator):
 )
 def test_what_a_model_does_not_have_is_wrong_usage(translator, options, cause):
     assert cause in attend(translator, "the cat", *options, status=2).said
-
-
-def test_an_ensemble_has_no_attention_of_its_own(translator):
-    run = run_inside("attend", "-m", f"{translator},{translator}", stdin=b"the cat\n")
-    assert run.status == 2 and "one model" in run.said
 
 
 @pytest.mark.parametrize(("arch", "n_layers"), [("recurrent", 1), ("convolutional", 2)])

@@ -56,7 +56,7 @@ def test_bert_and_the_words_of_its_pieces(tmp_path):
 
 def test_a_classifier_of_pairs_sees_both_texts(tmp_path):
     model, ours = converted(tmp_path, save_bert, "BertForSequenceClassification")
-    run = attend(ours, "the cat")
+    run = attend(ours, "the cat", "--kind", "self")
     vocabulary = (tmp_path / "hf" / "vocab.txt").read_text("utf-8").split("\n")
     ids = [vocabulary.index(piece) for piece in tokens(run.lines, "1", 4)]
     check(run.lines, model, ids)

@@ -48,6 +48,7 @@ class NodeSource(MapSource):
         self._device = set_up(job.runtime)
         _, self._model = load_model_of(Gat, Path(job.model), self._device)
         self._config = self._model.config
+        self.score = self._config.graph_score
         inner = [self._config.n_heads] * (self._config.n_layers - 1)
         self.heads = {KIND: [*inner, self._config.n_output_heads]}
 
@@ -82,7 +83,7 @@ class NodeSource(MapSource):
         """
         graph = self._read(path)
         edges, logits, vectors, weights = self._run(graph)
-        chosen = [weights[index] for index in selection.layers[KIND]]
+        chosen = [weights[index] for index in selection.of(KIND)]
         if selection.head.isdigit():
             chosen = [layer[int(selection.head) - 1 : int(selection.head)] for layer in chosen]
         pairs, sums = pair_weights(

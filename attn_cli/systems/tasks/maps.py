@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,8 +32,8 @@ from attn_cli.systems.tasks.sentences import TEXT_SAID, text_row
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.viz.job import AttendJob
-from attn_cli.viz.lines import MOST_PARTS, WINDOW, LineSource
-from attn_cli.viz.maps import AttentionMap, Axis, to_array, token_axis
+from attn_cli.viz.lines import MOST_PARTS, WINDOW, Answer, LineSource
+from attn_cli.viz.maps import WHOLE, AttentionMap, Axis, to_array, token_axis
 
 OVER_ROWS = frozenset({"sentence"})  # kinds whose columns are rows of a document
 
@@ -64,6 +65,7 @@ class RowSource(LineSource):
         self._tokenizer = tokenizer
         self._device = next(backbone.parameters()).device
         self._joins = backbone.joins_rows
+        self.score = backbone.score_function
         probe = self._weights([InputRow([0], [0], (0,))])
         self.heads = {kind: [layer.shape[1] for layer in probe[kind]] for kind in probe}
 
@@ -71,7 +73,11 @@ class RowSource(LineSource):
     def parts(self, fields: list[str]) -> Sequence[InputRow]:
         """The rows of a line."""
 
-    def answers(self, rows: Sequence[Row]) -> Iterator[tuple[tuple[str, ...], list[AttentionMap]]]:
+    def said(self, fields: list[str]) -> str:
+        """What the model says of a line, above its picture; nothing of most models."""
+        return ""
+
+    def answers(self, rows: Sequence[Row]) -> Iterator[Answer]:
         """See `LineSource`."""
         for row in rows:
             parts = self.parts(row.fields)
@@ -80,10 +86,11 @@ class RowSource(LineSource):
             else:
                 self.say_parts(row, len(parts))
                 groups = [[part] for part in parts[:MOST_PARTS]]
-            maps = []
+            maps, answer = [], self.said(row.fields)
             for number, group in enumerate(groups, 1):
                 title = f"part {number} of {len(parts)}" if len(parts) > 1 else ""
                 maps += self._maps(group, title, row.fields)
+            maps = [replace(drawn, answer=answer) for drawn in maps]
             yield tuple(text.replace(SENTENCE_MARK, " ") for text in row.fields), maps
 
     def _maps(
@@ -91,20 +98,21 @@ class RowSource(LineSource):
     ) -> list[AttentionMap]:
         """The maps of rows that are read together."""
         axes = [token_axis(self._tokenizer, row.ids, texts) for row in rows]
-        whole = Axis(("text",))
         maps = []
         for kind, layers in self._weights(rows).items():
             arrays = [to_array(layer) for layer in layers]
             if kind in OVER_ROWS:
                 sentences = Axis(tuple(self._tokenizer.decode([row.ids for row in rows])))
-                maps.append(AttentionMap(kind, tuple(a[0] for a in arrays), whole, sentences))
+                weights = tuple(array[0] for array in arrays)
+                maps.append(AttentionMap(kind, weights, WHOLE, sentences, of_text=True))
                 continue
             for place, axis in enumerate(axes):
                 size = len(axis.labels)
                 own = [array[place, :, :size, :size] for array in arrays]
-                left = axis if own[0].shape[1] == size > 1 else whole
+                of_text = not own[0].shape[1] == size > 1
                 name = f"sentence {place + 1}" if len(rows) > 1 else title
-                maps.append(AttentionMap(kind, tuple(own), left, axis, name))
+                left = WHOLE if of_text else axis
+                maps.append(AttentionMap(kind, tuple(own), left, axis, name, of_text))
         return maps
 
     @torch.inference_mode()
@@ -151,7 +159,38 @@ class TaskSource(RowSource):
         self.n_fields = self._task.n_answered
         self.by_sentence = self._task.setting.template.by_sentence
         self._by_word = self._task.format == "blocks"
+        self._of_text = self._task.head == "text"
         super().__init__(job, self._predictor.model.backbone, self._task.setting.tokenizer)
+
+    @property
+    def reads(self) -> tuple[object, ...]:
+        """See `LineSource`."""
+        return (*super().reads, "words") if self._by_word else super().reads
+
+    def said(self, fields: list[str]) -> str:
+        """The answer to a whole text, and its probability."""
+        if not self._of_text:
+            return ""
+        (answer,) = self._predictor.answer([FORMATS[self._task.format].example(fields)])
+        sure = "" if answer.probability is None else f"  {answer.probability:.3f}"
+        return answer.text + sure
+
+    def _weights(self, rows: Sequence[InputRow]) -> dict[str, list[Tensor]]:
+        """See `RowSource`; before the weights between tokens stand those of the text as a whole.
+
+        It is answered from one token's vector, whose row that is, or from the mean or the maximum
+        of all tokens' vectors: then it is the mean of all rows.
+        """
+        found = super()._weights(rows)
+        if not self._of_text or "self" not in found:
+            return found
+        head = self._predictor.model.head_configs[self._predictor.name]
+        place = self._backbone.own_position if head.pool == "own" else None
+        if place is None:
+            rows_of_text = [layer.mean(2, keepdim=True) for layer in found["self"]]
+        else:
+            rows_of_text = [layer[:, :, [place]] for layer in found["self"]]
+        return {"text": rows_of_text, **found}
 
     def rows(self, reader: LineReader, columns: Columns) -> Rows:
         """See `LineSource`."""

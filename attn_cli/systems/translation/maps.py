@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence, Sized
 import torch
 from torch import Tensor
 
+from attn_cli.config import to_dict
 from attn_cli.config.attending import MOST_INPUT
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.device import set_up
@@ -20,14 +21,13 @@ from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.systems.base import load_generator
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.viz.job import AttendJob
-from attn_cli.viz.lines import MOST_PARTS, LineSource
+from attn_cli.viz.lines import MOST_PARTS, Answer, LineSource
 from attn_cli.viz.maps import AttentionMap, to_array, token_axis
 from attn_cli.wording import plural
 
 _BATCH_TOKENS = 4096
 _WHOLE = 1 << 62  # tokens: a line that has its target is not drawn in parts
 Ids = Sequence[int]
-Answer = tuple[tuple[str, ...], list[AttentionMap]]
 
 
 def _translator(job: AttendJob) -> Translator[Seq2SeqModel]:
@@ -47,6 +47,7 @@ class PairSource(LineSource):
     def __init__(self, job: AttendJob) -> None:
         super().__init__(job)
         self._translator = _translator(job)
+        self.score = str(to_dict(self._translator.models[0].config)["attention"])
         limit = self._translator.input_limit(job.options.max_input)
         self._max_input = limit if job.options.max_input else min(MOST_INPUT, limit)
         self.n_fields = 2 if job.options.pairs else 1
