@@ -48,6 +48,16 @@ class EmbedOptions:
     output: str | None = option(
         None, "File of the array, a row a line.", flag="-o,--output", show="stdout", place="FILE"
     )
+    plot: str | None = option(
+        None,
+        "Draw a map of the lines, too: a .png, .svg or .pdf; the next column's values colour it.",
+        show="none",
+        place="FILE",
+    )
+    projection: str = option(
+        "tsne", "The map: what is alike lies together, or most variance.", choices=("tsne", "pca")
+    )
+    plot_texts: int = option(12, "Lines whose text stands in the map.", low=0, high=200, rare=True)
     stride: int | None = option(
         None, "Tokens by which windows of a long line advance.", low=1, show="half a window"
     )
@@ -64,6 +74,10 @@ class EmbedOptions:
             raise ValueError(f"--output {output[:80]} is no .npy; say --format npy all the same")
         if self.format != "auto" and (self.format == "npy") != (self.output is not None):
             raise ValueError("--format npy and --output go together")
+        if self.plot is not None and self.pooling == "none":
+            raise ValueError("--plot has a point a line; tokens or words are too many: --pool mean")
+        if self.plot is None and (self.projection != "tsne" or self.plot_texts != 12):
+            raise ValueError("--projection and --plot-texts say how --plot draws; name its file")
         if self.prompt not in (None, NO_PROMPT) and self.pooling == "none":
             raise ValueError("--prompt stands before a line that has one vector, not one a token")
         if self.output is not None and self.pooling == "none":

@@ -26,11 +26,13 @@ class LineVectors:
         number: the line's.
         found: its vectors; None of a blank or unusable line.
         rest: the columns that pass through.
+        text: what was read.
     """
 
     number: int
     found: Embedded | None
     rest: Sequence[str] = ()
+    text: str = ""
 
     def as_json(self) -> str:
         """One line of JSON; blank where there is nothing."""
@@ -61,7 +63,9 @@ def embed_lines(
         texts = [row.fields[0] for row, given in zip(window, filled, strict=True) if given]
         found = iter(embedder.embed(texts))
         yield [
-            LineVectors(row.number, next(found) if given else None, row.rest)
+            LineVectors(row.number, next(found), row.rest, row.fields[0])
+            if given
+            else LineVectors(row.number, None, row.rest)
             for row, given in zip(window, filled, strict=True)
         ]
 

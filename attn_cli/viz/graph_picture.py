@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli.errors import UsageError
 from attn_cli.files import write_atomically
 from attn_cli.viz.figures import drawing, new_figure, picture_kind, saved
+from attn_cli.viz.points import by_tsne, draw_points
 
-_PERPLEXITY = 30.0  # of t-SNE (van der Maaten & Hinton 2008): about the neighbours that count
 EDGES_DRAWN = 20_000  # the strongest ones; more lines are a blot, and take minutes
-_LABELS_NAMED = 20
 _WIDTH = 1.5  # of the strongest edge, in points
 
 
@@ -35,28 +33,6 @@ def pair_weights(
     totals = np.zeros(len(pairs))
     np.add.at(totals, numbers.reshape(-1), weights.sum(0)[apart])
     return pairs, totals
-
-
-def place_nodes(vectors: NDArray[np.floating], seed: int) -> NDArray[np.float64]:
-    """The points in the plane for vectors, by t-SNE (van der Maaten & Hinton 2008).
-
-    Shape: (N, D) -> (N, 2).
-
-    Raises:
-        UsageError: scikit-learn is not installed.
-    """
-    if len(vectors) < 4:  # too few for neighbourhoods: a circle
-        angles = 2 * np.pi * np.arange(len(vectors)) / max(len(vectors), 1)
-        return np.stack([np.cos(angles), np.sin(angles)], 1)
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise UsageError(
-            "a picture of nodes needs: pip install '.[plot]' beside attn's pyproject.toml"
-        ) from error
-    init = "pca" if vectors.shape[1] > 1 else "random"
-    perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
-    return TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(vectors)
 
 
 def draw_nodes(
@@ -84,9 +60,8 @@ def draw_nodes(
     """
     kind = picture_kind(path)
     figure = new_figure(8, 8, layout="constrained")
-    points = place_nodes(vectors, seed)
+    points = by_tsne(vectors, seed)
     with drawing():
-        from matplotlib import colormaps
         from matplotlib.collections import LineCollection
 
         axes = figure.add_subplot()
@@ -95,15 +70,6 @@ def draw_nodes(
         widths = _WIDTH * weights[strongest] / (weights.max(initial=0.0) or 1.0)
         lines = list(points[pairs[strongest]])
         axes.add_collection(LineCollection(lines, linewidths=widths, colors="0.4", alpha=0.5))
-        names = sorted(set(labels))
-        colours = colormaps["tab20" if len(names) > 10 else "tab10"]
-        size = float(np.clip(20_000 / max(len(points), 1), 2, 60))
-        for number, name in enumerate(names):
-            group = points[np.asarray(labels) == name]
-            shown = name if number < _LABELS_NAMED else None
-            colour = colours(number % colours.N)
-            axes.scatter(group[:, 0], group[:, 1], s=size, color=colour, label=shown, zorder=2)
-        if labels:
-            axes.legend(frameon=False, markerscale=2)
+        draw_points(axes, points, labels)
         picture = saved(figure, kind)
     write_atomically(Path(path), picture)

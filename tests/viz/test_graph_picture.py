@@ -8,7 +8,8 @@ import torch
 
 from attn_cli.errors import UsageError
 from attn_cli.nn.graph import neighbourhood
-from attn_cli.viz.graph_picture import draw_nodes, pair_weights, place_nodes
+from attn_cli.viz.graph_picture import draw_nodes, pair_weights
+from attn_cli.viz.points import by_tsne
 
 
 def clusters(n_each: int = 15) -> tuple[np.ndarray, list[str]]:
@@ -35,11 +36,11 @@ def test_pair_weights_are_sums_over_heads_and_both_directions() -> None:
 def test_alike_nodes_lie_together_and_the_same_seed_gives_the_same_places() -> None:
     pytest.importorskip("sklearn")
     vectors, _ = clusters()
-    places = place_nodes(vectors, seed=3)
+    places = by_tsne(vectors, seed=3)
     left, right = places[:15], places[15:]
     spread = max(np.ptp(left, axis=0).max(), np.ptp(right, axis=0).max())
     assert np.linalg.norm(left.mean(0) - right.mean(0)) > spread
-    assert np.array_equal(places, place_nodes(vectors, seed=3))
+    assert np.array_equal(places, by_tsne(vectors, seed=3))
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
