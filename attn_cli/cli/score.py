@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from attn_cli.cli.options import with_options
-from attn_cli.cli.scoring import score_against_references, score_by_model
+from attn_cli.cli.scoring import compare, score_against_references, score_by_model
 from attn_cli.config.scoring import ScoreCommand
 
 
@@ -29,6 +29,7 @@ def score_command(
     attn score out.de --ref test.de --bleu --ter --signature
     attn score out.de --ref a.de --ref b.de --chrf++ --bootstrap 1000
     attn score new.de --ref test.de --bleu --baseline old.de
+    attn score new.de --ref test.de --compare old.de --plot differences.png
     attn score --wer --cer --normalize --json < transcripts.tsv
     attn score summaries.txt --ref highlights.txt --rouge --rouge-lsum
     attn decode test.tsv | attn score --accuracy --f1 --report
@@ -37,7 +38,9 @@ def score_command(
     attn decode dev-v2.0.json | attn score --squad --ref dev-v2.0.json
     attn score --log-prob -m attn-model < pairs.tsv
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    if options.scoring.log_prob or options.scoring.ppl:
+    if options.scoring.compare is not None:
+        compare(hyp, options)
+    elif options.scoring.log_prob or options.scoring.ppl:
         score_by_model(hyp, options)
     else:
         score_against_references(hyp, options)

@@ -80,6 +80,14 @@ def score_against_references(hyp: str, options: ScoreCommand) -> None:
     bad.finish("answered with an empty line")
 
 
+def compare(hyp: str, options: ScoreCommand) -> None:
+    """Tells where two systems differ; see `score_compare`."""
+    from attn_cli.cli.score_compare import compare_systems
+
+    remedy = "" if options.scoring.ref else _REFERENCES
+    compare_systems(hyp, options, _bad_lines(options, Console(options.speech), remedy))
+
+
 def score_by_model(hyp: str, options: ScoreCommand) -> None:
     """Prints log-probabilities line by line, or the perplexity exp(-sum log P / sum tokens) of all.
 

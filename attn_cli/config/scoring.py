@@ -160,6 +160,22 @@ class ScoreOptions(MetricOptions):
         show="none",
         place="FILE",
     )
+    compare: str | None = option(
+        None,
+        "Hypotheses of another system: where does it differ? BLEU by length, F1 of words by "
+        "frequency, and the lines that differ most.",
+        show="none",
+        place="FILE",
+    )
+    plot: str | None = option(
+        None,
+        "Draw what --compare tells, too: a .png, .svg or .pdf.",
+        show="none",
+        place="FILE",
+    )
+    compare_lines: int = option(
+        5, "Lines of --compare that either system does best.", low=0, high=1000, rare=True
+    )
     seed: int = option(12345, "Seed of the resampling.", low=1, high=2**31 - 1)
     log_prob: bool = option(
         False,
@@ -178,6 +194,7 @@ class ScoreOptions(MetricOptions):
         if self.per_line and corpus_only:
             raise ValueError(f"--per-line and {corpus_only[0]} exclude each other")
         self._check_labels()
+        self._check_compare()
         if not (self.log_prob or self.ppl):
             return
         if self.log_prob and self.ppl:
@@ -187,6 +204,18 @@ class ScoreOptions(MetricOptions):
                 "--log-prob and --ppl read source<TAB>hypothesis; score against references "
                 "in a second run"
             )
+
+    def _check_compare(self) -> None:
+        if self.compare is None and (self.plot is not None or self.compare_lines != 5):
+            raise ValueError("--plot and --compare-lines say how --compare tells; name its FILE")
+        if self.compare is None:
+            return
+        flags = ("confusion", "bootstrap", "baseline", "signature", "per_line", "log_prob", "ppl")
+        others = [name for name in flags if getattr(self, name)]
+        others += [name for name in self.metrics if name != "bleu"]
+        if others:
+            flag = others[0].replace("_", "-")
+            raise ValueError(f"--compare is of BLEU alone; leave --{flag} to a second run")
 
     def _check_labels(self) -> None:
         alone = [f"--{name}" for name in _CORPUS_METRICS if getattr(self, name)]

@@ -42,7 +42,11 @@ class SacreMetric(Metric):
         score = self._for_lines.sentence_score(segment.hypothesis, segment.references)
         return [float(score.score)]
 
-    def tally(self, *, systems: int = 1, keep: bool = False) -> Tally:
+    def line_of(self, counts: Sequence[float]) -> float:
+        """What `line` gives for a line of these counts (see `CountTally.counted`)."""
+        return float(self._for_lines._compute_score_from_stats(list(counts)).score)  # noqa: SLF001
+
+    def tally(self, *, systems: int = 1, keep: bool = False) -> CountTally:
         """An empty tally of lines; see `Metric.tally`."""
         return CountTally(
             self._counted,
@@ -92,6 +96,11 @@ class Bleu(SacreMetric):
     """BLEU (Papineni et al. 2002); single lines with effective order."""
 
     names = ("BLEU",)
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text as they are counted."""
+        words: str = self._for_corpora._preprocess_segment(text)  # noqa: SLF001
+        return words.split()
 
     def build(self, *, one_line: bool) -> SacreBleuMetric:
         """The sacreBLEU metric with the user's tokenizer.
