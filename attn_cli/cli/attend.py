@@ -32,12 +32,15 @@ def attend_command(
     attn attend --kind encoder --layer 2 --head all new.txt > weights.tsv
     attn attend --pairs -o picture.png source-target.tsv
     attn attend -m additive,dot --pairs -o both.png source-target.tsv
+    attn attend --pairs --attribute --word 3 source-target.tsv
     attn attend -m topics -o topics.svg graph
 
     The table has a line for each weight: line, layer, head, row, its token, column, its token,
     weight, and where there are several, the model. Lines, layers and heads count from 1, rows and
     columns from 0. The rows of cross and decoder attention are the target's tokens as they are
-    about to be said. With --output, each line is answered by where its picture is.
+    about to be said. Attributions are layer 1, head "attribution": how much a token adds to a
+    probability, below 0 if it takes away; they sum to what the text changes. With --output, each
+    line is answered by where its picture is.
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
     console = Console(options.speech)
     bad = BadLines(console.warn, skip_bad=options.stream.skip_bad)

@@ -61,6 +61,18 @@ class AttendOptions(RootOptions):
         high=1.0,
         show="the largest that is drawn of a line",
     )
+    attribute: bool = option(
+        False,
+        "Beside the weights, how much each token adds to the probability of the label, or of the "
+        "output's words (integrated gradients): attention is no explanation.",
+        flag="--attribute",
+    )
+    word: int | None = option(
+        None,
+        "A word of a translator's output, from 1: draw it alone, over the source's text.",
+        low=1,
+        show="all of them",
+    )
     task: str | None = option(None, "Which task of a model that has several.", show="the only one")
     beam: int = option(5, "Beam of the search for a translator's own output.", low=1, high=1000)
     max_input: int | None = option(

@@ -51,6 +51,8 @@ class System:
     maps: str
 
 
+ATTRIBUTED = ("translate", "predict")  # tasks whose outputs have a probability to be attributed
+TRANSLATED = ("translate", "mask-predict")  # those whose outputs are words beside a source
 _OF_ANSWERS = frozenset({"--task", "--stride", "--max-answer-len", "--no-answer-threshold"})
 _OF_BOTH = frozenset({"--scores", "--format", "--buffer", "--precision", "--n-best"})
 _OF_TEXTS = flags(SearchOptions, DecodeOptions) - _OF_ANSWERS
@@ -199,6 +201,7 @@ def load_generator(
     precision: str = "float32",
     say: Callable[[str], None] | None = None,
     way: str = "",
+    prepared: bool = True,
 ) -> Generator:
     """Reads one model directory, or several joined by commas, to be used as they are.
 
@@ -208,6 +211,7 @@ def load_generator(
         precision: see `decode`; its default here is what scores and pictures take.
         say: is told what a user should know of it.
         way: a key of `System.by`; "": the usual one.
+        prepared: whether models only answer; False: their gradients are wanted, too.
 
     Raises:
         DataError: a directory is missing, foreign or damaged, or its model generates no text.
@@ -229,7 +233,8 @@ def load_generator(
             f"{flag}: {first} is {system.called}, whose encoder says no text by itself"
         )
     generator: Generator = find(system.by[way] if way else system.generator).load(paths, device)
-    prepare_models(generator.models, paths, precision, device, say)
+    if prepared:
+        prepare_models(generator.models, paths, precision, device, say)
     return generator
 
 
@@ -261,6 +266,12 @@ def _map_source(job: AttendJob) -> MapSource:
         raise UsageError(
             f"--task {job.options.task[:80]}: {job.model} is no model of several tasks"
         )
+    for flag, given, tasks, whose in (
+        ("--attribute", job.options.attribute, ATTRIBUTED, "translators and classifiers"),
+        ("--word", job.options.word, TRANSLATED, "translators"),
+    ):
+        if given and not any(system is SYSTEMS[task] for task in tasks):
+            raise UsageError(f"{flag}: {job.model} is {system.called}; it is for {whose}")
     source: MapSource = find(system.maps)(job)
     if not source.heads:
         raise DataError(f"{job.model}: this model has no attention to draw")

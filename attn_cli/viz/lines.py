@@ -15,7 +15,8 @@ from attn_cli.viz.maps import AttentionMap, LineMaps
 MOST_PARTS = 16  # of a long line that are drawn
 _LONGEST = 50_000  # characters
 WINDOW = 256  # lines
-Answer = tuple[tuple[str, ...], list[AttentionMap]]  # the texts and the maps of a line
+MISSED = 0.05  # of a change, by which attributions may miss it (Sundararajan et al. 2017, sec. 5)
+Drawn = tuple[tuple[str, ...], list[AttentionMap]]  # the texts and the maps of a line
 
 
 class LineSource(MapSource):
@@ -35,7 +36,7 @@ class LineSource(MapSource):
         self.job = job
 
     @abstractmethod
-    def answers(self, rows: Sequence[Row]) -> Iterator[Answer]:
+    def answers(self, rows: Sequence[Row]) -> Iterator[Drawn]:
         """The texts and the maps of each row, in order; none of one that can't be drawn."""
 
     def problem(self, fields: list[str]) -> str | None:
@@ -47,6 +48,14 @@ class LineSource(MapSource):
         if count > 1:
             drawn = f"in {count} parts" if count <= MOST_PARTS else f"{MOST_PARTS} of {count} parts"
             self.job.say(f"{row.where}: long line, drawn {drawn} (--max-input)")
+
+    def say_missed(self, row: Row, part: float) -> None:
+        """Says if attributions do not sum to what the input changes, by which part of it."""
+        if part > MISSED:
+            self.job.say(
+                f"{row.where}: attributions miss what they should sum to by {part:.0%}: the output "
+                "jumps between the text and none"
+            )
 
     @property
     def reads(self) -> tuple[object, ...]:

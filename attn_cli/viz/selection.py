@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from attn_cli.config import nearest
 from attn_cli.config.attending import AttendOptions
 from attn_cli.errors import UsageError
-from attn_cli.viz.maps import AttentionMap, Weights
+from attn_cli.viz.maps import ATTRIBUTION, AttentionMap, Weights
 
 # Model -> kind of attention, the best known first -> the number of heads in every layer.
 Heads = Mapping[str, Mapping[str, Sequence[int]]]
@@ -24,7 +24,7 @@ class View:
 
     Attributes:
         layer: its number from 1.
-        heads: what each of the matrices is: a number from 1, or "mean".
+        heads: what each of the matrices is: a number from 1, or "mean", or `ATTRIBUTION`.
         weights: Shape: (len(heads), T, S).
     """
 
@@ -69,9 +69,13 @@ class HeadSelection:
         for model, heads in models.items():
             kinds = _kinds(options.kind, heads, everything=everything)
             where = f" ({model})" if len(models) > 1 else ""
-            chosen[model] = {kind: _layers(layer, len(heads[kind]), kind, where) for kind in kinds}
+            chosen[model] = {
+                kind: (0,) if kind == ATTRIBUTION else _layers(layer, len(heads[kind]), kind, where)
+                for kind in kinds
+            }
             for kind, layers in chosen[model].items():
-                _check_head(head, kind, [heads[kind][index] for index in layers], where)
+                if kind != ATTRIBUTION:
+                    _check_head(head, kind, [heads[kind][index] for index in layers], where)
         names = dict.fromkeys(kind for layers in chosen.values() for kind in layers)
         return cls(tuple(names), chosen, head)
 
@@ -89,7 +93,9 @@ class HeadSelection:
         """The chosen layers of a map that is of a chosen kind."""
         for index in self.layers[drawn.model][drawn.kind]:
             weights = drawn.layers[index]
-            if self.head == "mean":
+            if drawn.signed:
+                yield View(index + 1, (ATTRIBUTION,), weights)
+            elif self.head == "mean":
                 yield View(index + 1, ("mean",), weights.mean(0, keepdims=True))
             elif self.head == "all":
                 yield View(index + 1, tuple(str(i + 1) for i in range(len(weights))), weights)
@@ -106,9 +112,10 @@ def _kinds(
             f"--kind {asked[:80]}: this model has no such attention{nearest(asked, heads)}; it has "
             f"{', '.join(heads)}"
         )
-    if asked is not None:
-        return (asked,)
-    return tuple(heads) if everything else tuple(heads)[:1]
+    weights = [kind for kind in heads if kind != ATTRIBUTION]
+    chosen = [asked] if asked is not None else weights if everything else weights[:1]
+    beside = [kind for kind in heads if kind == ATTRIBUTION and kind not in chosen]
+    return (*chosen, *beside)
 
 
 def _layers(spec: str, n_layers: int, kind: str, where: str) -> tuple[int, ...]:

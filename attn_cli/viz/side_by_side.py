@@ -8,7 +8,7 @@ from dataclasses import replace
 from attn_cli.errors import UsageError
 from attn_cli.lines.rows import Row
 from attn_cli.viz.job import MapSource
-from attn_cli.viz.lines import Answer, LineSource
+from attn_cli.viz.lines import Drawn, LineSource
 from attn_cli.viz.maps import LineMaps
 from attn_cli.viz.selection import Heads
 
@@ -51,7 +51,7 @@ class SideBySide(MapSource):
                 yield [_together(row, found)]
 
 
-def _together(row: Row, found: Mapping[str, Answer]) -> LineMaps:
+def _together(row: Row, found: Mapping[str, Drawn]) -> LineMaps:
     """The maps of all models; a text that they share once, others with their model's name."""
     maps = [replace(drawn, model=model) for model, (_, own) in found.items() for drawn in own]
     texts: list[str] = []

@@ -26,14 +26,16 @@ from attn_cli.lines.rows import Row, Rows
 from attn_cli.models.backbone import Backbone
 from attn_cli.models.directory import load_model_of, read_config
 from attn_cli.models.text import TextModel
+from attn_cli.systems.tasks.attributions import LabelAttribution
+from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.formats import FORMATS
 from attn_cli.systems.tasks.predictor import load_predictor
 from attn_cli.systems.tasks.sentences import TEXT_SAID, text_row
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.viz.job import AttendJob
-from attn_cli.viz.lines import MOST_PARTS, WINDOW, Answer, LineSource
-from attn_cli.viz.maps import WHOLE, AttentionMap, Axis, to_array, token_axis
+from attn_cli.viz.lines import MOST_PARTS, WINDOW, Drawn, LineSource
+from attn_cli.viz.maps import ATTRIBUTION, WHOLE, AttentionMap, Axis, to_array, token_axis
 
 OVER_ROWS = frozenset({"sentence"})  # kinds whose columns are rows of a document
 
@@ -42,6 +44,8 @@ def open_texts(job: AttendJob) -> RowSource:
     """The source of a model that answers; a converted one may have no head for any task."""
     heads = read_config(Path(job.model)).heads
     answers = job.options.task is not None or any(head.task for head in heads)
+    if job.options.attribute and not answers:
+        raise UsageError(f"--attribute: {job.model} has no task whose answer it could explain")
     return TaskSource(job) if answers else BackboneSource(job)
 
 
@@ -73,11 +77,15 @@ class RowSource(LineSource):
     def parts(self, fields: list[str]) -> Sequence[InputRow]:
         """The rows of a line."""
 
-    def said(self, fields: list[str]) -> str:
+    def said(self, row: Row) -> str:
         """What the model says of a line, above its picture; nothing of most models."""
         return ""
 
-    def answers(self, rows: Sequence[Row]) -> Iterator[Answer]:
+    def attributed(self, rows: Sequence[InputRow], title: str, row: Row) -> list[AttentionMap]:
+        """How much the tokens of a part of a line add to what is said, where that is asked for."""
+        return []
+
+    def answers(self, rows: Sequence[Row]) -> Iterator[Drawn]:
         """See `LineSource`."""
         for row in rows:
             parts = self.parts(row.fields)
@@ -86,10 +94,11 @@ class RowSource(LineSource):
             else:
                 self.say_parts(row, len(parts))
                 groups = [[part] for part in parts[:MOST_PARTS]]
-            maps, answer = [], self.said(row.fields)
+            maps, answer = [], self.said(row)
             for number, group in enumerate(groups, 1):
                 title = f"part {number} of {len(parts)}" if len(parts) > 1 else ""
                 maps += self._maps(group, title, row.fields)
+                maps += self.attributed(group, title, row)
             maps = [replace(drawn, answer=answer) for drawn in maps]
             yield tuple(text.replace(SENTENCE_MARK, " ") for text in row.fields), maps
 
@@ -161,19 +170,41 @@ class TaskSource(RowSource):
         self._by_word = self._task.format == "blocks"
         self._of_text = self._task.head == "text"
         super().__init__(job, self._predictor.model.backbone, self._task.setting.tokenizer)
+        self._attribution = LabelAttribution(self._predictor) if job.options.attribute else None
+        if self._attribution:
+            self.heads = {**self.heads, ATTRIBUTION: [1]}
 
     @property
     def reads(self) -> tuple[object, ...]:
         """See `LineSource`."""
         return (*super().reads, "words") if self._by_word else super().reads
 
-    def said(self, fields: list[str]) -> str:
+    def said(self, row: Row) -> str:
         """The answer to a whole text, and its probability."""
         if not self._of_text:
             return ""
-        (answer,) = self._predictor.answer([FORMATS[self._task.format].example(fields)])
+        answer = self._answer(row)
         sure = "" if answer.probability is None else f"  {answer.probability:.3f}"
         return answer.text + sure
+
+    def _answer(self, row: Row) -> Answer:
+        (answer,) = self._predictor.answer([FORMATS[self._task.format].example(row.fields)])
+        return answer
+
+    def attributed(self, rows: Sequence[InputRow], title: str, row: Row) -> list[AttentionMap]:
+        """See `RowSource`: to the probability of the label that the whole text is given."""
+        if self._attribution is None:
+            return []
+        found = self._attribution(rows, self._answer(row).text)
+        self.say_missed(row, found.missed)
+        values = to_array(found.values)
+        maps = []
+        for place, part in enumerate(rows):
+            axis = token_axis(self._tokenizer, part.ids, row.fields)
+            own = values[:, place, None, : len(part.ids)]
+            name = f"sentence {place + 1}" if len(rows) > 1 else title
+            maps.append(AttentionMap(ATTRIBUTION, (own,), WHOLE, axis, name, of_text=True))
+        return maps
 
     def _weights(self, rows: Sequence[InputRow]) -> dict[str, list[Tensor]]:
         """See `RowSource`; before the weights between tokens stand those of the text as a whole.

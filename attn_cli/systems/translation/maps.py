@@ -19,10 +19,11 @@ from attn_cli.errors import DataError
 from attn_cli.lines.rows import Row
 from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.systems.base import load_generator
+from attn_cli.systems.translation.attributions import WordAttribution
 from attn_cli.systems.translation.translator import Source, Translator
 from attn_cli.viz.job import AttendJob
-from attn_cli.viz.lines import MOST_PARTS, Answer, LineSource
-from attn_cli.viz.maps import AttentionMap, to_array, token_axis
+from attn_cli.viz.lines import MOST_PARTS, Drawn, LineSource
+from attn_cli.viz.maps import ATTRIBUTION, AttentionMap, Axis, to_array, token_axis
 from attn_cli.wording import plural
 
 _BATCH_TOKENS = 4096
@@ -31,7 +32,8 @@ Ids = Sequence[int]
 
 
 def _translator(job: AttendJob) -> Translator[Seq2SeqModel]:
-    generator = load_generator(job.model, set_up(job.runtime))
+    device = set_up(job.runtime)
+    generator = load_generator(job.model, device, prepared=not job.options.attribute)
     assert isinstance(generator, Translator)  # as the tasks are for which `SOURCES` names this file
     return generator
 
@@ -53,23 +55,27 @@ class PairSource(LineSource):
         self.n_fields = 2 if job.options.pairs else 1
         self._translator.check_files(job.options.image_root)
         probe = self._weights(self._translator.src.blank, [])
-        self.heads = {kind: [len(layer[0]) for layer in probe[kind]] for kind in probe}
+        kinds = [kind for kind in probe if kind == "cross" or job.options.word is None]
+        self.heads = {kind: [len(layer[0]) for layer in probe[kind]] for kind in kinds}
+        self._attribution = WordAttribution(self._translator) if job.options.attribute else None
+        if self._attribution:
+            self.heads = {**self.heads, ATTRIBUTION: [1]}
 
-    def answers(self, rows: Sequence[Row]) -> Iterator[Answer]:
+    def answers(self, rows: Sequence[Row]) -> Iterator[Drawn]:
         """See `LineSource`."""
         if self.job.options.pairs:
             yield from map(self._forced, rows)
             return
         parts = [self._parts(row) for row in rows]
         outputs = iter(self._decoded([part for own in parts for part in own]))
-        for own in parts:
+        for row, own in zip(rows, parts, strict=True):
             found, maps = [next(outputs) for _ in own], []
             src = self._translator.encoded(own)
             for number, (item, part, (text, tokens)) in enumerate(
                 zip(src, own, found, strict=True), 1
             ):
                 title = f"part {number} of {len(own)}" if len(own) > 1 else ""
-                maps += self._maps(item, tokens, title, (part.text, text))
+                maps += self._maps(row, item, tokens, title, (part.text, text))
             if not own:
                 yield (), []
                 continue
@@ -99,7 +105,7 @@ class PairSource(LineSource):
         )
         return [(best[0].text, best[0].tokens) if best else ("", ()) for best in found]
 
-    def _forced(self, row: Row) -> Answer:
+    def _forced(self, row: Row) -> Drawn:
         """The maps of a line that has its target."""
         sources = self._read(row, _WHOLE)
         if not sources:
@@ -115,19 +121,39 @@ class PairSource(LineSource):
             row.refuse(f"{plural(longest, 'token')}, more than {limit}{more}")
             return (), []
         texts = row.fields[0], row.fields[1]
-        return texts, self._maps(src, tgt, "", texts)
+        return texts, self._maps(row, src, tgt, "", texts)
 
-    def _maps(self, src: Sized, tgt: Ids, title: str, texts: tuple[str, str]) -> list[AttentionMap]:
+    def _maps(
+        self, row: Row, src: Sized, tgt: Ids, title: str, texts: tuple[str, str]
+    ) -> list[AttentionMap]:
         """All kinds. `tgt` has neither bos nor eos."""
         tokenizer = self._translator.tgt
         source = self._translator.src.axis(src, texts[0])
         rows_and_columns = self._translator.target_axes(tgt)
         said, heard = (token_axis(tokenizer, ids, texts[1:]) for ids in rows_and_columns)
         axes = {"cross": (said, source), "encoder": (source, source), "decoder": (said, heard)}
-        return [
+        maps = [
             AttentionMap(kind, tuple(to_array(layer[0]) for layer in layers), *axes[kind], title)
             for kind, layers in self._weights(src, tgt).items()
+            if kind in self.heads
         ]
+        if self._attribution:
+            values = self._attribution(src, tgt)
+            self.say_missed(row, values.missed)
+            array = to_array(values.values)[None]
+            maps.append(AttentionMap(ATTRIBUTION, (array,), said, source, title))
+        number = self.job.options.word
+        if number is None:
+            return maps
+        words = said.words or ()
+        if number > len(words):
+            row.refuse(
+                f"its output has {plural(len(words), 'word')}, its end included: no {number}"
+            )
+            return []
+        first = sum(size for _, size in words[: number - 1])
+        name, size = words[number - 1]
+        return [_of_word(drawn, name, first, first + size) for drawn in maps]
 
     @torch.inference_mode()
     def _weights(self, src: Sized, tgt: Ids) -> dict[str, list[Tensor]]:
@@ -135,3 +161,13 @@ class PairSource(LineSource):
         maps = self._translator.attentions([src], [tgt])
         kinds = {"cross": maps.cross, "encoder": maps.encoder, "decoder": maps.decoder}
         return {kind: layers for kind, layers in kinds.items() if layers}
+
+
+def _of_word(drawn: AttentionMap, name: str, first: int, end: int) -> AttentionMap:
+    """The mean of the rows of a word's tokens, over the text that it looks at."""
+    layers = tuple(layer[:, first:end].mean(1, keepdims=True) for layer in drawn.layers)
+    title = f"{drawn.title}, {name}" if drawn.title else name
+    of_text = drawn.columns.picture is None
+    return dataclasses.replace(
+        drawn, layers=layers, rows=Axis((name,)), title=title, of_text=of_text
+    )
