@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from attn_cli.cli.console import Console
@@ -95,7 +95,7 @@ def _print_lines(report: Report, out: LineWriter) -> None:
 
 def _print_for_people(report: Report, names: tuple[str, str], out: LineWriter) -> None:
     for what, buckets in _tables(report):
-        rows = [(what, "count", *names, "difference")]
+        rows: list[tuple[str, ...]] = [(what, "count", *names, "difference")]
         for bucket in buckets:
             figures = map(_shown, (bucket.system, bucket.other, bucket.difference))
             rows.append((bucket.name, f"{bucket.count:,}", *figures))
@@ -109,8 +109,8 @@ def _print_for_people(report: Report, names: tuple[str, str], out: LineWriter) -
     width = max(len("reference"), *map(len, names))
     for what, lines in _lines(report):
         for line in lines:
-            figures = f"{_shown(line.system)} against {_shown(line.other)}"
-            out.write(f"line {line.segment.number}: {best[what]} is better, BLEU {figures}")
+            scores = f"BLEU {_shown(line.system)} against {_shown(line.other)}"
+            out.write(f"line {line.segment.number}: {best[what]} is better, {scores}")
             for name, text in zip(("reference", *names), _texts(line), strict=True):
                 out.write(f"  {name.ljust(width)}  {_on_terminal(text)}")
             out.write("")
@@ -147,15 +147,12 @@ def _as_json(report: Report, names: tuple[str, str]) -> dict[str, object]:
             "texts": {"reference": reference, "system": system, "other": other},
         }
 
-    def each(make: Callable[[Bucket], object], buckets: Sequence[Bucket]) -> list[object]:
-        return [make(one) for one in buckets]
-
     return {
         "system": names[0],
         "other": names[1],
         "bleu": bucket(report.bleu),
-        "bleu_by_length": each(bucket, report.lengths),
-        "f1_by_frequency": each(bucket, report.frequencies),
+        "bleu_by_length": [bucket(one) for one in report.lengths],
+        "f1_by_frequency": [bucket(one) for one in report.frequencies],
         "better": [line(one) for one in report.better],
         "worse": [line(one) for one in report.worse],
     }

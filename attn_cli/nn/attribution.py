@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 TOLERANCE = 0.01  # of the change, by which the attributions may miss it
 _LEAST_CHANGE = 0.01  # a smaller one counts as this: what is nothing can't be divided
-_FIRST, _MOST = 16, 512  # points
+_FIRST, _MOST = 16, 256  # points
 _TOGETHER = 32  # of them in one pass
 
 

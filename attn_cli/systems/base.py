@@ -249,8 +249,9 @@ def open_map_source(job: AttendJob) -> MapSource:
     from attn_cli.viz.side_by_side import SideBySide
 
     paths = [job.model] if Path(job.model).is_dir() else job.model.split(",")
+    names = _names(paths)
     sources = [_map_source(replace(job, model=path)) for path in paths]
-    for source, name in zip(sources, _names(paths), strict=True):
+    for source, name in zip(sources, names, strict=True):
         source.name = name
     if len(sources) == 1:
         return sources[0]

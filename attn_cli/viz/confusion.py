@@ -75,8 +75,7 @@ def _write_counts(
         text = _short(int(table[row, column]))
         points = min(9.0, 0.85 * 72 * cell / (0.62 * len(text)))
         colour = "white" if shares[row, column] > _DARK else "#1b1b1f"
-        place = {"horizontalalignment": "center", "verticalalignment": "center"}
-        axes.text(column, row, text, fontsize=points, color=colour, **place)
+        axes.text(column, row, text, fontsize=points, color=colour, ha="center", va="center")
 
 
 def _short(count: int) -> str:

@@ -64,9 +64,8 @@ class Page:
         left, top = corner[0] + 0.1 / self.width, 1.0 - corner[1]
         for number, line in enumerate(title):
             down = (number + 0.8) * _LINE / self.height
-            weight = "bold" if number == 0 else "normal"
-            style = {"fontsize": 9 * self.scale, "fontweight": weight}
-            self.figure.text(left, top - down, line, verticalalignment="center", **style)
+            weight, size = "bold" if number == 0 else "normal", 9 * self.scale
+            self.figure.text(left, top - down, line, va="center", size=size, weight=weight)
 
     def draw_bar(self, number: int, peak: float, what: str, *, signed: bool) -> None:
         """Draws what the colours of panels mean, in the last `BARS` inches of the page."""

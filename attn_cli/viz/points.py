@@ -103,5 +103,7 @@ def draw_points(axes: Axes, points: NDArray[np.floating], labels: Sequence[str])
         said = f"\u200b{said}" if said.startswith("_") else said  # which hides a label otherwise
         colour = colours(number % colours.N)
         axes.scatter(group[:, 0], group[:, 1], s=size, color=colour, label=said, zorder=2)
-    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-    axes.legend(frameon=False, fontsize=8, markerscale=min(2.0, 6.0 / size**0.5), **beside)
+    large = min(2.0, 6.0 / size**0.5)
+    axes.legend(
+        frameon=False, fontsize=8, markerscale=large, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )

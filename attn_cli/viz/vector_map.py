@@ -100,7 +100,7 @@ def _write_texts(
         on_right = points[place, 0] > middle[0]
         axes.annotate(
             shortened(visible(texts[place]), _LONGEST),
-            tuple(points[place]),
+            (float(points[place, 0]), float(points[place, 1])),
             xytext=(-4 if on_right else 4, 3),
             textcoords="offset points",
             horizontalalignment="right" if on_right else "left",

@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attn_cli.errors import UsageError
-from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.nn.attribution import Attributions, in_place_of, integrated_gradients
 from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.systems.translation.text_source import TextSide
-from attn_cli.systems.translation.translator import AutoregressiveTranslator, Translator
+from attn_cli.systems.translation.translator import AutoregressiveTranslator
 
 
 class WordAttribution:
@@ -32,7 +31,7 @@ class WordAttribution:
         UsageError: it reads no text.
     """
 
-    def __init__(self, translator: Translator[Seq2SeqModel]) -> None:
+    def __init__(self, translator: object) -> None:
         # Who writes all words at once has none with a probability after those before it.
         assert isinstance(translator, AutoregressiveTranslator)  # as `ATTRIBUTED` says
         side, embedding = translator.src, translator.models[0].src_embedding
