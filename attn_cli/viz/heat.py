@@ -110,7 +110,6 @@ class HeatSink(Sink):
             for number, part in enumerate(parts):
                 line.append(" " * max(0, number * (self._width + _GAP) - line.cell_len))
                 line.append_text(part or Text(""))
-            line.rstrip()
             lines.append(line)
         return lines
 
