@@ -97,13 +97,14 @@ class Cells:
         """A text over the colour of a part from 0, or -1, to 1; cells become shades without."""
         from rich.text import Text
 
+        is_cell = not text.strip()
         if not self._coloured:
-            return Text(text if text.strip() else self._mark(part, signed=signed) * len(text))
+            return Text(self._mark(part, signed=signed) * len(text) if is_cell else text)
         (shade,) = colours(np.asarray([part]), signed=signed).tolist()
         red, green, blue = shade
         luminance = 0.299 * red + 0.587 * green + 0.114 * blue
-        ink = "#000000" if luminance > _BRIGHT else "#ffffff"
-        return Text(text, style=f"{ink} on #{red:02x}{green:02x}{blue:02x}")
+        ink = "" if is_cell else "#000000 " if luminance > _BRIGHT else "#ffffff "
+        return Text(text, style=f"{ink}on #{red:02x}{green:02x}{blue:02x}")
 
     def _mark(self, part: float, *, signed: bool) -> str:
         shades = BELOW if signed and part < 0 else SHADES

@@ -147,9 +147,8 @@ class PairSource(LineSource):
             return maps
         words = said.words or ()
         if number > len(words):
-            row.refuse(
-                f"its output has {plural(len(words), 'word')}, its end included: no {number}"
-            )
+            there = plural(len(words), "word")
+            row.refuse(f"its output has {there}, its end included: no --word {number}")
             return []
         first = sum(size for _, size in words[: number - 1])
         name, size = words[number - 1]
