@@ -13,7 +13,7 @@ from attn_cli.files import write_atomically
 from attn_cli.viz.figures import drawing, new_figure, saved
 from attn_cli.viz.job import AttendJob, Sink
 from attn_cli.viz.maps import LineMaps
-from attn_cli.viz.panels import BARS, LEAST_WIDTH, Page
+from attn_cli.viz.panels import BARS, LEAST_WIDTH, Page, Panel
 from attn_cli.viz.rows import arranged
 from attn_cli.viz.scale import Scale
 from attn_cli.viz.selection import HeadSelection
@@ -57,7 +57,8 @@ class PictureSink(Sink):
         """All chosen panels of a line. To be called in `drawing`."""
         scale = Scale.of_line(line, self._selection, self._job.options.peak)
         found = arranged(line, self._selection, scale)
-        rows, count = [], 0
+        rows: list[list[Panel]] = []
+        count = 0
         for row in found:
             count += len(row)
             if not rows or count <= _MOST_PANELS:

@@ -93,8 +93,6 @@ def spread_out(points: NDArray[np.floating], count: int) -> list[int]:
 def _write_texts(
     axes: Axes, points: NDArray[np.floating], texts: Sequence[str], named: int
 ) -> None:
-    from matplotlib.patheffects import withStroke
-
     middle = (points.min(0) + points.max(0)) / 2
     for place in spread_out(points, named):
         on_right = points[place, 0] > middle[0]
@@ -105,6 +103,6 @@ def _write_texts(
             textcoords="offset points",
             horizontalalignment="right" if on_right else "left",
             fontsize=_POINTS,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.6, "linewidth": 0},
             zorder=3,
         )
