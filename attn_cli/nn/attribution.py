@@ -36,10 +36,14 @@ class Attributions(NamedTuple):
     change: Tensor
 
     @property
+    def gaps(self) -> Tensor:
+        """By how much the sum of each output's attributions misses its change. Shape: (C,)."""
+        return (self.values.flatten(1).sum(1) - self.change).abs()
+
+    @property
     def missed(self) -> float:
-        """By which part of the change the sum of an output's attributions misses it, at worst."""
-        gaps = self.values.flatten(1).sum(1) - self.change
-        return float((gaps.abs() / self.change.abs().clamp_min(_LEAST_CHANGE)).max())
+        """The largest gap as a part of its output's change."""
+        return float((self.gaps / self.change.abs().clamp_min(_LEAST_CHANGE)).max())
 
 
 def integrated_gradients(

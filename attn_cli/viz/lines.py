@@ -15,7 +15,7 @@ from attn_cli.viz.maps import AttentionMap, LineMaps
 MOST_PARTS = 16  # of a long line that are drawn
 _LONGEST = 50_000  # characters
 WINDOW = 256  # lines
-MISSED = 0.05  # of a change, by which attributions may miss it (Sundararajan et al. 2017, sec. 5)
+MISSED = 0.05  # of a probability, by which attributions may miss its change and none is told
 Drawn = tuple[tuple[str, ...], list[AttentionMap]]  # the texts and the maps of a line
 
 
@@ -49,12 +49,12 @@ class LineSource(MapSource):
             drawn = f"in {count} parts" if count <= MOST_PARTS else f"{MOST_PARTS} of {count} parts"
             self.job.say(f"{row.where}: long line, drawn {drawn} (--max-input)")
 
-    def say_missed(self, row: Row, part: float) -> None:
-        """Says if attributions do not sum to what the input changes, by which part of it."""
-        if part > MISSED:
+    def say_missed(self, row: Row, gap: float) -> None:
+        """Says if attributions do not sum to what the text changes, by how much."""
+        if gap > MISSED:
             self.job.say(
-                f"{row.where}: attributions miss what they should sum to by {part:.0%}: the output "
-                "jumps between the text and none"
+                f"{row.where}: attributions miss the change that they should sum to by {gap:.2f}: "
+                "on the way from an empty text to this one the probability turns too sharply"
             )
 
     @property

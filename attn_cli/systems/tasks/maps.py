@@ -196,7 +196,7 @@ class TaskSource(RowSource):
         if self._attribution is None:
             return []
         found = self._attribution(rows, self._answer(row).text)
-        self.say_missed(row, found.missed)
+        self.say_missed(row, float(found.gaps.max()))
         values = to_array(found.values)
         maps = []
         for place, part in enumerate(rows):

@@ -139,7 +139,7 @@ class PairSource(LineSource):
         ]
         if self._attribution:
             values = self._attribution(src, tgt)
-            self.say_missed(row, values.missed)
+            self.say_missed(row, float(values.gaps.max()))
             array = to_array(values.values)[None]
             maps.append(AttentionMap(ATTRIBUTION, (array,), said, source, title))
         number = self.job.options.word
