@@ -166,7 +166,7 @@ def _of_word(drawn: AttentionMap, name: str, first: int, end: int) -> AttentionM
     """The mean of the rows of a word's tokens, over the text that it looks at."""
     layers = tuple(layer[:, first:end].mean(1, keepdims=True) for layer in drawn.layers)
     title = f"{drawn.title}, {name}" if drawn.title else name
-    of_text = drawn.columns.picture is None
+    of_text = drawn.columns.words is not None  # no regions of an image, no frames
     return dataclasses.replace(
         drawn, layers=layers, rows=Axis((name,)), title=title, of_text=of_text
     )
