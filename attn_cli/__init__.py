@@ -20,7 +20,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     metrics/      texts and labels against references
     embed/        vectors of lines, words and tokens
     check/        data before training: leaks between parts, duplicates, odd lines
-    convert/      other projects' models
+    convert/      other projects' models; ours averaged, trimmed, in fewer bits
     info/         what is in a model directory: described, as a card; without PyTorch
     markup/       files with texts in them (pages, subtitles): found, and put back translated
     models/       assemblies of layers, a file a family, each with its Config; model directories
@@ -56,7 +56,7 @@ Where to put what, and the existing files that a new one edits:
   position scheme: likewise in `nn/positions.py`.
 - an option: a field of the dataclass of its group in `config/`, and the place that reads it.
 - another project's format: a file in `convert/`, a row of READERS or WRITERS in its `formats.py`,
-  what `--to` calls it in `config/converting.py`.
+  what `--to` calls it in `config/converting.py`. What becomes of a model of ours: a row of OURS.
 - a kind of file for `decode --markup`: a reader in `markup/`, a row of READERS in
   `systems/generation/markup.py`, its name in `config/decoding.py`.
 - what `check` finds: a row of FINDINGS in `check/findings.py`, and what marks it in `part.py`.

@@ -20,6 +20,7 @@ CONFIG = "config.json"
 LOG = "train.jsonl"
 DATA = "data"  # beside the saved options in config.json: the fingerprint of the corpus
 EXAMPLES = "examples"  # likewise: how many are trained on, and how many validate
+AVERAGED = "averaged"  # likewise: the directories of the models that this is the mean of
 NOTE = "note"  # in what is told of the weights: what a user must know of them
 FLOATS = ("F64", "F32", "F16", "BF16")  # what weights may be stored as
 SCALE = ":scale"  # behind the name of a tensor in 8 bits: what its rows are multiplied with

@@ -9,7 +9,7 @@ from attn_cli.config import option
 from attn_cli.config.command import Command, group
 from attn_cli.config.runtime import SpeechOptions
 
-PRECISIONS = ("float32", "int8")
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,27 @@ class ConvertOptions:
     )
     precision: str = option(
         "float32",
-        "What weights are stored as. int8: a quarter of the size; DIR is then a model of attn.",
+        "What weights are stored as. float16, bfloat16: half of the size, int8: a quarter; DIR is "
+        "then a model of attn.",
         choices=PRECISIONS,
+    )
+    tokenizer: str | None = option(
+        None,
+        "Give a model of attn this tokenizer (or that of a directory): pieces that it had keep "
+        "their vectors, others begin as the mean of what they were cut into.",
+        place="FILE|DIR",
+    )
+    trim_vocabulary: str | None = option(
+        None,
+        "Keep the pieces alone that a model of attn needs for these lines, source and target, and "
+        "those of which any text can be written.",
+        place="FILE",
+    )
+    dev: str | None = option(
+        None,
+        "Of --precision, --tokenizer, --trim-vocabulary and averages: lines as decode reads them, "
+        "references behind; says the quality on them before and after.",
+        place="FILE",
     )
     shortlist: str | None = option(
         None,

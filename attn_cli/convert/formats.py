@@ -40,7 +40,13 @@ READERS: dict[str, Row] = {
     "": Row("huggingface:from_huggingface", ("task", "scheme")),
     "marian": Row("marian:from_marian"),
 }
-_NARROWER = Row("int8_weights:to_int8")  # our own, in another precision
+# What becomes of a model of our own, by the option that asks for it. Their functions have `tell`,
+# too, which is told of sizes and figures.
+OURS = {
+    "--precision": Row("stored_weights:to_precision", ("precision",)),
+    "--tokenizer": Row("new_vocabulary:with_tokenizer", ("tokenizer",)),
+    "--trim-vocabulary": Row("trimmed_vocabulary:with_pieces_of", ("trim_vocabulary",)),
+}
 # `--to` -> our architecture -> its row; "" for all others.
 WRITERS: dict[str, dict[str, Row]] = {
     "huggingface": {
@@ -53,32 +59,42 @@ WRITERS: dict[str, dict[str, Row]] = {
         **dict.fromkeys(SEQ2SEQ_MODELS, Row("onnx_translator:translator_to_onnx")),
     },
 }
-_OF_ROWS = frozenset({"--task", "--scheme", "--precision"})
+_OF_ROWS = frozenset({"--task", "--scheme", *OURS})
 
 
 def convert(
-    folder: Path, output: Path, options: ConvertOptions, say: Callable[[str], None]
+    folder: Path,
+    output: Path,
+    options: ConvertOptions,
+    say: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> None:
-    """Writes a directory as another project's, or another project's as one of ours.
+    """Writes a directory as another project's, another project's as one of ours, or ours changed.
 
     Args:
         folder: the directory.
         output: the one to write.
         options: what becomes of it.
         say: is told of what the files leave open, or the other format can't hold.
+        tell: is told of sizes before and after.
 
     Raises:
         DataError: it is damaged, or what it holds can't be converted.
         UsageError: options that this conversion does not have, or `output` holds a model.
     """
     theirs = _model_type(folder)
-    if options.to == "attn" and options.precision == "int8":
+    changes = changed(options, among=OURS) if options.to == "attn" else []
+    if changes:
+        row = OURS[changes[0]]
         if not _is_ours(folder):
             raise UsageError(
-                f"--precision int8: {folder} is another project's model: make it one of attn "
-                "first, attn convert DIR -o NEW, then attn convert NEW --precision int8 -o NEWER"
+                f"{changes[0]}: {folder} is another project's model: make it one of attn first, "
+                f"attn convert DIR -o NEW, then attn convert NEW {changes[0]} … -o NEWER"
             )
-        row = _NARROWER
+        if changes[1:]:
+            raise UsageError(
+                f"{' and '.join(changes)}: one after the other; convert what comes out once more"
+            )
     elif options.to == "attn":
         row = READERS.get(theirs, READERS[""])
     elif theirs:
@@ -89,7 +105,7 @@ def convert(
     else:
         rows = WRITERS[options.to]
         row = rows.get(read_config(folder).arch, rows[""])
-    taken = {f"--{name}" for name in row.options} | ({"--precision"} if row is _NARROWER else set())
+    taken = {f"--{name.replace('_', '-')}" for name in row.options}
     if in_vain := changed(options, among=_OF_ROWS - taken):
         raise UsageError(
             f"{', '.join(in_vain)}: --to {options.to} has no use for {them(in_vain)} here"
@@ -97,6 +113,7 @@ def convert(
     module, name = row.place.split(":")
     function = getattr(importlib.import_module(f"attn_cli.convert.{module}"), name)
     own = {name: vars(options)[name] for name in row.options}
+    own |= {"tell": tell} if changes else {}
     function(folder, output, say, overwrite=options.overwrite, **own)
 
 

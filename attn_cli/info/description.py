@@ -12,7 +12,7 @@ from attn_cli.files import inside
 from attn_cli.info.given import Given, given_options
 from attn_cli.info.validations import Curve, dev_figures, read_curve
 from attn_cli.info.weights import Weights, read_weights
-from attn_cli.model_files import CONFIG, DATA, EXAMPLES, PlainConfig, read_plain_config
+from attn_cli.model_files import AVERAGED, CONFIG, DATA, EXAMPLES, PlainConfig, read_plain_config
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import has_tokenizer, load_tokenizer, read_tokenizers
 
@@ -70,6 +70,12 @@ class Description:
         value = self.config["options"].get(DATA) if self.config else None
         return value if isinstance(value, str) else ""
 
+    @property
+    def averaged(self) -> list[str]:
+        """The models whose mean it is, as they were called; none where it is one of its own."""
+        value = self.config["options"].get(AVERAGED) if self.config else None
+        return [str(name) for name in value] if isinstance(value, list) else []
+
     def to_json(self) -> dict[str, object]:
         """All of it as plain values."""
         told: dict[str, object] = {"path": str(self.path)}
@@ -92,6 +98,7 @@ class Description:
                 "examples": self.examples,
                 "fingerprint": self.fingerprint,
             }
+            told["averaged"] = self.averaged
             told["metric"] = self.curve.metric if self.curve.rows else None
             told["best"] = self.curve.best
             told["validations"] = self.curve.rows

@@ -14,7 +14,7 @@ from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.pretraining import PretrainCommand
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.errors import DataError
-from attn_cli.model_files import CONFIG, DATA, EXAMPLES
+from attn_cli.model_files import AVERAGED, CONFIG, DATA, EXAMPLES
 
 _TRAININGS: tuple[type[Command], ...] = (TrainMtCommand, PretrainCommand, FinetuneCommand)
 
@@ -45,7 +45,7 @@ def given_options(sections: Mapping[str, object], folder: Path) -> Given:
         DataError: a value is none that the option can have.
     """
     where = str(folder / CONFIG)
-    there = sections.keys() - {DATA, EXAMPLES}
+    there = sections.keys() - {DATA, EXAMPLES, AVERAGED}
     for command in _TRAININGS:
         kept = [group for group in groups(command) if group.saved]
         if there == {group.name for group in kept}:

@@ -41,6 +41,9 @@ def described(description: Description, called: str) -> Iterator[tuple[str, str]
     yield "architecture", f"{config['arch']}: {', '.join(_sizes(config['model']))}"
     yield from _of_weights(description)
     yield from _of_tokenizers(description.tokenizers)
+    if names := description.averaged:
+        told = f"the mean of {plural(len(names), 'model')}: {', '.join(names)}"
+        yield "averaged", f"{told}; trained as the first of them:"
     yield from _of_training(description)
     yield from _of_curve(description.curve)
     if description.weights.note:

@@ -53,7 +53,7 @@ def read_model(raw: bytes) -> ModelParts:
         if number == 1 and isinstance(value, bytes):
             piece_types.append(_integer(value, 3, NORMAL))
         elif number == 2 and isinstance(value, bytes):
-            model_type = _integer(value, 3, UNIGRAM)
+            model_type = _integer(value, 3, model_type)  # what is said again counts
     return ModelParts(model_type, piece_types)
 
 

@@ -188,6 +188,10 @@ class Tokenizer(ABC):
         starts[:1] = True
         return starts
 
+    def begins_word(self, index: int) -> bool:
+        """Whether a piece begins a word, as far as it tells."""
+        return bool(self._word_edges[0][index])
+
     @cached_property
     def _word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The masks of the ids that begin a word, and of those behind which one begins."""
