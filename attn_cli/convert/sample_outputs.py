@@ -27,7 +27,7 @@ _SEED = 1
 def sample_outputs(model: AnyModel) -> dict[str, Tensor]:
     """A model's outputs by their names: the logits of its output layers, else its vectors.
 
-    The inputs are the same for models of the same sizes.
+    The inputs are the same for models of the same sizes. None of recordings, which are not drawn.
     """
     model.eval()
     generator = torch.Generator().manual_seed(_SEED)
@@ -66,6 +66,8 @@ def _of_pairs(model: Seq2SeqModel, generator: torch.Generator) -> dict[str, Tens
     if config.src_vocab:
         source = _tokens(config.src_vocab, _LENGTH, generator)
         mask = torch.ones_like(source, dtype=torch.bool)
+    elif config.source != "image":
+        return {}
     else:
         shape = (_EXAMPLES, config.image_height, config.image_width, 3)
         source = torch.randint(256, shape, dtype=torch.uint8, generator=generator)

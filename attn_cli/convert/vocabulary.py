@@ -53,7 +53,10 @@ def with_tokens(
     for side, fields in sides_of(config).items():
         if side in origins:
             for name in _tables(config, fields):
-                tensors[name] = _rows(tensors[name], origins[side])
+                size = vars(config.model)[fields[-1]]
+                made = _rows(tensors[name][:size], origins[side])
+                # What stands behind the tokens (the blank of CTC) stays behind them.
+                tensors[name] = torch.cat((made, tensors[name][size:]))
             sizes |= dict.fromkeys(fields, len(origins[side]))
     heads = tuple(
         dataclasses.replace(head, n_outputs=sizes.get("vocab_size", head.n_outputs))

@@ -160,6 +160,18 @@ def test_a_translator_writes_the_same_with_fewer_pieces(arch, changes, shared, c
     assert inside("decode", "-m", slim, *options, stdin=b"qux zzz!\n").out.strip()
 
 
+def test_the_blank_of_ctc_stays_behind_the_tokens(shared, corpus, tmp_path):
+    sound = {"source": "audio", "src_vocab": 0, "share_embeddings": False, "ctc": True}
+    sound |= {"n_features": 16}
+    model = translator(tmp_path / "model", shared, shared, **sound)
+    slim, _ = trimmed(model, corpus)
+    rows = [*kept_ids(shared, load_tokenizer(str(slim))).tolist(), shared.vocab_size]
+    before, after = (dict(load_model(m, CPU)[1].named_parameters()) for m in (model, slim))
+    for name in ("ctc.output.weight", "ctc.output.bias"):
+        assert torch.equal(after[name], before[name][rows])
+    inside("convert", model, "--precision", "float16", "-o", tmp_path / "half")
+
+
 def test_source_and_target_are_trimmed_apart(shared, corpus, tmp_path):
     other = tokenizer_of(OURS + OTHERS, "bpe", 150)
     model = translator(tmp_path / "model", shared, other)
