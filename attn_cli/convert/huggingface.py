@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -77,6 +77,7 @@ _PLACES = {
     "nsp": "cls.seq_relationship",
     "rtd": "discriminator_predictions",
     "text": "classifier",
+    "choice": "classifier",
     "tag": "classifier",
     "qa": "qa_outputs",
 }
@@ -185,6 +186,9 @@ def _heads(foreign: Foreign, weights: ForeignWeights, task: str) -> dict[str, He
         "nsp": HeadConfig(name="nsp", kind="text", n_outputs=2),
         "rtd": HeadConfig(name="rtd", kind="rtd", n_outputs=1),
         "text": text,
+        "choice": HeadConfig(
+            name="choice", kind="text", n_outputs=1, task="choice", max_len=longest
+        ),
         "tag": HeadConfig(
             name="tag", kind="tokens", n_outputs=n_labels, task="tag", max_len=longest
         ),
@@ -290,8 +294,7 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
             f"{', '.join(PREFIX)}, transformer can be written"
         )
     name = foreign_name(config.arch, config.heads, str(folder))
-    if any(head.pool != "own" for head in config.heads):
-        raise DataError(f"{folder}: {name} pools by its own layer alone, this model otherwise")
+    _check_pools(config.heads, name, str(folder))
     labels = read_labels(folder) if (folder / labels_name()).exists() else []
     task = config.heads[0].task if config.heads else ""
     if task in REGRESSIONS:
@@ -318,6 +321,17 @@ def to_huggingface(folder: Path, output: Path, say: Say, *, overwrite: bool = Fa
         for file, content in files.items():
             text = json.dumps(content, indent=2, ensure_ascii=False)
             write_atomically(inside(stage, file), text.encode("utf-8") + b"\n")
+
+
+def _check_pools(heads: Sequence[HeadConfig], name: str, where: str) -> None:
+    """Raises DataError if a text's vector is not that of their pooler; taggers and qa have none."""
+    for head in heads:
+        if head.kind == "text" and head.pool != "own":
+            raise DataError(
+                f"{where}: {name} makes a text's vector of its first token by a layer of its own, "
+                f"this model takes the {head.pool} of all tokens' (--pool): attn finetune --pool "
+                "own trains one that can be written so; --to onnx writes this one"
+            )
 
 
 def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:

@@ -48,6 +48,7 @@ ARCHITECTURES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "BertForNextSentencePrediction": ("bert", ("nsp",), ("mlm",)),
     "ElectraForPreTraining": ("bert", ("rtd",), ()),
     "BertForSequenceClassification": ("bert", ("text",), ()),
+    "BertForMultipleChoice": ("bert", ("choice",), ()),
     "BertForTokenClassification": ("bert", ("tag",), ()),
     "BertForQuestionAnswering": ("bert", ("qa",), ()),
     "GPT2Model": ("gpt", (), ()),
@@ -266,11 +267,10 @@ def foreign_name(arch: str, heads: Sequence[HeadConfig], where: str) -> str:
     }
     if arch == "bert" and frozenset(kinds) in pretraining:
         return pretraining[frozenset(kinds)]
-    if arch == "bert" and len(heads) == 1 and heads[0].task != "choice":
-        if heads[0].task == "qa":
-            return "BertForQuestionAnswering"
-        single = {"text": "BertForSequenceClassification", "tokens": "BertForTokenClassification"}
-        return single[heads[0].kind]
+    if arch == "bert" and len(heads) == 1:
+        of_task = {"qa": "BertForQuestionAnswering", "choice": "BertForMultipleChoice"}
+        of_kind = {"text": "BertForSequenceClassification", "tokens": "BertForTokenClassification"}
+        return of_task.get(heads[0].task) or of_kind[heads[0].kind]
     raise DataError(
         f"{where}: Hugging Face has no class for {arch} with the heads "
         f"{', '.join(head.name for head in heads)}; finetune a model for one task to convert it"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attn_cli.config import shown
 from attn_cli.convert.huggingface_specials import SETTINGS, TokenizerSettings
+from attn_cli.convert.sentencepiece_json import as_tokenizer_json
 from attn_cli.errors import DataError
 from attn_cli.files import inside, read_bounded, write_atomically
 from attn_cli.tokenizers.byte_level_files import (
@@ -28,6 +29,7 @@ from attn_cli.tokenizers.huggingface_tokenizer import (
     read_vocabulary,
     wordpiece_engine,
 )
+from attn_cli.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer
 from attn_cli.tokenizers.tokenizer import SIZE_LIMIT, TOO_LARGE, Tokenizer
 
 if TYPE_CHECKING:
@@ -313,9 +315,12 @@ def write_tokenizer(
 ) -> None:
     """Writes a tokenizer so that transformers' AutoTokenizer loads and frames as the model needs.
 
-    A SentencePiece model, which no class of theirs reads for these architectures, is copied as it
-    is, and that is said.
+    A SentencePiece model, which no class of theirs reads for these architectures, is written as a
+    tokenizer.json where that cuts texts alike; else it is copied as it is, and that is said.
     """
+    in_json = None
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        in_json = as_tokenizer_json(tokenizer)
     if isinstance(tokenizer, WordPieceTokenizer):
         vocabulary = {piece: index for index, piece in enumerate(tokenizer.vocabulary) if piece}
         engine = wordpiece_engine(vocabulary, tokenizer.lowercase)
@@ -324,11 +329,13 @@ def write_tokenizer(
         values = json.loads(engine.to_str())
     elif isinstance(tokenizer, JsonTokenizer):
         values = json.loads(tokenizer.to_bytes())
+    elif in_json is not None:
+        values = in_json
     else:
         write_atomically(inside(folder, tokenizer.file_name), tokenizer.to_bytes())
         say(
-            f"{tokenizer.file_name}: transformers has no {arch} tokenizer for SentencePiece models;"
-            " it is copied as it is"
+            f"{tokenizer.file_name}: transformers has no {arch} tokenizer that cuts texts as this "
+            "SentencePiece model does: it is copied as it is"
         )
         return
     values.pop(SPECIAL_IDS, None)
@@ -352,6 +359,8 @@ def _settings(
     }
     if is_bert:
         settings |= {key: normalizer.get(field) for key, field in _NORMALIZER.items()}
+    elif arch == "bert":  # whose models read segments
+        settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     settings |= {
         f"{name}_token": tokenizer.vocabulary[index]
         for name in _SPECIAL_TOKENS["bert" if arch == "bert" else "gpt"]

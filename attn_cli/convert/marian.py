@@ -164,7 +164,9 @@ def to_marian(folder: Path, output: Path, say: Say, *, overwrite: bool = False) 
         DataError: the model has parts that Marian lacks.
         UsageError: `output` holds a model.
     """
-    translator = open_translator(folder, f"{NAME} of transformers", NEEDED)
+    translator = open_translator(
+        folder, f"{NAME} of transformers", NEEDED, "--to onnx writes this one"
+    )
     config, tgt = translator.config, translator.tgt
     if config.d_model % 2:
         raise DataError(f"{folder / CONFIG}: d_model {config.d_model}: {NAME} has even ones alone")

@@ -74,7 +74,7 @@ class Translator:
 
 
 def open_translator(
-    folder: Path, other: str, needed: Mapping[str, tuple[object, ...]]
+    folder: Path, other: str, needed: Mapping[str, tuple[object, ...]], instead: str = ""
 ) -> Translator:
     """Reads a model directory that another format shall hold.
 
@@ -83,6 +83,7 @@ def open_translator(
         other: the format, for messages.
         needed: part of the configuration -> the values that it can have there, beside what all
             formats need.
+        instead: what writes a model that the format does not hold, for messages.
 
     Raises:
         DataError: it is damaged, no transformer that translates texts word after word, or has a
@@ -95,17 +96,32 @@ def open_translator(
             f"{folder}: {other} holds transformers that translate one token after another, this "
             f"model is {shown(arch)}"
         )
-    values = vars(model.config)
-    for part, wanted in {**_COMMON, **needed}.items():
-        if values[part] not in wanted:
-            raise DataError(
-                f"{folder / CONFIG}: {part} {shown(values[part])}: {other} has "
-                f"{' or '.join(map(shown, wanted))} alone; train a model with that"
-            )
+    _check_parts(folder, model.config, other, {**_COMMON, **needed}, instead)
     src, tgt = read_tokenizers(folder)
     model.check_vocabulary(src.vocab_size, tgt.vocab_size, str(folder))
     own = GenerationDefaults.read(config.options.get("generation"), str(folder / CONFIG))
     return Translator(folder, model.config, model, src, tgt, own)
+
+
+def _check_parts(
+    folder: Path,
+    config: TransformerConfig,
+    other: str,
+    needed: Mapping[str, tuple[object, ...]],
+    instead: str,
+) -> None:
+    """Raises DataError if parts have no place in the format: all of them, and what to train."""
+    values = vars(config)
+    lacking = {part: wanted for part, wanted in needed.items() if values[part] not in wanted}
+    if not lacking:
+        return
+    told = "; ".join(
+        f"{part} {shown(values[part])}: {other} has {' or '.join(map(shown, wanted))} alone"
+        for part, wanted in lacking.items()
+    )
+    flags = " ".join(f"--{part} {wanted[0]}" for part, wanted in lacking.items())
+    remedy = f"attn train-mt {flags} trains one that can be written so"
+    raise DataError(f"{folder / CONFIG}: {told}; {remedy}{f'; {instead}' if instead else ''}")
 
 
 def heads_of(attention: MultiHeadAttention, config: TransformerConfig) -> Heads:

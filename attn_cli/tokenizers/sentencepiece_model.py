@@ -25,6 +25,23 @@ class ModelParts:
 
 
 @dataclass(frozen=True)
+class Normalization:
+    """What a model does to a text before it cuts it.
+
+    Attributes:
+        charsmap: which characters become which, as the library compiles it; empty: none.
+        add_dummy_prefix: whether a space is put before the text.
+        remove_extra_whitespaces: whether runs of spaces become one, and none stands at the ends.
+        escape_whitespaces: whether a space is written as U+2581.
+    """
+
+    charsmap: bytes = b""
+    add_dummy_prefix: bool = True
+    remove_extra_whitespaces: bool = True
+    escape_whitespaces: bool = True
+
+
+@dataclass(frozen=True)
 class Piece:
     """A piece of a model that is made.
 
@@ -55,6 +72,17 @@ def read_model(raw: bytes) -> ModelParts:
         elif number == 2 and isinstance(value, bytes):
             model_type = _integer(value, 3, model_type)  # what is said again counts
     return ModelParts(model_type, piece_types)
+
+
+def normalization_of(raw: bytes) -> Normalization:
+    """The NormalizerSpec of a model that the library has accepted."""
+    found: dict[int, int | bytes] = {}
+    for number, value in _fields(raw):
+        if number == 3 and isinstance(value, bytes):
+            found |= dict(_fields(value))
+    charsmap = found.get(2, b"")
+    flags = [bool(found.get(number, 1)) for number in (3, 4, 5)]
+    return Normalization(charsmap if isinstance(charsmap, bytes) else b"", *flags)
 
 
 def with_words(raw: bytes, words: Sequence[str], *, alone: bool) -> bytes:
