@@ -124,7 +124,8 @@ def as_row(param: Any) -> Row | None:
     assert said is not None
     default = said[2] or ""
     off = default == "off"  # what is off is not switched off by anybody
-    flags = [code(*param.opts), *([] if off else [code(*param.secondary_opts)])]
+    opts = sorted(param.opts, key=lambda flag: flag.startswith("--"))  # --help's are a set
+    flags = [code(*opts), *([] if off else [code(*param.secondary_opts)])]
     values = "" if param.is_flag else code(*(param.metavar or "TEXT").split("|"))
     return Row(
         group=param.rich_help_panel or LAST_GROUP,
