@@ -30,7 +30,7 @@ EXAMPLES = "\b\n"  # what begins the paragraph of examples in a command's help
 HEAD = """# Reference: every option of every command
 
 Made by `python examples/reference.py > examples/reference.md` from the program's own parser; a test
-(`tests/system/test_reference.py`) keeps it fresh. The groups are those of `attn COMMAND --help`,
+(`tests/examples/test_reference.py`) keeps it fresh. The groups are those of `attn COMMAND --help`,
 which shows the everyday options; the rarer ones of `--help-all` come last in each command.
 
 Every option can also stand in a TOML file (`--config FILE.toml`): the key is the long flag without
