@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from attn_cli.lines.columns import Columns
+from attn_cli.lines.items import ItemLine
 from attn_cli.lines.reading import LineReader, legible
 from attn_cli.lines.rows import Row, Rows, zip_rows
 from attn_cli.lines.unusable import BadLines
@@ -177,7 +178,7 @@ def are_text(rows: Sequence[Row], labels: Collection[str]) -> bool | None:
     """Whether lines are sentences, not words with their columns.
 
     They are where most of them are several words: parted by spaces, most of which look like no
-    tags, or in the first picked column of a line with tabs.
+    tags, or in the first picked column of a line with tabs. What a program gives always is.
 
     Args:
         rows: the first lines of a stream, whole.
@@ -186,6 +187,8 @@ def are_text(rows: Sequence[Row], labels: Collection[str]) -> bool | None:
     Returns:
         None if no line tells.
     """
+    if are_items(rows):
+        return True
     told = [
         row
         for row in rows
@@ -194,6 +197,11 @@ def are_text(rows: Sequence[Row], labels: Collection[str]) -> bool | None:
     if not told:
         return None
     return 2 * sum(_is_text(row, labels) for row in told) > len(told)
+
+
+def are_items(rows: Sequence[Row]) -> bool:
+    """Whether lines are what a program gives."""
+    return any(isinstance(row.line, ItemLine) for row in rows[:1])
 
 
 def _is_text(row: Row, labels: Collection[str]) -> bool:

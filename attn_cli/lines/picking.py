@@ -1,5 +1,7 @@
 """What a command works on: columns of TSV, or keys of JSON lines, told apart at the first line.
 
+Or what a program gives: the columns of `lines.items`.
+
 `--columns premise,hypothesis,label` names columns of a header, or keys where the lines are JSON
 objects, as GLUE, SuperGLUE and Russian SuperGLUE are published. `passage.text` reaches into an
 object, `word+sentence` joins two texts by a space. The texts of a list are joined by spaces too;
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from attn_cli.config import shown
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import SENTENCE_MARK, Columns
+from attn_cli.lines.items import ItemLine
 from attn_cli.lines.reading import Line
 from attn_cli.wording import plural
 
@@ -35,6 +38,8 @@ def begin(columns: Columns, line: Line, name: str) -> tuple[Columns, bool]:
         DataError: a column is not in the header.
         UsageError: JSON lines without a word about keys.
     """
+    if isinstance(line, ItemLine):
+        return Given(columns.indices, (), columns.spread, columns.apart), False
     if not columns.has_header:
         if name.endswith(_ENDINGS):
             raise UsageError(f"{name}: of JSON lines --columns picks keys, such as text,label")
@@ -97,6 +102,23 @@ class Keys(Columns):
         if self.spread and len(parts) == 1:
             return parts[0]
         return [" ".join(text for texts in parts for text in texts)]
+
+
+@dataclass(frozen=True)
+class Given(Columns):
+    """The columns of items, whatever they hold: as many as a command works on."""
+
+    def pick(self, text: str) -> tuple[list[str], list[str]] | str:
+        """The texts of an item; or says why it can't be used."""
+        fields: list[str] = json.loads(text)
+        wanted = len(self.indices)
+        if wanted and len(fields) != wanted:
+            return f"{plural(len(fields), 'text')} instead of {wanted}"
+        return fields, []
+
+    def others(self, text: str, count: int) -> list[str]:
+        """Nothing passes through: whoever gave an item has it."""
+        return []
 
 
 def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -20,7 +20,7 @@ from attn_cli.data.templates import TEMPLATES, InputRow, windows_of
 from attn_cli.device import set_up
 from attn_cli.errors import UsageError
 from attn_cli.lines.columns import SENTENCE_MARK, Columns
-from attn_cli.lines.conll import ConllParser, are_text, conll_rows, sentence_parts
+from attn_cli.lines.conll import ConllParser, are_items, are_text, conll_rows, sentence_parts
 from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows
 from attn_cli.models.backbone import Backbone
@@ -244,7 +244,8 @@ class TaskSource(RowSource):
             if text is not None:
                 break
         if text:
-            self.job.say(TEXT_SAID.format(rows.name, "read"))
+            if not are_items(waiting):
+                self.job.say(TEXT_SAID.format(rows.name, "read"))
             for window in itertools.chain([waiting], windows):
                 yield [self._checked(text_row(row)) for row in window]
             return

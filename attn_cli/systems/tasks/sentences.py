@@ -13,6 +13,7 @@ from attn_cli.lines.columns import Columns
 from attn_cli.lines.conll import (
     SENTENCE_LINES,
     ConllParser,
+    are_items,
     are_text,
     conll_rows,
     ends_sentence,
@@ -95,9 +96,9 @@ class SentenceAnswerer(Answerer):
         for window in rows.windows(self._job.decoding.buffer, first=self._crew.first):
             if text is None:
                 text = are_text(window, self.predictor.task.setting.labels)
-                if text:
+                if text and not are_items(window):
                     self._job.say(TEXT_SAID.format(name, "tagged"))
-                else:
+                elif not text:
                     self._job.bad.outcome = "answered with an empty tag"
             if text:
                 yield _Part([*waiting, *window], None)
