@@ -33,16 +33,7 @@ def finetune_command(
     attn finetune docs.jsonl --task classify --arch han --columns sentences,label
     attn finetune graph --task nodes -o topics && attn decode graph -m topics
     """
-    from attn_cli.train.run import run_training
+    from attn_cli.systems.training import train
 
-    console = Console(options.speech)
-    if options.labels_nodes:
-        from attn_cli.systems.nodes.recipe import GraphRecipe
-
-        output = run_training(GraphRecipe(data or [], options, console), options, console)
-    else:
-        from attn_cli.systems.tasks.recipe import FinetuneRecipe
-
-        output = run_training(FinetuneRecipe(data or [], options, console), options, console)
-    if output:
+    if output := train(data or [], options, Console(options.speech)):
         print(output)

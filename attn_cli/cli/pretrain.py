@@ -29,10 +29,7 @@ def pretrain_command(
     attn pretrain --init mini more.txt -o mini-2
     torchrun --nproc-per-node 2 -m attn_cli pretrain novels.txt
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    from attn_cli.systems.pretraining.recipe import PretrainRecipe
-    from attn_cli.train.run import run_training
+    from attn_cli.systems.training import train
 
-    console = Console(options.speech)
-    output = run_training(PretrainRecipe(files or [], options, console), options, console)
-    if output:
+    if output := train(files or [], options, Console(options.speech)):
         print(output)

@@ -34,10 +34,7 @@ def train_mt_command(
     attn train-mt --init en-de --criterion risk train.tsv -o en-de-risk
     torchrun --nproc-per-node 2 -m attn_cli train-mt train.tsv
     """  # noqa: D301, D403, D415 - help starts with a working pipe; \b keeps its lines
-    from attn_cli.systems.translation.recipe import TranslationRecipe
-    from attn_cli.train.run import run_training
+    from attn_cli.systems.training import train
 
-    console = Console(options.speech)
-    output = run_training(TranslationRecipe(corpus or [], options, console), options, console)
-    if output:
+    if output := train(corpus or [], options, Console(options.speech)):
         print(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ class OutputOptions:
     tensorboard: str | None = option(
         None, "Also log to this TensorBoard directory.", rare=True, place="DIR"
     )
+
+    @property
+    def path(self) -> str:
+        """The model directory that is written."""
+        return self.output or os.environ.get("ATTN_MODEL") or "attn-model"
 
 
 @dataclass(frozen=True, kw_only=True)

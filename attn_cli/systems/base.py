@@ -5,11 +5,12 @@ Nothing of a system is imported before it is asked for.
 
 from __future__ import annotations
 
+import copy
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from attn_cli.config import changed, flags, nearest, shown
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from attn_cli.systems.generation.generator import Generator
     from attn_cli.viz.job import AttendJob, MapSource
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +115,22 @@ SYSTEMS: dict[str, System] = {
 }
 
 
+class Kept:
+    """What several jobs with one model directory have in common: it is read once.
+
+    A command has one job; a program that holds a model gives it one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._things: dict[tuple[Hashable, ...], object] = {}
+
+    def once(self, key: tuple[Hashable, ...], read: Callable[[], T]) -> T:
+        """What `read` gives, or gave for this key before; nobody changes it."""
+        if key not in self._things:
+            self._things[key] = read()
+        return cast(T, self._things[key])
+
+
 @dataclass(frozen=True)
 class DecodeJob:
     """What was asked for.
@@ -124,6 +143,7 @@ class DecodeJob:
         runtime: seed, threads, device.
         bad: is told of unusable lines, and what else a user should know.
         given: the names of the options that were asked for; the others may be the model's own.
+        kept: what earlier jobs with this model, on this device, have read.
     """
 
     model: str
@@ -133,6 +153,7 @@ class DecodeJob:
     runtime: RuntimeOptions
     bad: Notices
     given: frozenset[str] = frozenset()
+    kept: Kept = field(default_factory=Kept)
 
     def say(self, text: str) -> None:
         """Tells what a user should know."""
@@ -202,6 +223,7 @@ def load_generator(
     say: Callable[[str], None] | None = None,
     way: str = "",
     prepared: bool = True,
+    kept: Kept | None = None,
 ) -> Generator:
     """Reads one model directory, or several joined by commas, to be used as they are.
 
@@ -212,13 +234,14 @@ def load_generator(
         say: is told what a user should know of it.
         way: a key of `System.by`; "": the usual one.
         prepared: whether models only answer; False: their gradients are wanted, too.
+        kept: what was read of these directories before, to run on this device.
 
     Raises:
         DataError: a directory is missing, foreign or damaged, or its model generates no text.
         UsageError: the models of an ensemble do not fit together, or not the precision; or they
             can't write so.
     """
-    from attn_cli.systems.precision import prepare_models
+    from attn_cli.systems.precision import in_int8, prepare_models
 
     first = paths.split(",")[0]
     system = system_of(first)
@@ -232,10 +255,17 @@ def load_generator(
         raise UsageError(
             f"{flag}: {first} is {system.called}, whose encoder says no text by itself"
         )
-    generator: Generator = find(system.by[way] if way else system.generator).load(paths, device)
-    if prepared:
-        prepare_models(generator.models, paths, precision, device, say)
-    return generator
+    kind = find(system.by[way] if way else system.generator)
+
+    def read() -> Generator:
+        generator: Generator = kind.load(paths, device)
+        if prepared:
+            prepare_models(generator.models, paths, precision, device, say)
+        return generator
+
+    key = ("generator", way, prepared, *in_int8(paths, precision, device))
+    # A copy: what is set on it for a job is not there for the next one.
+    return copy.copy((kept or Kept()).once(key, read))
 
 
 def open_map_source(job: AttendJob) -> MapSource:

@@ -100,7 +100,7 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
     processes = Processes.join(options.runtime)
     if not processes.is_main:
         recipe.speaker = speaker = Silence()
-    output = Path(options.output.output or os.environ.get("ATTN_MODEL") or "attn-model")
+    output = Path(options.output.path)
     before: ModelConfig | None = None
     with contextlib.ExitStack() as stack:
         if options.output.dry_run:

@@ -12,7 +12,7 @@ from attn_cli.config.attending import AttendOptions
 from attn_cli.config.runtime import RuntimeOptions, StreamOptions
 from attn_cli.errors import AttnError, UsageError
 from attn_cli.lines.unusable import BadLines
-from attn_cli.viz.maps import LineMaps
+from attn_cli.viz.maps import AttentionMap, LineMaps
 from attn_cli.viz.selection import Heads, HeadSelection
 
 
@@ -138,12 +138,26 @@ def attend(
     sink: Sink = getattr(importlib.import_module(f"attn_cli.viz.{module}"), name)(job, selection)
     for lines in source.lines(path):
         for line in lines:
-            named = [m if m.model else replace(m, model=source.title) for m in line.maps]
-            maps = [m for kind in selection.kinds for m in named if m.kind == kind]
-            maps = [m for m in maps if m.kind in selection.layers[m.model]]
-            maps = [m.by_word() for m in maps] if job.options.words else maps
-            yield sink.add(LineMaps(line.number, line.texts, tuple(maps)))
+            maps = chosen_maps(line, source.title, selection, words=job.options.words)
+            yield sink.add(LineMaps(line.number, line.texts, maps))
     yield sink.close()
+
+
+def chosen_maps(
+    line: LineMaps, title: str, selection: HeadSelection, *, words: bool
+) -> tuple[AttentionMap, ...]:
+    """The maps of a line that are of the chosen kinds, kind by kind; between words if so wanted.
+
+    Args:
+        line: the line's maps.
+        title: of the model, where a map does not say which it is of.
+        selection: the kinds.
+        words: whether maps are between words.
+    """
+    named = [found if found.model else replace(found, model=title) for found in line.maps]
+    maps = [found for kind in selection.kinds for found in named if found.kind == kind]
+    maps = [found for found in maps if found.kind in selection.layers[found.model]]
+    return tuple(found.by_word() if words else found for found in maps)
 
 
 def _output_kind(job: AttendJob) -> str:

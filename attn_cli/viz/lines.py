@@ -68,14 +68,20 @@ class LineSource(MapSource):
         Raises:
             DataError: the input can't be read.
         """
-        reader = LineReader(path)
+        return self._read(LineReader(path))
+
+    def _read(self, reader: LineReader) -> Iterator[list[Row]]:
         columns = Columns.parse(self.job.stream.columns, self.n_fields)
         columns = dataclasses.replace(columns, spread=not self.n_fields, apart=self.by_sentence)
         return self.windows(self.rows(reader, columns))
 
     def lines(self, path: str) -> Iterator[list[LineMaps]]:
         """See `MapSource`."""
-        for window in self.read(path):
+        yield from self.lines_of(LineReader(path))
+
+    def lines_of(self, reader: LineReader) -> Iterator[list[LineMaps]]:
+        """The maps of every line of a reader."""
+        for window in self._read(reader):
             answers = self.answers([row for row in window if any(row.fields)])
             for row in window:
                 texts, maps = next(answers) if any(row.fields) else ((), [])

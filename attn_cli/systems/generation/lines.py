@@ -41,7 +41,9 @@ def open_line_decoder(job: DecodeJob) -> LineDecoder:
     if search.too_narrow:
         raise UsageError(search.too_narrow)
     device, precision = set_up(job.runtime), decoding.precision
-    generator = load_generator(job.model, device, precision=precision, say=job.say, way=search.way)
+    generator = load_generator(
+        job.model, device, precision=precision, say=job.say, way=search.way, kept=job.kept
+    )
     generator.check(search, decoding)
     generator.use_engine(search, decoding)
     if search.n_best > 1 and decoding.format == "text":

@@ -23,10 +23,10 @@ from attn_cli.lines.rows import Row, Rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.ranks import Ranks
 from attn_cli.search.search import Links
-from attn_cli.systems.base import load_generator
+from attn_cli.systems.base import Kept, load_generator
 from attn_cli.systems.generation.generator import Generator, Ids, Source
 from attn_cli.tokenizers.words import words_of_tokens
-from attn_cli.workers import in_order
+from attn_cli.workers import Crew, in_order
 
 _BATCH_TOKENS = 4096
 _WINDOW = 256  # lines: what one worker takes
@@ -47,15 +47,26 @@ class ScoredLine:
     tokens: int
 
 
+def load_scorer(paths: str, device: torch.device, kept: Kept | None = None) -> Generator:
+    """Reads what scores lines: a model directory, or several joined by commas.
+
+    Raises:
+        DataError: a directory is missing or damaged, or its model has no probability of a text.
+        UsageError: the model gives no probability of a given text.
+    """
+    generator = load_generator(paths, device, kept=kept)
+    if not generator.has_likelihood:
+        raise UsageError(
+            f"{paths}: a mask-predict model has no P(target | source): it gives each token's "
+            "probability in view of others, in an order of its own; use an autoregressive model"
+        )
+    return generator
+
+
 def score_stream(
     path: str, reader: LineReader, spec: str | None, runtime: RuntimeOptions, bad: BadLines
 ) -> Iterator[ScoredLine | None]:
-    """Scores lines (source and target; the text alone for a language model) as they come.
-
-    None stands for a line that can't be used.
-
-    Raises:
-        UsageError: the model gives no probability of a given text.
+    """Scores the lines of an input as they come; see `score_lines`.
 
     Args:
         path: a model directory, or several joined by commas.
@@ -65,17 +76,28 @@ def score_stream(
         bad: is told of unusable lines.
     """
     with Ranks.all_together():
-        generator = load_generator(path, set_up(runtime))
-    if not generator.has_likelihood:
-        raise UsageError(
-            f"{path}: a mask-predict model has no P(target | source): it gives each token's "
-            "probability in view of others, in an order of its own; use an autoregressive model"
-        )
+        generator = load_scorer(path, set_up(runtime))
+    yield from score_lines(generator, reader, spec, bad, crew_for(generator.device))
+
+
+def score_lines(
+    generator: Generator, reader: LineReader, spec: str | None, bad: BadLines, crew: Crew
+) -> Iterator[ScoredLine | None]:
+    """Scores lines (source and target; the text alone for a language model) as they come.
+
+    None stands for a line that can't be used, and for a blank one.
+
+    Args:
+        generator: of `load_scorer`.
+        reader: the lines.
+        spec: `--columns`: which of their columns these are.
+        bad: is told of unusable lines.
+        crew: who scores them.
+    """
     columns, count = Columns.parse(spec, generator.n_scored), generator.n_scored
     rows = Rows(reader, columns, bad, count=count, check=_too_long)
     windows = rows.windows(min(_WINDOW, generator.most_lines))
     parts = ([_pair(generator, row) for row in window] for window in windows)
-    crew = crew_for(generator.device)
     for scores in in_order(partial(_scores, generator), parts, crew, reader):
         yield from scores
 

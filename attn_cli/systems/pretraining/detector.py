@@ -25,7 +25,8 @@ from attn_cli.lines.writing import passed_through
 from attn_cli.models.directory import load_model_of
 from attn_cli.models.text import TextModel
 from attn_cli.systems.base import DecodeJob
-from attn_cli.systems.precision import prepare_models
+from attn_cli.systems.precision import in_int8, prepare_models
+from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.tokenizers.words import encode_words
 
@@ -65,18 +66,24 @@ class ReplacedDetector:
             raise UsageError(f"-m {job.model}: only models that write texts decode as an ensemble")
         self._job = job
         self._device = set_up(job.runtime)
-        config, self._model = load_model_of(TextModel, Path(job.model), self._device)
-        if _HEAD not in self._model.heads:
-            raise DataError(f"{job.model}: a model for {config.task!r} without a head {_HEAD!r}")
-        self._tokenizer = load_tokenizer(job.model)
-        self._model.check_vocabulary(self._tokenizer.vocab_size, job.model)
+        precision = job.decoding.precision
+        key = ("detector", *in_int8(job.model, precision, self._device))
+        self._model, self._tokenizer = job.kept.once(key, self._read)
         backbone = self._model.backbone
         longest = backbone.max_len or _BATCH_TOKENS
         self._template = TEMPLATES[backbone.template](self._tokenizer, longest)
-        precision = job.decoding.precision
-        prepare_models([self._model], job.model, precision, self._device, job.say)
         self._bf16 = use_bf16(precision, self._device)
         self._crew = crew_for(self._device)
+
+    def _read(self) -> tuple[TextModel, Tokenizer]:
+        job = self._job
+        config, model = load_model_of(TextModel, Path(job.model), self._device)
+        if _HEAD not in model.heads:
+            raise DataError(f"{job.model}: a model for {config.task!r} without a head {_HEAD!r}")
+        tokenizer = load_tokenizer(job.model)
+        model.check_vocabulary(tokenizer.vocab_size, job.model)
+        prepare_models([model], job.model, job.decoding.precision, self._device, job.say)
+        return model, tokenizer
 
     def results(self, reader: LineReader) -> Iterator[list[str]]:
         """See `systems.base.Decoder`."""

@@ -16,10 +16,15 @@ from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows, is_blank
 from attn_cli.lines.writing import passed_through
 from attn_cli.systems.base import DecodeJob, Decoder, find
-from attn_cli.systems.precision import prepare_models
+from attn_cli.systems.precision import in_int8, prepare_models
 from attn_cli.systems.tasks.base import Answer
 from attn_cli.systems.tasks.formats import FORMATS
-from attn_cli.systems.tasks.predictor import Predictor, load_predictor
+from attn_cli.systems.tasks.predictor import (
+    Predictor,
+    Trained,
+    load_predictor,
+    load_trained,
+)
 from attn_cli.wording import plural, them
 
 _UNKNOWN = "have no character that the model's tokenizer knows"
@@ -38,17 +43,23 @@ def open_answerer(job: DecodeJob) -> Decoder:
         raise UsageError(f"-m {job.model}: only models that write texts decode as an ensemble")
     device = set_up(job.runtime)
     decoding = job.decoding
+
+    def read() -> Trained:
+        trained = load_trained(Path(job.model), device)
+        prepare_models([trained.model], job.model, decoding.precision, device, job.say)
+        return trained
+
     predictor = load_predictor(
         Path(job.model),
         device,
         decoding.task,
+        trained=job.kept.once(("trained", *in_int8(job.model, decoding.precision, device)), read),
         stride=decoding.stride,
         options=decoding,
         n_best=job.search.n_best,
         say=job.say,
     )
     predictor.say = job.say
-    prepare_models([predictor.model], job.model, decoding.precision, device, job.say)
     form = predictor.task.format
     vain = changed(job.search, decoding, among=_OF_QUESTIONS)
     if form != "squad" and vain:

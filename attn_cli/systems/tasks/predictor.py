@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -142,11 +143,32 @@ class Predictor:
         return run(ids, mask, segments, self.name)
 
 
+class Trained(NamedTuple):
+    """A model with heads, as its directory holds it."""
+
+    config: ModelConfig
+    model: TextModel
+    tokenizer: Tokenizer
+
+
+def load_trained(path: Path, device: torch.device) -> Trained:
+    """Reads a model directory.
+
+    Raises:
+        DataError: it is missing or damaged, or holds a model of another kind.
+    """
+    config, model = load_model_of(TextModel, path, device)
+    tokenizer, _ = read_tokenizers(path)
+    model.check_vocabulary(tokenizer.vocab_size, str(path))
+    return Trained(config, model, tokenizer)
+
+
 def load_predictor(
     path: Path,
     device: torch.device,
     name: str | None,
     *,
+    trained: Trained | None = None,
     stride: int | None = None,
     options: AnswerOptions | None = None,
     n_best: int = 1,
@@ -158,6 +180,7 @@ def load_predictor(
         path: the directory.
         device: where the model runs.
         name: which of its tasks; None: the only one.
+        trained: what `load_trained` read of the directory, if it was read before.
         stride: see `TaskSetting`; so are the others.
         options: the task's own.
         n_best: how many answers are told.
@@ -166,10 +189,8 @@ def load_predictor(
     Raises:
         DataError: the directory is damaged, or has no such task.
     """
-    config, model = load_model_of(TextModel, path, device)
+    config, model, tokenizer = trained or load_trained(path, device)
     head = _head(config, path, name)
-    tokenizer, _ = read_tokenizers(path)
-    model.check_vocabulary(tokenizer.vocab_size, str(path))
     kind = choose(TASKS, head.task, "task")
     several = sum(bool(other.task) for other in config.heads) > 1
     labels = read_labels(path, head.name if several else "") if kind.labelled else []
