@@ -1,8 +1,18 @@
-"""attn: train, run and measure attention models from a shell.
+"""attn: train, run and measure attention models from a shell, or from Python.
+
+    import attn_cli
+
+    model = attn_cli.load("attn-model")
+    translations = model.decode(["The cat sleeps.", "She sings."], beam_size=5)
+
+`load` gives a `Model`: `decode`, `score`, `embed`, `attend`. `train_mt`, `pretrain` and `finetune`
+train one, `score_corpus` measures. What is said is an `AttnWarning`, what fails an `AttnError`.
+`help(attn_cli.load)` and `help(attn_cli.Model)` begin with examples.
 
 For whoever carries on: the rooms of this package, who may import whom, and where things go.
 `tests/system/test_house.py` holds the arrows, and says of a wrong import where the thing belongs.
 
+    api/          the same from Python: a model that is held, the trainings, scores
     cli/          the front desk: commands that parse, call and print; help, Tab, exit codes
     serve/        the web: routes, and batches of what they ask the systems' decoders
     systems/      what attn does, a folder each; no folder knows another, but `generation`
@@ -31,11 +41,11 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
     config/       every option of a user: declared once, with its help, choices and bounds
 
 Arrows: `cli -> serve -> systems -> {train, search, viz, metrics, embed, convert, check, info,
-markup} -> {models, data} -> {nn, tokenizers, lines} -> config`. The engines know no system;
-`search` imports `config` alone, `check` and `metrics` `lines` too, `viz` no model, `train` of the
-models the files alone that save them. Files beside the rooms (`errors.py`, `files.py`, ...) are for
-all. Contracts are abstract classes: nothing is asked what it has. Importing this module, `cli/` or
-`config/` loads no PyTorch.
+markup} -> {models, data} -> {nn, tokenizers, lines} -> config`; `api` stands where `cli` does. The
+engines know no system; `search` imports `config` alone, `check` and `metrics` `lines` too, `viz` no
+model, `train` of the models the files alone that save them. Files beside the rooms (`errors.py`,
+`files.py`, ...) are for all. Contracts are abstract classes: nothing is asked what it has.
+Importing this module, `api/`, `cli/` or `config/` loads no PyTorch.
 
 Where to put what, and the existing files that a new one edits:
 
@@ -70,4 +80,46 @@ Where to put what, and the existing files that a new one edits:
 Tests stand in the same rooms.
 """
 
+from __future__ import annotations
+
 __version__ = "0.1.0"
+
+# Name -> where it stands: imported when it is asked for. `__init__.pyi` says so to type checkers.
+_PLACES = {
+    "load": "attn_cli.api.model",
+    "Model": "attn_cli.api.model",
+    "Output": "attn_cli.api.outputs",
+    "LineScore": "attn_cli.api.outputs",
+    "UnitVectors": "attn_cli.api.outputs",
+    "Attention": "attn_cli.api.outputs",
+    "train_mt": "attn_cli.api.training",
+    "pretrain": "attn_cli.api.training",
+    "finetune": "attn_cli.api.training",
+    "TrainMtCommand": "attn_cli.config.translation",
+    "PretrainCommand": "attn_cli.config.pretraining",
+    "FinetuneCommand": "attn_cli.config.finetuning",
+    "score_corpus": "attn_cli.api.scoring",
+    "Score": "attn_cli.metrics.base",
+    "AttnWarning": "attn_cli.api.speaking",
+    "AttnError": "attn_cli.errors",
+    "UsageError": "attn_cli.errors",
+    "DataError": "attn_cli.errors",
+    "NotThereError": "attn_cli.errors",
+    "InterruptedTrainingError": "attn_cli.errors",
+}
+__all__ = ["__version__", *_PLACES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    """What stands elsewhere in the package, as `attn_cli.load`."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'attn_cli' has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = found = getattr(import_module(_PLACES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """The names of the package, whether imported or not."""
+    return sorted({*globals(), *_PLACES})

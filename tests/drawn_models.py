@@ -72,6 +72,14 @@ def write_tagger(place: Path, tokenizer: Tokenizer) -> Path:
     return _write(place, ModelConfig("bert", "predict", config, finished=True, heads=(head,)))
 
 
+def write_answerer(place: Path) -> Path:
+    """A BERT of one layer that answers questions from a text."""
+    sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 1}
+    config = StackConfig(vocab_size=_tokenizer(place).vocab_size, **sizes)
+    head = HeadConfig(name="squad", kind="span", n_outputs=2, task="qa", max_len=64)
+    return _write(place, ModelConfig("bert", "predict", config, finished=True, heads=(head,)))
+
+
 def write_detector(place: Path) -> Path:
     """A BERT of one layer that says of each token how likely it was replaced."""
     sizes = {"d_model": 12, "d_ff": 16, "n_heads": 2, "n_layers": 1}

@@ -97,7 +97,8 @@ def test_the_wheel_says_who_made_it_and_under_which_license(installed):
         (license_file,) = (name for name in names if name.endswith("licenses/attn_cli/LICENSE"))
         facts = message_from_bytes(wheel.read(metadata))
         assert wheel.read(license_file) == (REPOSITORY / "attn_cli" / "LICENSE").read_bytes()
-    assert {"attn_cli/py.typed", "attn_cli/viz/page.html", "attn_cli/serve/page.html"} <= set(names)
+    pages = {f"attn_cli/{room}/page.html" for room in ("viz", "serve")}
+    assert {"attn_cli/py.typed", "attn_cli/__init__.pyi", *pages} <= set(names)
     assert not [name for name in names if not name.startswith(("attn_cli/", "attn_cli-"))]
     assert facts["License-Expression"] == "MIT"
     assert facts["Author"] == "attn developers"

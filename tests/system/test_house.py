@@ -48,6 +48,7 @@ ARROWS: dict[str, set[str]] = {
     "systems": {"config", "lines", "tokenizers", "data", "nn", "models", *ENGINES},
     "serve": {"config", "lines", "tokenizers", "search", "embed", "systems"},
     "cli": {"config", "lines", "tokenizers", "data", "systems", "serve", *ENGINES},
+    "api": {"config", "lines", "systems", "viz", "metrics", "embed"},
 }
 # Within `systems`: the folder -> the other folders that it may import.
 SHARED = {

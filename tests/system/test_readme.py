@@ -81,7 +81,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def run(command: str, folder: Path) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     environment["PATH"] = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     environment["PYTHONPATH"] = str(ROOT)  # the program beside this README, whatever is installed
     environment.pop("ATTN_MODEL", None)
@@ -146,6 +146,26 @@ def test_tokenizing_there_and_back_changes_nothing(printed, folder):
 def test_processes_side_by_side(folder):
     (command,) = commands(torchrun=True)
     assert run(command, folder) == "parallel\n"
+
+
+def test_the_lines_of_python(printed, folder):
+    """They use the models that the commands before have made."""
+    (program,) = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S
+    )
+    flags, values = SHORT.split()[::2], SHORT.split()[1::2]
+    short = {
+        flag.removeprefix("--").replace("-", "_"): int(value) if value.isdigit() else value
+        for flag, value in zip(flags, values, strict=True)
+    }
+    assert 'max_time="30m"' in program
+    script = folder / "from_python.py"
+    script.write_text(program.replace('max_time="30m"', f"**{short!r}"), encoding="utf-8")
+    out = run("python3 from_python.py", folder).split("\n")
+    assert out[:3] == open_lines(folder / "new.fr.txt")
+    assert float(out[3]) < 0
+    assert re.fullmatch(r"\(2, \d+\)", out[4]) and out[5:] == [""]
+    assert (folder / "from-python" / "model.safetensors").exists()
 
 
 def test_commands_of_the_table_are_those_of_the_program():
