@@ -47,7 +47,7 @@ def load(
         DataError: it is of a newer format, or damaged.
         UsageError: there is no such device.
     """
-    path = ",".join(map(os.fspath, directories))
+    path = ",".join(os.fspath(directory) for directory in directories)
     return Model(path, device=device, threads=threads, say=say)
 
 

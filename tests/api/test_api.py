@@ -170,9 +170,9 @@ def test_vectors_are_those_of_embed(models):
 
 
 def test_vectors_of_words_have_their_words(models):
-    flags = ("--words", "--layer", "sum4")
+    flags = ("--words", "--layer", "0")
     told = command("embed", models["classifier"], LINES, *flags)
-    found = loaded(models["classifier"]).embed_units(LINES, words=True, layer="sum4")
+    found = loaded(models["classifier"]).embed_units(LINES, words=True, layer="0")
     for own, line in zip(found, told, strict=True):
         entry = json.loads(line) if line else {"units": [], "vectors": np.empty((0, 12))}
         assert list(own.units) == entry["units"]
