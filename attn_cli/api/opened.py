@@ -27,6 +27,7 @@ from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.items import Item, ItemReader
 from attn_cli.systems.base import SYSTEMS, DecodeJob, Kept, open_decoder, system_of
+from attn_cli.workers import Crew
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,9 @@ T = TypeVar("T")
 Answering: TypeAlias = Callable[[ItemReader], Iterator[T]]
 
 # What `load` takes, and how a command is read from and written to.
-_NOT = frozenset({"model", "device", "threads", "format", "columns", "skip_bad", "quiet", "output"})
+_NOT = frozenset(
+    {"model", "device", "threads", "format", "columns", "skip_bad", "quiet", "output", "markup"}
+)
 DECODE = Keywords(DecodeCommand, _NOT)
 EMBED = Keywords(EmbedCommand, _NOT)
 ATTEND = Keywords(AttendCommand, _NOT)
@@ -124,12 +127,14 @@ class Opened:
         if self.task == "predict":
             outputs = self.outputs(self._plain)
             return lambda reader: label_scores(outputs, reader, bad, self.path)
+        from attn_cli.device import crew_for
         from attn_cli.systems.generation.scorer import load_scorer, score_lines
 
         generator = load_scorer(self.path, self._device(), self._kept)
+        crew = Crew() if self._alone else crew_for(generator.device)
 
         def scores(reader: ItemReader) -> Iterator[LineScore]:
-            for found in score_lines(generator, reader, None, bad):
+            for found in score_lines(generator, reader, None, bad, crew):
                 yield LineScore(found.log_prob, found.tokens) if found else NO_SCORE
             bad.finish(bad.outcome)
 
