@@ -46,7 +46,7 @@ _NOT = frozenset(
 )
 DECODE = Keywords(DecodeCommand, _NOT)
 EMBED = Keywords(EmbedCommand, _NOT)
-ATTEND = Keywords(AttendCommand, _NOT)
+ATTEND = Keywords(AttendCommand, _NOT | {"peak"})  # brightness of a picture
 
 
 class Opened:
@@ -178,9 +178,9 @@ class Opened:
         from attn_cli.viz.selection import HeadSelection
 
         source = self._map_source(asked)
-        selection = HeadSelection.parse(asked.attending, source.heads, everything=True)
-        (lines,) = source.read(ItemReader([item]))
-        maps = chosen_maps(lines[0], selection, words=asked.attending.words)
+        selection = HeadSelection.parse(asked.attending, source.models, everything=True)
+        (lines,) = source.lines_of(ItemReader([item]))
+        maps = chosen_maps(lines[0], source.title, selection, words=asked.attending.words)
         return [attention_of(found, selection) for found in maps]
 
     def _map_source(self, asked: AttendCommand) -> LineSource:
@@ -196,7 +196,8 @@ class Opened:
         job = AttendJob(self.path, options, StreamOptions(), asked.runtime, bad, say)
         with as_guest():
             source = open_map_source(job)
-        assert isinstance(source, LineSource)  # as all are that read lines
+        if not isinstance(source, LineSource):
+            raise UsageError(f"{self.path}: attention is that of one model; load one")
         self._maps = options, source
         return source
 

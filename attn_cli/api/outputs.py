@@ -126,13 +126,14 @@ class Attention:
     """What attends to what in a line, by one kind of attention.
 
     Attributes:
-        kind: its name: cross, encoder or decoder of a translator; self, word, sentence, ….
+        kind: its name: cross, encoder or decoder of a translator; self, word, sentence, …; or
+            attribution (`attribute=True`), which says what each token adds to a probability.
         title: which part of the line it is, where there are several.
         rows: the tokens (or words) that attend.
         columns: those that are attended to.
         layers: the numbers of the layers, from 1.
         heads: those of the heads, from 1; or "mean".
-        weights: rows sum to 1. Shape: (layers, heads, rows, columns).
+        weights: rows sum to 1, but for an attribution. Shape: (layers, heads, rows, columns).
     """
 
     kind: str

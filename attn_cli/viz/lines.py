@@ -68,9 +68,9 @@ class LineSource(MapSource):
         Raises:
             DataError: the input can't be read.
         """
-        return self._read(LineReader(path))
+        return self._rows_of(LineReader(path))
 
-    def _read(self, reader: LineReader) -> Iterator[list[Row]]:
+    def _rows_of(self, reader: LineReader) -> Iterator[list[Row]]:
         columns = Columns.parse(self.job.stream.columns, self.n_fields)
         columns = dataclasses.replace(columns, spread=not self.n_fields, apart=self.by_sentence)
         return self.windows(self.rows(reader, columns))
@@ -81,7 +81,7 @@ class LineSource(MapSource):
 
     def lines_of(self, reader: LineReader) -> Iterator[list[LineMaps]]:
         """The maps of every line of a reader."""
-        for window in self._read(reader):
+        for window in self._rows_of(reader):
             answers = self.answers([row for row in window if any(row.fields)])
             for row in window:
                 texts, maps = next(answers) if any(row.fields) else ((), [])
