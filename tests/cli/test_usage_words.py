@@ -28,7 +28,6 @@ from program import attn, inside, run_inside
         ("tokenize encode", "--tokenizer is missing"),
         ("embed -o x.bin", "--output x.bin is no .npy; say --format npy all the same"),
         ("embed -m a,b", "-m a,b: here one model is used; name one of them"),
-        ("attend -m a,b", "-m a,b: here one model is used; name one of them"),
     ],
 )
 def test_options_are_named_as_they_are_typed(command, said):
