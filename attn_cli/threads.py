@@ -7,7 +7,6 @@ import sys
 
 # A user's own choice, by any of these, is left as it is.
 _CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-_KERNELS = 4096
 _SPINS = 1500  # microseconds: about what lies between two operations
 
 
@@ -27,15 +26,6 @@ def at_hand(wanted: int | None) -> int:
         return int(said)
     ours = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     return wanted or ours
-
-
-def remember_kernels() -> None:
-    """Lets oneDNN keep the kernels of more shapes than it does by default (1,024), unless told.
-
-    Batches of tokens have many, and to compile one anew takes as long as to use it. Read when it
-    is first used; a kernel takes 0.4 MB.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
 
 
 def wait_gently() -> None:

@@ -7,7 +7,7 @@ import typer
 from attn_cli import __version__
 from attn_cli.cli.front import SETTINGS, LateGroup
 from attn_cli.cli.status import exit_status
-from attn_cli.threads import remember_kernels, wait_gently
+from attn_cli.threads import wait_gently
 
 # Command -> where its function, or its Typer app of subcommands, is, and what it does.
 COMMANDS = {
@@ -86,5 +86,4 @@ for _name, (_, _does) in COMMANDS.items():
 def main() -> int:
     """Runs the command line and returns the exit status of the stream contract."""
     wait_gently()
-    remember_kernels()
     return exit_status(lambda: app(prog_name="attn"))

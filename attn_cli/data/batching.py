@@ -180,15 +180,6 @@ def _prefetched(items: Iterator[T]) -> Generator[T, None, None]:
         thread.join()  # native code must not run on while the interpreter shuts down
 
 
-def even_size(n: int) -> int:
-    """The most items, up to n, that a batch shall have: a multiple of 32, of less if it has few.
-
-    A batch's tokens are then multiples, too, of which there are few: what compiles a kernel for
-    each number of rows that it has not seen (oneDNN, for bf16) has seen most of them.
-    """
-    return n - n % min(32, 1 << max(0, n.bit_length() - 3))
-
-
 def cut_by_budget(
     lengths: Sequence[tuple[int, int]] | NDArray[np.int64],
     budget: int,
@@ -199,7 +190,6 @@ def cut_by_budget(
 
     Items are sorted by their second length, and where it is equal by the first: up at one length,
     down at the next, so that a group of both lengths does not hold the longest and the shortest.
-    Full groups of single rows are of an `even_size`; what is over begins the next one.
 
     Args:
         lengths: two lengths of each item (source and target, or the same twice).
@@ -222,12 +212,9 @@ def cut_by_budget(
     for item in order.tolist():
         wider = max(width, int(longest[item]))
         n_rows = rows[item] if rows else 1
-        while group and wider * (height + n_rows) > budget:
-            n_kept = len(group) if rows else even_size(len(group))
-            groups.append(group[:n_kept])
-            group = group[n_kept:]
-            height = len(group)  # of one row each, if there are some
-            wider = int(longest[[*group, item]].max())
+        if group and wider * (height + n_rows) > budget:
+            groups.append(group)
+            group, wider, height = [], int(longest[item]), 0
         group.append(item)
         width, height = wider, height + n_rows
     groups += [group] if group else []

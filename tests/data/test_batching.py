@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attn_cli.data import batching
-from attn_cli.data.batching import Position, RowSource, cut_by_budget, even_size, stream
+from attn_cli.data.batching import Position, RowSource, cut_by_budget, stream
 from attn_cli.data.permutation import Permutation
 
 SIZE = 97
@@ -119,28 +119,3 @@ def test_little_is_padded_of_pairs_whose_lengths_differ():
     padded = sum(len(group) * lengths[group].max(0) for group in groups)
     assert (lengths.sum(0) / padded > 0.86).all()
     assert lengths.sum() / padded.sum() > 0.92
-
-
-def test_full_groups_have_sizes_of_which_there_are_few():
-    """And every item is in one group, none above its budget, in the order of lengths within."""
-    rng = np.random.default_rng(3)
-    lengths = rng.integers(1, 60, (5000, 2))
-    lengths[7] = 900, 3
-    for budget in (64, 512, 2048):
-        groups = cut_by_budget(lengths, budget, seed=1)
-        assert sorted(item for group in groups for item in group) == list(range(5000))
-        uneven = 0
-        for group in groups:
-            longest = int(lengths[group].max())
-            assert len(group) == 1 or longest * len(group) <= budget
-            uneven += len(group) != even_size(len(group))
-        assert uneven <= 1  # the last one
-        rows = {len(group) * int(lengths[group, side].max()) for group in groups for side in (0, 1)}
-        plain = {n for n in rows if n % 8}
-        assert budget < 2048 or len(plain) <= len(rows) / 4
-
-
-def test_an_even_size_gives_up_less_than_a_quarter():
-    for n in range(1, 1000):
-        assert 0.75 * n < even_size(n) <= n
-        assert even_size(n) % 32 == 0 or n < 128
