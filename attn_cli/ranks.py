@@ -86,6 +86,7 @@ class Ranks:
         mail = Mail(shared)
         if self.rank:
             self._serve(work, mail)
+            self._dist.destroy_process_group()  # its threads must not outlive the interpreter
             raise EndedElsewhereError(0)
         stream = up_to_failure(items)
         try:
@@ -94,6 +95,7 @@ class Ranks:
         finally:
             with contextlib.suppress(AttnError):  # that one is gone was said
                 self._scatter(None)
+            self._dist.destroy_process_group()
 
     def _taken(self, stream: Iterator[_T | Failure | None], feed: Feed) -> list[_T | Failure]:
         """An item for each process, or as many as are there; none at the end."""

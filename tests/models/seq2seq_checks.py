@@ -100,7 +100,7 @@ def check_padding(seq2seq, n_maps, n_heads=1):
     """A padded batch is its rows alone, and its maps are those of real positions."""
     sources, targets = sentences(6, 10, seed=7), sentences(6, 8, seed=8)
     (src_ids, src_mask), (tgt_ids, _) = pad(sources, PAD), pad(targets, PAD)
-    hidden, weights, _ = seq2seq(src_ids, src_mask, tgt_ids, need_weights=True)
+    hidden, weights, *_ = seq2seq(src_ids, src_mask, tgt_ids, need_weights=True)
     logits = F.linear(hidden, *seq2seq.output_layer)
     for n, (src, tgt) in enumerate(zip(sources, targets, strict=True)):
         wanted = full_logits(seq2seq, src, tgt)

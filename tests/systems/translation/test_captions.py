@@ -366,7 +366,7 @@ def test_shades_are_a_grid_for_each_word(captioner, fresh):
     one.write_text("3.png\na.png\n")
     run = inside("attend", "-m", captioner, "--format", "heat", one, status=3)
     title, words, upper, lower, *_ = run.lines
-    assert title == "line 1  cross  layer 1  head mean"
+    assert title == "line 1  cross  layer 1  head mean  model, scaled-dot"
     assert words.split()[0].endswith("a")
     for grid in (upper, lower):
         assert set(grid) <= set(" ░▒▓█")
