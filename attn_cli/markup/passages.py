@@ -52,13 +52,13 @@ class Unit(ABC):
     def filled(self, translation: str, links: Links | None) -> str:
         """The part with a translation in it.
 
-        A text whose translation is the text itself stays as it is.
+        A text that has no translation, or is its own, stays as it is.
 
         Args:
             translation: of `text`.
             links: word alignments; without any, words are taken to keep their order.
         """
-        if translation.split() == self.text.split():
+        if translation.split() in ([], self.text.split()):
             return self.raw
         return self._filled(translation, links)
 

@@ -64,7 +64,6 @@ class ServedWriter:
         pair: source and target language; None: it is asked for any.
         search: how outputs are looked for where a request does not say.
         seed: for sampling, likewise.
-        aligns: whether it can say what words were made of.
         batcher: answers.
     """
 
@@ -72,7 +71,6 @@ class ServedWriter:
     pair: tuple[str, str] | None
     search: SearchOptions
     seed: int
-    aligns: bool
     batcher: Batcher[Ask, Input, list[Written]]
 
 
@@ -223,7 +221,6 @@ class _Opening:
             pair=place.pair,
             search=settled(decoder.search, decoder.search.n_best),
             seed=job.runtime.seed,
-            aligns=generator.aligns,
             batcher=self._batcher(place, writer.answer, lambda line: len(line.text)),
         )
         group = models.translators if generator.has_source else models.language_models

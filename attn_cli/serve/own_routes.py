@@ -12,8 +12,8 @@ from attn_cli.errors import AttnError
 from attn_cli.serve.answering import flat_texts
 from attn_cli.serve.desk import Desk, chosen, raised
 from attn_cli.serve.fields import Fields, written
-from attn_cli.serve.markup import plain
 from attn_cli.serve.refusal import bad_request
+from attn_cli.serve.texts import plain
 from attn_cli.serve.translate_routes import MOST_ALTERNATIVES, TranslateRoutes
 from attn_cli.serve.translation import translated
 from attn_cli.serve.writing import Written
@@ -100,7 +100,7 @@ class OwnRoutes:
         writer, _ = self._translate.writer(fields)
         alternatives = fields.integer("alternatives", 0, 0, MOST_ALTERNATIVES)
         pieces = plain(text)
-        (found,) = await translated(writer, [pieces], 1 + alternatives, align=writer.aligns)
+        (found,) = await translated(writer, [pieces], 1 + alternatives, align=True)
         lines = [
             _line(source, outputs[0] if outputs else None)
             for source, outputs in zip(pieces.read, found.parts, strict=True)

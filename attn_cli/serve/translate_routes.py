@@ -9,9 +9,9 @@ from starlette.routing import Route
 from attn_cli.serve.desk import Desk
 from attn_cli.serve.fields import Fields
 from attn_cli.serve.languages import name_of
-from attn_cli.serve.markup import marked_up, plain
 from attn_cli.serve.models import ServedWriter
 from attn_cli.serve.refusal import Refusal, bad_request
+from attn_cli.serve.texts import marked_up, plain
 from attn_cli.serve.translation import AUTO, Translated, languages, translated, writer_for
 
 MOST_ALTERNATIVES = 20
@@ -51,7 +51,7 @@ class TranslateRoutes:
         lines = sum(len(each.read) for each in pieces)
         if lines > desk.limits.max_lines:
             raise bad_request(
-                f"{lines:,} stretches between tags, of {desk.limits.max_lines:,} that are allowed "
+                f"{lines:,} texts between tags, of {desk.limits.max_lines:,} that are allowed "
                 "(--max-lines); send several requests"
             )
         n_best = 1 + alternatives if alternatives else None

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TypedDict
 
 from attn_cli.config import shown
 from attn_cli.errors import AttnError
 from attn_cli.lines.rows import is_blank
-from attn_cli.lines.writing import one_field
 from attn_cli.serve.desk import raised
 from attn_cli.serve.languages import name_of
-from attn_cli.serve.markup import Pieces
 from attn_cli.serve.models import ServedWriter
 from attn_cli.serve.refusal import bad_request
+from attn_cli.serve.texts import Text
 from attn_cli.serve.writing import Ask, Input, Written, settled
 
 AUTO = "auto"
@@ -45,7 +45,7 @@ class Translated:
 
 
 async def translated(
-    writer: ServedWriter, texts: Sequence[Pieces], n_best: int | None, *, align: bool = False
+    writer: ServedWriter, texts: Sequence[Text], n_best: int | None, *, align: bool = False
 ) -> list[Translated]:
     """The translations of texts, `n_best` of each where there are so many.
 
@@ -55,13 +55,16 @@ async def translated(
         Refusal: nothing could be translated, or too many lines wait.
     """
     search = settled(writer.search, n_best or writer.search.n_best)
-    lines = [line for pieces in texts for line in pieces.read]
-    # No tab or line end is anything but white space here.
-    inputs = [Input(one_field(line), number) for number, line in enumerate(lines, 1)]
-    answers = await writer.batcher.answered(Ask(search, writer.seed, align), inputs)
-    _refuse_if_nothing(lines, answers)
+    by_sentence = any(text.is_html for text in texts)  # as `decode --markup` reads a file
+    ask = Ask(search, writer.seed, align or by_sentence, by_sentence)
+    lines = [text.read for text in texts]
+    inputs = [Input(line, number) for number, line in enumerate(chain.from_iterable(lines), 1)]
+    answers = await writer.batcher.answered(ask, inputs)
+    _refuse_if_nothing([line.text for line in inputs], answers)
     rest = iter(answers)
-    return [_whole(pieces, [next(rest) for _ in pieces.read]) for pieces in texts]
+    return [
+        _whole(text, list(islice(rest, len(own)))) for text, own in zip(texts, lines, strict=True)
+    ]
 
 
 def _refuse_if_nothing(lines: Sequence[str], answers: Sequence[list[Written] | AttnError]) -> None:
@@ -73,14 +76,11 @@ def _refuse_if_nothing(lines: Sequence[str], answers: Sequence[list[Written] | A
         raise raised((faults or errors)[0])
 
 
-def _whole(pieces: Pieces, answers: Sequence[list[Written] | AttnError]) -> Translated:
+def _whole(text: Text, answers: Sequence[list[Written] | AttnError]) -> Translated:
     """A text of the outputs for its lines; where one has fewer than others, its best is taken."""
     parts = [[] if isinstance(answer, AttnError) else answer for answer in answers]
     ranks = max(map(len, parts), default=0)
-    texts = [
-        pieces.filled([one_field(_ranked(part, rank)) for part in parts])
-        for rank in range(max(1, ranks))
-    ]
+    texts = [text.filled([_ranked(part, rank) for part in parts]) for rank in range(max(1, ranks))]
     errors = {
         number: str(answer)
         for number, answer in enumerate(answers, 1)
@@ -89,10 +89,8 @@ def _whole(pieces: Pieces, answers: Sequence[list[Written] | AttnError]) -> Tran
     return Translated(list(dict.fromkeys(texts)), parts, errors)
 
 
-def _ranked(part: Sequence[Written], rank: int) -> str:
-    if not part:
-        return ""
-    return part[rank if rank < len(part) else 0].text
+def _ranked(part: Sequence[Written], rank: int) -> Written | None:
+    return part[rank if rank < len(part) else 0] if part else None
 
 
 def writer_for(

@@ -27,12 +27,14 @@ class Ask:
     Attributes:
         search: how outputs are looked for.
         seed: for sampling.
-        align: whether words are aligned, and weights told.
+        align: whether words are aligned, by models that can.
+        by_sentence: whether a line is read sentence by sentence.
     """
 
     search: SearchOptions
     seed: int
     align: bool = False
+    by_sentence: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ class Writer:
         Raises:
             UsageError: the model can't keep what is asked of all of them.
         """
-        options = replace(self._options, align=ask.align)
+        ask = replace(ask, align=ask.align and self._decoder.generator.aligns)
+        options = replace(self._options, align=ask.align, split=ask.by_sentence)
         decoder = self._decoder.like(ask.search, options, ask.seed)
         self._bad.causes = {}
         rows = [self._row(place, each) for place, each in enumerate(inputs)]
@@ -174,7 +177,8 @@ class Writer:
         source = Source(text, limit=self._decoder.max_input)
         n_read = len(generator.tgt.encode([text])[0])
         skipped = 0 if generator.has_source else len(text)  # a prompt stands in its outputs
-        whole = ask.align and len(generator.sources(text, self._decoder.max_input, "")) == 1
+        whole = ask.align and not ask.by_sentence
+        whole = whole and len(generator.sources(text, self._decoder.max_input, "")) == 1
         return [
             Written(
                 text=output.text[skipped:],

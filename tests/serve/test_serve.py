@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import struct
 import sys
 import threading
 import time
-from html import escape
 from pathlib import Path
 
 import drawn_models
@@ -33,15 +33,17 @@ from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.errors import AttnError, DataError
 from attn_cli.serve.app import make_app
 from attn_cli.serve.batcher import Batcher
-from attn_cli.serve.markup import marked_up, plain
 from attn_cli.serve.meter import Meter
 from attn_cli.serve.models import places_of
 from attn_cli.serve.refusal import Refusal
+from attn_cli.serve.texts import marked_up, plain
+from attn_cli.serve.writing import Written
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer
 
 STACK = {"d_ff": 16, "n_heads": 2, "n_layers": 1}
 LINES = [*TEXT, "a mat", "the dog sat"]
+TAG = re.compile(r"<[^>]*>")
 
 
 @pytest.fixture(scope="module")
@@ -162,26 +164,32 @@ def test_what_clients_ask_first(client):
     assert client.get("/health").json() == {"status": "ok"}
 
 
-def test_tags_of_html_stay(client, models):
-    text = (
-        "<p class=\"a>b\">the cat  sat</p>\n<!-- the <b> dog --> <script>var x = 'a < b';</script>"
-        "<b>a dog</b> &amp; <br/>"
-    )
-    cat, dog, also = decoded(models["en-de"], ["the cat sat", "a dog", "&"])
-    found = translate(client, q=text, format="html")["translatedText"]
-    assert found == (
-        f'<p class="a>b">{escape(cat)}</p>\n<!-- the <b> dog --> '
-        f"<script>var x = 'a < b';</script><b>{escape(dog)}</b> {escape(also)} <br/>"
-    )
+def test_html_is_translated_as_decode_does(client, models):
+    pages = [
+        '<p class="a>b">the cat  <b>sat</b> on the mat. A <i>dog</i> ran.</p>\n<!-- the <b> -->',
+        "<script>var x = 'a < b';</script><b>a dog</b> &amp; <br/> a <code>mat</code>\r\n<p>12</p>",
+        "",
+    ]
+    asked = ("-m", models["en-de"], *CPU, "--markup", "html")
+    wanted = [inside("decode", *asked, stdin=page.encode()).out.decode() for page in pages]
+    assert translate(client, q=pages, format="html")["translatedText"] == wanted
+    assert "<b>" in wanted[0] and "var x = 'a < b';" in wanted[1] and wanted[2] == ""
+    several = translate(client, q=pages[0], format="html", alternatives=2)
+    assert several["translatedText"] == wanted[0]
+    for page in several["alternatives"]:
+        assert sorted(TAG.findall(page)) == sorted(TAG.findall(pages[0]))
 
 
 def test_hostile_markup_is_read_in_no_time():
     begun = time.monotonic()
     for text in ("<a" * 50_000, "<a '" * 25_000, "<a\"'" * 25_000, "<!--" * 25_000, "<" * 100_000):
-        pieces = marked_up(text)
-        assert "".join(part.text for part in pieces.parts).count("<") == text.count("<")
+        page = marked_up(text)
+        assert "".join(piece.raw for piece in page.pieces) == text
+        page.filled([Written("a b", True, 1, 1) for _ in page.read])
     assert time.monotonic() - begun < 20
-    assert plain("a\r\nb").filled(["x", "y"]) == "x\r\ny"
+    lines = [Written(text, True, 1, 1) for text in "xy"]
+    assert plain("a\r\nb").filled(lines) == "x\r\ny"
+    assert plain("a\nb").filled([lines[0], None]) == "x\n"
 
 
 def _latin_tokenizer(place: Path) -> object:
@@ -469,8 +477,8 @@ def test_what_is_too_much_is_refused(models):
         assert many.status_code == 400 and "--max-lines" in many.json()["error"]
         lines = client.post("/translate", json={"q": "a\n" * 4})
         assert lines.status_code == 400 and "5 lines" in lines.json()["error"]
-        tags = client.post("/translate", json={"q": "a<b>" * 5, "format": "html"})
-        assert tags.status_code == 400 and "stretches" in tags.json()["error"]
+        tags = client.post("/translate", json={"q": "<p>a" * 5, "format": "html"})
+        assert tags.status_code == 400 and "texts between tags" in tags.json()["error"]
         long = client.post("/translate", json={"q": "a" * 101})
         assert long.status_code == 400 and "--max-chars" in long.json()["error"]
         big = client.post("/translate", content=b" " * 3001)
