@@ -12,11 +12,9 @@ from typing import ClassVar
 
 from attn_cli.errors import AttnError, DataError
 from attn_cli.systems.pretraining.detector import ReplacedDetector
-from attn_cli.systems.tasks.answers import Answerer, answer_as_json
-from attn_cli.systems.tasks.formats import FORMATS
+from attn_cli.systems.tasks.answers import GUESSED, Answerer, answer_as_json
 
 Entry = dict[str, object]
-_NOT_KNOWN = "no character of it is known to the model's tokenizer: the answer is a guess"
 _NOTHING = "an empty text: nothing to answer"
 
 
@@ -66,24 +64,22 @@ class LineAnswers(Answers):
     wants: ClassVar[str] = "a text, or a list of as many texts as the task reads"
 
     def __init__(self, answerer: Answerer) -> None:
-        self._predictor = answerer.predictor
-        self._answer = answerer.predictor.answer
-        self._bf16 = answerer.bf16
+        self._answerer = answerer
+        self._task = answerer.predictor.task
 
     def _fields(self, value: object) -> list[str] | None:
         fields = _texts([value] if isinstance(value, str) else value)
-        wanted = self._predictor.task.n_answered
+        wanted = self._task.n_answered
         return fields if fields and (not wanted or len(fields) == wanted) else None
 
     def _problem(self, fields: list[str]) -> str | None:
-        return self._predictor.task.question_problem(fields)
+        return self._task.question_problem(fields)
 
     def _entries(self, inputs: Sequence[list[str]]) -> list[Entry]:
-        example = FORMATS[self._predictor.task.format].example
         found: list[Entry] = []
-        for answer in self._answer([example(fields) for fields in inputs], bf16=self._bf16):
+        for answer in self._answerer.answers_to_fields(inputs):
             entry = answer_as_json(answer)
-            found.append(entry if answer.known else {**entry, "warning": _NOT_KNOWN})
+            found.append(entry if answer.known else {**entry, "warning": GUESSED})
         return found
 
 

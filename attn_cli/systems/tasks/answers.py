@@ -28,7 +28,7 @@ from attn_cli.systems.tasks.predictor import (
 from attn_cli.wording import plural, them
 
 _UNKNOWN = "have no character that the model's tokenizer knows"
-_GUESSED = "no character of it is known to the model's tokenizer: the answer is a guess"
+GUESSED = "no character of it is known to the model's tokenizer: the answer is a guess"
 _OF_QUESTIONS = {"--n-best", *flags(AnswerOptions)}
 
 
@@ -84,18 +84,22 @@ class Answerer:
 
     Attributes:
         predictor: the same.
-        bf16: whether it computes in bfloat16 where that is safe.
     """
 
     def __init__(self, predictor: Predictor, job: DecodeJob) -> None:
         self.predictor = predictor
         self._job = job
-        self.bf16 = use_bf16(job.decoding.precision, predictor.device)
+        self._bf16 = use_bf16(job.decoding.precision, predictor.device)
         self._crew = crew_for(predictor.device)
 
     def answers(self, examples: Sequence[list[str]]) -> list[Answer]:
         """The answer to each example, as the task takes them."""
-        return self.predictor.answer(examples, bf16=self.bf16)
+        return self.predictor.answer(examples, bf16=self._bf16)
+
+    def answers_to_fields(self, fields: Sequence[list[str]]) -> list[Answer]:
+        """The answer to each line's columns."""
+        example = FORMATS[self.predictor.task.format].example
+        return self.answers([example(columns) for columns in fields])
 
 
 class LineAnswerer(Answerer):
@@ -122,12 +126,12 @@ class LineAnswerer(Answerer):
         """The output lines of some rows, answered together."""
         bad = self._job.bad
         asked = [row for row in window if row.fields]
-        answers = self.answers([row.fields for row in asked])
+        answers = self.answers_to_fields([row.fields for row in asked])
         for row, answer in zip(asked, answers, strict=True):
             if few := too_few(answer, self._job):
                 bad.add_in_part(row.where, few)
             if not answer.known:
-                bad.remark(_UNKNOWN, row.where, _GUESSED)
+                bad.remark(_UNKNOWN, row.where, GUESSED)
         found = iter(answers)
         return [self._line(row, next(found) if row.fields else None) for row in window]
 

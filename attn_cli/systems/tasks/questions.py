@@ -43,7 +43,7 @@ class QuestionAnswerer(Answerer):
         if self._crew.agreed(lambda: reader.begins_with(b"{")):
             yield from self._json(reader)
         else:
-            yield from _TsvAnswerer(self.predictor, self._job).results(reader)
+            yield from LineAnswerer(self.predictor, self._job).results(reader)
 
     def _json(self, reader: LineReader) -> Iterator[list[str]]:
         stream, decoding = self._job.stream, self._job.decoding
@@ -75,15 +75,6 @@ class QuestionAnswerer(Answerer):
 
     def _entry(self, answer: Answer) -> object:
         return answer_as_json(answer) if self._job.decoding.format == "json" else answer.text
-
-
-class _TsvAnswerer(LineAnswerer):
-    """Lines `question<TAB>context`."""
-
-    def answers(self, examples: Sequence[list[str]]) -> list[Answer]:
-        return super().answers(
-            [[Question("", question, context).to_row()] for question, context in examples]
-        )
 
 
 def _json(value: object) -> str:
