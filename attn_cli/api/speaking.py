@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from attn_cli.errors import DataError
 from attn_cli.lines.notices import Notices
 from attn_cli.lines.unusable import BadLines
-from attn_cli.workers import Crew, Feed
 
 if TYPE_CHECKING:
     import rich.progress
 
 Say: TypeAlias = Callable[[str], None]
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 class AttnWarning(UserWarning):
@@ -69,21 +65,9 @@ class CallNotices(Notices):
     """
 
     def __init__(self, voice: Voice, *, alone: bool) -> None:
-        super().__init__(voice.warn, skip_bad=True)
+        super().__init__(voice.warn, skip_bad=True, alone=alone)
         self.outcome = "answered with nothing"
         self._said = voice.said
-        self._alone = alone
-
-    def answered(
-        self,
-        items: Iterable[_T | None],
-        answer: Callable[[_T], _R],
-        feed: Feed,
-        crew: Crew,
-        shared: Sequence[object] = (),
-    ) -> Iterator[_R]:
-        """See `Notices.answered`."""
-        return super().answered(items, answer, feed, Crew() if self._alone else crew, shared)
 
 
 class Refusal(BadLines):

@@ -43,10 +43,12 @@ class Notices(BadLines):
     Args:
         say: prints one line on stderr.
         skip_bad: whether the user accepts the loss (`--skip-bad`).
+        alone: whether this process answers all lines, whoever could help it.
     """
 
-    def __init__(self, say: Callable[[str], None], *, skip_bad: bool) -> None:
+    def __init__(self, say: Callable[[str], None], *, skip_bad: bool, alone: bool = False) -> None:
         super().__init__(say, skip_bad=skip_bad)
+        self._alone = alone
         self._print = say
         self._remarks = Remarks(say)
         self._said: set[str] = set()
@@ -127,6 +129,7 @@ class Notices(BadLines):
 
         self._held = []
         try:
+            crew = Crew() if self._alone else crew
             for result, notices in in_order(work, noted(), crew, feed, shared):
                 self.tell(notices)
                 if isinstance(result, AttnError):
