@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -146,52 +146,49 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             for spec in self._specs
         }
         chosen = self._decided(model, parts)
-        training = chosen.training
-        parts = {name: part.with_batches(training.batch_tokens) for name, part in parts.items()}
-        reader = MixedReader(
-            {name: part.train for name, part in parts.items()},
-            {spec.name: spec.weight for spec in self._specs},
-        )
-        objective = FinetuneObjective(model, {name: part.task for name, part in parts.items()})
-        n_learnt = sum(w.numel() for w in model.parameters() if w.requires_grad)
-        summary += [
-            *(
-                f"{name}: {len(part.train.rows):,} examples to train on, {len(part.dev.rows):,} to "
-                f"validate on; {plural(part.task.n_outputs, 'output')}"
-                for name, part in parts.items()
-            ),
-            f"{n_weights(model):,} weights, of which {n_learnt:,} learn",
-            f"rate {training.lr:g}",
-            *chosen.said,
-        ]
+        budget = chosen.training.batch_tokens
+        parts = {name: part.with_batches(budget) for name, part in parts.items()}
+        n_train = sum(len(part.train.rows) for part in parts.values())
+        n_dev = sum(len(part.dev.rows) for part in parts.values())
         fingerprint = "".join(
             split.train.fingerprint + (split.dev.fingerprint if self._dev_files[name] else "")
             for name, split in splits.items()
         )
         return Plan(
-            Training(
-                objective=objective,
-                stream=lambda position: stream(reader.source(), self.seed, position),
-                validate=TasksValidation(objective, parts),
-                rates=rates,
-                validation_epochs=_VALIDATING
-                * sum(len(part.dev.rows) for part in parts.values())
-                / max(1, sum(len(part.train.rows) for part in parts.values())),
+            self._training(
+                model, parts, rates, validation_epochs=_VALIDATING * n_dev / max(1, n_train)
             ),
-            training,
+            chosen.training,
             ModelConfig(
                 start.arch,
                 "predict",
                 start.config,
-                self.saved_options(
-                    fingerprint,
-                    sum(len(part.train.rows) for part in parts.values()),
-                    sum(len(part.dev.rows) for part in parts.values()),
-                ),
+                self.saved_options(fingerprint, n_train, n_dev),
                 heads=tuple(heads),
             ),
-            summary,
+            [*summary, *_summary(model, parts, chosen)],
             lambda: class_report(output, parts),
+        )
+
+    def _training(
+        self,
+        model: TextModel,
+        parts: dict[str, OpenTask],
+        rates: Mapping[str, float],
+        validation_epochs: float,
+    ) -> Training[MixedBatch]:
+        """What the loop needs, with the batches of all tasks mixed by their weights."""
+        reader = MixedReader(
+            {name: part.train for name, part in parts.items()},
+            {spec.name: spec.weight for spec in self._specs},
+        )
+        objective = FinetuneObjective(model, {name: part.task for name, part in parts.items()})
+        return Training(
+            objective=objective,
+            stream=lambda position: stream(reader.source(), self.seed, position),
+            validate=TasksValidation(objective, parts),
+            rates=rates,
+            validation_epochs=validation_epochs,
         )
 
     def _check_documents(self) -> None:
@@ -362,6 +359,21 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         n_tokens = max(len(each.rows) * mean_tokens(each.rows, each.n_tokens) for each in readers)
         amount = Amount(self.noun, sum(len(each.rows) for each in readers), n_tokens)
         return suited(dataclasses.replace(training, **changes), USUAL, amount, options.max_len)
+
+
+def _summary(model: TextModel, parts: Mapping[str, OpenTask], chosen: Suited) -> list[str]:
+    """What is said of the training before it begins."""
+    n_learnt = sum(w.numel() for w in model.parameters() if w.requires_grad)
+    return [
+        *(
+            f"{name}: {len(part.train.rows):,} examples to train on, {len(part.dev.rows):,} to "
+            f"validate on; {plural(part.task.n_outputs, 'output')}"
+            for name, part in parts.items()
+        ),
+        f"{n_weights(model):,} weights, of which {n_learnt:,} learn",
+        f"rate {chosen.training.lr:g}",
+        *chosen.said,
+    ]
 
 
 def labels_of(kind: type[Task], examples: Iterable[list[str]]) -> Counter[str]:
