@@ -84,8 +84,14 @@ def _text(description: Description, options: InfoCommand) -> str:
 
         from attn_cli.info.card import CardFields, card
 
-        name = options.card.name or description.path.resolve().name
-        fields = CardFields(name, options.card.languages, options.card.license or "")
+        told, asked = description.given.options, options.card
+        language = asked.language or told.get("language")
+        license_name = asked.license or told.get("license")
+        fields = CardFields(
+            asked.name or description.path.resolve().name,
+            tuple(str(language).split(",")) if language else (),
+            str(license_name or ""),
+        )
         return card(description, fields, called or f"a model of the task {task}", rows)
     aligned = not options.info.output and sys.stdout.isatty()
     names = [f"{name:<14}" if aligned else f"{name}\t" for name, _ in rows]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attn_cli.config import option
+from attn_cli.config import option, with_default
 from attn_cli.config.command import Command, group
 
 _LANGUAGE = re.compile(r"[a-z]{2,12}([-_][A-Za-z0-9]{1,8})*")  # BCP 47, or the hub's own words
@@ -33,25 +33,21 @@ class InfoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CardOptions:
-    """What a card says that no file of the model says.
+    """What a card says that no data tells: a training may be given it, and its model keeps it.
 
     Raises:
         ValueError: a value that is none.
     """
 
-    name: str | None = option(None, "What the model is called.", show="the directory's name")
-    language: str | None = option(None, "Codes of its languages, joined by commas: en,de.")
-    license: str | None = option(None, "Identifier of its license: mit, apache-2.0, cc-by-4.0.")
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """The codes."""
-        return tuple(self.language.split(",")) if self.language else ()
+    language: str | None = option(
+        None, "For its card: codes of the model's languages, joined by commas: en,de.", rare=True
+    )
+    license: str | None = option(
+        None, "For its card: the model's license: mit, apache-2.0, cc-by-4.0.", rare=True
+    )
 
     def __post_init__(self) -> None:
-        if self.name is not None and (not self.name.strip() or len(self.name) > 200):
-            raise ValueError("--name: a name of 1 to 200 characters is needed")
-        for code in self.languages:
+        for code in self.language.split(",") if self.language else ():
             if not _LANGUAGE.fullmatch(code):
                 raise ValueError(f"--language: {code[:40]!r} is no code of a language, as en is")
         if self.license is not None and not _LICENSE.fullmatch(self.license):
@@ -61,10 +57,42 @@ class CardOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrittenCardOptions(CardOptions):
+    """What the card that is written says.
+
+    Raises:
+        ValueError: a value that is none.
+    """
+
+    name: str | None = option(None, "What the model is called.", show="the directory's name")
+    language: str | None = with_default(
+        CardOptions,
+        "language",
+        None,
+        help="Codes of its languages, joined by commas: en,de.",
+        show="as its training was told",
+        rare=False,
+    )
+    license: str | None = with_default(
+        CardOptions,
+        "license",
+        None,
+        help="Its license: mit, apache-2.0, cc-by-4.0.",
+        show="as its training was told",
+        rare=False,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name is not None and (not self.name.strip() or len(self.name) > 200):
+            raise ValueError("--name: a name of 1 to 200 characters is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InfoCommand(Command):
     """All options of `attn info`."""
 
     name: ClassVar[str] = "info"
 
     info: InfoOptions = group(InfoOptions, "Options")
-    card: CardOptions = group(CardOptions, "With --card")
+    card: WrittenCardOptions = group(WrittenCardOptions, "With --card")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from attn_cli.config import option, parse_duration, with_default
 from attn_cli.config.command import Command, group
+from attn_cli.config.describing import CardOptions
 from attn_cli.config.runtime import RuntimeOptions, SpeechOptions, StreamOptions
 
 BY_CORPUS = -1  # a warm-up that the corpus decides, as it does a batch of 0 tokens
@@ -196,6 +197,7 @@ class TrainingCommand(Command, ABC):
     """The options that every training command has."""
 
     output: OutputOptions = group(OutputOptions, "Output", saved=False)
+    card: CardOptions = group(CardOptions, "Output")
     training: TrainingOptions = group(TrainingOptions, "Training")
     stream: StreamOptions = group(StreamOptions, "Lines", saved=False)
     runtime: TrainingRuntimeOptions = group(TrainingRuntimeOptions, "Running", saved=("seed",))

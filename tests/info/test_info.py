@@ -230,6 +230,18 @@ def test_a_card_without_what_nobody_said(trained):
     assert "license" not in header and "language" not in header
 
 
+def test_a_card_says_what_the_training_was_told(trained, tmp_path):
+    command = ("train-mt", trained.parent / "train.tsv", "-o", tmp_path / "m", *TINY, "--quiet")
+    command = (*command, "--max-steps", 1, "--metric", "loss", "--language", "en,de")
+    assert "no identifier of a license" in inside(*command, "--license", "my: own", status=2).said
+    inside(*command, "--license", "mit")
+    header, body = card_of(tmp_path / "m")
+    assert (header["language"], header["license"]) == (["en", "de"], "mit")
+    assert "--license mit" in body
+    header, _ = card_of(tmp_path / "m", "--license", "cc0-1.0")
+    assert (header["language"], header["license"]) == (["en", "de"], "cc0-1.0")
+
+
 def test_the_curve_is_drawn(trained, tmp_path):
     image = pytest.importorskip("matplotlib.image")
     run = inside("info", trained, "--plot", tmp_path / "curve.png")
