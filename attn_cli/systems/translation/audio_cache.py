@@ -5,21 +5,21 @@ Shapes: n recordings, r rows of the corpus, T frames of all of them, F features.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.config.audio import LOWEST_RATE, n_bands
 from attn_cli.data.audio import Loaded, Recording, load
-from attn_cli.data.named_files import named_path, shown_path
+from attn_cli.data.named_files import shown_path
 from attn_cli.errors import DataError
-from attn_cli.files import inside, write_atomically, writing
+from attn_cli.systems.translation.file_cache import FileCacheWriter
 
 _USUAL_RATE = 16_000  # speech has little above 8 kHz
+# Of the files with the frames, with the end of each recording among them, with that of each row.
+_ENDINGS = "audio", "audio-ends", "audio-numbers"
 
 
 class AudioCache:
@@ -40,7 +40,7 @@ class AudioCache:
         self.longest: int = meta["longest"]
         self.fingerprint: str = meta["fingerprint"]
         shape = (meta["frames"], self.n_features)
-        path, ends, numbers = _files(folder, name)
+        path, ends, numbers = (folder / f"{name}.{ending}" for ending in _ENDINGS)
         sizes = (4 * shape[0] * shape[1], 8 * meta["recordings"], 8 * meta["rows"])
         if tuple(each.stat().st_size for each in (path, ends, numbers)) != sizes:
             raise DataError(f"{path}: damaged; remove the folder {folder} and start again")
@@ -63,7 +63,7 @@ class AudioCache:
         ]
 
 
-class AudioCacheWriter:
+class AudioCacheWriter(FileCacheWriter):
     """Reads the recordings of a corpus while its lines are checked.
 
     Args:
@@ -85,60 +85,23 @@ class AudioCacheWriter:
         root: str | None,
         max_seconds: float,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._name = folder, name
+        super().__init__(folder, name, _ENDINGS, root)
         self._rate, self._n_features = rate, n_features
-        self._root = root
         self._max_seconds = max_seconds
-        self._found: dict[bytes, int | str] = {}  # a number, or why it can't be used
-        self._count = self._rows = self._frames = self._longest = 0
-        self._digest = hashlib.sha256()
-        with writing(folder / f"{name}.audio"):
-            self._files: list[BinaryIO] = [
-                inside(folder, path.name).open("wb") for path in _files(folder, name)
-            ]
-
-    def problem(self, text: str, folder: str) -> str | None:
-        """Takes the recording of the corpus's next row; says why it can't be used, if it can't.
-
-        Args:
-            text: the path.
-            folder: of the file that names it.
-        """
-        path = named_path(text, folder if self._root is None else self._root)
-        if path not in self._found:
-            try:
-                self._found[path] = self._added(path)
-            except DataError as error:
-                self._found[path] = str(error)
-        found = self._found[path]
-        if isinstance(found, str):
-            return found
-        self._write(2, np.int64(found).tobytes())
-        self._rows += 1
-        return None
+        self._count = self._frames = self._longest = 0
 
     def finish(self) -> None:
-        """Closes the files and writes what is in them."""
-        self.close()
+        """See `FileCacheWriter`."""
         self._digest.update(np.array([self._rate or 0, self._n_features], np.int64).tobytes())
-        meta = {
-            "recordings": self._count,
-            "rows": self._rows,
-            "frames": self._frames,
-            "longest": self._longest,
-            "rate": self._rate or 0,
-            "n_features": self._n_features,
-            "fingerprint": self._digest.hexdigest(),
-        }
-        place = inside(self._folder, f"{self._name}.audio.json")
-        write_atomically(place, json.dumps(meta).encode("utf-8"))
-
-    def close(self) -> None:
-        """Closes the files."""
-        with writing(self._folder / f"{self._name}.audio"):
-            for file in self._files:
-                file.close()
+        self._describe(
+            {
+                "recordings": self._count,
+                "frames": self._frames,
+                "longest": self._longest,
+                "rate": self._rate or 0,
+                "n_features": self._n_features,
+            }
+        )
 
     def _added(self, path: bytes) -> int:
         """The number of a recording, whose frames are written.
@@ -174,13 +137,3 @@ class AudioCacheWriter:
         if rate is None:
             rate = min(max(first.rate, LOWEST_RATE), _USUAL_RATE) if first.rate else 0
         return rate, n_bands(rate) if rate else max(1, first.n_features)
-
-    def _write(self, which: int, raw: bytes) -> None:
-        with writing(self._folder / f"{self._name}.audio"):
-            self._files[which].write(raw)
-
-
-def _files(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """Where the frames are, the end of each recording among them, and the recording of each row."""
-    stem = folder / f"{name}.audio"
-    return stem, Path(f"{stem}-ends"), Path(f"{stem}-numbers")

@@ -5,7 +5,6 @@ Shapes: B batch, T = 4 S frames, S positions, F features.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,22 +12,21 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from attn_cli.config.audio import FRAMES_A_POSITION, FRAMES_A_SECOND
 from attn_cli.config.source import SourceConfig, SourceOptions
 from attn_cli.data.audio import Recording, read_features
 from attn_cli.data.audio_features import cut_at_silence, normalized
-from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
+from attn_cli.data.corpus import Corpus
 from attn_cli.data.named_files import named_path
-from attn_cli.data.split import RowNumbers, hold_out_groups
+from attn_cli.data.split import RowNumbers
 from attn_cli.errors import DataError
-from attn_cli.lines.unusable import BadLines
 from attn_cli.nn.ctc import positions_needed
 from attn_cli.systems.recipe import TRAIN
 from attn_cli.systems.translation.audio_cache import AudioCache, AudioCacheWriter
-from attn_cli.systems.translation.source_base import Config, Contents, Side, TrainingSources
+from attn_cli.systems.translation.file_source import FileSources
+from attn_cli.systems.translation.source_base import Config, Contents, Side
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.viz.maps import Axis
 from attn_cli.wording import plural
@@ -123,15 +121,10 @@ class AudioSide(Side[Recording, Recording]):
 _FOR_AUDIO: Mapping[str, Mapping[str, object]] = {"rnn": {"n_encoder_layers": 3}}
 
 
-class AudioSources(TrainingSources):
-    """Recordings: files that the column names, read once into the work folder."""
+class AudioSources(FileSources):
+    """Recordings, read once into the work folder."""
 
     no_pair: ClassVar[str] = "lines are recording<TAB>transcript"
-    refused: ClassVar[Mapping[str, str]] = {
-        "--share-vocab": "--separate-vocab",
-        "--embeddings": "--embeddings",
-    }
-    text_columns: list[tuple[int, ...]] = [(1,)]
 
     def __init__(
         self, options: SourceOptions, work: Path, like: SourceConfig | None, *, share_vocab: bool
@@ -139,13 +132,12 @@ class AudioSources(TrainingSources):
         super().__init__(options, work, like, share_vocab=share_vocab)
         self._reads = (like.sample_rate, like.n_features) if like else (options.sample_rate, 0)
 
-    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
-        """See `TrainingSources`; every recording is read."""
+    def _writer(self, name: str) -> AudioCacheWriter:
         rate, n_features = self._reads
         if name != TRAIN:
             cache = self._cache(TRAIN)
             rate, n_features = cache.rate, cache.n_features
-        writer = AudioCacheWriter(
+        return AudioCacheWriter(
             self._work,
             name,
             rate=rate,
@@ -153,21 +145,6 @@ class AudioSources(TrainingSources):
             root=self._options.image_root,
             max_seconds=self._options.max_seconds,
         )
-        with contextlib.closing(writer):
-            corpus = build_corpus(
-                files,
-                self._work,
-                name,
-                bad,
-                check,
-                lambda fields, folder: writer.problem(fields[0], folder),
-            )
-            writer.finish()
-        return corpus
-
-    def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
-        """Whole recordings."""
-        return hold_out_groups(np.asarray(self._cache(TRAIN).numbers), seed)
 
     def side(self, tokenizer: Tokenizer) -> AudioSide:
         """Recordings of the corpus's rate."""
@@ -180,14 +157,6 @@ class AudioSources(TrainingSources):
         """The recordings, from the work folder."""
         cache = self._cache(name)
         return lambda rows, texts: cache.recordings(rows)
-
-    def groups(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Transcripts of one recording together."""
-        return self._cache(name).numbers[rows]
-
-    def fingerprint(self, name: str) -> str:
-        """Of the frames."""
-        return self._cache(name).fingerprint
 
     def remarks_on_pairs(self, corpus: Corpus, rows: RowNumbers, tokenizer: Tokenizer) -> list[str]:
         """How many transcripts the encoder's own output can't have, as recordings are short."""

@@ -5,19 +5,17 @@ Shapes: n images, r rows of the corpus, h height, w width in pixels.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.config.image import fitting_size
 from attn_cli.data.images import Picture, Pixels, read_first, read_pixels, read_shape
-from attn_cli.data.named_files import named_path, shown_path
+from attn_cli.data.named_files import shown_path
 from attn_cli.errors import DataError
-from attn_cli.files import inside, write_atomically, writing
+from attn_cli.systems.translation.file_cache import FileCacheWriter
 
 _SHAPES = 64  # images that decide the size, where it is not given
 
@@ -55,7 +53,7 @@ class ImageCache:
         ]
 
 
-class ImageCacheWriter:
+class ImageCacheWriter(FileCacheWriter):
     """Decodes the images of a corpus while its lines are checked.
 
     Args:
@@ -74,63 +72,25 @@ class ImageCacheWriter:
         region_size: int,
         root: str | None,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._name = folder, name
+        super().__init__(folder, name, ("images", "image-numbers"), root)
         self._size, self._region_size = size, region_size
-        self._root = root
-        self._found: dict[bytes, int | str] = {}  # a number, or why it can't be used
         self._waiting: list[bytes] = []  # until the size is decided
         self._count = 0
-        self._rows = 0
         self._several: list[bytes] = []
-        self._digest = hashlib.sha256()
-        with writing(folder / f"{name}.images"):
-            self._pixels: BinaryIO = inside(folder, f"{name}.images").open("wb")
-            self._numbers: BinaryIO = inside(folder, f"{name}.image-numbers").open("wb")
 
-    def problem(self, text: str, folder: str) -> str | None:
-        """Takes the image of the corpus's next row; says why it can't be used, if it can't.
-
-        Args:
-            text: the path.
-            folder: of the file that names it.
-        """
-        path = named_path(text, folder if self._root is None else self._root)
-        if path not in self._found:
-            try:
-                self._found[path] = self._added(path)
-            except DataError as error:
-                self._found[path] = str(error)
-        found = self._found[path]
-        if isinstance(found, str):
-            return found
-        self._write(self._numbers, np.int64(found).tobytes())
-        self._rows += 1
-        return None
-
-    def finish(self) -> tuple[int, int]:
-        """Writes what is left and closes the files; height and width of all images."""
-        size = self._size or self._decide()
-        self.close()
-        meta = {
-            "images": self._count,
-            "rows": self._rows,
-            "height": size[0],
-            "width": size[1],
-            "region_size": self._region_size,
-            "fingerprint": self._digest.hexdigest(),
-            "several": len(self._several),
-            "first_of_several": shown_path(self._several[0]) if self._several else "",
-        }
-        place = inside(self._folder, f"{self._name}.images.json")
-        write_atomically(place, json.dumps(meta).encode("utf-8"))
-        return size
-
-    def close(self) -> None:
-        """Closes the files."""
-        with writing(self._folder / f"{self._name}.images"):
-            self._pixels.close()
-            self._numbers.close()
+    def finish(self) -> None:
+        """See `FileCacheWriter`."""
+        height, width = self._size or self._decide()
+        self._describe(
+            {
+                "images": self._count,
+                "height": height,
+                "width": width,
+                "region_size": self._region_size,
+                "several": len(self._several),
+                "first_of_several": shown_path(self._several[0]) if self._several else "",
+            }
+        )
 
     def _added(self, path: bytes) -> int:
         """The number of an image, which is decoded to see that it can be.
@@ -161,9 +121,5 @@ class ImageCacheWriter:
     def _add(self, pixels: Pixels) -> None:
         raw = pixels.tobytes()
         self._digest.update(raw)
-        self._write(self._pixels, raw)
+        self._write(0, raw)
         self._count += 1
-
-    def _write(self, file: BinaryIO, raw: bytes) -> None:
-        with writing(self._folder / f"{self._name}.images"):
-            file.write(raw)

@@ -5,26 +5,22 @@ Shapes: B batch, S regions, h height, w width in pixels.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from attn_cli.config.source import SourceConfig, SourceOptions
-from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
 from attn_cli.data.images import Picture, read_first
 from attn_cli.data.named_files import named_path
-from attn_cli.data.split import hold_out_groups
 from attn_cli.errors import DataError
-from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.recipe import TRAIN
+from attn_cli.systems.translation.file_source import FileSources
 from attn_cli.systems.translation.image_cache import ImageCache, ImageCacheWriter
-from attn_cli.systems.translation.source_base import Contents, Side, TrainingSources
+from attn_cli.systems.translation.source_base import Contents, Side
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.viz.maps import Axis
 from attn_cli.wording import plural
@@ -111,15 +107,10 @@ _FOR_IMAGES: Mapping[str, Mapping[str, object]] = {
 }
 
 
-class ImageSources(TrainingSources):
-    """Images: files that the column names, decoded once into the work folder."""
+class ImageSources(FileSources):
+    """Images, decoded once into the work folder."""
 
     no_pair: ClassVar[str] = "lines are image<TAB>caption"
-    refused: ClassVar[Mapping[str, str]] = {
-        "--share-vocab": "--separate-vocab",
-        "--embeddings": "--embeddings",
-    }
-    text_columns: list[tuple[int, ...]] = [(1,)]
 
     def __init__(
         self, options: SourceOptions, work: Path, like: SourceConfig | None, *, share_vocab: bool
@@ -128,21 +119,10 @@ class ImageSources(TrainingSources):
         self._region_size = like.region_size if like else options.region_size
         self._size = (like.image_height, like.image_width) if like else options.size
 
-    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
-        """See `TrainingSources`; every image is decoded."""
+    def _writer(self, name: str) -> ImageCacheWriter:
         size = self._size if name == TRAIN else self._cache(TRAIN).size
-        place = self._work, name, size, self._region_size, self._options.image_root
-        with contextlib.closing(ImageCacheWriter(*place)) as writer:
-            corpus = build_corpus(
-                files,
-                self._work,
-                name,
-                bad,
-                check,
-                lambda fields, folder: writer.problem(fields[0], folder),
-            )
-            writer.finish()
-        return corpus
+        root = self._options.image_root
+        return ImageCacheWriter(self._work, name, size, self._region_size, root)
 
     def remarks(self, name: str) -> list[str]:
         """That some files have several images."""
@@ -152,10 +132,6 @@ class ImageSources(TrainingSources):
         more = f", like {plural(several - 1, 'other file')}" if several > 1 else ""
         return [f"{first}: {SEVERAL}{more}: the first one is read"]
 
-    def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
-        """Whole images: no caption of a held-out one is trained on."""
-        return hold_out_groups(np.asarray(self._cache(TRAIN).numbers), seed)
-
     def side(self, tokenizer: Tokenizer) -> ImageSide:
         """Images of the corpus's size."""
         return ImageSide(*self._cache(TRAIN).size, self._region_size)
@@ -164,14 +140,6 @@ class ImageSources(TrainingSources):
         """The images, from the work folder."""
         cache = self._cache(name)
         return lambda rows, texts: list(cache.pictures(rows))
-
-    def groups(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Captions of one image together."""
-        return self._cache(name).numbers[rows]
-
-    def fingerprint(self, name: str) -> str:
-        """Of the pixels."""
-        return self._cache(name).fingerprint
 
     def model_parts(
         self, arch: str, decoder: str
