@@ -79,7 +79,6 @@ class _Gradients:
     def add(self, part: slice, logits: Tensor, hidden: Tensor, weight: Tensor) -> None:
         """Adds a slice, given the gradient of its logits. Shape: (n, V), (n, D), (V, D)."""
         self.bias += logits.sum(0)
-        logits = logits.to(weight.dtype)
         if weight.dtype == self.weight.dtype == self.hidden.dtype:
             torch.mm(logits, weight, out=self.hidden[part])
             self.weight.addmm_(logits.t(), hidden)
@@ -104,10 +103,11 @@ def _sums(
     for first in range(0, len(hidden), rows):
         part = slice(first, min(first + rows, len(hidden)))
         logits = torch.addmm(bias, hidden[part], weight.t())  # (n, V)
-        probs = logits.softmax(1, torch.float32)
-        log_z = logits.amax(1).float() - probs.amax(1).log()
-        gold = logits.gather(1, targets[part, None]).float()
-        part_nll = (log_z - gold[:, 0]).sum()
+        # Gradients are of the products' type: rounded once, by the softmax, and not in a pass more.
+        probs = logits.softmax(1, torch.float32 if gradients is None else None)
+        log_z = logits.amax(1).float() - probs.amax(1).float().log()
+        gold = logits.gather(1, targets[part, None]).float()[:, 0]
+        part_nll = (log_z - gold).sum()
         nll += part_nll
         loss += (1 - smoothing) * part_nll
         if smoothing:
@@ -115,7 +115,10 @@ def _sums(
             loss += smoothing * (log_z - mean).sum()
         if gradients is not None:
             del logits
-            probs.scatter_add_(1, targets[part, None], gold.new_full(gold.shape, smoothing - 1))
+            at_gold = (gold - log_z).exp() - (1 - smoothing)  # not rounded before it is subtracted
+            probs[torch.arange(len(probs), device=probs.device), targets[part]] = at_gold.to(
+                probs.dtype
+            )
             gradients.add(part, probs, hidden[part], weight)
     if gradients is not None and smoothing:
         gradients.hidden -= smoothing * mean_weight
