@@ -100,6 +100,18 @@ def test_in_bf16_the_loss_is_near_that_of_float32():
         assert float((one - other).norm() / other.norm()) < 0.03
 
 
+def test_in_bf16_a_nearly_certain_token_keeps_its_small_gradient():
+    """1 - p is far below what bf16 tells from 1: p is subtracted before it is rounded."""
+    hidden, weight = torch.eye(4).requires_grad_(), (8.0 * torch.eye(4)).requires_grad_()
+    bias, targets = torch.zeros(4), torch.arange(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = linear_cross_entropy(hidden, weight, bias, targets)[0]
+    found = torch.autograd.grad(loss, weight)[0].diagonal()
+    p = torch.tensor([8.0, 0, 0, 0]).softmax(0)[0]
+    wanted = (p - 1).expand(4)
+    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=0)
+
+
 def test_no_tokens_no_loss():
     hidden, weight, bias, targets = inputs(0, 7)
     loss, nll = linear_cross_entropy(hidden, weight, bias, targets, 0.1)
