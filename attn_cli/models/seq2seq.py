@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from attn_cli.config import option
 from attn_cli.config.attention import ACTIVATIONS
@@ -75,6 +76,11 @@ class TransformerConfig(EncoderDecoderConfig, VariantOptions):
         super().__post_init__()
         self.d_head(self.d_model, self.n_heads)
         self.check_vocabularies()
+
+
+# Of the sources that decoding encodes at once: their vectors stay in a core's cache from layer to
+# layer.
+_TOKENS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -189,11 +195,24 @@ class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
         n, device = len(source), source.device
         return TransformerState(
             beam_size=1,
-            memory=self.decoder.project(self.encode(source, src_mask)),
+            memory=self.decoder.project(self._encode_in_parts(source, src_mask)),
             memory_mask=src_mask[:, None, None, :],
             cache=KeyValueCache.empty(n, len(self.decoder.layers), device),
             positions=torch.zeros(n, dtype=torch.long, device=device),
         )
+
+    def _encode_in_parts(self, source: Tensor, src_mask: Tensor) -> Tensor:
+        """`encode`, on a CPU some sources at a time, each part without its padding."""
+        n, longest = src_mask.shape
+        rows = max(1, _TOKENS_AT_ONCE // max(1, longest))
+        if n <= rows or source.device.type != "cpu" or source.shape != src_mask.shape:
+            return self.encode(source, src_mask)
+        parts = []
+        for part in (slice(first, first + rows) for first in range(0, n, rows)):
+            width = max(1, int(src_mask[part].sum(1).max()))
+            encoded = self.encode(source[part, :width], src_mask[part, :width])
+            parts.append(F.pad(encoded, (0, 0, 0, longest - width)))
+        return torch.cat(parts)
 
     def step(
         self,

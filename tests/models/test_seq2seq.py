@@ -3,10 +3,22 @@ from __future__ import annotations
 import pytest
 import seq2seq_checks
 import torch
-from seq2seq_checks import BOS, VOCAB, check_padding, check_states, check_steps, full_logits
+from seq2seq_checks import (
+    BOS,
+    PAD,
+    TOLERANCE,
+    VOCAB,
+    check_padding,
+    check_states,
+    check_steps,
+    full_logits,
+    sentences,
+)
 
 from attn_cli.config.seq2seq import Seq2SeqVariantOptions, SizeOptions
+from attn_cli.data.padding import pad
 from attn_cli.models import build_model
+from attn_cli.models import seq2seq as seq2seq_module
 from attn_cli.models.sizes import seq2seq_config
 from attn_cli.nn.prepared import prepare
 
@@ -120,6 +132,30 @@ def test_a_prepared_model_predicts_the_same():
     )
     seq2seq.prepared = lambda x: x.new_zeros(*x.shape[:-1], 3000)
     assert not seq2seq.step(seq2seq.start(ids, mask), tokens)[0].any()  # it is what a step asks
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", [{}, {"norm": "post"}, {"positions": "relative"}])
+def test_many_sources_are_encoded_in_parts_as_each_alone(variant, monkeypatch):
+    transformer = model(**variant)
+    ids, mask = pad(sentences(60, 9, seed=4), PAD)
+    monkeypatch.setattr(seq2seq_module, "_TOKENS_AT_ONCE", 50)
+    encode, sizes = transformer.encode, []
+
+    def counted(source, src_mask):
+        sizes.append(source.numel())
+        return encode(source, src_mask)
+
+    monkeypatch.setattr(transformer, "encode", counted)
+    state = transformer.start(ids, mask)
+    assert len(sizes) == 12
+    assert max(sizes) <= 50
+    monkeypatch.setattr(seq2seq_module, "_TOKENS_AT_ONCE", 10**6)
+    tokens = torch.full((60, 1), BOS)
+    logits = transformer.step(state, tokens)[0]
+    wanted = transformer.step(transformer.start(ids, mask), tokens)[0]
+    assert len(sizes) == 13
+    torch.testing.assert_close(logits, wanted, **TOLERANCE)
 
 
 FLAT = [
