@@ -79,6 +79,7 @@ class _Gradients:
     def add(self, part: slice, logits: Tensor, hidden: Tensor, weight: Tensor) -> None:
         """Adds a slice, given the gradient of its logits. Shape: (n, V), (n, D), (V, D)."""
         self.bias += logits.sum(0)
+        logits = logits.to(weight.dtype)
         if weight.dtype == self.weight.dtype == self.hidden.dtype:
             torch.mm(logits, weight, out=self.hidden[part])
             self.weight.addmm_(logits.t(), hidden)
@@ -103,8 +104,10 @@ def _sums(
     for first in range(0, len(hidden), rows):
         part = slice(first, min(first + rows, len(hidden)))
         logits = torch.addmm(bias, hidden[part], weight.t())  # (n, V)
-        # Gradients are of the products' type: rounded once, by the softmax, and not in a pass more.
-        probs = logits.softmax(1, torch.float32 if gradients is None else None)
+        # The products' type, where that is enough, saves a pass: smoothed targets are far from 1,
+        # where bf16 tells few numbers apart.
+        exact = gradients is None or not smoothing
+        probs = logits.softmax(1, torch.float32 if exact else None)
         log_z = logits.amax(1).float() - probs.amax(1).float().log()
         gold = logits.gather(1, targets[part, None]).float()[:, 0]
         part_nll = (log_z - gold).sum()
