@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 @contextlib.contextmanager
@@ -99,7 +99,7 @@ def read_bounded(path: Path, limit: int, too_large: str, missing: str = "") -> b
     return raw
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes the rename itself last through a power cut, where the file system lets us."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

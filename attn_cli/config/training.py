@@ -176,9 +176,28 @@ class TrainingRuntimeOptions(RuntimeOptions):
     """Where a training runs, and in how many processes."""
 
     processes: str = option("1", "Processes here that train as one; auto: measure.", place="N|auto")
+    shard: bool = option(
+        False,
+        "Spread weights, gradients and optimizer state over the processes (FSDP2): each keeps a "
+        "part of them.",
+        rare=True,
+    )
+    compile: bool = option(
+        False,
+        "Compile the layers of a transformer: faster on a GPU after some minutes, slower on a CPU.",
+        rare=True,
+    )
+    checkpoint_activations: bool = option(
+        False,
+        "Keep of each layer of a transformer its input alone, and compute the rest again on the "
+        "way back: less memory for a third more work.",
+        rare=True,
+    )
 
     def __post_init__(self) -> None:
         if self.processes == "auto":
+            if self.shard:
+                raise ValueError("--shard needs a number of processes: --processes N, or torchrun")
             return
         if not (self.processes.isdecimal() and 1 <= int(self.processes) <= MOST_PROCESSES):
             raise ValueError(

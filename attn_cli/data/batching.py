@@ -18,6 +18,7 @@ from typing import Generic, Self, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from attn_cli.data.permutation import Permutation
 
@@ -25,6 +26,13 @@ T = TypeVar("T")
 
 POOL_ROWS = 1 << 15
 POOL_BYTES = 1 << 26
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device: on its way to a GPU, from pinned memory, while the CPU goes on."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Batch(ABC):

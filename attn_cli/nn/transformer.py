@@ -19,6 +19,7 @@ from attn_cli.nn.cache import KeyValue, KeyValueCache, LayerCache
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
 from attn_cli.nn.prepared import AnsweringLinear
+from attn_cli.nn.stacked import StackLayer
 
 
 class DecoderWeights(NamedTuple):
@@ -90,7 +91,7 @@ class Residual(nn.Module):
         return x if self.pre else self.norm(x)
 
 
-class EncoderLayer(nn.Module):
+class EncoderLayer(StackLayer):
     """Self-attention, then the position-wise feed-forward network.
 
     With `causal` each position sees itself and earlier ones: the layer of a language model.
@@ -160,7 +161,7 @@ class EncoderLayer(nn.Module):
         return x, attended.weights
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(StackLayer):
     """Masked self-attention, attention over the encoder's output, feed-forward network.
 
     Without `causal` each target position sees all of them: the layer of a model that writes them
@@ -193,7 +194,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        memory: KeyValue,
+        memory: Tensor | KeyValue,
         memory_mask: Tensor | None,
         mask: Tensor | None,
         positions: Positions,
@@ -210,7 +211,8 @@ class DecoderLayer(nn.Module):
 
         Args:
             x: Shape: (B, T, D), or (N, K, D) with a cache.
-            memory: projected keys and values of the source. Shape: (B, H, S, d_head) each.
+            memory: the source (B, S, D), or its keys and values as `project_memory` of
+                `cross_attention` makes them. Shape: (B, H, S, d_head) each.
             memory_mask: which of them may be seen. Shape: (B, 1, 1, S).
             mask: which target positions may be seen. Shape: (B, 1, 1, T), or (R, 1, G, C).
             positions: where the target's vectors stand. Shape: (B or 1, T), or (R, 1).
@@ -231,6 +233,8 @@ class DecoderLayer(nn.Module):
             need_weights=need_weights and cache is None,
         )
         x = to_self.after(x, attended.context.view(x.shape))
+        if isinstance(memory, Tensor):
+            memory = self.cross_attention.project_memory(memory)
         y = to_memory.before(x)
         crossed = self.cross_attention.attend_to(memory, y, memory_mask, need_weights=need_weights)
         x = to_memory.after(x, crossed.context)
@@ -356,9 +360,7 @@ class Decoder(nn.Module):
         for index, layer in enumerate(self.layers):
             x, layer_weights = layer(
                 x,
-                layer.cross_attention.project_memory(memory)
-                if isinstance(memory, Tensor)
-                else memory[index],
+                memory if isinstance(memory, Tensor) else memory[index],
                 memory_mask,
                 mask,
                 positions,

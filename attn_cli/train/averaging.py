@@ -8,11 +8,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from attn_cli.train.shards import local
+
 
 class MovingAverage:
     """θ̄ ← θ̄ + (1 - d)(θ - θ̄) after each update, with d = min(decay, (1 + t)/(10 + t)).
 
     The smaller d of the first updates forgets the random weights quickly.
+
+    Of weights that are sharded, each process averages its own part.
 
     Args:
         model: whose parameters are averaged.
@@ -33,8 +37,8 @@ class MovingAverage:
         """Follows the weights after update number `step` (from 0)."""
         if self._average:
             decay = min(self._decay, (1 + step) / (10 + step))
-            averages: list[Tensor] = [*self._average.values()]
-            weights: list[Tensor] = [*self._weights.values()]
+            averages = [local(average) for average in self._average.values()]
+            weights = [local(weight) for weight in self._weights.values()]
             torch._foreach_lerp_(averages, weights, 1 - decay)
 
     @contextmanager
@@ -56,7 +60,10 @@ class MovingAverage:
         for name, tensor in self._average.items():
             tensor.copy_(tensors[f"average.{name}"])
 
+    @torch.no_grad()
     def _swap(self) -> None:
-        for name, tensor in self._average.items():
-            weight = self._weights[name]
-            weight.data, self._average[name] = tensor, weight.data
+        for name, average in self._average.items():
+            here, weight = local(average), local(self._weights[name])
+            before = weight.clone()
+            weight.copy_(here)
+            here.copy_(before)

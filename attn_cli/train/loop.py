@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_cli.config import parse_duration
 from attn_cli.config.training import TrainingOptions
@@ -33,6 +33,7 @@ from attn_cli.train.objective import Objective
 from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_rates
 from attn_cli.train.processes import Processes
 from attn_cli.train.progress import LOWER_IS_BETTER, Progress, Validated
+from attn_cli.train.shards import local
 from attn_cli.train.signals import StopSignals
 from attn_cli.train.state import TensorState
 from attn_cli.train.team import Crew
@@ -108,10 +109,12 @@ class Trainer(Generic[B]):
         self.crew = crew or Crew()
         self.progress = Progress()
         self.optimizers = build_optimizers(
-            self.objective.model, options, training.rates, self._each
+            self.objective.model, options, training.rates, self._each, processes.deal
         )
         if self.objective.partner is not None:
-            self.optimizers += build_optimizers(self.objective.partner, options, each=self._each)
+            self.optimizers += build_optimizers(
+                self.objective.partner, options, None, self._each, processes.deal
+            )
         self.average = MovingAverage(self.objective.averaged, options.ema)
         self._bf16 = use_bf16(options.precision, processes.device, learns=True)
         self._limits = Limits(
@@ -191,10 +194,7 @@ class Trainer(Generic[B]):
         # Model and partner work against each other: neither's gradient may shrink the other's.
         largest = self.options.clip_norm or math.inf
         norm = math.hypot(
-            *(
-                float(nn.utils.clip_grad_norm_(module.parameters(), largest))
-                for module in self.objective.trained
-            )
+            *(self.processes.clip(module, largest) for module in self.objective.trained)
         )
         if math.isfinite(sums[0]) and math.isfinite(norm):
             for optimizer in self.optimizers:
@@ -221,14 +221,13 @@ class Trainer(Generic[B]):
         shares = [share for item in placed if len(share := self.processes.share(item.batch))]
         largest = max(map(len, shares), default=1)
         n_parts = parts_of(self.objective.rows_per_sentence, self.options.batch_tokens)
-        n_parts = min(n_parts, largest)
         while True:
             try:
                 return self._accumulate(shares, n_parts, n_tokens)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if n_parts >= largest:
+                if n_parts >= largest or self.processes.is_sharded:  # the others are not told
                     raise AttnError(
                         f"out of memory on {self.processes.device} with "
                         f"{plural(-(-largest // n_parts), 'sentence')} at a time; lower "
@@ -240,24 +239,21 @@ class Trainer(Generic[B]):
 
     def _accumulate(self, batches: Sequence[B], n_parts: int, n_tokens: int) -> list[float]:
         """Adds the gradients of all batches, each cut into parts; returns the loss sums."""
-        parts: list[B] = []
-        for batch in batches:
-            size = -(-len(batch) // n_parts)
-            parts += [batch.rows(slice(row, row + size)) for row in range(0, len(batch), size)]
-        loss_sum = nll_sum = 0.0
-        for part in parts:
-            loss, nll = self._backward(part, n_tokens)
-            loss_sum += loss
-            nll_sum += nll
-        return [loss_sum, nll_sum]
+        parts = (part for batch in batches for part in self.processes.cut(batch, n_parts))
+        sums = [self._backward(part, n_tokens) for part in parts]
+        # Read at the end alone: a GPU has then still work when the CPU prepares the next part.
+        return [
+            sum((float(each) for each in column), 0.0) for column in zip(*sums, strict=True)
+        ] or [0.0, 0.0]
 
-    def _backward(self, batch: B, n_tokens: int) -> tuple[float, float]:
-        """Adds a batch's gradient."""
+    def _backward(self, batch: B, n_tokens: int) -> tuple[Tensor, Tensor]:
+        """Adds a batch's gradient; its loss and likelihood."""
         batch = batch.to(self.processes.device)
-        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
-            loss, nll = self.objective(batch)
-        (loss / n_tokens).backward()
-        return float(loss.detach()), float(nll)
+        with self.processes.passing():
+            with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
+                loss, nll = self.objective(batch)
+            (loss / n_tokens).backward()
+        return loss.detach(), nll
 
     def _zero_grad(self) -> None:
         """Forgets the gradients of all that is trained."""
@@ -325,8 +321,10 @@ class Trainer(Generic[B]):
     def _require_finite_weights(self) -> None:
         """Raises AttnError if the weights are spoilt: they must not replace those on disk."""
         for module in self.objective.trained:
-            for name, weight in module.named_parameters():
-                if not bool(torch.isfinite(weight).all()):
+            weights = dict(module.named_parameters())
+            spoilt = (not bool(torch.isfinite(local(w)).all()) for w in weights.values())
+            for name, is_spoilt in zip(weights, self.processes.total(*spoilt), strict=True):
+                if is_spoilt:
                     raise AttnError(
                         f"step {self.progress.step}: {name} is no finite number any more; "
                         "what was saved is intact. Lower --lr, or use --precision "
@@ -339,13 +337,14 @@ class Trainer(Generic[B]):
     def _validate(self) -> None:
         """Measures the averaged weights, logs the figures, keeps the weights if they are good."""
         progress, metric = self.progress, self.options.metric
-        if self.processes.is_main:
-            began = time.monotonic()
-            self.monitor.validating(progress)
-            with self.average.applied(), self.processes.with_all_threads():
-                self.objective.eval()
-                figures = self.training.validate()
-                self.objective.train()
+        began = time.monotonic()
+        with self.average.applied(), self.processes.whole(self.objective):
+            if self.processes.is_main:
+                self.monitor.validating(progress)
+                with self.processes.with_all_threads():
+                    self.objective.eval()
+                    figures = self.training.validate()
+                    self.objective.train()
                 loss = _finite(-figures["loss"])
                 sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
                 good = loss if metric == "loss" else _finite(sign * figures[metric])
@@ -354,6 +353,7 @@ class Trainer(Generic[B]):
                 progress.validation_seconds += time.monotonic() - began
                 self._keep_if_good(Validated(good, loss, progress.step))
                 self._kept.write_in_time()
+        if self.processes.is_main:
             is_best = progress.since_best == 0
             progress.log_bytes = self.monitor.validation(
                 progress, figures, is_best=is_best, often=self.training.validates_often
@@ -396,13 +396,16 @@ class Trainer(Generic[B]):
         tensors = self._state().tensors(self.processes)
         if self.processes.is_main:
             self._write()
-            meta = {"progress": self.progress.to_meta()}
-            self.checkpoints.save_state(self.progress.step, tensors, meta)
+        meta = {"progress": self.progress.to_meta()}
+        self.checkpoints.save_state(self.progress.step, tensors, meta, self.processes)
+        if self.processes.is_main:
             self.checkpoints.keep_best([item.step for item in self.progress.best])
 
     def _resume(self) -> None:
         """Continues from the newest whole state, if there is one."""
-        loaded = self.checkpoints.load_state(self.monitor.warn, self._state_problem)
+        loaded = self.checkpoints.load_state(
+            self.monitor.warn, self._state_problem, self._state().layout(), self.processes
+        )
         if loaded is None:
             self.monitor.cut_log(0)
             return

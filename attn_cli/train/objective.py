@@ -42,6 +42,11 @@ class Objective(nn.Module, ABC, Generic[B]):
         """Sequences that an example of a batch puts into memory."""
         return 1
 
+    @property
+    def keeps_step(self) -> bool:
+        """Whether it calls every layer as often on each of many processes, whatever its rows."""
+        return True
+
     def begin_update(self, done: float) -> None:
         """Is told before each update what share of the run is done."""
         return

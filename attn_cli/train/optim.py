@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from attn_cli.nn.blocks import Blocks, HasBlocks
 from attn_cli.nn.tables import HasTables
 from attn_cli.train.orthogonal import orthogonalized
 from attn_cli.train.plain_optim import Adam, AdamW, PlainOptimizer
+from attn_cli.train.shards import local
 
 # Elements of matrices that are orthogonalized together, or one weight: what stays in the cache of
 # a CPU, and what keeps a GPU busy.
@@ -24,6 +25,10 @@ _MOMENTUM_WARMUP = 300  # updates (Jordan et al. 2024)
 _FIRST_MOMENTUM = 0.85
 
 Each = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
+# What each matrix becomes, with its number, in any order.
+Factors = Iterator[tuple[int, Tensor]]
+Orthogonalize = Callable[[Sequence[Tensor], Sequence[Tensor]], Factors]
+Deal = Callable[[Sequence[Tensor], Sequence[Tensor], Orthogonalize], Factors]
 
 
 class Muon(PlainOptimizer):
@@ -42,6 +47,8 @@ class Muon(PlainOptimizer):
         weight_decay: decoupled: W ← (1 - η λ) W.
         each: gives what a function makes of each stack; `Processes.each` shares the work out.
         blocks: how matrices are cut that are several maps.
+        deal: brings the parts of sharded matrices together, some matrices in each process, and
+            gives each process its parts of what becomes of them; None: no matrix is sharded.
     """
 
     def __init__(
@@ -52,36 +59,35 @@ class Muon(PlainOptimizer):
         weight_decay: float = 0.0,
         each: Each = map,
         blocks: Mapping[Tensor, Blocks] | None = None,
+        deal: Deal | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self._each = each
         self._blocks = blocks or {}
+        self._deal = deal
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Updates every matrix that has a gradient."""
-        stacks: list[tuple[float, list[tuple[Tensor, Tensor]]]] = []
+        rates: list[float] = []
+        weights: list[Tensor] = []
+        updates: list[Tensor] = []
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if not weights:
+            chosen = [weight for weight in group["params"] if weight.grad is not None]
+            if not chosen:
                 continue
             if group["weight_decay"]:
-                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-            updates = self._momentum(weights, group["momentum"])
-            by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
-            for weight, update in zip(weights, updates, strict=True):
-                parts = self._cut(weight).apart(update)
-                by_shape.setdefault(parts.shape[1:], []).append((weight, parts))
-            stacks += [
-                (group["lr"], stack) for pairs in by_shape.values() for stack in _stacks(pairs)
-            ]
-        matrices = (torch.cat([parts for _, parts in stack]) for _, stack in stacks)
-        for (rate, stack), factor in zip(stacks, self._each(orthogonalized, matrices), strict=True):
-            counts = [len(parts) for _, parts in stack]
-            for (weight, _), parts in zip(stack, factor.split(counts), strict=True):
-                rows, cols = weight.shape[-2:]
-                whole = self._cut(weight).together(parts, weight.shape)
-                weight.add_(whole, alpha=-rate * math.sqrt(max(1.0, rows / cols)))
+                here = [local(weight) for weight in chosen]
+                torch._foreach_mul_(here, 1 - group["lr"] * group["weight_decay"])
+            updates += self._momentum(chosen, group["momentum"])
+            weights += chosen
+            rates += [group["lr"]] * len(chosen)
+        deal = self._deal
+        given = weights, updates
+        for number, factor in deal(*given, self._factors) if deal else self._factors(*given):
+            rows, cols = weights[number].shape[-2:]
+            scale = -rates[number] * math.sqrt(max(1.0, rows / cols))
+            local(weights[number]).add_(factor, alpha=scale)
 
     def set_momentum(self, step: int) -> None:
         """Sets the momentum of an update: it climbs from 0.85 to its own over the first 300.
@@ -99,26 +105,40 @@ class Muon(PlainOptimizer):
 
     def _momentum(self, weights: list[Tensor], momentum: float) -> list[Tensor]:
         """Nesterov's momentum of the gradients."""
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        gradients = [local(weight.grad) for weight in weights if weight.grad is not None]
         for weight in weights:
             if "momentum" not in self.state[weight]:
                 self.state[weight]["momentum"] = torch.zeros_like(weight)
-        momenta: list[Tensor] = [self.state[weight]["momentum"] for weight in weights]
+        momenta = [local(self.state[weight]["momentum"]) for weight in weights]
         torch._foreach_lerp_(momenta, gradients, 1 - momentum)
         return list(torch._foreach_lerp(gradients, momenta, momentum))
 
+    def _factors(self, weights: Sequence[Tensor], updates: Sequence[Tensor]) -> Factors:
+        """The orthogonal factor of each weight's update, both whole, block by block."""
+        by_shape: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+        for number, (weight, update) in enumerate(zip(weights, updates, strict=True)):
+            parts = self._cut(weight).apart(update)
+            by_shape.setdefault(parts.shape[1:], []).append((number, parts))
+        stacks = [stack for numbered in by_shape.values() for stack in _stacks(numbered)]
+        matrices = (torch.cat([parts for _, parts in stack]) for stack in stacks)
+        for stack, factor in zip(stacks, self._each(orthogonalized, matrices), strict=True):
+            pieces = factor.split([len(parts) for _, parts in stack])
+            for (number, _), piece in zip(stack, pieces, strict=True):
+                weight = weights[number]
+                yield number, self._cut(weight).together(piece, weight.shape)
 
-def _stacks(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Weights of one shape with their updates, as many as are orthogonalized together."""
-    most = _TOGETHER["cuda" if pairs[0][0].is_cuda else "cpu"]
-    stack: list[tuple[Tensor, Tensor]] = []
+
+def _stacks(numbered: list[tuple[int, Tensor]]) -> Iterator[list[tuple[int, Tensor]]]:
+    """Matrices of one shape, as many as are orthogonalized together."""
+    most = _TOGETHER["cuda" if numbered[0][1].is_cuda else "cpu"]
+    stack: list[tuple[int, Tensor]] = []
     size = 0
-    for weight, update in pairs:
-        if stack and size + weight.numel() > most:
+    for number, parts in numbered:
+        if stack and size + parts.numel() > most:
             yield stack
             stack, size = [], 0
-        stack.append((weight, update))
-        size += weight.numel()
+        stack.append((number, parts))
+        size += parts.numel()
     yield stack
 
 
@@ -127,6 +147,7 @@ def build_optimizers(
     options: TrainingOptions,
     rates: Mapping[str, float] | None = None,
     each: Each = map,
+    deal: Deal | None = None,
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers and AdamW for the rest, or one optimizer for all.
 
@@ -139,6 +160,7 @@ def build_optimizers(
         options: the optimizer, its peak rate and its decay.
         rates: factors of the peak rate, by the parameter's name; 1 where none is given.
         each: see `Muon`.
+        deal: likewise.
     """
     rates = rates or {}
     tables = {
@@ -165,8 +187,14 @@ def build_optimizers(
             if isinstance(module, HasBlocks)
             for weight, cut in module.blocks()
         }
-        decay = options.weight_decay
-        optimizers.append(Muon(muon_groups, rate, weight_decay=decay, each=each, blocks=blocks))
+        muon = Muon(
+            *(muon_groups, rate),
+            weight_decay=options.weight_decay,
+            each=each,
+            blocks=blocks,
+            deal=deal,
+        )
+        optimizers.append(muon)
     else:
         groups += _groups(matrices, options.lr, options.weight_decay)
     if options.optimizer == "adam":

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -24,6 +25,7 @@ from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.data.batching import B
 from attn_cli.device import set_up
 from attn_cli.errors import AttnError, EndedElsewhereError
+from attn_cli.train.optim import Deal
 
 _PATIENCE = datetime.timedelta(hours=2)  # the other ranks wait while rank 0 validates
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
@@ -38,7 +40,10 @@ class Processes:
         world: how many there are.
         device: where this one computes.
         threads: CPU threads of all ranks of this machine together; 0: as they are.
+        is_sharded: whether each keeps a part of the weights alone (see `sharding`).
     """
+
+    is_sharded: ClassVar[bool] = False
 
     rank: int
     world: int
@@ -54,7 +59,7 @@ class Processes:
         if world == 1:
             return cls(0, 1, chosen, torch.get_num_threads())
         if not dist.is_initialized():
-            dist.init_process_group(_backend(chosen), timeout=_PATIENCE)
+            _init(chosen)
         return cls(dist.get_rank(), world, chosen, here)
 
     def meet(self, store: dist.Store, world: int) -> Processes:
@@ -67,12 +72,9 @@ class Processes:
             torch.set_num_threads(max(1, self.threads // world))
             if interface := _LOOPBACK.get(sys.platform):  # nobody else's business
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-        with _exchange(self):
-            backend = _backend(self.device)
+        with exchange(self):
             group = dist.PrefixStore("group", store)
-            dist.init_process_group(
-                backend, store=group, rank=self.rank, world_size=world, timeout=_PATIENCE
-            )
+            _init(self.device, store=group, rank=self.rank, world_size=world)
         return Processes(self.rank, world, self.device, self.threads)
 
     def leave(self) -> Processes:
@@ -120,15 +122,29 @@ class Processes:
         """This rank's rows of a batch; none if the batch has too few for it."""
         return batch if self.world == 1 else batch.rows(slice(self.rank, None, self.world))
 
+    @property
+    def deal(self) -> Deal | None:
+        """See `optim.Muon`; None: no matrix is sharded."""
+        return None
+
+    def cut(self, batch: B, n_parts: int) -> list[B]:
+        """This rank's rows of a batch in so many parts, or in fewer where there are fewer rows."""
+        size = max(1, -(-len(batch) // n_parts))
+        return [batch.rows(slice(row, row + size)) for row in range(0, len(batch), size)]
+
+    def passing(self) -> contextlib.AbstractContextManager[None]:
+        """A context of a pass through the model and back."""
+        return contextlib.nullcontext()
+
     @torch.no_grad()
     def align(self, modules: Iterable[nn.Module]) -> None:
         """Gives every rank the weights of rank 0."""
         if self.world > 1:
             weights = [weight for module in modules for weight in module.parameters()]
             flat = torch.cat([weight.flatten() for weight in weights])
-            with _exchange(self):
+            with exchange(self):
                 dist.broadcast(flat, 0)
-            for weight, part in zip(weights, _cut(flat, weights), strict=True):
+            for weight, part in zip(weights, cut_flat(flat, weights), strict=True):
                 weight.copy_(part)
 
     @torch.no_grad()
@@ -143,12 +159,20 @@ class Processes:
         gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
         used = torch.tensor([float(w.grad is not None) for w in weights]).to(gradients[0])
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), used])
-        with _exchange(self):
+        with exchange(self):
             dist.all_reduce(flat)
         is_used = flat[len(flat) - len(weights) :].tolist()
-        parts = _cut(flat[: len(flat) - len(weights)], weights)
+        parts = cut_flat(flat[: len(flat) - len(weights)], weights)
         for weight, part, some in zip(weights, parts, is_used, strict=True):
             weight.grad = part if some else None
+
+    def clip(self, module: nn.Module, largest: float) -> float:
+        """Shortens the gradient of a module to a largest norm; the norm that it had."""
+        return float(nn.utils.clip_grad_norm_(module.parameters(), largest))
+
+    def whole(self, root: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """A context in which every rank has the whole weights."""
+        return contextlib.nullcontext()
 
     def each(
         self, function: Callable[[Tensor], Tensor], stacks: Iterable[Tensor]
@@ -180,17 +204,17 @@ class Processes:
         if mine:
             torch.cat(mine, out=part[: sizes[self.rank]])
         gathered = part.new_empty(self.world, max(sizes))
-        with _exchange(self):
+        with exchange(self):
             dist.all_gather(list(gathered), part)
         flat = torch.cat([row[:size] for row, size in zip(gathered, sizes, strict=True)])
-        return _cut(flat, given)
+        return cut_flat(flat, given)
 
     def total(self, *values: float) -> list[float]:
         """The sums of some numbers over all ranks."""
         if self.world == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        with _exchange(self):
+        with exchange(self):
             dist.all_reduce(tensor)
         return tensor.tolist()
 
@@ -200,7 +224,7 @@ class Processes:
             return [tensor]
         tensor = tensor.to(self.device)
         gathered = [torch.empty_like(tensor) for _ in range(self.world)]
-        with _exchange(self):
+        with exchange(self):
             dist.all_gather(gathered, tensor)
         return [item.cpu() for item in gathered]
 
@@ -209,7 +233,7 @@ class Processes:
         if self.world == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        with _exchange(self):
+        with exchange(self):
             dist.broadcast(tensor, 0)
         return tensor.tolist()
 
@@ -219,7 +243,7 @@ class LostProcessError(AttnError):
 
 
 @contextlib.contextmanager
-def _exchange(processes: Processes) -> Iterator[None]:
+def exchange(processes: Processes) -> Iterator[None]:
     """A context in which ranks talk to each other.
 
     Raises:
@@ -237,8 +261,11 @@ def _exchange(processes: Processes) -> Iterator[None]:
         ) from error
 
 
-def _backend(device: torch.device) -> str:
-    return "nccl" if device.type == "cuda" else "gloo"
+def _init(device: torch.device, **place: Any) -> None:
+    """Begins the group; NCCL is told the GPU, or it would take the one of the rank's number."""
+    on_gpu = device.type == "cuda"
+    backend, gpu = ("nccl", device) if on_gpu else ("gloo", None)
+    dist.init_process_group(backend, device_id=gpu, timeout=_PATIENCE, **place)
 
 
 def _shares(shapes: Sequence[tuple[int, ...]], world: int) -> list[list[tuple[int, int]]]:
@@ -262,7 +289,7 @@ def _shares(shapes: Sequence[tuple[int, ...]], world: int) -> list[list[tuple[in
     return shares
 
 
-def _cut(flat: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+def cut_flat(flat: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     """A flat tensor in the shapes of the weights."""
     parts = flat.split([weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]

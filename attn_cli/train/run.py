@@ -36,6 +36,7 @@ from attn_cli.models.directory import (
     write_weights,
 )
 from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
+from attn_cli.train.arrangement import arrange
 from attn_cli.train.checkpoints import Checkpoints, locked
 from attn_cli.train.choice import Chooser
 from attn_cli.train.loop import Trainer, Training
@@ -199,9 +200,11 @@ def _train(
             average=1,
             keep_best=1,
         )
+    objective = plan.training.objective
+    processes, crew, said = arrange(objective, training_options, options.runtime, processes, crew)
     if processes.is_main:
         write_config(output, plan.config)
-        for line in plan.summary:
+        for line in [*plan.summary, *said]:
             speaker.say(line)
         if not options.output.dry_run:
             speaker.say(_said_weights(training_options))
@@ -351,6 +354,7 @@ def _remove_training(output: Path) -> None:
     for path in (output / _CHECKPOINTS).glob("*"):
         if path.name != "lock" and not path.is_dir():
             path.unlink()
+    Checkpoints(output / _CHECKPOINTS).clear_states()
 
 
 @contextlib.contextmanager

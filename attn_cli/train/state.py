@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.processes import Processes
+from attn_cli.train.shards import local
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,29 @@ class TensorState:
                 tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in moments.items()}
         return tensors
 
+    def layout(self) -> dict[str, Tensor]:
+        """The weights by the names of what is saved of them; of moments, without their own."""
+        weights = self._weights() | self.average.tensors()
+        for number, optimizer in enumerate(self.optimizers):
+            for index, weight in enumerate(_weights_of(optimizer)):
+                weights[f"optimizer.{number}.{index}"] = weight
+        return weights
+
+    def bytes_here(self) -> int:
+        """What the weights, their averages and the optimizers' moments take in this process."""
+        tensors = [*self._weights().values(), *self.average.tensors().values()]
+        for optimizer in self.optimizers:
+            for moments in optimizer.state.values():
+                tensors += [moment for moment in moments.values() if isinstance(moment, Tensor)]
+        return sum(local(tensor).nbytes for tensor in tensors)
+
     def problem(self, tensors: Mapping[str, Tensor]) -> str | None:
         """Says why saved tensors are not of this training, if they are not."""
         for name, tensor in (self._weights() | self.average.tensors()).items():
             if name not in tensors or tensors[name].shape != tensor.shape:
                 return f"tensor {name!r} is missing or has another shape"
         for number, optimizer in enumerate(self.optimizers):
-            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            weights = _weights_of(optimizer)
             for index, moments in _moments(tensors, f"optimizer.{number}.").items():
                 shapes = {moment.shape for moment in moments.values() if moment.dim()}
                 if index >= len(weights) or shapes - {weights[index].shape}:
@@ -76,6 +93,10 @@ class TensorState:
             partner_weights = self.partner.named_parameters()
             weights |= {f"partner.{name}": weight for name, weight in partner_weights}
         return weights
+
+
+def _weights_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:

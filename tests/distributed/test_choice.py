@@ -184,8 +184,8 @@ def test_others_join_and_a_training_that_continues_ends_with_the_same_bytes(
     monkeypatch.setattr(choice, "_GAIN", 0.0)
     save_state, cut = Checkpoints.save_state, tmp_path / "cut"
 
-    def saving(self, step, tensors, meta):
-        save_state(self, step, tensors, meta)
+    def saving(self, step, tensors, meta, processes):
+        save_state(self, step, tensors, meta, processes)
         if meta["progress"]["processes"] == 2 and not cut.exists():
             shutil.copytree(self.folder.parent, cut)
 

@@ -91,7 +91,7 @@ class Running:
 
     def wait_for_a_state(self, output: Path) -> None:
         until = time.monotonic() + 300
-        while not list(output.glob("checkpoints/state-*.safetensors")):
+        while not list(output.glob("checkpoints/state-*")):
             assert self.process.poll() is None and time.monotonic() < until
             time.sleep(0.01)
 

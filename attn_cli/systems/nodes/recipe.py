@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from attn_cli.config import shown, to_dict
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.training import TrainingOptions
-from attn_cli.data.batching import Batch, RowSource, stream
+from attn_cli.data.batching import Batch, RowSource, moved, stream
 from attn_cli.data.label_files import labels_problem, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.unusable import BadLines
@@ -80,7 +80,7 @@ class NodeBatch(Batch):
 
     def to(self, device: torch.device) -> NodeBatch:
         """The batch on a device."""
-        return NodeBatch(self.nodes.to(device), self.targets.to(device))
+        return NodeBatch(moved(self.nodes, device), moved(self.targets, device))
 
 
 def node_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.data.batching import Batch, cut_by_budget
+from attn_cli.data.batching import Batch, cut_by_budget, moved
 from attn_cli.data.padding import pad
 from attn_cli.lines.rows import is_blank
 from attn_cli.models.backbone import LanguageModel
@@ -56,9 +56,7 @@ class LanguageBatch(Batch):
 
     def to(self, device: torch.device) -> LanguageBatch:
         """The batch on a device."""
-        return LanguageBatch(
-            self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True)
-        )
+        return LanguageBatch(moved(self.ids, device), moved(self.mask, device))
 
 
 @dataclass

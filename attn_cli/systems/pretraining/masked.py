@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn_cli.data.batching import Batch, cut_by_budget
+from attn_cli.data.batching import Batch, cut_by_budget, moved
 from attn_cli.data.masking import Masker
 from attn_cli.models.stack import Bert
 from attn_cli.nn.losses import linear_cross_entropy, rows_at_once
@@ -82,7 +82,7 @@ class MaskedBatch(Batch):
 
     def to(self, device: torch.device) -> Self:
         """The batch on a device."""
-        return self._with_each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._with_each(lambda tensor: moved(tensor, device))
 
     def _with_each(self, change: Callable[[Tensor], Tensor]) -> Self:
         parts = vars(self)

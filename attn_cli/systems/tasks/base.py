@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from attn_cli.config.decoding import AnswerOptions
 from attn_cli.config.scoring import ScoreOptions
-from attn_cli.data.batching import Batch
+from attn_cli.data.batching import Batch, moved
 from attn_cli.data.padding import pad
 from attn_cli.data.templates import BertTemplate, InputRow
 from attn_cli.errors import DataError, UsageError
@@ -106,8 +106,7 @@ class TextBatch(Batch):
     def to(self, device: torch.device) -> TextBatch:
         """The batch on a device."""
         moved = (
-            None if tensor is None else tensor.to(device, non_blocking=True)
-            for tensor in vars(self).values()
+            None if tensor is None else moved(tensor, device) for tensor in vars(self).values()
         )
         return TextBatch(*moved)  # type: ignore[arg-type]
 

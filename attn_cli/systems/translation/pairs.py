@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.data.batching import Batch, RowSource, cut_by_budget
+from attn_cli.data.batching import Batch, RowSource, cut_by_budget, moved
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.padding import cut_ids, pad
 from attn_cli.data.split import RowNumbers
@@ -60,7 +60,7 @@ class Seq2SeqBatch(Batch):
 
     def to(self, device: torch.device) -> Self:
         """The batch on a device."""
-        return type(self)(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+        return type(self)(*(moved(tensor, device) for tensor in self._tensors()))
 
     def _tensors(self) -> tuple[Tensor, ...]:
         return self.src_ids, self.src_mask, self.tgt_ids, self.tgt_mask

@@ -191,6 +191,11 @@ class SequenceObjective(TranslationObjective):
         """Target sequences that a sentence puts into memory: its reference and its outputs."""
         return 1 + self.options.samples + self.options.with_reference
 
+    @property
+    def keeps_step(self) -> bool:
+        """See `Objective`: a search ends when its outputs do."""
+        return False
+
     def forward(self, batch: Seq2SeqBatch) -> tuple[Tensor, Tensor]:
         """Sums over the batch: the loss, and the references' negative log-likelihood."""
         loss, nll = super().forward(batch)
