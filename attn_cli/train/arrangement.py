@@ -68,7 +68,7 @@ def compile_layers(module: nn.Module) -> None:
         AttnError: when a layer is first used: there is no compiler, or it fails.
     """
     for layer in stack_layers(module):
-        layer.forward = _compiled(layer, layer.forward)  # type: ignore[method-assign]
+        layer.forward = _compiled(layer, layer.forward)
 
 
 def _compiled(layer: nn.Module, forward: Callable[..., object]) -> Callable[..., object]:
@@ -96,4 +96,4 @@ def recompute(module: nn.Module) -> None:
     """
     for layer in stack_layers(module):
         again = partial(checkpoint, layer.forward, use_reentrant=False)
-        layer.forward = again  # type: ignore[method-assign]
+        layer.forward = again

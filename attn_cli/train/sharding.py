@@ -47,19 +47,20 @@ class ShardedProcesses(Processes):
         Args:
             objective: what is trained, whole, on every rank.
             processes: those that train; more than one.
-            bf16: whether layers compute in bf16: their weights are then gathered in bf16.
-                Gradients are summed up in float32 all the same.
+            bf16: whether layers compute in bf16: a GPU then gathers their weights in it. Gradients
+                are summed up in float32 all the same.
         """
         processes.align(objective.trained)
         mesh = init_device_mesh(processes.device.type, (processes.world,))
-        half = MixedPrecisionPolicy(
-            torch.bfloat16 if bf16 else None, torch.float32, cast_forward_inputs=False
-        )
+        # A CPU's normalizations take no weights in bf16.
+        gathered = torch.bfloat16 if bf16 and processes.device.type != "cpu" else None
+        half = MixedPrecisionPolicy(gathered, torch.float32, cast_forward_inputs=False)
         with exchange(processes):
             for layer in stack_layers(objective) if objective.keeps_step else ():
                 fully_shard(layer, mesh=mesh, reshard_after_forward=True, mp_policy=half)
             fully_shard(objective, mesh=mesh, reshard_after_forward=False)
-        for unit in _units(objective):
+        units = (module for module in objective.modules() if isinstance(module, FSDPModule))
+        for unit in units:
             # The loss is a sum over the tokens of the whole batch: gradients are added up.
             unit.set_gradient_divide_factor(1.0)
             unit.set_force_sum_reduction_for_comms(True)
@@ -199,8 +200,9 @@ class ShardedProcesses(Processes):
                     gathered[id(weight)] = nn.Parameter(full, weight.requires_grad)
         hooks = [
             (table, dict(table))
-            for unit in _units(root)
-            for table in (unit._forward_pre_hooks, unit._forward_hooks)
+            for module in root.modules()
+            if isinstance(module, FSDPModule)
+            for table in (module._forward_pre_hooks, module._forward_hooks)
         ]
         for owner, leaf, weight in places:
             setattr(owner, leaf, gathered[id(weight)])
@@ -213,11 +215,6 @@ class ShardedProcesses(Processes):
                 setattr(owner, leaf, weight)
             for table, entries in hooks:
                 table.update(entries)
-
-
-def _units(root: nn.Module) -> Iterator[FSDPModule]:
-    """The modules whose weights are gathered together."""
-    return (module for module in root.modules() if isinstance(module, FSDPModule))
 
 
 def _heights(n_rows: int, world: int) -> list[int]:

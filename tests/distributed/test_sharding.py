@@ -49,22 +49,28 @@ def batch_of(sizes, seed):
 BATCHES = [batch_of(sizes, seed) for seed, sizes in enumerate([(3, 5, 2), (4, 4), (6,), (2, 7, 1)])]
 
 
-def stream(position):
+class CutError(Exception):
+    """What ends a training in its middle."""
+
+
+def stream(position, end):
     for number in itertools.count(position.row):
+        if number == end:
+            raise CutError
         yield Placed(BATCHES[number % 4], Position(0, number + 1), (number + 1) / 4)
 
 
-def train(folder, processes, steps, **options):
-    """Trains a small model to so many steps; it goes on from what is saved in the folder."""
+def train(folder, processes, *, end=None, **options):
+    """Trains a small model for eight steps, from what is saved in the folder, to batch `end`."""
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     torch.manual_seed(21)
-    sizes = {"d_model": 16, "d_ff": 24, "n_heads": 2, "n_encoder_layers": 2, "n_decoder_layers": 2}
+    sizes = {"d_model": 16, "d_ff": 24, "n_heads": 2, "n_encoder_layers": 2, "n_decoder_layers": 1}
     vocabulary = {"src_vocab": VOCAB, "tgt_vocab": VOCAB, "share_embeddings": True}
     model = build_model("transformer", TransformerConfig(**sizes, dropout=0.0, **vocabulary))
     objective = TranslationObjective(model, 0.1)
     chosen = {"metric": "loss", "warmup": 0, "precision": "float32", "schedule": "constant"}
-    chosen |= {"validate_every": 2, "accumulate": 2, **options}
+    chosen |= {"validate_every": 4, "accumulate": 2, **options}
     if processes.world > 1:
         bf16 = chosen["precision"] == "bf16"
         processes = ShardedProcesses.shard(objective, processes, bf16=bf16)
@@ -76,15 +82,18 @@ def train(folder, processes, steps, **options):
 
     saved = {}
     trainer = Trainer(
-        Training(objective=objective, stream=stream, validate=validate),
-        TrainingOptions(max_steps=steps, **chosen),
+        Training(objective, lambda position, *_: stream(position, end), validate),
+        TrainingOptions(**{"max_steps": 8, **chosen}),
         processes,
         Checkpoints(folder),
         Monitor(Silence(), folder / "train.jsonl", None, active=processes.is_main),
         save=lambda weights, meta: saved.update({k: w.clone() for k, w in weights.items()}),
     )
-    trainer.fit()
-    return trainer, saved
+    with contextlib.suppress(CutError):
+        trainer.fit()
+    with trainer.processes.whole(objective):
+        weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    return trainer, weights, saved
 
 
 def figures(folder):
@@ -92,21 +101,25 @@ def figures(folder):
     return [[json.loads(line)[key] for key in ("train_loss", "dev_loss")] for line in lines]
 
 
+ADAM = {"optimizer": "adam", "ema": 0.0, "weight_decay": 0.01, "max_steps": 4}
+HALF = {"end": 8}  # after a validation, where a state is saved
+
+
 def rank_of_two(index, folder):
     store = distributed.FileStore(f"{folder}/store", -1)
     processes = Processes(index, 1, CPU, 2).meet(store, 2)
     with contextlib.chdir(folder):
-        trainer, _ = train("two", processes, 6)
-        size = trainer._state().bytes_here()
+        trainer, _, kept = train("two", processes, **HALF)
+        found = {"bytes": trainer._state().bytes_here(), "kept": kept}
         if processes.is_main:
             shutil.copytree("two", "two again")
         processes.agree(0.0)
-        whole = train("whole", processes, 12)[1]
-        again = train("two again", processes, 12)[1]
-        other = train("from one", processes, 12)[1]
-        half = train("half", processes, 6, precision="bf16")[1]
-        adam = train("adam", processes, 6, optimizer="adam", ema=0.0, weight_decay=0.01)[1]
-        torch.save([size, whole, again, other, half, adam], f"rank {index}")
+        found["whole"] = train("whole", processes)[1]
+        found["again"] = train("two again", processes)[1]
+        found["from one"] = train("from one", processes)[1]
+        found["half"] = train("half", processes, precision="bf16", max_steps=4)[2]
+        found["adam"] = train("adam", processes, **ADAM)[1]
+        torch.save(found, f"rank {index}")
     distributed.destroy_process_group()
 
 
@@ -114,7 +127,7 @@ def rank_of_two(index, folder):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharding")
     one = Processes(0, 1, CPU)
-    train(folder / "from one", one, 6)
+    train(folder / "from one", one, **HALF)
     torch.multiprocessing.spawn(rank_of_two, (str(folder),), nprocs=2)
     return folder
 
@@ -125,39 +138,39 @@ def equal(weights, others, tolerance):
         torch.testing.assert_close(weight, others[name], atol=tolerance, rtol=0, msg=name)
 
 
+def found(folder, rank=0):
+    return torch.load(folder / f"rank {rank}")
+
+
 def test_two_processes_train_as_one_and_keep_half_each(folder):
     one = Processes(0, 1, CPU)
-    trainer, weights = train(folder / "one", one, 12)
-    ranks = [torch.load(folder / f"rank {rank}") for rank in range(2)]
-    assert all(size <= 0.6 * trainer._state().bytes_here() for size, *_ in ranks)
-    _, whole, _, other, _, adam = ranks[0]
+    trainer, weights, _ = train(folder / "one", one)
+    adam = train(folder / "one adam", one, **ADAM)[1]
+    ranks = [found(folder, rank) for rank in range(2)]
+    assert all(rank["bytes"] <= 0.6 * trainer._state().bytes_here() for rank in ranks)
     assert figures(folder / "whole") == [
         pytest.approx(row, abs=1e-5) for row in figures(folder / "one")
     ]
-    equal(whole, weights, 1e-4)
-    equal(other, weights, 1e-4)  # six steps of one process, then six of two
-    assert all(not weights for _, *weights in ranks[1:][0][1:] if weights), "rank 0 alone writes"
-    equal(
-        adam,
-        train(folder / "one adam", one, 6, optimizer="adam", ema=0.0, weight_decay=0.01)[1],
-        1e-4,
-    )
+    for rank in ranks:
+        equal(rank["whole"], weights, 1e-4)
+        equal(rank["from one"], weights, 1e-4)  # four steps of one process, then four of two
+        equal(rank["adam"], adam, 1e-4)
+    assert not ranks[1]["kept"], "rank 0 alone writes weights"
 
 
 def test_a_sharded_state_is_continued_exactly_and_by_one_process(folder):
-    _, whole, again, *_ = torch.load(folder / "rank 0")
-    equal(again, whole, 0.0)
+    ranks = found(folder)
+    equal(ranks["again"], ranks["whole"], 0.0)
     assert figures(folder / "two again") == figures(folder / "whole")
-    one = Processes(0, 1, CPU)
-    _, weights = train(folder / "two", one, 12)
-    equal(weights, whole, 1e-4)
+    equal(train(folder / "two", Processes(0, 1, CPU))[1], ranks["whole"], 1e-4)
 
 
-def test_layers_in_bf16_learn_the_same(folder):
-    half = torch.load(folder / "rank 0")[4]
-    assert all(weight.dtype == torch.float32 for weight in half.values())
-    one = Processes(0, 1, CPU)
-    train(folder / "one half", one, 6, precision="bf16")
+def test_what_is_kept_are_whole_weights_in_float32_of_layers_in_bf16_too(folder):
+    for kept in (found(folder)["kept"], found(folder)["half"]):
+        shapes = {name: weight.shape for name, weight in found(folder)["whole"].items()}
+        assert {name: weight.shape for name, weight in kept.items()} == shapes
+        assert all(weight.dtype == torch.float32 for weight in kept.values())
+    train(folder / "one half", Processes(0, 1, CPU), precision="bf16", max_steps=4)
     for row, other in zip(figures(folder / "half"), figures(folder / "one half"), strict=True):
         assert row == pytest.approx(other, abs=0.05)
 
