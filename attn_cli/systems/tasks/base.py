@@ -105,10 +105,10 @@ class TextBatch(Batch):
 
     def to(self, device: torch.device) -> TextBatch:
         """The batch on a device."""
-        moved = (
+        there = (
             None if tensor is None else moved(tensor, device) for tensor in vars(self).values()
         )
-        return TextBatch(*moved)  # type: ignore[arg-type]
+        return TextBatch(*there)  # type: ignore[arg-type]
 
 
 def collate(examples: Sequence[EncodedExample], pad_id: int) -> TextBatch:
