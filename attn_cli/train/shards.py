@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def local(tensor: Tensor) -> Tensor:
     """The part of a sharded tensor (a `DTensor`) that lies here, in its place; any other whole."""
-    to_local = getattr(tensor, "to_local", None)
-    return tensor if to_local is None else to_local()
+    if type(tensor) in (Tensor, nn.Parameter):
+        return tensor
+    from torch.distributed.tensor import DTensor  # half a second, which others need not pay
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
