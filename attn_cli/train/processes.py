@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -59,7 +59,7 @@ class Processes:
         if world == 1:
             return cls(0, 1, chosen, torch.get_num_threads())
         if not dist.is_initialized():
-            _init(chosen)
+            dist.init_process_group(_backend(chosen), timeout=_PATIENCE)
         return cls(dist.get_rank(), world, chosen, here)
 
     def meet(self, store: dist.Store, world: int) -> Processes:
@@ -73,8 +73,11 @@ class Processes:
             if interface := _LOOPBACK.get(sys.platform):  # nobody else's business
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         with exchange(self):
+            backend = _backend(self.device)
             group = dist.PrefixStore("group", store)
-            _init(self.device, store=group, rank=self.rank, world_size=world)
+            dist.init_process_group(
+                backend, store=group, rank=self.rank, world_size=world, timeout=_PATIENCE
+            )
         return Processes(self.rank, world, self.device, self.threads)
 
     def leave(self) -> Processes:
@@ -261,11 +264,8 @@ def exchange(processes: Processes) -> Iterator[None]:
         ) from error
 
 
-def _init(device: torch.device, **place: Any) -> None:
-    """Begins the group; NCCL is told the GPU, or it would take the one of the rank's number."""
-    on_gpu = device.type == "cuda"
-    backend, gpu = ("nccl", device) if on_gpu else ("gloo", None)
-    dist.init_process_group(backend, device_id=gpu, timeout=_PATIENCE, **place)
+def _backend(device: torch.device) -> str:
+    return "nccl" if device.type == "cuda" else "gloo"
 
 
 def _shares(shapes: Sequence[tuple[int, ...]], world: int) -> list[list[tuple[int, int]]]:
