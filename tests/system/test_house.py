@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "info": {"config", "tokenizers"},
     "markup": {"config", "lines", "data"},
     "systems": {"config", "lines", "tokenizers", "data", "nn", "models", *ENGINES},
-    "serve": {"config", "lines", "tokenizers", "search", "embed", "systems"},
+    "serve": {"config", "lines", "tokenizers", "search", "embed", "systems", "markup"},
     "cli": {"config", "lines", "tokenizers", "data", "systems", "serve", *ENGINES},
     "api": {"config", "lines", "systems", "viz", "metrics", "embed"},
 }
