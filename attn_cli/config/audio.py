@@ -13,6 +13,7 @@ LOWEST_RATE, HIGHEST_RATE = 4000, 48_000  # samples a second that a model reads
 LOWEST_TONE = 20.0  # Hz
 MOST_FEATURES = 4096
 CTC_WEIGHT = 0.3  # as in Watanabe et al. 2017 and after
+SPEED_CHANGE = 0.1  # Ko et al. 2015: 0.9, 1 and 1.1 times
 _BANDS, _USUAL_RATE = 80, 16_000
 _SHARES = "--time-mask-share", "--band-mask-share"
 
@@ -33,8 +34,8 @@ def n_bands(rate: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioOptions:
-    """How recordings are read, and learnt from."""
+class RecordingOptions:
+    """How recordings are read, and varied while they are learnt."""
 
     sample_rate: int | None = option(
         None,
@@ -51,13 +52,19 @@ class AudioOptions:
         high=3600.0,
         rare=True,
     )
-    ctc_weight: float | None = option(
+    speed_perturbation: float | None = option(
         None,
-        "Of recordings: weight of the CTC loss of the encoder's own output; the attention's has "
-        "the rest.",
+        "Of sounds: each is learnt as it is, or so much slower or faster; 0: as it is.",
         low=0.0,
-        high=1.0,
-        show=f"{CTC_WEIGHT}, with --decoder mask-predict 0",
+        high=0.5,
+        show=f"{SPEED_CHANGE}, of .npy features 0",
+        rare=True,
+    )
+    time_warp: int = option(
+        0,
+        "SpecAugment: frames by which a moment of a recording is moved at most; 0: none.",
+        low=0,
+        high=1000,
         rare=True,
     )
     time_masks: int = option(
@@ -87,6 +94,21 @@ class AudioOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AudioOptions(RecordingOptions):
+    """The same where what is said is written down."""
+
+    ctc_weight: float | None = option(
+        None,
+        "Of recordings: weight of the CTC loss of the encoder's own output; the attention's has "
+        "the rest.",
+        low=0.0,
+        high=1.0,
+        show=f"{CTC_WEIGHT}, with --decoder mask-predict 0",
+        rare=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AudioConfig:
     """What a saved model reads of recordings."""
 
@@ -96,6 +118,7 @@ class AudioConfig:
     n_features: int = option(0, "Numbers of a frame.", low=0, high=MOST_FEATURES)
     trained_seconds: float = option(0.0, "The longest recording it learnt.", low=0.0, high=1e9)
     ctc: bool = option(False, "Whether the encoder has an output of its own.")
+    time_warp: int = option(0, "SpecAugment: frames of the warp.", low=0, high=1000)
     time_masks: int = option(0, "SpecAugment: stretches hidden.", low=0, high=100)
     time_mask_share: float = option(0.0, "SpecAugment: of the frames.", low=0.0, high=1.0)
     band_masks: int = option(0, "SpecAugment: ranges hidden.", low=0, high=100)

@@ -27,8 +27,12 @@ _RATES = 1000, 192_000
 _BLOCK = 1 << 18
 _STREAMED = 0x7FFF0000  # bytes that the head of a WAV claims if its length was not known
 _MATRIX, _WAVE = b"\x93NUMPY", (b"RIFF", b"WAVE")
-# How files begin that soundfile reads: FLAC, Ogg, AIFF, AU, MP3 (with a tag, or a frame).
-_BEGINNINGS = (b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+# How files begin that soundfile reads: FLAC, Ogg, AIFF, AU, SPHERE; MP3 with a tag, or with a frame
+# of MPEG 1, 2 or 2.5 (low rates).
+_BEGINNINGS = (
+    *(b"fLaC", b"OggS", b"FORM", b".snd", b"NIST_1A", b"ID3"),
+    *(bytes((255, second)) for second in (0xFA, 0xFB, 0xF2, 0xF3, 0xE2, 0xE3)),
+)
 _OTHER_WAVES = (b"RF64", b"RIFX", b"FFIR")
 
 
@@ -38,9 +42,11 @@ class Recording:
 
     Attributes:
         features: of each frame. Shape: (T, F).
+        others: the same, slower and faster.
     """
 
     features: Features
+    others: tuple[Recording, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -69,12 +75,13 @@ class Loaded:
         """Numbers of a frame; 0 of samples."""
         return 0 if self.rate else self.values.shape[1]
 
-    def features(self, rate: int, n_features: int) -> Features:
+    def features(self, rate: int, n_features: int, percent: int = 100) -> Features:
         """The frames, as a model reads them.
 
         Args:
             rate: samples a second of what it reads; 0: it reads features.
             n_features: of a frame.
+            percent: how fast a sound is: its pitch changes with it (Ko et al. 2015).
 
         Raises:
             DataError: these are features and samples are wanted, say.
@@ -82,7 +89,8 @@ class Loaded:
         if self.rate and not rate:
             raise DataError(f"a sound, but {n_features} features a frame (.npy) are read here")
         if self.rate:
-            return log_mel(resampled(self.values, self.rate, rate), rate)
+            samples = resampled(self.values, self.rate, rate)
+            return log_mel(resampled(samples, percent, 100), rate)
         if rate:
             raise DataError("a matrix of features, but sound files are read here")
         if self.n_features != n_features:
@@ -214,7 +222,9 @@ def _by_soundfile(file: BinaryIO) -> Loaded:
         for block in sound.blocks(_BLOCK, dtype="float32", always_2d=True):
             count += block.size
             _check_size(count)
-            yield block.mean(1)
+            with np.errstate(invalid="ignore"):  # of what is damaged: `load` finds it
+                mean = block.mean(1)
+            yield mean
 
     with soundfile.SoundFile(file) as sound:
         _check_rate(sound.samplerate)

@@ -34,11 +34,13 @@ def _regions(config: SourceConfig, place: Place) -> SourceEmbedding:
 
 
 def _frames(config: SourceConfig, place: Place) -> SourceEmbedding:
-    masks = SpecAugment(
-        config.time_masks, config.time_mask_share, config.band_masks, config.band_mask_share
+    augment = SpecAugment(
+        *(config.time_masks, config.time_mask_share, config.band_masks, config.band_mask_share),
+        warp=config.time_warp,
     )
     return FrameEmbedding(
-        config.n_features, place.d_model, masks, place.positions, place.max_positions, place.dropout
+        *(config.n_features, place.d_model, augment),
+        *(place.positions, place.max_positions, place.dropout),
     )
 
 

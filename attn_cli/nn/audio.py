@@ -18,22 +18,30 @@ _FEWEST_CHANNELS = 16
 
 
 class SpecAugment(nn.Module):
-    """Hides stretches of time and ranges of features in training (Park et al. 2019, section 2).
+    """Warps time, hides stretches of it and ranges of features in training (Park et al. 2019).
 
-    Each is as wide as is drawn from 0 to a share of the recording or of the features, and stands
-    anywhere in it. What is hidden becomes the mean, 0. Time is not warped.
+    Section 2 there. Each mask is as wide as is drawn from 0 to a share of the recording or of the
+    features, and stands anywhere in it. What is hidden becomes the mean, 0.
 
     Args:
         time_masks: stretches of time.
         time_share: of the frames, the longest.
         band_masks: ranges of features.
         band_share: of the features, the widest.
+        warp: frames by which a moment is moved at most; see `warped`.
     """
 
     def __init__(
-        self, time_masks: int, time_share: float, band_masks: int, band_share: float
+        self,
+        time_masks: int,
+        time_share: float,
+        band_masks: int,
+        band_share: float,
+        *,
+        warp: int = 0,
     ) -> None:
         super().__init__()
+        self.warp = warp
         self.time = time_masks, time_share
         self.bands = band_masks, band_share
 
@@ -41,8 +49,11 @@ class SpecAugment(nn.Module):
         """Shape: (B, T, F), which frames are valid (B, T) -> (B, T, F)."""
         if not self.training:
             return frames
-        n_features = torch.full_like(mask[:, 0], frames.shape[2], dtype=torch.long)
-        times = stripes(*self.time, mask.sum(1), frames.shape[1])
+        sizes = mask.sum(1)
+        if self.warp:
+            frames = warped(frames, sizes, self.warp)
+        n_features = torch.full_like(sizes, frames.shape[2])
+        times = stripes(*self.time, sizes, frames.shape[1])
         bands = stripes(*self.bands, n_features, frames.shape[2])
         return frames.masked_fill(times[:, :, None] | bands[:, None, :], 0.0)
 
@@ -65,6 +76,32 @@ def stripes(count: int, share: float, sizes: Tensor, width: int) -> Tensor:
     places = torch.arange(width, device=sizes.device)
     inside = (places >= starts[..., None]) & (places < (starts + lengths)[..., None])
     return inside.any(1)
+
+
+def warped(frames: Tensor, sizes: Tensor, most: int) -> Tensor:
+    """Recordings whose time runs faster up to some moment and slower after it, or vice versa.
+
+    A moment c is drawn, and where it goes, c + w with |w| <= W; between it and the ends, which
+    stay, frames are interpolated. W is `most` or a quarter of the recording, and c is 2 W from the
+    ends at least, so that no part becomes half as long, or twice.
+
+    Shape: (B, T, F), how many frames are valid (B,) -> (B, T, F).
+    """
+    drawn = torch.rand(2, len(sizes), 1, device=sizes.device)
+    last = (sizes[:, None] - 1).clamp_min(1)  # (B, 1)
+    width = (last // 4).clamp_max(most)
+    centre = 2 * width + drawn[0] * (last - 4 * width)
+    moved = centre + (2 * drawn[1] - 1) * width
+    times = torch.arange(frames.shape[1], device=frames.device)[None]
+    before = times * centre / moved.clamp_min(1e-3)
+    after = last - (last - times) * (last - centre) / (last - moved).clamp_min(1e-3)
+    read = torch.where(times < moved, before, after).clamp_min(0.0).minimum(last)
+    read = torch.where(times <= last, read, times)  # padding stays where it is
+    low = read.floor().long().clamp_max(frames.shape[1] - 1)
+    high = (low + 1).clamp_max(frames.shape[1] - 1)
+    share = (read - low)[:, :, None].to(frames.dtype)
+    one, other = (frames.gather(1, index[:, :, None].expand_as(frames)) for index in (low, high))
+    return one + share * (other - one)
 
 
 class FrameEmbedding(SourceEmbedding):

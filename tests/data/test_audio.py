@@ -16,7 +16,9 @@ from attn_cli.config.audio import AudioConfig, AudioOptions, n_bands
 from attn_cli.config.source import SourceConfig, SourceOptions
 from attn_cli.data import audio
 from attn_cli.data.audio import Recording, load, read_features
+from attn_cli.data.audio_features import log_mel
 from attn_cli.data.named_files import named_path
+from attn_cli.data.resampling import resampled
 from attn_cli.errors import DataError, UsageError
 from attn_cli.systems.translation.audio_cache import AudioCache, AudioCacheWriter
 
@@ -173,18 +175,40 @@ def test_other_sounds_come_from_soundfile_block_by_block(tmp_path, monkeypatch):
         load(os.fsencode(tmp_path / "a.flac"))
 
 
-@pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3", "AIFF", "WAV"])
-def test_soundfile_reads_what_it_wrote(tmp_path, kind):
+@pytest.mark.parametrize("rate", [8000, 22_050, 44_100])
+@pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3", "AIFF", "NIST", "WAV"])
+def test_soundfile_reads_what_it_wrote(tmp_path, kind, rate):
+    """A tone keeps its length and its pitch."""
     soundfile = pytest.importorskip("soundfile")
     path = tmp_path / f"a.{kind.lower()}"
     subtype = "FLOAT" if kind == "WAV" else None
-    soundfile.write(path, np.stack((TONE, TONE), 1), sounds.RATE, format=kind, subtype=subtype)
+    tone = 0.5 * sounds.glide(1000, 1000, 0.5, rate)
+    soundfile.write(path, np.stack((tone, tone), 1), rate, format=kind, subtype=subtype)
     loaded = load(os.fsencode(path))
-    assert loaded.rate == sounds.RATE
-    if kind in ("FLAC", "AIFF", "WAV"):  # without loss
-        np.testing.assert_allclose(loaded.values, TONE, atol=1e-4)
-    else:
-        assert abs(len(loaded.values) - len(TONE)) < 2500
+    assert loaded.rate == rate
+    if kind in ("FLAC", "AIFF", "NIST", "WAV"):  # without loss
+        np.testing.assert_allclose(loaded.values, tone, atol=1e-4)
+    assert abs(len(loaded.values) - len(tone)) < 2500
+    spectrum = np.abs(np.fft.rfft(loaded.values))
+    assert spectrum.argmax() * rate / len(loaded.values) == pytest.approx(1000, abs=10)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3"])
+def test_cut_off_sounds_are_named(tmp_path, kind):
+    """What is left of one may still be a sound, and never ends the run otherwise."""
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, 0.5 * TONE, sounds.RATE, format=kind)
+    raw = path.read_bytes()
+    for size in (4, 20, 60, len(raw) // 2, len(raw) - 3):
+        path.write_bytes(raw[:size])
+        try:
+            assert len(load(os.fsencode(path)).values) <= len(TONE) + 2500
+        except DataError as error:
+            assert path.name in str(error)
+    path.write_bytes(raw[:4] + bytes(300))
+    with pytest.raises(DataError, match=f"{path.name}.*(damaged|no sound|known)"):
+        load(os.fsencode(path))
 
 
 def write_cache(folder, names, **changes):
@@ -210,6 +234,34 @@ def test_the_cache_has_each_recording_once(tmp_path):
     path = os.fsencode(tmp_path / "1.wav")
     np.testing.assert_array_equal(found[1].features, read_features(path, 8000, n_bands(8000)))
     assert (tmp_path / "work" / "train.audio").stat().st_size == 4 * 63 * n_bands(8000)
+
+
+def test_the_cache_has_sounds_at_other_speeds_beside(tmp_path):
+    """A tone that is played a tenth faster is a tenth higher, and shorter."""
+    for number, tone in enumerate((600, 900)):
+        sounds.write_wave(tmp_path / f"{number}.wav", sounds.glide(tone, tone, 0.9))
+    names = ["0.wav", "1.wav", "0.wav"]
+    cache, _ = write_cache(tmp_path, names, speed_change=0.1)
+    plain, _ = write_cache(tmp_path / "plain", [str(tmp_path / name) for name in names])
+    for kept, found in zip(plain.recordings(np.arange(3)), cache.varied(np.arange(3)), strict=True):
+        np.testing.assert_array_equal(found.features, kept.features)
+        assert [len(one.features) for one in found.others] == [101, 82]
+        lower, higher = (one.features.mean(0).argmax() for one in found.others)
+        assert lower < kept.features.mean(0).argmax() < higher
+    np.testing.assert_array_equal(
+        cache.recordings(np.array([1]))[0].features, plain.recordings(np.array([1]))[0].features
+    )
+    assert (cache.longest, cache.slowest, plain.slowest) == (91, 90, 100)
+    played = resampled(load(os.fsencode(tmp_path / "1.wav")).values, 110, 100)
+    expected = log_mel(played, sounds.RATE)
+    np.testing.assert_array_equal(cache.varied(np.array([1]))[0].others[1].features, expected)
+
+
+def test_features_have_no_other_speeds(tmp_path):
+    np.save(tmp_path / "m.npy", np.ones((5, 13)))
+    assert write_cache(tmp_path, ["m.npy"], speed_change=None)[0].slowest == 100
+    with pytest.raises(UsageError, match="--speed-perturbation changes sounds"):
+        write_cache(tmp_path, ["m.npy"], speed_change=0.2)
 
 
 def test_the_first_recording_decides_the_rate(tmp_path):

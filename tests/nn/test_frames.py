@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attn_cli.nn.audio import FrameEmbedding, SpecAugment, stripes
+from attn_cli.nn.audio import FrameEmbedding, SpecAugment, stripes, warped
 
 NO_MASKS = (0, 0.0, 0, 0.0)
 
@@ -78,3 +78,34 @@ def test_stripes_stay_within_their_lines():
     assert lengths[1::2].max() == 10
     assert found[1::2].any(0).all()  # anywhere
     assert not stripes(0, 0.5, sizes, 20).any()
+
+
+def test_a_warp_moves_a_moment_and_leaves_the_ends():
+    """Of a recording whose frames say when they are, each frame says when it was read."""
+    torch.manual_seed(5)
+    sizes = torch.tensor([40, 24] * 50)
+    times = torch.arange(40.0)
+    frames = times[None, :, None].repeat(100, 1, 3)
+    read = warped(frames, sizes, 5)[:, :, 0]
+    for row, size in zip(read, sizes.tolist(), strict=True):
+        assert row[0] == 0 and row[size - 1] == pytest.approx(size - 1, abs=1e-4)
+        torch.testing.assert_close(row[size:], times[size:])  # padding stays
+        steps = row[1:size] - row[: size - 1]
+        assert steps.min() > 0.49 and steps.max() < 2.01
+        # Two speeds, and one step over the moment at which one ends.
+        assert len({round(step, 3) for step in steps.tolist()}) <= 3
+    moved = (read[::2] - times).abs().amax(1)
+    assert moved.max() <= 5 and moved.mean() > 1
+    assert len({round(value, 3) for value in moved.tolist()}) > 40
+
+
+def test_a_warp_is_for_training_and_of_any_length():
+    augment = SpecAugment(0, 0.0, 0, 0.0, warp=10)
+    frames, mask = torch.randn(3, 12, 4), torch.ones(3, 12, dtype=torch.bool)
+    assert augment.eval()(frames, mask) is frames
+    assert not torch.equal(augment.train()(frames, mask), frames)
+    for size in (1, 2, 4, 5):
+        short = torch.randn(1, size, 4)
+        found = warped(short, torch.tensor([size]), 10)
+        assert torch.isfinite(found).all()
+        torch.testing.assert_close(found[:, [0, -1]], short[:, [0, -1]])

@@ -1,6 +1,6 @@
 """Recordings of a training corpus, read once: frames in a memory-mapped file beside the model.
 
-Shapes: n recordings, r rows of the corpus, T frames of all of them, F features.
+Shapes: n recordings, v speeds of each, r rows of the corpus, T frames of all of them, F features.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli.config.audio import LOWEST_RATE, n_bands
+from attn_cli.config.audio import LOWEST_RATE, SPEED_CHANGE, n_bands
 from attn_cli.data.audio import Loaded, Recording, load
 from attn_cli.data.named_files import shown_path
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, UsageError
 from attn_cli.systems.translation.file_cache import FileCacheWriter
 
 _USUAL_RATE = 16_000  # speech has little above 8 kHz
@@ -30,6 +30,7 @@ class AudioCache:
         n_features: F.
         numbers: the recording of each row of the corpus. Shape: (r,).
         longest: frames of the longest recording.
+        slowest: how fast recordings are at their slowest, in percent.
         fingerprint: follows from what is in every file, its place, and what is made of it.
     """
 
@@ -41,7 +42,10 @@ class AudioCache:
         self.fingerprint: str = meta["fingerprint"]
         shape = (meta["frames"], self.n_features)
         path, ends, numbers = (folder / f"{name}.{ending}" for ending in _ENDINGS)
-        sizes = (4 * shape[0] * shape[1], 8 * meta["recordings"], 8 * meta["rows"])
+        self.slowest: int = min(meta["percents"])
+        self._n_speeds = len(meta["percents"])
+        count = meta["recordings"] * self._n_speeds
+        sizes = (4 * shape[0] * shape[1], 8 * count, 8 * meta["rows"])
         if tuple(each.stat().st_size for each in (path, ends, numbers)) != sizes:
             raise DataError(f"{path}: damaged; remove the folder {folder} and start again")
         self._frames = np.memmap(path, np.float32, "r", shape=shape)
@@ -55,12 +59,26 @@ class AudioCache:
 
     def recordings(self, rows: NDArray[np.int64]) -> list[Recording]:
         """The recordings of rows of the corpus. Shape: rows (M,)."""
-        numbers = self.numbers[rows]
-        ends, begins = self._ends[numbers], np.where(numbers, self._ends[numbers - 1], 0)
+        return [self._recording(place) for place in self._places(rows)]
+
+    def varied(self, rows: NDArray[np.int64]) -> list[Recording]:
+        """The same, each with what it is at other speeds. Shape: rows (M,)."""
         return [
-            Recording(np.asarray(self._frames[begin:end]))
-            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+            Recording(
+                self._recording(first).features,
+                tuple(map(self._recording, range(first + 1, first + self._n_speeds))),
+            )
+            for first in self._places(rows)
         ]
+
+    def _places(self, rows: NDArray[np.int64]) -> list[int]:
+        """Where the recordings of rows stand among those of all speeds."""
+        places: list[int] = (self.numbers[rows] * self._n_speeds).tolist()
+        return places
+
+    def _recording(self, place: int) -> Recording:
+        begin = int(self._ends[place - 1]) if place else 0
+        return Recording(np.asarray(self._frames[begin : int(self._ends[place])]))
 
 
 class AudioCacheWriter(FileCacheWriter):
@@ -73,6 +91,7 @@ class AudioCacheWriter(FileCacheWriter):
         n_features: of a frame; 0: as the first one has, or as the rate has bands.
         root: where relative paths start; None: at the folder of the file that names them.
         max_seconds: longer recordings can't be used.
+        speed_change: how much slower and faster sounds are kept, too; None: as is usual.
     """
 
     def __init__(
@@ -84,10 +103,13 @@ class AudioCacheWriter(FileCacheWriter):
         n_features: int,
         root: str | None,
         max_seconds: float,
+        speed_change: float | None = 0.0,
     ) -> None:
         super().__init__(folder, name, _ENDINGS, root)
         self._rate, self._n_features = rate, n_features
         self._max_seconds = max_seconds
+        self._speed_change = speed_change
+        self._percents = [100]
         self._count = self._frames = self._longest = 0
 
     def finish(self) -> None:
@@ -96,6 +118,7 @@ class AudioCacheWriter(FileCacheWriter):
         self._describe(
             {
                 "recordings": self._count,
+                "percents": self._percents,
                 "frames": self._frames,
                 "longest": self._longest,
                 "rate": self._rate or 0,
@@ -108,11 +131,14 @@ class AudioCacheWriter(FileCacheWriter):
 
         Raises:
             DataError: it can't be read, is another kind of file than the first, or too long.
+            UsageError: the first one has features, which can't be slower or faster.
         """
         loaded = load(path)
         rate, n_features = self._rate, self._n_features
         if rate is None or not n_features:
             rate, n_features = self._decided(loaded)
+        if not self._count:
+            self._percents = self._decided_speeds(rate)
         try:
             recording = Recording(loaded.features(rate, n_features))
             if recording.seconds > self._max_seconds:
@@ -124,10 +150,12 @@ class AudioCacheWriter(FileCacheWriter):
         # Of what is in the file: how energies are rounded depends on the machine.
         self._digest.update(np.array([loaded.rate, *loaded.values.shape], np.int64).tobytes())
         self._digest.update(loaded.values.tobytes())
-        self._write(0, recording.features.tobytes())
-        self._frames += len(recording.features)
         self._longest = max(self._longest, len(recording.features))
-        self._write(1, np.int64(self._frames).tobytes())
+        others = (loaded.features(rate, n_features, percent) for percent in self._percents[1:])
+        for features in (recording.features, *others):
+            self._write(0, features.tobytes())
+            self._frames += len(features)
+            self._write(1, np.int64(self._frames).tobytes())
         self._count += 1
         return self._count - 1
 
@@ -137,3 +165,13 @@ class AudioCacheWriter(FileCacheWriter):
         if rate is None:
             rate = min(max(first.rate, LOWEST_RATE), _USUAL_RATE) if first.rate else 0
         return rate, n_bands(rate) if rate else max(1, first.n_features)
+
+    def _decided_speeds(self, rate: int) -> list[int]:
+        """How fast recordings are kept, in percent, by what the first one is."""
+        change = self._speed_change
+        if not rate and change:
+            raise UsageError(
+                "--speed-perturbation changes sounds: files of features (.npy) are no sounds"
+            )
+        percent = round(100 * (SPEED_CHANGE if change is None else change))
+        return [100, 100 - percent, 100 + percent] if rate and percent else [100]

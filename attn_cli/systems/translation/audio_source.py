@@ -49,16 +49,21 @@ class AudioSide(Side[Recording, Recording]):
     positions_a_second: ClassVar[float | None] = FRAMES_A_SECOND / FRAMES_A_POSITION
     limit_flag: ClassVar[str] = "--max-seconds"
     vocab_size = 0
+    longest: int
 
     def __init__(self, rate: int, n_features: int, seconds: float) -> None:
         self._rate, self._n_features = rate, n_features
-        positions = seconds * FRAMES_A_SECOND / FRAMES_A_POSITION
-        self.longest = max(1, int(_ALLOWANCE * positions))
+        self.longest = self.positions_in(_ALLOWANCE * seconds)
         self.n_bytes = 4 * n_features * int(seconds * FRAMES_A_SECOND)
         self.most_lines = max(1, _HELD_BYTES // max(1, self.n_bytes))
 
+    @staticmethod
+    def positions_in(seconds: float) -> int:
+        """Whole positions, one at least."""
+        return max(1, int(seconds * FRAMES_A_SECOND / FRAMES_A_POSITION))
+
     @classmethod
-    def of(cls, config: SourceConfig, tokenizer: Tokenizer) -> Self:
+    def of(cls, config: SourceConfig, tokenizer: Tokenizer | None = None) -> Self:
         """What a model of this configuration reads."""
         return cls(config.sample_rate, config.n_features, config.trained_seconds)
 
@@ -85,8 +90,13 @@ class AudioSide(Side[Recording, Recording]):
     def learnt(
         self, contents: Sequence[Recording], limit: int, alpha: float, seed: int
     ) -> tuple[list[Recording], list[int]]:
-        """The same: what is hidden of them in training, the model hides."""
-        return self.encode(contents), []
+        """Each as it is, or at another speed; what is hidden of it, the model hides."""
+        rng = np.random.default_rng(seed)
+        chosen = [
+            (content, *content.others)[rng.integers(1 + len(content.others))]
+            for content in contents
+        ]
+        return self.encode(chosen), []
 
     def collate(self, items: Sequence[Recording]) -> tuple[Tensor, Tensor]:
         """Frames, zeros behind the last one, and positions. Shape: (B, T, F), (B, S)."""
@@ -144,9 +154,10 @@ class AudioSources(FileSources):
             n_features=n_features,
             root=self._options.image_root,
             max_seconds=self._options.max_seconds,
+            speed_change=self._options.speed_perturbation if name == TRAIN else 0.0,
         )
 
-    def side(self, tokenizer: Tokenizer) -> AudioSide:
+    def side(self, tokenizer: Tokenizer | None = None) -> AudioSide:
         """Recordings of the corpus's rate."""
         cache = self._cache(TRAIN)
         side = AudioSide(cache.rate, cache.n_features, cache.longest / FRAMES_A_SECOND)
@@ -157,6 +168,11 @@ class AudioSources(FileSources):
         """The recordings, from the work folder."""
         cache = self._cache(name)
         return lambda rows, texts: cache.recordings(rows)
+
+    def learnt_contents(self, name: str) -> Contents:
+        """Each with what it is at other speeds."""
+        cache = self._cache(name)
+        return lambda rows, texts: cache.varied(rows)
 
     def remarks_on_pairs(self, corpus: Corpus, rows: RowNumbers, tokenizer: Tokenizer) -> list[str]:
         """How many transcripts the encoder's own output can't have, as recordings are short."""
@@ -181,6 +197,12 @@ class AudioSources(FileSources):
         longest = self._cache(TRAIN).longest / FRAMES_A_SECOND
         return dataclasses.replace(config, trained_seconds=max(config.trained_seconds, longest))
 
+    @property
+    def longest(self) -> int:
+        """Positions of the longest recording that is trained on, however slow it is learnt."""
+        cache = self._cache(TRAIN)
+        return -(-100 * cache.longest // (cache.slowest * FRAMES_A_POSITION))
+
     def model_parts(
         self, arch: str, decoder: str
     ) -> tuple[Mapping[str, object], Mapping[str, object]]:
@@ -192,6 +214,7 @@ class AudioSources(FileSources):
             "n_features": cache.n_features,
             "trained_seconds": cache.longest / FRAMES_A_SECOND,
             "ctc": options.ctc_weight != 0 and decoder == "autoregressive",
+            "time_warp": options.time_warp,
             "time_masks": options.time_masks,
             "time_mask_share": options.time_mask_share,
             "band_masks": options.band_masks,

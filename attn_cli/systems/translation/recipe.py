@@ -173,7 +173,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             split.train,
             split.rows,
             sample_alpha=options.corpus.subword_sampling,
-            contents=sources.contents(TRAIN),
+            contents=sources.learnt_contents(TRAIN),
         )
         dev_name = DEV if options.corpus.dev else TRAIN
         dev_reader = read(split.dev, split.dev_rows, contents=sources.contents(dev_name))

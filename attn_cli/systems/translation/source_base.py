@@ -176,6 +176,10 @@ class TrainingSources(ABC):
     def contents(self, name: str) -> Contents:
         """What the source columns of a corpus stand for."""
 
+    def learnt_contents(self, name: str) -> Contents:
+        """The same as `Side.learnt` takes it: with what varies from pass to pass."""
+        return self.contents(name)
+
     @abstractmethod
     def groups(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Equal numbers for rows whose targets are references of one source. Shape: (M,)."""

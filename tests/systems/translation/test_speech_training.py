@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ from test_train_mt import log, stopped
 
 from attn_cli.config.audio import n_bands
 from attn_cli.models.directory import read_config
+from attn_cli.systems.translation.audio_source import AudioSide
 from attn_cli.train.checkpoints import Checkpoints
 
 SIZES = ("--d-model", 32, "--n-decoder-layers", 1, "--threads", 1, "--device", "cpu")
@@ -78,7 +80,7 @@ def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path):
     corpus = sounds.write_words(tmp_path / "speech", 90, seed=3)
 
     def command(folder):
-        recipe = ("--source", "audio", "--vocab-size", 24, *STATEFUL)
+        recipe = ("--source", "audio", "--vocab-size", 24, "--time-warp", 8, *STATEFUL)
         return ("train-mt", corpus, "-o", tmp_path / folder, *SIZES, *LAYERS, *recipe)
 
     inside(*command("whole"))
@@ -160,13 +162,46 @@ def test_matrices_of_features_are_learnt_as_sounds_are(tmp_path):
 
 
 def test_what_is_hidden_in_training_can_be_chosen(corpus, tmp_path):
-    masks = ("--time-masks", 3, "--time-mask-share", 0.1, "--band-masks", 1)
+    masks = ("--time-masks", 3, "--time-mask-share", 0.1, "--band-masks", 1, "--time-warp", 7)
     inside("train-mt", corpus, "-o", tmp_path / "m", *SHORT, *masks, "--band-mask-share", 0.5)
     model = read_config(tmp_path / "m").model
-    assert (model.time_masks, model.time_mask_share) == (3, 0.1)
+    assert (model.time_masks, model.time_mask_share, model.time_warp) == (3, 0.1, 7)
     assert (model.band_masks, model.band_mask_share) == (1, 0.5)
     inside("train-mt", corpus, "-o", tmp_path / "n", *SHORT, "--sample-rate", 4000)
     assert read_config(tmp_path / "n").model.n_features == n_bands(4000)
+
+
+def test_sounds_are_learnt_at_other_speeds_too(corpus, fresh, tmp_path, monkeypatch):
+    """Each time as one of three; what validates, at its own speed."""
+    monkeypatch.setattr(Checkpoints, "clear_states", lambda self: None)
+    learnt = []
+    encode = AudioSide.encode
+    monkeypatch.setattr(
+        AudioSide,
+        "encode",
+        lambda self, contents: (
+            learnt.append([len(c.features) for c in contents]) or encode(self, contents)
+        ),
+    )
+    kept = {}
+    for given in ((), ("--speed-perturbation", 0), ("--speed-perturbation", 0.25)):
+        place = tmp_path / f"m{len(kept)}"
+        inside("train-mt", corpus, "--dev", fresh, "-o", place, *SHORT, *given)
+        for name in ("train", "dev"):
+            meta = json.loads((place / "checkpoints" / f"{name}.audio.json").read_text())
+            kept[given, name] = meta["percents"]
+    names = [percents for (_, name), percents in kept.items() if name == "train"]
+    assert names == [[100, 90, 110], [100], [100, 75, 125]]
+    assert all(percents == [100] for (_, name), percents in kept.items() if name == "dev")
+    lengths = {tuple(sorted(pool)) for pool in learnt if len(pool) == 240}
+    assert len(lengths) >= 3  # of all recordings, as they are and each at some speed
+
+
+def test_features_have_no_speed(tmp_path):
+    corpus = write_matrices(tmp_path / "train", 20, seed=1)
+    given = ("-o", tmp_path / "m", *SHORT, "--speed-perturbation", 0.1)
+    run = inside("train-mt", corpus, *given, status=2)
+    assert "--speed-perturbation changes sounds" in run.said
 
 
 def test_transcripts_that_no_recording_can_hold_are_counted(tmp_path):
