@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import re
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import pytest
+import sounds
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 WORDS = [a + b for a in ("ba", "ke", "li", "mo") for b in ("nu", "ra", "vo")]
@@ -172,7 +175,92 @@ def test_a_fast_student_has_a_table_of_scores_and_speeds(tmp_path, monkeypatch):
     assert "attn convert" not in again.stderr  # what is there is not made again
 
 
-@pytest.mark.parametrize("name", ["summaries", "documents", "distillation", "fast"])
+def write_digits(folder, speakers=("ann", "bob"), numbers=range(4, 14)):
+    """Recordings as of the Free Spoken Digit Dataset: a tone for each digit."""
+    folder.mkdir()
+    for speaker, (digit, number) in itertools.product(
+        speakers, itertools.product(range(10), numbers)
+    ):
+        tone = sounds.glide(300 + 300 * digit, 320 + 300 * digit, 0.12 + number / 100)
+        sounds.write_wave(folder / f"{digit}_{speaker}_{number}.wav", 0.5 * tone)
+    return folder
+
+
+def table(path):
+    return [line.split("\t") for line in path.read_text().splitlines()]
+
+
+def script(name, *arguments, status=0):
+    command = [sys.executable, str(EXAMPLES / "speech" / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def test_strings_of_digits_are_recordings_of_one_speaker_joined(tmp_path):
+    place = write_digits(tmp_path / "recordings")
+    out = tmp_path / "digits"
+    script("digits.py", place, out)
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    parts = {}
+    for part, size in (("train", 1500), ("dev", 150)):
+        rows, labels = table(out / f"{part}.tsv"), table(out / f"labels_{part}.tsv")
+        assert len(rows) == size
+        assert {len(text.split()) for _, text in rows} == {3, 4, 5, 6}
+        assert {word for _, text in rows for word in text.split()} == set(names)
+        with wave.open(str(out / rows[0][0])) as file:
+            seconds = file.getnframes() / file.getframerate()
+        words = len(rows[0][1].split())
+        assert 0.17 * words + 0.05 * (words - 1) <= seconds < 0.26 * words + 0.3 * words
+        labels = [
+            line.split("\t") for line in (out / f"labels_{part}.tsv").read_text().splitlines()
+        ]
+        parts[part] = {Path(path).stem for path, _ in labels}
+        assert all(names[int(Path(path).name[0])] == label for path, label in labels)
+    assert {int(name.split("_")[2]) for name in parts["dev"]} == set(range(5, 10))
+    assert {int(name.split("_")[2]) for name in parts["train"]} == set(range(10, 14))
+    refused = script("digits.py", tmp_path, out, status=1)
+    assert "no recording of part train" in refused.stderr
+
+
+def test_an4_is_split_by_speaker(tmp_path):
+    lists = tmp_path / "an4" / "etc"
+    lists.mkdir(parents=True)
+    people = [f"m{n:02}a" for n in range(20)]
+    names = [f"an4_clstk/{who}/an{n}-{who}-b" for who in people for n in range(3)]
+    (lists / "an4_train.fileids").write_text("".join(f"{name}\n" for name in names))
+    said = [f"<s> HELLO {n} </s> ({Path(name).name})\n" for n, name in enumerate(names)]
+    (lists / "an4_train.transcription").write_text("".join(said))
+    (lists / "an4_test.fileids").write_text("an4test_clstk/fabc/an1-fabc-b\n")
+    (lists / "an4_test.transcription").write_text("YES (an1-fabc-b)\n")
+    script("an4.py", tmp_path / "an4", tmp_path / "out")
+    rows = {part: table(tmp_path / "out" / f"{part}.tsv") for part in ("train", "dev", "test")}
+    speakers = {part: {Path(path).parent.name for path, _ in found} for part, found in rows.items()}
+    assert speakers["dev"] == {"m05a", "m15a"}
+    assert not speakers["train"] & speakers["dev"] and len(rows["train"]) == 54
+    assert rows["train"][0] == [
+        str(tmp_path / "an4" / "wav" / f"{names[0]}.sph"), "HELLO 0"
+    ]  # fmt: skip
+    assert [text for _, text in rows["test"]] == ["YES"]
+
+
+@pytest.mark.slow
+def test_recordings_are_written_down_and_scored(tmp_path):
+    files = [
+        sounds.write_words(tmp_path / name, size, seed=size) for name, size in (("a", 40), ("b", 6))
+    ]
+    tiny = ("--d-model", "16", "--d-ff", "16", "--n-heads", "2", "--type", "char")
+    done = recipe("speech", "out put", *files, *SMALL, *tiny, place=tmp_path)
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line[-1] == ":"] == ["attention:", "joint:", "ctc:"]
+    assert [line.split("\t")[0] for line in lines if line[-1] != ":"][:2] == ["WER", "CER"]
+    for name in ("attention", "joint", "ctc"):
+        assert len((tmp_path / "out put" / f"{name}.tsv").read_text().splitlines()) == 6
+    alone = recipe("speech", "alone", *files, *SMALL, *tiny, "--ctc-weight", "0", place=tmp_path)
+    assert "joint:" not in alone.stdout
+
+
+@pytest.mark.parametrize("name", ["summaries", "documents", "distillation", "fast", "speech"])
 def test_recipes_without_files_tell_how_to_use_them(name, tmp_path):
     done = recipe(name, place=tmp_path, status=2)
     assert done.stderr.startswith(f"sh examples/{name}/run.sh ")
