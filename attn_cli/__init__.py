@@ -23,6 +23,7 @@ For whoever carries on: the rooms of this package, who may import whom, and wher
         translation/  pairs of lines: texts, images, recordings; every criterion; mask-predict
         pretraining/  plain text: masked, causal and bidirectional language models
         tasks/        labelled texts: a class a task, several tasks over one backbone
+        recordings/   labelled recordings; it knows what `translation` reads, how `tasks` labels
         nodes/        labelled nodes of a graph
     train/        the loop: a Recipe's plan to a finished directory; resuming, averaging, processes
     search/       beam search and sampling over a step function and a state

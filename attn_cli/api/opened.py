@@ -46,6 +46,7 @@ _NOT = frozenset(
 )
 DECODE = Keywords(DecodeCommand, _NOT)
 EMBED = Keywords(EmbedCommand, _NOT)
+_LABELLED = ("predict", "recordings")  # tasks whose answers are labels with a probability each
 ATTEND = Keywords(AttendCommand, _NOT | {"peak"})  # brightness of a picture
 
 
@@ -124,7 +125,7 @@ class Opened:
             DataError: the directory is damaged.
         """
         bad = self._notices()
-        if self.task == "predict":
+        if self.task in _LABELLED:
             outputs = self.outputs(self._plain)
             return lambda reader: label_scores(outputs, reader, bad, self.path)
         from attn_cli.device import crew_for

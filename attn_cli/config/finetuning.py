@@ -11,6 +11,7 @@ from typing import ClassVar
 from attn_cli.config import load_json, nearest, option, refuse_unread
 from attn_cli.config.command import Mode, group
 from attn_cli.config.graph import GatOptions, GraphOptions
+from attn_cli.config.source import LabelledSourceOptions
 from attn_cli.config.tokenizing import TokenizerOptions, refuse_kind
 from attn_cli.config.training import FinetuneTrainingOptions, TrainingCommand, TrainingOptions
 from attn_cli.errors import DataError, UsageError
@@ -226,6 +227,10 @@ def _labels_nodes(given: Mapping[str, object]) -> bool:
     return given.get("task") in ((NODES,), [NODES])
 
 
+def _labels_recordings(given: Mapping[str, object]) -> bool:
+    return given.get("source") == "audio"
+
+
 def _reads_documents(given: Mapping[str, object]) -> bool:
     """Whether these options train a hierarchical attention network."""
     if _labels_nodes(given):
@@ -265,6 +270,12 @@ class FinetuneCommand(TrainingCommand):
         # Documents are words, and an update sees several whole ones.
         Mode(_reads_documents, {"batch_tokens": 16384}, "han"),
         Mode(_makes_word_tokenizer, {"type": "wordpiece"}, "han"),
+        # As recognizers learn: see `TranslationTrainingOptions`.
+        Mode(
+            _labels_recordings,
+            {"optimizer": "muon", "lr": 0.004, "weight_decay": 0.0, "patience": 0},
+            "audio",
+        ),
         # As in Velickovic et al. 2018, section 3.3; a batch holds all nodes.
         Mode(
             _labels_nodes,
@@ -287,12 +298,16 @@ class FinetuneCommand(TrainingCommand):
 
     finetuning: FinetuningOptions = group(FinetuningOptions, "Task")
     size: FinetuneSizeOptions = group(FinetuneSizeOptions, "Model")
+    sound: LabelledSourceOptions = group(LabelledSourceOptions, "Sound")
     tokenizer: TokenizerOptions = group(TokenizerOptions, "Tokenizer")
     training: TrainingOptions = group(FinetuneTrainingOptions, "Training")
     gat: GatOptions = group(GatOptions, "Nodes of a graph", rare=True)
     graph: GraphOptions = group(GraphOptions, "Nodes of a graph", rare=True)
 
     def __post_init__(self) -> None:
+        if self.labels_recordings:
+            self._check_recordings()
+            return
         if not self.labels_nodes:
             refuse_kind(self.init, self.finetuning.tokenizer, self.tokenizer)
             refuse_unread(f"--task {' '.join(self.finetuning.task)}", self.gat, self.graph)
@@ -311,6 +326,21 @@ class FinetuneCommand(TrainingCommand):
         )
         if self.stream.columns:
             raise UsageError("--columns: the headers of a graph's files name their columns")
+
+    def _check_recordings(self) -> None:
+        """Raises UsageError if options are not those of recordings."""
+        if self.finetuning.task != ("classify",):
+            raise UsageError("--source audio: recordings are labelled by --task classify alone")
+        if self.finetuning.arch not in (None, "transformer"):
+            raise UsageError(f"--arch {self.finetuning.arch} reads no recordings; leave it out")
+        read = ("--task", "--init", "--dev", "--arch", "--pool", "--balance", "--dropout")
+        refuse_unread("--source audio", self.finetuning, but=read)
+        refuse_unread("--source audio", self.tokenizer, self.gat, self.graph)
+
+    @property
+    def labels_recordings(self) -> bool:
+        """Whether recordings are what is labelled."""
+        return self.sound.source == "audio"
 
     @property
     def labels_nodes(self) -> bool:

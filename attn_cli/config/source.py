@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from attn_cli.config import changed, flags, option
-from attn_cli.config.audio import AudioConfig, AudioOptions
+from attn_cli.config import changed, flags, option, with_default
+from attn_cli.config.audio import AudioConfig, AudioOptions, RecordingOptions
 from attn_cli.config.image import ImageConfig, ImageOptions
 
 
@@ -77,6 +77,38 @@ class SourceOptions(AudioOptions, ImageOptions, SourceNameOptions, RootOptions):
                 raise ValueError(f"{in_vain[0]} without --source {' or '.join(FILE_KINDS)}")
             return
         FILE_KINDS[self.source].check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSourceOptions(RecordingOptions, RootOptions):
+    """What is labelled, and how it is read.
+
+    Raises:
+        ValueError: options of recordings for texts.
+    """
+
+    source: str = option(
+        "text",
+        "What the first column is, or names: texts, or recordings (with --task classify).",
+        choices=("text", "audio"),
+    )
+    image_root: str | None = with_default(
+        RootOptions,
+        "image_root",
+        None,
+        flag="--audio-root",
+        help="Of recordings: folder where their relative paths start.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.source == "text" and (in_vain := changed(self)):
+            raise ValueError(f"{', '.join(in_vain)} without --source audio")
+        self.check_audio()
+
+    @property
+    def read_as(self) -> SourceOptions:
+        """The same as a source takes them."""
+        return SourceOptions(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)

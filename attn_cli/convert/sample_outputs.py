@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from attn_cli.models import AnyModel
 from attn_cli.models.gat import Gat
 from attn_cli.models.mask_predict import MaskPredict
+from attn_cli.models.recordings import RecordingClassifier
 from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.models.stack import Gpt
 from attn_cli.models.text import TextModel
@@ -27,7 +28,7 @@ _SEED = 1
 def sample_outputs(model: AnyModel) -> dict[str, Tensor]:
     """A model's outputs by their names: the logits of its output layers, else its vectors.
 
-    The inputs are the same for models of the same sizes. None of recordings, which are not drawn.
+    The inputs are the same for models of the same sizes. None of recognizers.
     """
     model.eval()
     generator = torch.Generator().manual_seed(_SEED)
@@ -39,6 +40,9 @@ def sample_outputs(model: AnyModel) -> dict[str, Tensor]:
         cols = torch.stack((nodes, (nodes + 1) % _NODES), 1).sort(1).values.flatten()
         edges = SparsePattern.build(nodes.repeat_interleave(2), cols, _NODES, _NODES)
         return {"labels": model(features, edges)[0]}
+    if isinstance(model, RecordingClassifier):
+        frames = torch.randn(_EXAMPLES, 4 * _LENGTH, model.config.n_features, generator=generator)
+        return {"labels": model(frames, torch.ones(_EXAMPLES, _LENGTH, dtype=torch.bool))}
     return _of_pairs(model, generator)
 
 

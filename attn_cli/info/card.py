@@ -22,6 +22,7 @@ _PIPELINES = {
     "continue": "text-generation",
     "fill": "fill-mask",
     "nodes": "graph-ml",
+    "recordings": "audio-classification",
 }
 # Source -> the same, where a line names a file.
 _OF_SOURCES = {"image": "image-to-text", "audio": "automatic-speech-recognition"}
@@ -139,7 +140,7 @@ def _results(name: str, pipeline: str, figures: Mapping[str, float]) -> Iterator
 def _pipeline(description: Description, task: str) -> str:
     config = description.config
     source = config["model"].get("source", "text") if config else "text"
-    if source in _OF_SOURCES:
+    if source in _OF_SOURCES and _PIPELINES.get(task) == "translation":
         return _OF_SOURCES[source]
     if description.is_bare:
         pools = config is not None and "embedding" in config["options"]

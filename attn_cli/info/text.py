@@ -17,6 +17,7 @@ _EXAMPLES = {  # task -> what one of its examples is
     **dict.fromkeys(("translate", "mask-predict"), "pair"),
     **dict.fromkeys(("continue", "fill", "detect"), "document"),
     "nodes": "node",
+    "recordings": "recording",
 }
 _VARIANTS = ("attention", "positions", "norm", "cell", "activation", "source")
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8"}

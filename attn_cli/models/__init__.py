@@ -13,6 +13,7 @@ from attn_cli.models.convolutional import ConvolutionalSeq2Seq
 from attn_cli.models.gat import Gat, GatConfig
 from attn_cli.models.han import Han
 from attn_cli.models.mask_predict import MaskPredict
+from attn_cli.models.recordings import RecordingClassifier, RecordingConfig
 from attn_cli.models.recurrent import RecurrentEncoder
 from attn_cli.models.recurrent_seq2seq import RecurrentSeq2Seq
 from attn_cli.models.seq2seq import Transformer
@@ -43,13 +44,14 @@ SEQ2SEQ_MODELS: dict[str, type[Seq2SeqModel]] = {
     "convolutional": ConvolutionalSeq2Seq,
     "mask-predict": MaskPredict,
 }
-AnyModel = TextModel | Seq2SeqModel | Gat
-AnyConfig = BackboneConfig | EncoderDecoderConfig | GatConfig
+AnyModel = TextModel | Seq2SeqModel | Gat | RecordingClassifier
+AnyConfig = BackboneConfig | EncoderDecoderConfig | GatConfig | RecordingConfig
 # The architectures that a config.json can name, and their configurations.
 CONFIGS: dict[str, type[AnyConfig]] = {
     **{arch: backbone.Config for arch, backbone in BACKBONES.items()},
     **{arch: model.Config for arch, model in SEQ2SEQ_MODELS.items()},
     "gat": GatConfig,
+    "recordings": RecordingConfig,
 }
 
 
@@ -73,6 +75,8 @@ def build_model(arch: str, config: EncoderDecoderConfig) -> Seq2SeqModel: ...
 @overload
 def build_model(arch: str, config: GatConfig) -> Gat: ...
 @overload
+def build_model(arch: str, config: RecordingConfig) -> RecordingClassifier: ...
+@overload
 def build_model(arch: str, config: AnyConfig, heads: Sequence[HeadConfig] = ()) -> AnyModel: ...
 def build_model(arch: str, config: AnyConfig, heads: Sequence[HeadConfig] = ()) -> AnyModel:
     """Builds a model with fresh weights: a backbone in a `TextModel` with these heads, or another.
@@ -84,4 +88,8 @@ def build_model(arch: str, config: AnyConfig, heads: Sequence[HeadConfig] = ()) 
         return TextModel(BACKBONES[arch](config), heads)
     if heads:
         raise DataError(f"architecture {arch!r} takes no output heads")
-    return Gat(config) if isinstance(config, GatConfig) else SEQ2SEQ_MODELS[arch](config)
+    if isinstance(config, GatConfig):
+        return Gat(config)
+    if isinstance(config, RecordingConfig):
+        return RecordingClassifier(config)
+    return SEQ2SEQ_MODELS[arch](config)

@@ -105,6 +105,14 @@ SYSTEMS: dict[str, System] = {
         options=_OF_ANSWERS | _OF_BOTH,
         maps="tasks.maps:open_texts",
     ),
+    "recordings": System(
+        does="labels recordings",
+        called="a classifier of recordings",
+        decoder="recordings.decoder:RecordingDecoder",
+        options=frozenset({"--scores", "--format", "--buffer", "--precision", "--batch-tokens"})
+        | {"--image-root", "--max-seconds"},
+        maps="recordings.maps:RecordingSource",
+    ),
     "nodes": System(
         does="labels nodes",
         called="a model of a graph's nodes",

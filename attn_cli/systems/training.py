@@ -39,6 +39,10 @@ def train(files: list[str], options: TrainingCommand, speaker: Speaker) -> Path 
         from attn_cli.systems.nodes.recipe import GraphRecipe
 
         return run_training(GraphRecipe(files, options, speaker), options, speaker)
+    if options.labels_recordings:
+        from attn_cli.systems.recordings.recipe import RecordingRecipe
+
+        return run_training(RecordingRecipe(files, options, speaker), options, speaker)
     from attn_cli.systems.tasks.recipe import FinetuneRecipe
 
     return run_training(FinetuneRecipe(files, options, speaker), options, speaker)

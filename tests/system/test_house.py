@@ -26,7 +26,7 @@ GROUND = {
     "workers",
 }
 ENGINES = {"train", "search", "viz", "metrics", "embed", "convert", "check", "info", "markup"}
-SYSTEMS = ("generation", "nodes", "pretraining", "tasks", "translation")
+SYSTEMS = ("generation", "nodes", "pretraining", "recordings", "tasks", "translation")
 
 # Room -> the rooms that it may import, beside GROUND.
 ARROWS: dict[str, set[str]] = {
@@ -54,6 +54,7 @@ ARROWS: dict[str, set[str]] = {
 SHARED = {
     "translation": {"generation"},
     "pretraining": {"generation"},
+    "recordings": {"tasks", "translation"},  # labels as of texts, recordings as of a translator
 }
 
 WHY = {

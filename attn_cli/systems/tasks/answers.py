@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attn_cli.config import changed, flags
-from attn_cli.config.decoding import AnswerOptions
+from attn_cli.config.decoding import AnswerOptions, DecodeOptions
 from attn_cli.device import crew_for, set_up, use_bf16
 from attn_cli.errors import UsageError
 from attn_cli.lines.columns import Columns
@@ -133,22 +133,22 @@ class LineAnswerer(Answerer):
             if not answer.known:
                 bad.remark(_UNKNOWN, row.where, GUESSED)
         found = iter(answers)
-        return [self._line(row, next(found) if row.fields else None) for row in window]
-
-    def _line(self, row: Row, answer: Answer | None) -> str:
         decoding = self._job.decoding
-        if decoding.format == "json":
-            found = {} if answer is None else answer_as_json(answer)
-            return json.dumps(
-                {"line": row.number, **found, "columns": row.rest}, ensure_ascii=False
-            )
-        if answer is None:
-            places = [""] * (1 + decoding.scores) if row.rest else [""]
-            return "\t".join([*places, *map(passed_through, row.rest)])
-        fields = [answer.text]
-        if decoding.scores:
-            fields.append("" if answer.probability is None else f"{answer.probability:.6f}")
-        return "\t".join([*fields, *map(passed_through, row.rest)])
+        return [answer_line(row, next(found) if row.fields else None, decoding) for row in window]
+
+
+def answer_line(row: Row, answer: Answer | None, decoding: DecodeOptions) -> str:
+    """The output line of a row: the answer, if there is one, and the columns behind it."""
+    if decoding.format == "json":
+        found = {} if answer is None else answer_as_json(answer)
+        return json.dumps({"line": row.number, **found, "columns": row.rest}, ensure_ascii=False)
+    if answer is None:
+        places = [""] * (1 + decoding.scores) if row.rest else [""]
+        return "\t".join([*places, *map(passed_through, row.rest)])
+    fields = [answer.text]
+    if decoding.scores:
+        fields.append("" if answer.probability is None else f"{answer.probability:.6f}")
+    return "\t".join([*fields, *map(passed_through, row.rest)])
 
 
 def too_few(answer: Answer, job: DecodeJob) -> str | None:
