@@ -32,12 +32,22 @@ def glide(first: float, last: float, seconds: float, rate: int = RATE) -> NDArra
 
 def utterance(words: list[str], generator: random.Random, rate: int = RATE) -> NDArray[np.float64]:
     """Words with digital silence between them, louder or fainter, longer or shorter."""
-    parts = []
+    return timed_utterance(words, generator, rate)[0]
+
+
+def timed_utterance(
+    words: list[str], generator: random.Random, rate: int = RATE
+) -> tuple[NDArray[np.float64], list[tuple[float, float]]]:
+    """The same, and the seconds at which each word begins and ends."""
+    parts: list[NDArray[np.float64]] = []
+    times = []
     for word in words:
         parts.append(np.zeros(int(generator.uniform(0.05, 0.1) * rate)))
         sound = glide(*WORDS[word], generator.uniform(0.15, 0.22), rate)
+        begin = sum(map(len, parts))
+        times.append((begin / rate, (begin + len(sound)) / rate))
         parts.append(generator.uniform(0.05, 0.9) * sound)
-    return np.concatenate([*parts, np.zeros(int(0.05 * rate))])
+    return np.concatenate([*parts, np.zeros(int(0.05 * rate))]), times
 
 
 def write_wave(path: Path, samples: NDArray[np.floating], rate: int = RATE, width: int = 2) -> Path:

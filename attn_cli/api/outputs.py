@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -30,6 +30,7 @@ class Output(str):
         log_prob: log P(output | input) in nats, the end of it included (`scores=True`).
         score: what the search ranks outputs by.
         alignment: pairs of source word and target word, from 0 (`align=True`).
+        times: of a transcript, the seconds at which each word begins and ends (`align=True`).
         n_best: all outputs for the line, best first; the first of them is this one (`n_best=5`).
         probability: of a label or an answer.
         details: what else a task tells: `probs` of all labels, or of each tag; `tags`; `start` and
@@ -39,6 +40,7 @@ class Output(str):
     log_prob: float | None
     score: float | None
     alignment: tuple[tuple[int, int], ...]
+    times: tuple[tuple[float, float], ...]
     n_best: tuple[Output, ...]
     probability: float | None
     details: Mapping[str, object]
@@ -50,6 +52,7 @@ class Output(str):
         log_prob: float | None = None,
         score: float | None = None,
         alignment: tuple[tuple[int, int], ...] = (),
+        times: tuple[tuple[float, float], ...] = (),
         n_best: tuple[Output, ...] = (),
         probability: float | None = None,
         details: Mapping[str, object] | None = None,
@@ -57,7 +60,7 @@ class Output(str):
         """Makes an output of a text and of what is known of it."""
         output = super().__new__(cls, text)
         output.log_prob, output.score, output.alignment = log_prob, score, alignment
-        output.n_best, output.probability = n_best, probability
+        output.times, output.n_best, output.probability = times, n_best, probability
         output.details = details or {}
         return output
 
@@ -81,13 +84,14 @@ def read_output(line: str) -> Output:
     return Output(text, details=entry)
 
 
-def _hypothesis(entry: Mapping[str, str | float]) -> Output:
+def _hypothesis(entry: Mapping[str, Any]) -> Output:
     links = [link.split("-") for link in str(entry.get("align", "")).split()]
     return Output(
         str(entry["text"]),
         log_prob=float(entry["log_prob"]),
         score=float(entry["score"]),
         alignment=tuple((int(source), int(target)) for source, target in links),
+        times=tuple((word["start"], word["end"]) for word in entry.get("words", ())),
     )
 
 

@@ -16,6 +16,7 @@ from attn_cli.config.source import RootOptions
 MAX_LEN_FACTOR = 2
 MAX_LEN_OFFSET = 10
 MAX_INPUT = 256  # tokens of an input, where its training had no longer ones
+LM_WEIGHT = 0.3
 ITERATIONS = 10  # K = 10 loses little against more (Ghazvininejad et al. 2019, table 5)
 
 
@@ -109,11 +110,28 @@ class SearchOptions:
         "--greedy.",
         rare=True,
     )
-    ctc_weight: float = option(
-        0.0,
-        "Weight of the encoder's own output (CTC) in the ranking of a beam's outputs.",
+    ctc_weight: float | None = option(
+        None,
+        "Of a recording: weight of the encoder's own output (CTC) in the search, the decoder's has "
+        "the rest; 0: the decoder alone.",
         low=0.0,
         high=1.0,
+        show="as in the model's training; 0 if it had none, and with --sample",
+        rare=True,
+    )
+    lm: str | None = option(
+        None,
+        "A language model of the same tokens (attn pretrain --objective clm --tokenizer MODEL) has "
+        "a say in the search.",
+        place="DIR",
+        rare=True,
+    )
+    lm_weight: float | None = option(
+        None,
+        "With --lm: by how much its log-probabilities count beside the model's.",
+        low=0.0,
+        high=10.0,
+        show=f"{LM_WEIGHT}",
         rare=True,
     )
     shortlist: bool = option(
@@ -148,7 +166,17 @@ class SearchOptions:
             f"--diversity-groups {self.n_groups}: they can't share --beam {self.beam} equally"
             if not self.greedy and self.beam % self.n_groups
             else "",
-            "--ctc leaves --ctc-weight nothing to weigh" if self.ctc and self.ctc_weight else "",
+            "--ctc leaves --ctc-weight nothing to weigh"
+            if self.ctc and self.ctc_weight is not None
+            else "",
+            "--sample draws from the decoder's distribution: leave out --ctc-weight"
+            if self.sample and self.ctc_weight
+            else "",
+            "--lm ranks what a search finds: leave out --sample" if self.sample and self.lm else "",
+            "--ctc has no search word by word for --lm: --ctc-weight 1 in its place has one"
+            if self.ctc and self.lm
+            else "",
+            "--lm-weight needs --lm" if self.lm_weight is not None and self.lm is None else "",
             f"--min-len {self.min_len} is above --max-len {self.max_len}"
             if self.max_len is not None and self.min_len > self.max_len
             else "",
@@ -174,8 +202,13 @@ class SearchOptions:
 
     @property
     def way(self) -> str:
-        """Who writes the output where that is not the decoder alone: "ctc", "joint"; else ""."""
-        return "ctc" if self.ctc else "joint" if self.ctc_weight else ""
+        """Who writes the output where that is not the decoder: "ctc"; else ""."""
+        return "ctc" if self.ctc else ""
+
+    @property
+    def fused(self) -> float:
+        """The language model's weight."""
+        return LM_WEIGHT if self.lm_weight is None else self.lm_weight
 
     @property
     def passes(self) -> int:
@@ -248,7 +281,11 @@ class DecodeOptions(AnswerOptions, RootOptions):
         show="half of a window",
         rare=True,
     )
-    align: bool = option(False, "Add a column with word alignments in Pharaoh format (i-j).")
+    align: bool = option(
+        False,
+        "Add a column with word alignments in Pharaoh format (i-j); of a recording, with the "
+        "seconds at which each word begins and ends (0.12-0.48).",
+    )
     format: str = option(
         "text",
         "A line of text, or n-best lists as moses or json lines.",

@@ -5,6 +5,7 @@ Shapes: n samples, T frames, F features.
 
 from __future__ import annotations
 
+import io
 import os
 import wave
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ SAMPLE_LIMIT = 1 << 27  # 134 million numbers: more than two hours at 16 kHz
 _BYTE_LIMIT = 1 << 30
 _RATES = 1000, 192_000
 _BLOCK = 1 << 18
+_HEARD_RATE = 16_000  # more makes pages larger, and speech no clearer
 _STREAMED = 0x7FFF0000  # bytes that the head of a WAV claims if its length was not known
 _MATRIX, _WAVE = b"\x93NUMPY", (b"RIFF", b"WAVE")
 # How files begin that soundfile reads: FLAC, Ogg, AIFF, AU, SPHERE; MP3 with a tag, or with a frame
@@ -43,10 +45,19 @@ class Recording:
     Attributes:
         features: of each frame. Shape: (T, F).
         others: the same, slower and faster.
+        path: of the file that it was read from, if it is known.
+        first: the frame of the file with which it begins, of a part of a long one.
     """
 
     features: Features
     others: tuple[Recording, ...] = ()
+    path: bytes | None = None
+    first: int = 0
+
+    @property
+    def begins(self) -> float:
+        """The second of its file with which it begins."""
+        return self.first / FRAMES_A_SECOND
 
     @property
     def seconds(self) -> float:
@@ -246,3 +257,27 @@ def _check_rate(rate: int) -> None:
 def _check_size(count: int) -> None:
     if count > SAMPLE_LIMIT:
         raise DataError(f"more than {plural(SAMPLE_LIMIT, 'number')}; cut it up")
+
+
+def as_wave(recording: Recording) -> bytes | None:
+    """What is heard of a recording, as a WAV file of one channel of 16 bits; at most 16 kHz.
+
+    None where its file is of features, or not there any more.
+    """
+    try:
+        loaded = load(recording.path) if recording.path else None
+    except DataError:
+        return None
+    if loaded is None or not loaded.rate:
+        return None
+    rate = min(loaded.rate, _HEARD_RATE)
+    begin = int(recording.begins * loaded.rate)
+    end = begin + int(recording.seconds * loaded.rate)
+    samples = resampled(loaded.values[begin:end], loaded.rate, rate)
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples.clip(-1.0, 1.0) * 32767.0).round().astype("<i2").tobytes())
+    return out.getvalue()

@@ -20,6 +20,7 @@ from attn_cli.models.seq2seq_base import (
     DecoderOutput,
     EncoderDecoderConfig,
     Preset,
+    Started,
 )
 from attn_cli.nn.beam_state import BEAMS, LONGEST, BeamState, sentences
 from attn_cli.nn.convolution import (
@@ -119,17 +120,18 @@ class ConvolutionalSeq2Seq(AutoregressiveModel[ConvolutionalState]):
             maps += [] if weights is None else [weights[:, None]]
         return DecoderOutput(self.dropout(self.out_proj(x)), maps, None, memory.key)
 
-    def start(self, source: Tensor, src_mask: Tensor) -> ConvolutionalState:
-        """See `AutoregressiveModel.start`."""
+    def started(self, source: Tensor, src_mask: Tensor) -> Started[ConvolutionalState]:
+        """See `AutoregressiveModel.started`."""
         memory, n = self.encode(source, src_mask), len(source)
         size = (n, len(self.decoder), self.config.kernel_size - 1, self.config.d_model)
-        return ConvolutionalState(
+        state = ConvolutionalState(
             beam_size=1,
             memory=tuple(layer.project(memory) for layer in self.decoder),
             windows=memory.key.new_zeros(size),
             positions=torch.zeros(n, dtype=torch.long, device=source.device),
             longest=0,
         )
+        return Started(state, memory.key)
 
     def step(
         self,

@@ -23,6 +23,7 @@ from attn_cli.models.seq2seq_base import (
     DecoderOutput,
     EncoderDecoderConfig,
     Preset,
+    Started,
 )
 from attn_cli.nn.attention import Attended
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
@@ -129,9 +130,10 @@ class RecurrentSeq2Seq(AutoregressiveModel[RecurrentState]):
         """See `AutoregressiveModel.encoded`."""
         return self._encode(source, src_mask)[0]
 
-    def start(self, source: Tensor, src_mask: Tensor) -> RecurrentState:
-        """See `AutoregressiveModel.start`."""
-        return self._begin(*self._encode(source, src_mask), src_mask)
+    def started(self, source: Tensor, src_mask: Tensor) -> Started[RecurrentState]:
+        """See `AutoregressiveModel.started`."""
+        encoded, final = self._encode(source, src_mask)
+        return Started(self._begin(encoded, final, src_mask), encoded)
 
     def _encode(self, source: Tensor, src_mask: Tensor) -> tuple[Tensor, Tensor]:
         """The encoder's vectors (B, S, D), and the last states of its cells."""

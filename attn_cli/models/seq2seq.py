@@ -24,6 +24,7 @@ from attn_cli.models.seq2seq_base import (
     EncoderDecoderConfig,
     Preset,
     Seq2SeqModel,
+    Started,
 )
 from attn_cli.nn.attention import added
 from attn_cli.nn.beam_state import BEAMS, BeamState, sentences
@@ -190,16 +191,18 @@ class Transformer(EncoderDecoder, AutoregressiveModel[TransformerState]):
         visible = src_mask[:, None, None, :]
         return self.decoder(self.tgt_embedding(tgt_in), memory, visible, need_weights=need_weights)
 
-    def start(self, source: Tensor, src_mask: Tensor) -> TransformerState:
-        """See `AutoregressiveModel.start`."""
+    def started(self, source: Tensor, src_mask: Tensor) -> Started[TransformerState]:
+        """See `AutoregressiveModel.started`."""
         n, device = len(source), source.device
-        return TransformerState(
+        encoded = self._encode_in_parts(source, src_mask)
+        state = TransformerState(
             beam_size=1,
-            memory=self.decoder.project(self._encode_in_parts(source, src_mask)),
+            memory=self.decoder.project(encoded),
             memory_mask=src_mask[:, None, None, :],
             cache=KeyValueCache.empty(n, len(self.decoder.layers), device),
             positions=torch.zeros(n, dtype=torch.long, device=device),
         )
+        return Started(state, encoded)
 
     def _encode_in_parts(self, source: Tensor, src_mask: Tensor) -> Tensor:
         """`encode`, on a CPU some sources at a time, each part without its padding."""

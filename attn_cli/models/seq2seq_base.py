@@ -230,6 +230,18 @@ class Seq2SeqModel(nn.Module, HasTables, HasProducts, ABC):
 State = TypeVar("State", bound=BeamState)
 
 
+class Started(NamedTuple, Generic[State]):
+    """Sources before the first step of a search.
+
+    Attributes:
+        state: of the decoder.
+        encoded: the encoder's vectors, which `ctc` takes. Shape: (N, S, D).
+    """
+
+    state: State
+    encoded: Tensor
+
+
 class AutoregressiveModel(Seq2SeqModel, Generic[State]):
     """A model that predicts one token after another: from whole targets, or step by step.
 
@@ -267,8 +279,12 @@ class AutoregressiveModel(Seq2SeqModel, Generic[State]):
         return output.hidden, AttentionMaps([], [], output.weights)
 
     @abstractmethod
+    def started(self, source: Tensor, src_mask: Tensor) -> Started[State]:
+        """Encodes N sources, for a search with K = 1 at first."""
+
     def start(self, source: Tensor, src_mask: Tensor) -> State:
         """The state of N sources before the first step, with K = 1."""
+        return self.started(source, src_mask).state
 
     @abstractmethod
     def step(

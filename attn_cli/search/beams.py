@@ -25,6 +25,7 @@ from attn_cli.search.shortlist import Shortlist
 from attn_cli.search.step import Begun, DecoderState, StepModel
 
 Links = tuple[tuple[int, int], ...]
+Times = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Hypothesis:
             because no token was allowed any more.
         text: what the tokens say, for whoever asked the search; it knows tokens alone.
         links: word alignment, likewise: pairs of source word and output word, from 0.
+        times: likewise, where the source is a recording: the seconds at which each word of the
+            output begins and ends.
     """
 
     tokens: tuple[int, ...]
@@ -76,6 +79,7 @@ class Hypothesis:
     finished: bool
     text: str = ""
     links: Links | None = None
+    times: Times | None = None
 
 
 def length_norm(length: Tensor, alpha: float) -> Tensor:

@@ -19,11 +19,11 @@ from torch import Tensor
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.errors import UsageError
 from attn_cli.search import candidates, forcing, penalties, sampling
-from attn_cli.search.beams import Beams, Hypothesis, Links, Request, Slot
+from attn_cli.search.beams import Beams, Hypothesis, Links, Request, Slot, Times
 from attn_cli.search.candidates import NEVER, Choice
 from attn_cli.search.step import StepModel, StepOutput
 
-__all__ = ["Hypothesis", "Links", "Request", "Watch", "search"]
+__all__ = ["Hypothesis", "Links", "Request", "Times", "Watch", "search"]
 
 # Is told of a request, by its number, what its first beam holds after a step, the prefix included.
 Watch = Callable[[int, Sequence[int]], None]

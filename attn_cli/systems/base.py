@@ -67,7 +67,7 @@ SYSTEMS: dict[str, System] = {
         decoder="generation.markup:open_text_decoder",
         options=_OF_TEXTS,
         generator="translation.translator:AutoregressiveTranslator",
-        by={"ctc": "translation.ctc:CtcTranslator", "joint": "translation.ctc:JointTranslator"},
+        by={"ctc": "translation.ctc:CtcTranslator"},
         maps="translation.maps:PairSource",
     ),
     "mask-predict": System(
@@ -259,9 +259,8 @@ def load_generator(
             "attn pretrain --objective clm make models that have one"
         )
     if way and way not in system.by:
-        flag = "--ctc" if way == "ctc" else "--ctc-weight"
         raise UsageError(
-            f"{flag}: {first} is {system.called}, whose encoder says no text by itself"
+            f"--{way}: {first} is {system.called}, whose encoder says no text by itself"
         )
     kind = find(system.by[way] if way else system.generator)
 

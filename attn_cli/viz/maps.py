@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from attn_cli.data.audio import Recording
 from attn_cli.data.images import Picture
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.words import word_groups
@@ -39,11 +40,13 @@ class Axis:
         words: each word and how many of the labels, in order, are its tokens; None: the labels are
             no tokens.
         picture: whose regions they stand for, in reading order, if they do.
+        sound: whose positions they stand for, if they do.
     """
 
     labels: tuple[str, ...]
     words: tuple[tuple[str, int], ...] | None = None
     picture: Picture | None = None
+    sound: Recording | None = None
 
     @property
     def by_word(self) -> Axis:
@@ -94,6 +97,11 @@ class AttentionMap:
     def picture(self) -> Picture | None:
         """The image that each row is drawn over, whose regions words attend to."""
         return self.columns.picture if self.rows.picture is None else None
+
+    @property
+    def sound(self) -> Recording | None:
+        """The recording whose time the columns are, which words attend to."""
+        return self.columns.sound if self.rows.sound is None else None
 
     def by_word(self) -> AttentionMap:
         """The map between words.

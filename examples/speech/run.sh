@@ -25,8 +25,10 @@ scored() {
 
 mkdir -p "$out"
 run attn train-mt "$train" --source audio --dev "$dev" -o "$out/model" "$@" >&2
-scored attention
-if grep -q '"ctc": true' "$out/model/config.json"; then  # not with --ctc-weight 0
-    scored joint --ctc-weight 0.3
+if grep -q '"ctc": true' "$out/model/config.json"; then
+    scored attention --ctc-weight 0
+    scored joint
     scored ctc --ctc
+else
+    scored attention
 fi

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from attn_cli.nn.ctc import CtcOutput, ctc_nll, positions_needed
+from attn_cli.nn.ctc import CtcOutput, ctc_alignment, ctc_nll, positions_needed
 
 
 def says(path, blank_id):
@@ -73,3 +73,37 @@ def test_blank_is_the_last_output():
     assert log_probs.shape == (2, 3, 6)
     assert output.blank_id == 5
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(2, 3))
+
+
+def by_best_path(log_probs, target):
+    """The likeliest of all paths that become the target: where its tokens are."""
+    n_positions, width = log_probs.shape
+    best, found = -torch.inf, None
+    for path in itertools.product(range(width), repeat=n_positions):
+        if says(path, width - 1) == target:
+            total = float(log_probs[range(n_positions), path].double().sum())
+            if total > best:
+                best, found = total, path
+    places, at = [], 0
+    for token, group in itertools.groupby(found):
+        size = len(list(group))
+        if token != width - 1:
+            places.append([at, at + size])
+        at += size
+    return places
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tokens_stand_where_the_likeliest_path_says_them(seed):
+    """In one padded batch, against every path."""
+    torch.manual_seed(seed)
+    targets = [[0], [0, 1], [1, 1], [1, 0, 1], []]
+    sizes = [5, 5, 3, 4, 2]
+    log_probs = (2 * torch.randn(5, 5, 4)).log_softmax(-1)
+    mask = torch.arange(5) < torch.tensor(sizes)[:, None]
+    padded = torch.tensor([[*target, 2, 2, 2][:3] for target in targets])
+    lengths = torch.tensor([len(target) for target in targets])
+    found = ctc_alignment(log_probs, mask, padded, lengths)
+    for row, target, size in zip(range(5), targets, sizes, strict=True):
+        wanted = by_best_path(log_probs[row, :size], target)
+        assert found[row, : len(target)].tolist() == wanted

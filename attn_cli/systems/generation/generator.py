@@ -15,7 +15,7 @@ from attn_cli.errors import AttnError, UsageError
 from attn_cli.lines.rows import is_blank
 from attn_cli.memory import is_out_of_memory
 from attn_cli.search.ensemble import Ensemble
-from attn_cli.search.search import Hypothesis, Request, Watch, search
+from attn_cli.search.search import Hypothesis, Request, Times, Watch, search
 from attn_cli.search.step import StepModel
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.wording import plural
@@ -67,11 +67,11 @@ class Generator(ABC, Generic[Model]):
         has_shortlist: whether models of its kind can have a table for `--shortlist`.
         has_likelihood: whether that is P(output | input), which any given output has, too.
         has_threads: whether its search has threads of its own, which no fork carries along.
-        has_log_prob: whether the search's hypotheses have the model's log P; else it is asked for.
         reads_files: whether a line names a file, which is what is read.
         most_lines: that are held in memory at once.
         longest_input: tokens of a line that is read whole, unless another bound is asked for.
         most_input: tokens of a line that can be read whole.
+        most_written: tokens of an output that it can read.
         limit_flag: the option that bounds an input.
     """
 
@@ -80,11 +80,11 @@ class Generator(ABC, Generic[Model]):
     has_shortlist: ClassVar[bool] = False
     has_likelihood: ClassVar[bool] = True
     has_threads: bool = False
-    has_log_prob: bool = True
     reads_files: bool = False
     most_lines: int = 1 << 30
     longest_input: int = MAX_INPUT
     most_input: int = 1 << 62
+    most_written: int = 1 << 62
     limit_flag: str = "--max-input"
 
     def __init__(self, models: Sequence[Model], steps: Sequence[StepModel], tgt: Tokenizer) -> None:
@@ -190,6 +190,19 @@ class Generator(ABC, Generic[Model]):
         """Whether `alignment` can be had."""
         return False
 
+    @property
+    def reads_sound(self) -> bool:
+        """Whether an input takes time, so that `word_times` says what is aligned."""
+        return False
+
+    def word_times(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Times]:
+        """The seconds of recordings at which the words of their outputs begin and end.
+
+        Raises:
+            UsageError: this kind of model reads none, or nothing says where it looks.
+        """
+        raise UsageError("this model reads no recordings")
+
     def source_words(self, item: Sized) -> list[int]:
         """The word (or region, or time) that each place of an input belongs to."""
         return []
@@ -217,11 +230,16 @@ class Generator(ABC, Generic[Model]):
             raise UsageError(f"--constraints needs a plain beam search: leave out {flag}")
         if self.has_source:
             return
-        wanted = {"prefix": decoding.prefix, "align": decoding.align,
-                  "coverage-penalty": search.coverage_penalty}  # fmt: skip
+        wanted = {"prefix": decoding.prefix, "align": decoding.align, "lm": search.lm,
+                  "coverage-penalty": search.coverage_penalty,
+                  "ctc-weight": search.ctc_weight}  # fmt: skip
         for name, given in wanted.items():
             if given:
                 raise UsageError(f"--{name}: a language model continues its input; leave it out")
+
+    def has_log_prob(self, search: SearchOptions) -> bool:
+        """Whether its hypotheses have the model's log P; else it is asked for."""
+        return True
 
     def use_engine(self, search: SearchOptions, decoding: DecodeOptions) -> None:
         """Lets another program search with the same weights, where one is asked for.
@@ -254,12 +272,16 @@ class Generator(ABC, Generic[Model]):
         if image_root is not None and not self.reads_files:
             raise UsageError("--image-root: this model reads texts, not files; leave it out")
 
+    def step_model(self, options: SearchOptions) -> StepModel:
+        """What searches step by step: the model, or all of them as one."""
+        return self._steps[0] if len(self._steps) == 1 else Ensemble(self._steps)
+
     def search(
         self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int
     ) -> list[list[Hypothesis]]:
         """The hypotheses of each request, shortest first; `max_tokens` counts as `batch_tokens`."""
         return search(
-            self._steps[0] if len(self._steps) == 1 else Ensemble(self._steps),
+            self.step_model(options),
             requests,
             options,
             max_rows=_ROWS if self.device.type == "cpu" else max_tokens,

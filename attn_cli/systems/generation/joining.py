@@ -61,6 +61,7 @@ def _joined(
         gaps: what stands before each in the line.
     """
     links: list[tuple[int, int]] = []
+    times: list[tuple[float, float]] = []
     text, n_words = "", 0
     for words, part, gap in zip(places, parts, gaps, strict=True):
         if not part.text:
@@ -68,6 +69,10 @@ def _joined(
         space = _space(text, gap, part.text)
         begin = n_words - (not space and n_words > 0)  # what no space parts is one word
         links += [(words[min(i, len(words) - 1)], begin + j) for i, j in part.links or ()]
+        own = list(part.times or ())
+        if begin < n_words and own and times:
+            own[0] = times.pop()[0], own[0][1]
+        times += own
         text += space + part.text
         n_words = begin + len(part.text.split())
     return Hypothesis(
@@ -77,6 +82,7 @@ def _joined(
         finished=all(part.finished for part in parts),
         text=text,
         links=None if all(part.links is None for part in parts) else tuple(links),
+        times=None if all(part.times is None for part in parts) else tuple(times),
     )
 
 

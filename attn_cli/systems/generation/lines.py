@@ -18,7 +18,7 @@ from attn_cli.lines.reading import LineReader
 from attn_cli.lines.rows import Row, Rows, is_blank
 from attn_cli.lines.writing import one_field, passed_through
 from attn_cli.models.directory import CONFIG, read_config
-from attn_cli.search.search import Hypothesis, Links, Watch
+from attn_cli.search.search import Hypothesis, Links, Times, Watch
 from attn_cli.systems.base import DecodeJob, load_generator
 from attn_cli.systems.generation.generator import Generator, Source
 from attn_cli.systems.generation.joining import NOTHING, whole
@@ -256,9 +256,10 @@ class LineDecoder:
         The search scores the tokens it produced. A text has many segmentations; its score is that
         of the one the tokenizer gives, as in `score --log-prob`, so the few outputs that were
         produced in another one (or were cut before their end) are scored once more; all of them
-        where another program searched.
+        where another program searched, or others than the model had a say.
         """
         generator, options = self.generator, self._options
+        has_log_prob = generator.has_log_prob(self.search)
         pairs = [(i, hypothesis) for i, several in enumerate(found) for hypothesis in several]
         outputs = [hypothesis for _, hypothesis in pairs]
         if generator.has_likelihood and (options.scores or options.format != "text"):
@@ -266,7 +267,7 @@ class LineDecoder:
             other = [
                 number
                 for number, output in enumerate(outputs)
-                if not (generator.has_log_prob and output.finished)
+                if not (has_log_prob and output.finished)
                 or tuple(canonical[number]) != output.tokens
             ]
             src = generator.encoded([sources[pairs[number][0]] for number in other])
@@ -275,10 +276,13 @@ class LineDecoder:
                 outputs[number] = replace(outputs[number], log_prob=score.log_prob)
         if options.align:
             src = generator.encoded([sources[i] for i, _ in pairs])
-            links = align(generator, src, [output.tokens for output in outputs])
-            outputs = [
-                replace(output, links=own) for output, own in zip(outputs, links, strict=True)
-            ]
+            tokens = [output.tokens for output in outputs]
+            if generator.reads_sound:
+                times = generator.word_times(src, tokens)
+                outputs = [replace(o, times=own) for o, own in zip(outputs, times, strict=True)]
+            else:
+                links = align(generator, src, tokens)
+                outputs = [replace(o, links=own) for o, own in zip(outputs, links, strict=True)]
         ordered = iter(outputs)
         return [[next(ordered) for _ in several] for several in found]
 
@@ -298,7 +302,8 @@ class LineDecoder:
         if options.scores:
             fields.append(f"{best.log_prob:.6f}" if hypotheses else "")
         if options.align:
-            fields.append(_pharaoh(best.links or ()))
+            aligned = best.times if self.generator.reads_sound else best.links
+            fields.append(_pairs(aligned or ()))
         return ["\t".join([*fields, *map(passed_through, row.rest)])]
 
 
@@ -319,13 +324,19 @@ def _as_json(row: Row, hypotheses: Sequence[Hypothesis]) -> str:
         entry: dict[str, object] = {"text": one_field(hypothesis.text)}
         entry |= {"log_prob": hypothesis.log_prob, "score": hypothesis.score}
         if hypothesis.links is not None:
-            entry["align"] = _pharaoh(hypothesis.links)
+            entry["align"] = _pairs(hypothesis.links)
+        if hypothesis.times is not None:
+            words = zip(hypothesis.text.split(), hypothesis.times, strict=False)
+            entry["words"] = [
+                {"word": word, "start": round(start, 2), "end": round(end, 2)}
+                for word, (start, end) in words
+            ]
         entries.append(entry)
     entries = entries or [{"text": "", "score": 0.0}]
     line = {"line": row.number, "hypotheses": entries, "columns": row.rest}
     return json.dumps(line, ensure_ascii=False)
 
 
-def _pharaoh(links: Links) -> str:
-    """Alignments as `i-j`."""
-    return " ".join(f"{i}-{j}" for i, j in links)
+def _pairs(aligned: Links | Times) -> str:
+    """Alignments as `i-j` (Pharaoh's format), or seconds."""
+    return " ".join(f"{i:.2f}-{j:.2f}" if isinstance(i, float) else f"{i}-{j}" for i, j in aligned)

@@ -78,6 +78,7 @@ class Continuer(Generator[Any]):
         super().__init__(models, steps, tokenizer)
         self._max_len = min(model.backbone.max_len for model in models)
         self.longest_input = max(1, self._max_len // 2)
+        self.most_written = self._max_len - 1  # beside bos
 
     @classmethod
     def load(cls, paths: str, device: torch.device) -> Continuer:

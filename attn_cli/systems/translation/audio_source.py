@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -71,12 +72,16 @@ class AudioSide(Side[Recording, Recording]):
         """The recording that the line names."""
         if not text.strip():
             raise DataError("no recording is named")
-        return Recording(read_features(named_path(text, folder), self._rate, self._n_features))
+        path = named_path(text, folder)
+        return Recording(read_features(path, self._rate, self._n_features), path=path)
 
     def pieces(self, content: Recording, limit: int) -> list[Recording]:
         """Cut where it is quietest (see `audio_features.cut_at_silence`)."""
+        parts = cut_at_silence(content.features, FRAMES_A_POSITION * limit)
+        firsts = accumulate(map(len, parts[:-1]), initial=content.first)
         return [
-            Recording(part) for part in cut_at_silence(content.features, FRAMES_A_POSITION * limit)
+            Recording(part, path=content.path, first=first)
+            for part, first in zip(parts, firsts, strict=True)
         ]
 
     def parts(self, text: str, limit: int) -> list[str]:
@@ -85,7 +90,10 @@ class AudioSide(Side[Recording, Recording]):
 
     def encode(self, contents: Sequence[Recording]) -> list[Recording]:
         """The recordings, each normalized by itself."""
-        return [Recording(normalized(content.features)) for content in contents]
+        return [
+            dataclasses.replace(content, features=normalized(content.features))
+            for content in contents
+        ]
 
     def learnt(
         self, contents: Sequence[Recording], limit: int, alpha: float, seed: int
@@ -114,7 +122,8 @@ class AudioSide(Side[Recording, Recording]):
     def axis(self, item: Recording, text: str) -> Axis:
         """Positions are named by the second at which they begin."""
         step = FRAMES_A_POSITION / FRAMES_A_SECOND
-        return Axis(tuple(f"{step * number:.2f}" for number in range(len(item))))
+        labels = (f"{item.begins + step * number:.2f}" for number in range(len(item)))
+        return Axis(tuple(labels), sound=item)
 
     @property
     def blank(self) -> Recording:

@@ -1,13 +1,11 @@
-"""What the encoder alone says (CTC): as the output, or as an opinion on what the decoder says.
+"""What the encoder alone says (CTC), as the output.
 
 Shapes: B recordings, S positions, V vocabulary, K outputs.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from abc import ABC
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -20,7 +18,6 @@ from attn_cli.errors import UsageError
 from attn_cli.models.seq2seq_base import AutoregressiveModel
 from attn_cli.nn.beam_state import BeamState
 from attn_cli.nn.ctc import CtcOutput, ctc_nll
-from attn_cli.search.beams import length_norm
 from attn_cli.search.ctc import Tokens, best_path, prefix_beam, without
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.systems.translation.source_base import SourceSide
@@ -28,18 +25,18 @@ from attn_cli.systems.translation.translator import AutoregressiveTranslator, ba
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 _READ = ("--ctc", "--beam", "--greedy", "--n-best")
-_UNHEARD = -1e4  # ln P of what has more tokens than there are positions
 _STEERS = ("--prefix", "--constraints")
 
 
-class _HeardTranslator(AutoregressiveTranslator, ABC):
-    """A translator that asks the encoders' own output.
+class CtcTranslator(AutoregressiveTranslator):
+    """Says what is in recordings by the encoders' own output, of one model or of several.
 
-    Attributes:
-        flag: the option that wants it.
+    Greedy takes the likeliest token or blank of each position; a beam adds up the paths that become
+    one output. An output's log P is that of all its paths, and its score as well.
     """
 
-    flag: ClassVar[str]
+    has_likelihood: ClassVar[bool] = False  # of a given text, `attn score` says the decoder's
+    has_shortlist: ClassVar[bool] = False
 
     def __init__(
         self, models: Sequence[AutoregressiveModel[BeamState]], src: SourceSide, tgt: Tokenizer
@@ -49,7 +46,7 @@ class _HeardTranslator(AutoregressiveTranslator, ABC):
         self._outputs: list[CtcOutput] = [output for output in outputs if output is not None]
         if len(self._outputs) < len(models):
             raise UsageError(
-                f"{self.flag}: the encoder of this model has no output of its own; attn train-mt "
+                "--ctc: the encoder of this model has no output of its own; attn train-mt "
                 "--source audio makes models that have one (--ctc-weight)"
             )
         self._never = [*self.never_ids, tgt.eos_id]
@@ -66,18 +63,6 @@ class _HeardTranslator(AutoregressiveTranslator, ABC):
             for row, request in zip(without(mean, self._never).cpu(), group, strict=True):
                 yield row[: len(request.source)]
 
-
-class CtcTranslator(_HeardTranslator):
-    """Says what is in recordings by the encoders' own output, of one model or of several.
-
-    Greedy takes the likeliest token or blank of each position; a beam adds up the paths that become
-    one output. An output's log P is that of all its paths, and its score as well.
-    """
-
-    flag: ClassVar[str] = "--ctc"
-    has_likelihood: ClassVar[bool] = False  # of a given text, `attn score` says the decoder's
-    has_shortlist: ClassVar[bool] = False
-
     def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
         """Raises UsageError for options of a search word by word."""
         refused = [flag for flag in changed(search) if flag not in _READ]
@@ -93,49 +78,6 @@ class CtcTranslator(_HeardTranslator):
     ) -> list[list[Hypothesis]]:
         """See `Generator.search`."""
         return [_outputs(heard, options) for heard in self.heard(requests, max_tokens)]
-
-
-class JointTranslator(_HeardTranslator):
-    """Ranks the outputs of a beam by decoder and encoder (rescoring: Hori et al. 2017, 3.2).
-
-    Score = ((1 - λ) ln P_att + λ ln P_ctc) / L^α: what the decoder made up, or left out, the
-    encoder has not heard so. Log P stays the decoder's.
-    """
-
-    flag: ClassVar[str] = "--ctc-weight"
-
-    def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
-        """See `Generator.check`; there must be something to rank."""
-        super().check(search, decoding)
-        if search.sample or search.width == 1:
-            raise UsageError("--ctc-weight ranks the outputs of a beam: it needs --beam 2 or more")
-
-    def search(
-        self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int
-    ) -> list[list[Hypothesis]]:
-        """See `Generator.search`."""
-        every = dataclasses.replace(options, n_best=options.width)
-        found = super().search(requests, every, max_tokens, seed)
-        return [
-            self._ranked(own, heard, options)
-            for own, heard in zip(found, self.heard(requests, max_tokens), strict=True)
-        ]
-
-    def _ranked(
-        self, found: Sequence[Hypothesis], heard: Tensor, options: SearchOptions
-    ) -> list[Hypothesis]:
-        """The best of a beam's outputs, given what each position says. Shape: (S, V + 1)."""
-        if not found:
-            return []
-        weight, alpha = options.ctc_weight, options.length_penalty
-        lengths = torch.tensor([len(output.tokens) for output in found])
-        own = log_probs_of(heard, [output.tokens for output in found]).clamp_min(_UNHEARD)
-        opinions = own.double() / length_norm(lengths, alpha)
-        ranked = [
-            dataclasses.replace(output, score=(1 - weight) * output.score + weight * opinion)
-            for output, opinion in zip(found, opinions.tolist(), strict=True)
-        ]
-        return sorted(ranked, key=lambda one: (-one.score, one.tokens))[: options.n_best]
 
 
 def log_probs_of(heard: Tensor, outputs: Sequence[Tokens]) -> Tensor:

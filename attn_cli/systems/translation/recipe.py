@@ -28,6 +28,7 @@ from attn_cli.models.sizes import choose_size, seq2seq_preset
 from attn_cli.nn.positions import TokenEmbedding
 from attn_cli.systems.recipe import DEV, TRAIN, CorpusRecipe, Split, each_row, n_weights
 from attn_cli.systems.suited import Amount, Suited, Usual, mean_tokens, suited
+from attn_cli.systems.translation.ctc_training import ctc_weight
 from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch, sides_swapped
 from attn_cli.systems.translation.source_base import TrainingSources
 from attn_cli.systems.translation.sources import source_kind
@@ -152,6 +153,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         kind = TRAINING_KINDS[model.task]
         translator = kind.translator([model], src, tgt)
         objective = kind.objective(model, options, translator).to(processes.device)
+        translator.ctc_weight = ctc_weight(model, options)
         max_len = options.corpus.max_len
         read = partial(
             kind.reader,

@@ -34,7 +34,8 @@ from attn_cli.search.search import Request, search
 from attn_cli.search.step import DecoderState
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
-from attn_cli.systems.translation.translator import Seq2SeqStep, Translator
+from attn_cli.systems.translation.steps import Seq2SeqStep
+from attn_cli.systems.translation.translator import Translator
 from attn_cli.tokenizers.tokenizer import Tokenizer
 
 

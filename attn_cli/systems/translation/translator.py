@@ -14,18 +14,23 @@ from torch import Tensor
 
 from attn_cli.config import shown
 from attn_cli.config.decoding import DecodeOptions, SearchOptions
+from attn_cli.data.audio import Recording
 from attn_cli.data.padding import pad
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models.directory import load_model_of, read_config
 from attn_cli.models.seq2seq_base import AttentionMaps, AutoregressiveModel, Seq2SeqModel
 from attn_cli.models.shortlist import CandidateTable
 from attn_cli.nn.beam_state import BeamState
-from attn_cli.search.search import Hypothesis, Request
-from attn_cli.search.shortlist import Shortlist
-from attn_cli.search.step import DecoderState, StepModel, StepOutput
+from attn_cli.search.ensemble import Ensemble
+from attn_cli.search.fusion import Fusion
+from attn_cli.search.search import Hypothesis, Request, Times
+from attn_cli.search.step import StepModel
+from attn_cli.systems.base import load_generator
 from attn_cli.systems.generation.generator import Generator, Ids, Source, gold_log_probs
 from attn_cli.systems.translation.source_base import SourceSide
 from attn_cli.systems.translation.sources import source_side
+from attn_cli.systems.translation.steps import JointStep, Seq2SeqStep, trained_weight
+from attn_cli.systems.translation.word_times import word_times
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 from attn_cli.wording import plural
@@ -38,47 +43,6 @@ __all__ = ["AutoregressiveTranslator", "Source", "Translator"]
 
 M = TypeVar("M", bound=Seq2SeqModel)
 _MOST_AT_ONCE = 1 << 13  # positions of a file; attention takes memory with the square
-
-
-class Seq2SeqStep(StepModel):
-    """A sequence-to-sequence model as the search sees it."""
-
-    def __init__(
-        self, model: AutoregressiveModel[BeamState], src: SourceSide, tgt: Tokenizer
-    ) -> None:
-        self.model = model
-        self.src = src
-        self.bos_id, self.eos_id, self.pad_id = tgt.bos_id, tgt.eos_id, tgt.pad_id
-
-    def start(self, sources: Sequence[Sized]) -> DecoderState:
-        """Encodes items of the source's side."""
-        ids, mask = self.src.collate(sources)
-        device = next(self.model.parameters()).device
-        return self.model.start(ids.to(device), mask.to(device))
-
-    def step(
-        self, state: DecoderState, tokens: Tensor, *, need_attention: bool = False
-    ) -> StepOutput:
-        """One step of every beam."""
-        assert isinstance(state, BeamState)
-        logits, after, attention = self.model.step(state, tokens, need_attention=need_attention)
-        return StepOutput(logits.float().log_softmax(-1), after, attention)
-
-    def step_among(
-        self,
-        state: DecoderState,
-        tokens: Tensor,
-        shortlist: Shortlist,
-        *,
-        need_attention: bool = False,
-    ) -> StepOutput:
-        """See `StepModel.step_among`."""
-        assert isinstance(state, BeamState)
-        output = shortlist.product(self, self.model.output_of)
-        logits, after, attention = self.model.step(
-            state, tokens, need_attention=need_attention, output=output
-        )
-        return StepOutput(shortlist.log_probs(logits.float()), after, attention)
 
 
 def batches_of(requests: Sequence[Request], max_tokens: int, width: int) -> list[list[Request]]:
@@ -98,11 +62,13 @@ class Translator(Generator[M]):
     Attributes:
         kind: the class of its models.
         src: what they read.
+        ctc_weight: of the encoders' own output in a search that does not say.
     """
 
     kind: ClassVar[type[Seq2SeqModel]]
     has_source: ClassVar[bool] = True
     n_scored: ClassVar[int] = 2
+    ctc_weight: float = 0.0
 
     def __init__(
         self, models: Sequence[M], src: SourceSide, tgt: Tokenizer, steps: Sequence[StepModel] = ()
@@ -167,6 +133,7 @@ class Translator(Generator[M]):
         for source, item, prefix in zip(sources, self.encoded(sources), prefixes, strict=True):
             phrases = self.tgt.encode(source.phrases) if source.phrases else []
             forced = len(prefix) + sum(map(len, phrases))
+            limit = min(self.most_input, self._most_written(options))
             longest = options.longest(self.src.output_len or len(item) - 1, forced)
             requests.append(
                 Request(
@@ -174,7 +141,7 @@ class Translator(Generator[M]):
                     prefix=tuple(prefix),
                     among=self._among(options, item, [*prefix, *chain(*phrases)]),
                     constraints=tuple(tuple(phrase) for phrase in phrases if phrase),
-                    max_len=min(longest, self.most_input),
+                    max_len=min(longest, limit),
                     key=source.key,
                 )
             )
@@ -183,6 +150,10 @@ class Translator(Generator[M]):
     def _among(self, options: SearchOptions, item: Sized, forced: Sequence[int]) -> Tensor | None:
         """The tokens that the output of an item may have; None: all."""
         return None
+
+    def _most_written(self, options: SearchOptions) -> int:
+        """The tokens of an output that all can read who have a say in it."""
+        return self.most_written
 
     def sources(self, text: str, limit: int, folder: str) -> list[Source]:
         """See `Generator.sources`."""
@@ -250,6 +221,16 @@ class Translator(Generator[M]):
         """See `Generator.aligns`."""
         return self.models[0].has_attention
 
+    @property
+    def reads_sound(self) -> bool:
+        """See `Generator.reads_sound`."""
+        return self.src.positions_a_second is not None
+
+    def word_times(self, src: Sequence[Sized], tgt: Sequence[Ids]) -> list[Times]:
+        """See `Generator.word_times`."""
+        items = [item for item in src if isinstance(item, Recording)]
+        return word_times(self, self.source_tensors, items, tgt)
+
     def source_words(self, item: Sized) -> list[int]:
         """See `Generator.source_words`."""
         return self.src.words(item)
@@ -279,6 +260,15 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
     ) -> None:
         super().__init__(models, src, tgt, [Seq2SeqStep(model, src, tgt) for model in models])
         self._engine: Ctranslate2Search | None = None
+        self._language_models: dict[str, Generator[Any]] = {}
+
+    @classmethod
+    def load(cls, paths: str, device: torch.device) -> Self:
+        """See `Translator.load`."""
+        translator = super().load(paths, device)
+        if all(model.ctc is not None for model in translator.models):
+            translator.ctc_weight = trained_weight(read_config(Path(paths.split(",")[0])))
+        return translator
 
     def use_engine(self, search: SearchOptions, decoding: DecodeOptions) -> None:
         """See `Generator.use_engine`."""
@@ -289,7 +279,31 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
         from attn_cli.systems.translation.ctranslate2_search import Ctranslate2Search
 
         self._engine = Ctranslate2Search(self._folder, search, decoding, self.device)
-        self.has_threads, self.has_log_prob = True, False
+        self.has_threads = True
+
+    def has_log_prob(self, search: SearchOptions) -> bool:
+        """See `Generator.has_log_prob`."""
+        return not (self._engine or search.lm or self._ctc_weight(search))
+
+    def step_model(self, options: SearchOptions) -> StepModel:
+        """The models, each with its encoder's own output if that has a weight, and the others."""
+        steps, weight = self._steps, self._ctc_weight(options)
+        if weight:
+            steps = tuple(JointStep(model, self.src, self.tgt, weight) for model in self.models)
+        model = steps[0] if len(steps) == 1 else Ensemble(steps)
+        if options.lm is None:
+            return model
+        other = self._language_models[options.lm].step_model(options)
+        return Fusion(model, [(other, options.fused)])
+
+    def _ctc_weight(self, options: SearchOptions) -> float:
+        if options.ctc_weight is None:
+            return 0.0 if options.sample else self.ctc_weight
+        return options.ctc_weight
+
+    def _most_written(self, options: SearchOptions) -> int:
+        """See `Translator._most_written`."""
+        return self._language_models[options.lm].most_written if options.lm else self.most_written
 
     def search(
         self, requests: Sequence[Request], options: SearchOptions, max_tokens: int, seed: int
@@ -303,10 +317,37 @@ class AutoregressiveTranslator(Translator[AutoregressiveModel[BeamState]]):
         )
 
     def check(self, search: SearchOptions, decoding: DecodeOptions) -> None:
-        """See `Generator.check`; a shortlist must be there."""
+        """See `Generator.check`; what is asked to help must be there, and fit."""
         super().check(search, decoding)
         if search.shortlist:
             _ = self._candidates
+        if search.ctc_weight and any(model.ctc is None for model in self.models):
+            raise UsageError(
+                "--ctc-weight: the encoder of this model has no output of its own; attn train-mt "
+                "--source audio makes models that have one (--ctc-weight)"
+            )
+        if search.lm is not None and search.lm not in self._language_models:
+            self._language_models[search.lm] = self._language_model(search.lm, decoding.precision)
+
+    def _language_model(self, paths: str, precision: str) -> Generator[Any]:
+        """Reads the language model of `--lm`, or several joined by commas.
+
+        Raises:
+            DataError: a directory is missing or damaged.
+            UsageError: it is no language model, or one of other tokens.
+        """
+        found = load_generator(paths, self.device, precision=precision)
+        if found.has_source:
+            raise UsageError(
+                f"--lm {paths}: a translator; attn pretrain --objective clm makes language models"
+            )
+        if found.tgt.to_bytes() != self.tgt.to_bytes():
+            own = f" --tokenizer {self._folder}" if self._folder else ""
+            raise UsageError(
+                f"--lm {paths}: its tokens are not those of the model; attn pretrain --objective "
+                f"clm{own} makes a language model that has them"
+            )
+        return found
 
     @cached_property
     def _candidates(self) -> CandidateTable:

@@ -27,8 +27,9 @@ from attn_cli.systems.translation.sequence_level import (
     SentenceBleu,
     SequenceObjective,
 )
+from attn_cli.systems.translation.steps import Seq2SeqStep
 from attn_cli.systems.translation.text_source import TextSide
-from attn_cli.systems.translation.translator import AutoregressiveTranslator, Seq2SeqStep
+from attn_cli.systems.translation.translator import AutoregressiveTranslator
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 
 EOS = 2

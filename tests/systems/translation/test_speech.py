@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import sys
 
@@ -100,34 +101,40 @@ def test_what_the_encoder_says_has_the_probability_that_torch_gives_it(recognize
 
 
 def test_the_encoder_has_a_say_in_what_the_decoder_writes(recognizer, fresh):
-    """By hand from both lists: of the decoder's outputs, and torch's CTC of each of them."""
+    """The score is of both: log P, which stays the decoder's, and torch's CTC of the output."""
     as_json = ("--beam", 4, "--n-best", 4, "--format", "json", "--length-penalty", 0.5)
-    alone, joint = (
-        [
-            {one["text"]: one["score"] for one in json.loads(line)["hypotheses"]}
-            for line in inside("decode", "-m", recognizer, *how, *as_json, fresh).lines
-        ]
-        for how in ((), ("--ctc-weight", 0.4))
-    )
+    run = inside("decode", "-m", recognizer, "--ctc-weight", 0.4, *as_json, fresh)
     _, model = load_model(recognizer, torch.device("cpu"))
     source, tgt = read_tokenizers(recognizer)
     side = AudioSide.of(model.config, source)
-    for number, (own, ranked) in enumerate(zip(alone, joint, strict=True)):
+    for number, line in enumerate(run.lines):
         (item,) = side.encode([side.read(f"{number}.wav", str(fresh.parent))])
         with torch.inference_mode():
             log_probs = model.ctc(model.encoded(*side.collate([item])))[0]
-        assert set(ranked) == set(own)
-        for text, score in ranked.items():
-            (tokens,) = tgt.encode([text])
+        hypotheses = json.loads(line)["hypotheses"]
+        assert len(hypotheses) == 4
+        for one in hypotheses:
+            (tokens,) = tgt.encode([one["text"]])
             sizes = torch.tensor(len(item)), torch.tensor(len(tokens))
-            blank = log_probs.shape[1] - 1
-            heard = F.ctc_loss(
-                log_probs, torch.tensor(tokens), *sizes, blank=blank, reduction="sum"
-            )
-            expected = 0.6 * own[text] - 0.4 * float(heard) / (len(tokens) + 1) ** 0.5
-            assert score == pytest.approx(expected, abs=1e-3)
-        assert list(ranked.values()) == sorted(ranked.values(), reverse=True)
-    for flags in (("--greedy",), ("--sample",), ("--ctc",)):
+            blank, target = log_probs.shape[1] - 1, torch.tensor(tokens, dtype=torch.long)
+            heard = F.ctc_loss(log_probs, target, *sizes, blank=blank, reduction="sum")
+            expected = (0.6 * one["log_prob"] - 0.4 * float(heard)) / (len(tokens) + 1) ** 0.5
+            assert one["score"] == pytest.approx(expected, abs=1e-3)
+        scores = [one["score"] for one in hypotheses]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_it_has_the_say_that_it_had_in_training_unless_told(recognizer, fresh):
+    def scores(*how):
+        lines = inside("decode", "-m", recognizer, "--format", "json", *how, fresh).lines
+        return [json.loads(line)["hypotheses"][0]["score"] for line in lines]
+
+    assert scores() == scores("--ctc-weight", 0.3)
+    assert scores("--greedy") == scores("--greedy", "--ctc-weight", 0.3)
+    assert scores() != scores("--ctc-weight", 0)
+    drawn = ("decode", "-m", recognizer, "--sample")
+    assert inside(*drawn, fresh).out == inside(*drawn, "--ctc-weight", 0, fresh).out
+    for flags in (("--sample",), ("--ctc",)):
         refused = inside(
             *("decode", "-m", recognizer, "--ctc-weight", 0.4), *flags, fresh, status=2
         )
@@ -152,47 +159,91 @@ def test_every_way_to_search_reads_recordings(recognizer, fresh):
     assert [line[0] for line in columns(one_by_one)] == best
     small = inside("decode", "-m", recognizer, "--batch-tokens", 20, fresh)
     assert [line[0] for line in columns(small)] == best
-    for text, links, _ in columns(inside("decode", "-m", recognizer, "--align", fresh)):
-        pairs = [tuple(map(int, link.split("-"))) for link in links.split(" ")]
-        assert [word for _, word in pairs] == list(range(len(text.split())))
-        assert all(0 <= position < 25 for position, _ in pairs)
+
+
+def seconds(column):
+    """What `--align` says of a transcript."""
+    return [tuple(map(float, times.split("-"))) for times in column.split(" ")] if column else []
+
+
+def test_words_begin_and_end_when_they_sound(recognizer, tmp_path):
+    """Of recordings whose words were written at known times, by every way to search."""
+    generator, known, names = random.Random(5), [], []
+    for number in range(20):
+        words = generator.choices(list(sounds.WORDS), k=generator.randint(1, 3))
+        samples, times = sounds.timed_utterance(words, generator)
+        sounds.write_wave(tmp_path / f"{number}.wav", samples)
+        known.append((" ".join(words), times))
+        names.append(f"{tmp_path / str(number)}.wav\n")
+    stdin = "".join(names).encode()
+    for how in ((), ("--ctc",), ("--ctc-weight", 0)):
+        right = 0
+        run = inside("decode", "-m", recognizer, "--align", *how, stdin=stdin)
+        for (words, times), (text, column) in zip(known, columns(run), strict=True):
+            found = seconds(column)
+            assert len(found) == len(text.split())
+            if text == words:
+                right += 1
+                assert np.abs(np.array(found) - np.array(times)).max() < 0.05
+        assert right > 10
+    as_json = inside("decode", "-m", recognizer, "--align", "--format", "json", stdin=stdin)
+    lines = inside("decode", "-m", recognizer, "--align", stdin=stdin)
+    for line, (text, column) in zip(as_json.lines, columns(lines), strict=True):
+        (best,) = json.loads(line)["hypotheses"]
+        assert "align" not in best
+        assert " ".join(word["word"] for word in best["words"]) == text
+        assert [(word["start"], word["end"]) for word in best["words"]] == seconds(column)
 
 
 def test_what_words_look_at_moves_on_with_the_time(recognizer, fresh):
     """Of recordings of several words: the later word looks at a later place, nearly always."""
     steps = []
-    for _, links, _ in columns(inside("decode", "-m", recognizer, "--align", fresh)):
-        places = [int(link.split("-")[0]) for link in links.split(" ")]
+    rows = columns(inside("attend", "-m", recognizer, "--pairs", "--kind", "cross", fresh))
+    for number in {row[0] for row in rows}:
+        best: dict[str, tuple[float, float]] = {}
+        for row in rows:
+            if row[0] == number:
+                weight, place = float(row[7]), float(row[6])
+                best[row[3]] = max(best.get(row[3], (0.0, 0.0)), (weight, place))
+        places = [place for _, place in best.values()][:-1]  # the last one is of the end
         steps += [later > earlier for earlier, later in zip(places, places[1:], strict=False)]
     assert len(steps) > 15
     assert np.mean(steps) > 0.8
 
 
 def test_long_recordings_are_cut_at_silences_and_joined(recognizer, fresh, monkeypatch):
-    texts = [line.split("\t")[1] for line in fresh.read_text().splitlines()[:6]]
-    sound = []
-    for number in range(6):
-        sound += [load(bytes(fresh.parent / f"{number}.wav")).values, np.zeros(3200)]
+    """What is said of the whole is what is said of its parts, each where it is in the whole."""
+    sound = [load(bytes(fresh.parent / f"{number}.wav")).values for number in range(6)]
     long = sounds.write_wave(fresh.parent / "long.wav", np.concatenate(sound))
     stdin = f"0.wav\n{long}\n1.wav\n".encode()
     root = ("--audio-root", fresh.parent)
-    # The encoder has never heard so long a silence, but it says nothing of it.
     align = ("--ctc", "--align")
     run = inside("decode", "-m", recognizer, *root, *align, stdin=stdin)
-    text, links = run.lines[1].split("\t")
-    wrong = inside("score", "--wer", stdin=f"{text}\t{' '.join(texts)}\n".encode()).lines[0]
-    assert float(wrong.split("\t")[1]) < 0.2
-    assert re.search(
-        r"standard input:2: long line, decoded in \d+ parts \(--max-seconds\)", run.said
-    )
-    places = [int(link.split("-")[0]) for link in links.split(" ")]
-    whole = 25 * sum(map(len, sound)) / sounds.RATE
-    assert places[-1] > 0.8 * whole  # of the whole recording, not of its last part
-    assert max(places) < whole + 1
+    text, column = run.lines[1].split("\t")
+    said = re.search(r"input:2: long line, decoded in (\d+) parts \(--max-seconds\)", run.said)
+    _, model = load_model(recognizer, torch.device("cpu"))
+    side = AudioSide.of(model.config, read_tokenizers(recognizer)[0])
+    parts = side.pieces(side.read(str(long), ""), side.longest)
+    assert len(parts) == int(said[1]) > 2
+    words, times = [], []
+    for number, part in enumerate(parts):
+        begin, end = (round(sounds.RATE * at) for at in (part.begins, part.begins + part.seconds))
+        name = fresh.parent / f"part-{number}.wav"
+        sounds.write_wave(name, np.concatenate(sound)[begin:end])
+        answer = inside("decode", "-m", recognizer, *align, stdin=f"{name}\n".encode()).lines[0]
+        words += answer.split("\t")[0].split()
+        own = seconds(answer.split("\t")[1])
+        times += [(part.begins + start, part.begins + stop) for start, stop in own]
+    same = [a == b for a, b in zip(text.split(), words, strict=False)]
+    assert len(text.split()) >= 6 and np.mean(same) > 0.7  # edges of a cut sound otherwise
+    found = seconds(column)
+    assert found == sorted(found) and len(found) == len(text.split())
+    whole = sum(map(len, sound)) / sounds.RATE
+    assert 0.8 * whole < found[-1][1] <= whole + 0.05  # of the whole, not of its last part
     # A shorter limit makes more parts, a longer one none.
     more = inside("decode", "-m", recognizer, *root, "--max-seconds", 0.5, stdin=stdin)
     assert len(more.lines) == 3
-    assert int(re.search(r"input:2: .* in (\d+) parts", more.said)[1]) >= whole / 12.5
+    assert int(re.search(r"input:2: .* in (\d+) parts", more.said)[1]) >= 2 * whole
     said = inside("decode", "-m", recognizer, *root, "--max-seconds", 60, stdin=stdin).said
     assert "parts" not in said
     # However few are held at once, the answers are the same.
@@ -242,6 +293,8 @@ def test_options_of_the_other_kind_of_model_are_refused(recognizer, reversal_mod
     both = ("--max-seconds", 3, "--max-input", 70)
     run = inside("decode", "-m", recognizer, *both, fresh, status=2)
     assert "--max-input and --max-seconds are one limit" in run.said
+    run = inside("decode", "-m", reversal_model, "--ctc-weight", 0.5, fresh, status=2)
+    assert "--source audio makes models that have one (--ctc-weight)" in run.said
     for flags in (("--length-penalty", 0.5), ("--prefix",), ("--sample",)):
         run = inside("decode", "-m", recognizer, "--ctc", *flags, fresh, status=2)
         assert flags[0] in run.said and "--ctc says what the encoder says" in run.said

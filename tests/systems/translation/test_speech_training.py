@@ -117,6 +117,10 @@ def test_every_architecture_reads_recordings(kind, corpus, fresh, tmp_path):
     losses = [float(found) for found in re.findall(r"dev: loss ([0-9.]+)", run.said)]
     assert losses[-1] < losses[0]
     assert len(inside("decode", "-m", tmp_path / "m", "--max-len", 12, fresh).lines) == 30
+    aligned = inside("decode", "-m", tmp_path / "m", "--max-len", 12, "--align", fresh).lines
+    for text, times, _ in (line.split("\t") for line in aligned):
+        assert len(times.split()) == len(text.split())
+        assert all(re.fullmatch(r"\d+\.\d\d-\d+\.\d\d", each) for each in times.split())
     model = read_config(tmp_path / "m").model
     assert model.ctc == (kind in ("rnn", "hard", "cnn"))
     assert model.n_encoder_layers == (3 if kind in ("rnn", "hard") else 1)
