@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from attn_cli.config.audio import FRAMES_A_POSITION, FRAMES_A_SECOND
+from attn_cli.data.audio import Recording, as_wave
+from attn_cli.data.audio_features import Features
 from attn_cli.data.images import as_png
 from attn_cli.files import write_atomically
 from attn_cli.viz.job import AttendJob, Sink
@@ -26,6 +29,7 @@ from attn_cli.wording import plural
 
 ROOM = 12 << 20  # weights of a page, which has 32 MB then
 _PLACE = "ATTN_DATA"
+_PER_WEIGHT = 3  # bytes of a page, about
 _PER_LABEL = 8  # weights that a label takes the room of
 _HEADING = 2000  # characters of a line's text
 
@@ -40,6 +44,7 @@ class PageSink(Sink):
         self._lines: list[dict[str, object]] = []
         self._answers: list[str] = []
         self._left_out = 0
+        self._sound: tuple[Recording, dict[str, object]] | None = None  # that was asked for last
 
     def add(self, line: LineMaps) -> list[str]:
         """See `Sink`: nothing yet."""
@@ -79,7 +84,8 @@ class PageSink(Sink):
         weights = sum(view.weights.size for view in self._selection.views(drawn))
         labels = len(drawn.rows.labels) + len(drawn.columns.labels)
         picture = drawn.picture.pixels.size if drawn.picture else 0
-        return weights + _PER_LABEL * labels + picture
+        heard = self._heard(drawn.sound) if drawn.sound else {}
+        return weights + _PER_LABEL * labels + picture + len(str(heard)) // _PER_WEIGHT
 
     def _entry(self, drawn: AttentionMap) -> dict[str, object]:
         picture = None
@@ -98,11 +104,35 @@ class PageSink(Sink):
             "columns": [visible(label) for label in drawn.columns.labels],
             "pieces": _pieces(drawn) if drawn.of_text else None,
             "picture": picture,
+            "sound": self._heard(drawn.sound) if drawn.sound else None,
             "layers": [
                 {"layer": view.layer, "heads": view.heads, **_packed(drawn, view.weights)}
                 for view in self._selection.views(drawn)
             ],
         }
+
+    def _heard(self, sound: Recording) -> dict[str, object]:
+        """A recording: its frames as shades, and what is heard, if its file is a sound."""
+        if self._sound is None or self._sound[0] is not sound:
+            wave = as_wave(sound)
+            audio = base64.b64encode(wave).decode("ascii") if wave else None
+            entry = {
+                "begin": sound.begins,
+                "seconds": sound.seconds,
+                "frames": len(sound.features),
+                "step": FRAMES_A_POSITION / FRAMES_A_SECOND,
+                "shades": _shades(sound.features),
+                "audio": audio and f"data:audio/wav;base64,{audio}",
+            }
+            self._sound = sound, entry
+        return self._sound[1]
+
+
+def _shades(features: Features) -> str:
+    """The base64 of features as bytes, the smallest 0 and the largest 255. Shape: (T, F)."""
+    low, high = float(features.min()), float(features.max())
+    parts = (features - low) / ((high - low) or 1.0)
+    return base64.b64encode((parts * 255).round().astype(np.uint8).tobytes()).decode("ascii")
 
 
 def _pieces(drawn: AttentionMap) -> list[tuple[str, int, int, bool]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attn_cli.data.images import Picture
 from attn_cli.viz.figures import DIVERGING, SEQUENTIAL
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 Corner = tuple[float, float]
 
 # Inches.
-_CELL = 0.22  # room for a letter
+CELL = 0.22  # room for a letter
 _LETTER = 0.08  # of a label, likewise
 _LINE = 0.17  # of a title
-_GAP = 0.2  # around a panel of shades
+GAP = 0.2  # around a panel of shades
 _SIDE = 1.6  # an image's longer side
 _IMAGE_LABEL = 0.22
 _IMAGE_GAP = 0.1
@@ -100,6 +100,18 @@ class Panel(ABC):
     peak: float
 
     @property
+    def shades(self) -> dict[str, Any]:
+        """How `imshow` draws the weights."""
+        signed = self.drawn.signed
+        return {
+            "cmap": DIVERGING if signed else SEQUENTIAL,
+            "vmin": -self.peak if signed else 0.0,
+            "vmax": self.peak,
+            "interpolation": "nearest",
+            "aspect": "auto",
+        }
+
+    @property
     def title_width(self) -> float:
         """Inches."""
         return _LETTER * max(map(len, self.title), default=0) + 0.1
@@ -131,36 +143,28 @@ class MatrixPanel(Panel):
     @property
     def width(self) -> float:
         """See `Panel`."""
-        cells = _room(self.drawn.rows) + _CELL * self.weights.shape[1]
-        return max(cells, self.title_width) + _GAP
+        cells = label_room(self.drawn.rows) + CELL * self.weights.shape[1]
+        return max(cells, self.title_width) + GAP
 
     @property
     def height(self) -> float:
         """See `Panel`."""
-        cells = _room(self.drawn.columns) + _CELL * self.weights.shape[0]
-        return self.title_height + cells + _GAP
+        cells = label_room(self.drawn.columns) + CELL * self.weights.shape[0]
+        return self.title_height + cells + GAP
 
     def draw(self, page: Page, corner: Corner) -> None:
         """See `Panel`."""
         page.write_title(corner, self.title)
         height, width = self.weights.shape
-        left = corner[0] + _room(self.drawn.rows) / page.width
-        top = (_room(self.drawn.columns) + self.title_height) / page.height
-        bottom = 1.0 - corner[1] - top - _CELL * height / page.height
-        axes = page.axes(left, bottom, _CELL * width, _CELL * height)
-        signed = self.drawn.signed
-        axes.imshow(
-            self.weights,
-            cmap=DIVERGING if signed else SEQUENTIAL,
-            vmin=-self.peak if signed else 0.0,
-            vmax=self.peak,
-            interpolation="nearest",
-            aspect="auto",
-        )
+        left = corner[0] + label_room(self.drawn.rows) / page.width
+        top = (label_room(self.drawn.columns) + self.title_height) / page.height
+        bottom = 1.0 - corner[1] - top - CELL * height / page.height
+        axes = page.axes(left, bottom, CELL * width, CELL * height)
+        axes.imshow(self.weights, **self.shades)
         axes.xaxis.tick_top()
         size = 8 * page.scale
-        axes.set_xticks(range(width), _shown(self.drawn.columns), rotation=90, fontsize=size)
-        axes.set_yticks(range(height), _shown(self.drawn.rows), fontsize=size)
+        axes.set_xticks(range(width), shown_labels(self.drawn.columns), rotation=90, fontsize=size)
+        axes.set_yticks(range(height), shown_labels(self.drawn.rows), fontsize=size)
         axes.tick_params(length=0)
 
 
@@ -213,12 +217,13 @@ class RegionPanel(Panel):
             axes.set_title(name, fontsize=size, pad=2 * page.scale)
 
 
-def _shown(axis: Axis) -> list[str]:
+def shown_labels(axis: Axis) -> list[str]:
+    """The labels of an axis as they are written."""
     return [shortened(visible(label), _LONGEST) for label in axis.labels]
 
 
-def _room(axis: Axis) -> float:
+def label_room(axis: Axis) -> float:
     """Inches of an axis's labels."""
     from rich.cells import cell_len
 
-    return _LETTER * max(map(cell_len, _shown(axis)), default=0) + 0.1
+    return _LETTER * max(map(cell_len, shown_labels(axis)), default=0) + 0.1

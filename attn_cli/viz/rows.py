@@ -10,6 +10,7 @@ from attn_cli.viz.panels import MatrixPanel, Panel, RegionPanel
 from attn_cli.viz.scale import Scale
 from attn_cli.viz.selection import HeadSelection
 from attn_cli.viz.sentence_panel import SentencePanel
+from attn_cli.viz.sound_panel import SoundPanel
 from attn_cli.viz.token_labels import visible
 
 
@@ -41,10 +42,12 @@ def _rows_of(drawn: AttentionMap, selection: HeadSelection, scale: Scale) -> Ite
             common = drawn, _title(drawn, view.layer, head), weights, scale.of(drawn)
             if drawn.of_text:
                 yield [SentencePanel(*common)]
-            elif drawn.picture is None:
-                row.append(MatrixPanel(*common))
-            else:
+            elif drawn.picture is not None:
                 row.append(RegionPanel(*common, drawn.picture))
+            elif drawn.sound is not None:
+                row.append(SoundPanel(*common, drawn.sound))
+            else:
+                row.append(MatrixPanel(*common))
         if row:
             yield row
 
