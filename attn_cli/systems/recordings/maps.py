@@ -68,7 +68,7 @@ class RecordingSource(LineSource):
     def _maps(self, part: Recording, name: str, title: str, said: str) -> Iterator[AttentionMap]:
         times = self._listener.side.axis(part, name)
         for kind, layers in self._weights(part).items():
-            rows = _WHOLE if kind == "recording" else Axis(times.labels)
+            rows = _WHOLE if kind == "recording" else times
             yield AttentionMap(
                 kind, tuple(to_array(layer[0]) for layer in layers), rows, times, title, answer=said
             )
