@@ -61,8 +61,9 @@ def word_times(
         if model.ctc is not None and positions_needed(list(outputs[number])) <= len(items[number])
     ]
     seen = sorted(set(numbers) - set(said))
-    for number, runs in zip(said, _heard(model, read, items, outputs, said), strict=True):
-        found[number] = _of_words(tokenizer, outputs[number], runs)
+    if said:
+        for number, runs in zip(said, _heard(model, read, items, outputs, said), strict=True):
+            found[number] = _of_words(tokenizer, outputs[number], runs)
     if not generator.aligns and model.ctc is not None:
         for number in seen:  # more tokens than positions, and nothing that looks at these
             found[number] = _evenly(tokenizer, outputs[number], len(items[number]))
