@@ -22,7 +22,7 @@ class VariantOptions(AttentionOptions):
 
     # Distances, not places: better than sinusoids on two language pairs, long sentences most.
     positions: str = with_default(
-        AttentionOptions, "positions", "rotary", show="rotary, or what --attention can use"
+        AttentionOptions, "positions", "rotary", show="rotary, sinusoidal where that suits"
     )
     max_positions: int = option(
         1024,

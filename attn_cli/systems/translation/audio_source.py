@@ -136,8 +136,12 @@ class AudioSide(Side[Recording, Recording]):
         return repr((self._rate, self._n_features)).encode()
 
 
-# --arch -> what suits recordings better than the preset: their frames say little each.
-_FOR_AUDIO: Mapping[str, Mapping[str, object]] = {"rnn": {"n_encoder_layers": 3}}
+# --arch -> what suits recordings better than the preset. Their frames say little each; a decoder
+# that is to go through them in order must know where each stands, not its distance to others.
+_FOR_AUDIO: Mapping[str, Mapping[str, object]] = {
+    "rnn": {"n_encoder_layers": 3},
+    "transformer": {"positions": "sinusoidal"},
+}
 
 
 class AudioSources(FileSources):

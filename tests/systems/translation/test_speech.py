@@ -64,6 +64,7 @@ def test_the_directory_says_what_the_model_reads(recognizer):
     model = config.model
     assert (config.task, model.source, model.sample_rate) == ("translate", "audio", sounds.RATE)
     assert (model.n_features, model.src_vocab, model.ctc) == (n_bands(sounds.RATE), 0, True)
+    assert model.positions == "sinusoidal"
     assert 0.4 < model.trained_seconds < 1.1
     left = {path.name for path in (recognizer / "checkpoints").iterdir()}
     assert not [name for name in left if "audio" in name or "index" in name]
