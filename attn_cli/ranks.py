@@ -7,7 +7,6 @@ results; the others answer until the stream has ended. What they say goes throug
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar, cast
@@ -17,8 +16,6 @@ from attn_cli.workers import Failure, Feed, Mail, up_to_failure
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-# A producer may take its time; a process that ends is noticed at once.
-_PATIENCE = datetime.timedelta(days=365)
 
 
 class Ranks:
@@ -32,9 +29,12 @@ class Ranks:
     def __init__(self) -> None:
         import torch.distributed
 
+        from attn_cli import rendezvous
+
         self._dist = torch.distributed
+        self._meeting: rendezvous.Meeting | None = None
         if not self._dist.is_initialized():
-            self._dist.init_process_group("gloo", timeout=_PATIENCE)
+            self._meeting = rendezvous.join("gloo")
         self.rank, self.world = self._dist.get_rank(), self._dist.get_world_size()
 
     @classmethod
@@ -61,6 +61,8 @@ class Ranks:
         self._dist.all_gather_object(codes, code)
         first = next((rank for rank, code in enumerate(codes) if code), None)
         if failed is not None and first == self.rank:
+            if self._meeting:
+                self._meeting.refuse(code)
             raise failed
         if first is not None:
             raise EndedElsewhereError(codes[first])

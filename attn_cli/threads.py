@@ -15,6 +15,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def says_usage() -> bool:
+    """Whether this process says how it was called wrongly: rank 0, when it is first started."""
+    return not rank() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+
+
 def at_hand(wanted: int | None) -> int:
     """How many threads, or processes of one thread, there may be.
 

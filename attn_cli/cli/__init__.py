@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 import typer
+from typer.exceptions import TyperException
 
 from attn_cli import __version__
 from attn_cli.cli.front import SETTINGS, LateGroup
 from attn_cli.cli.status import exit_status
-from attn_cli.threads import wait_gently
+from attn_cli.errors import EndedElsewhereError, UsageError
+from attn_cli.threads import says_usage, wait_gently
 
 # Command -> where its function, or its Typer app of subcommands, is, and what it does.
 COMMANDS = {
@@ -86,4 +90,23 @@ for _name, (_, _does) in COMMANDS.items():
 def main() -> int:
     """Runs the command line and returns the exit status of the stream contract."""
     wait_gently()
-    return exit_status(lambda: app(prog_name="attn"))
+    return exit_status(_called if says_usage() else _called_beside)
+
+
+def _called() -> None:
+    app(prog_name="attn")
+
+
+def _called_beside() -> None:
+    """The same in a process that others stand beside, or stood before, called as wrongly as it.
+
+    Raises:
+        EndedElsewhereError: another has said what is wrong.
+    """
+    try:
+        status = app(prog_name="attn", standalone_mode=False)
+    except typer.Abort:
+        raise SystemExit(128 + signal.SIGINT) from None
+    except TyperException:
+        raise EndedElsewhereError(UsageError.exit_code) from None
+    raise SystemExit(status if isinstance(status, int) else 0)

@@ -21,6 +21,8 @@ from attn_cli.config.command import (
     options_of,
     resolve,
 )
+from attn_cli.errors import EndedElsewhereError, UsageError
+from attn_cli.threads import says_usage
 
 ConfigFile = Annotated[
     str | None,
@@ -67,23 +69,29 @@ def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Call
             for group in groups(command)
             for field in fields(group.kind)
         ]
-        options = options_of(command)
+        declared = options_of(command)
 
         @functools.wraps(function)
         def wrapper(config: str | None, **values: object) -> None:
             arguments = {name: values[name] for name in values.keys() & own.keys()}
             given = {
-                name: _converted(value, options[name], types[name])
+                name: _converted(value, declared[name], types[name])
                 for name, value in values.items()
-                if name in options and value not in (None, [], ())
+                if name in declared and value not in (None, [], ())
             }
-            function(**arguments, options=resolve(command, given, config))
+            try:
+                options = resolve(command, given, config)
+            except UsageError:
+                if says_usage():
+                    raise
+                raise EndedElsewhereError(UsageError.exit_code) from None
+            function(**arguments, options=options)
 
         kept = [p.replace(kind=_KEYWORD) for p in own.values() if p.name != "options"]
         shown = [*kept, *flags]
         shown.append(inspect.Parameter("config", _KEYWORD, default=None, annotation=ConfigFile))
         if any(group.rare for group in groups(command)) or any(
-            field.metadata["rare"] for field in options.values()
+            field.metadata["rare"] for field in declared.values()
         ):
             shown.append(inspect.Parameter("help_all", _KEYWORD, default=False, annotation=HelpAll))
         wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]

@@ -193,8 +193,17 @@ class TrainingRuntimeOptions(RuntimeOptions):
         "way back: less memory for a third more work.",
         rare=True,
     )
+    rank_timeout: str = option(
+        "30m",
+        "How long a process waits for another at an update before the training ends.",
+        rare=True,
+    )
 
     def __post_init__(self) -> None:
+        try:
+            parse_duration(self.rank_timeout)
+        except ValueError as error:
+            raise ValueError(f"--rank-timeout: {error}") from error
         if self.processes == "auto":
             if self.shard:
                 raise ValueError("--shard needs a number of processes: --processes N, or torchrun")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from attn_cli.config.finetuning import FinetuneCommand
@@ -29,20 +30,20 @@ def train(files: list[str], options: TrainingCommand, speaker: Speaker) -> Path 
     if isinstance(options, TrainMtCommand):
         from attn_cli.systems.translation.recipe import TranslationRecipe
 
-        return run_training(TranslationRecipe(files, options, speaker), options, speaker)
+        return run_training(partial(TranslationRecipe, files, options), options, speaker)
     if isinstance(options, PretrainCommand):
         from attn_cli.systems.pretraining.recipe import PretrainRecipe
 
-        return run_training(PretrainRecipe(files, options, speaker), options, speaker)
+        return run_training(partial(PretrainRecipe, files, options), options, speaker)
     assert isinstance(options, FinetuneCommand)
     if options.labels_nodes:
         from attn_cli.systems.nodes.recipe import GraphRecipe
 
-        return run_training(GraphRecipe(files, options, speaker), options, speaker)
+        return run_training(partial(GraphRecipe, files, options), options, speaker)
     if options.labels_recordings:
         from attn_cli.systems.recordings.recipe import RecordingRecipe
 
-        return run_training(RecordingRecipe(files, options, speaker), options, speaker)
+        return run_training(partial(RecordingRecipe, files, options), options, speaker)
     from attn_cli.systems.tasks.recipe import FinetuneRecipe
 
-    return run_training(FinetuneRecipe(files, options, speaker), options, speaker)
+    return run_training(partial(FinetuneRecipe, files, options), options, speaker)

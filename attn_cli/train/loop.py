@@ -185,6 +185,7 @@ class Trainer(Generic[B]):
             The tokens that were read.
         """
         progress = self.progress
+        self.processes.waiting.step = progress.step + 1
         factor = learning_rate_factor(progress.step, self._share_done(), self.options)
         set_rates(self.optimizers, factor, progress.step)
         self.objective.begin_update(self._share_done())

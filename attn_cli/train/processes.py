@@ -13,22 +13,46 @@ import datetime
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from attn_cli.config.runtime import RuntimeOptions
+from attn_cli import rendezvous
+from attn_cli.config import parse_duration
+from attn_cli.config.training import TrainingRuntimeOptions
 from attn_cli.data.batching import B
 from attn_cli.device import set_up
 from attn_cli.errors import AttnError, EndedElsewhereError
 from attn_cli.train.optim import Deal
 
-_PATIENCE = datetime.timedelta(hours=2)  # the other ranks wait while rank 0 validates
+_PATIENCE = datetime.timedelta(minutes=30)
+_LAST_MARKS = 3.0  # seconds in which all ranks that wait in vain have noticed it
+_LATE, _LOST = "late", "lost"
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
+
+
+@dataclass
+class Waiting:
+    """How ranks wait for one another.
+
+    Attributes:
+        limit: how long.
+        step: the update that they are at.
+        store: where those say so that wait in vain.
+        meeting: where they met, if a launcher started them.
+        patient: a group whose ranks wait for as long as it takes, as data are read.
+    """
+
+    limit: datetime.timedelta = _PATIENCE
+    step: int = 0
+    store: dist.Store | None = None
+    meeting: rendezvous.Meeting | None = None
+    patient: dist.ProcessGroup | None = None
 
 
 @dataclass(frozen=True)
@@ -36,11 +60,12 @@ class Processes:
     """This process among its peers.
 
     Attributes:
-        rank: its number; rank 0 alone logs, validates and writes.
+        rank: its number; rank 0 alone logs and writes.
         world: how many there are.
         device: where this one computes.
         threads: CPU threads of all ranks of this machine together; 0: as they are.
         is_sharded: whether each keeps a part of the weights alone (see `sharding`).
+        waiting: how it waits for the others.
     """
 
     is_sharded: ClassVar[bool] = False
@@ -49,18 +74,41 @@ class Processes:
     world: int
     device: torch.device
     threads: int = 0
+    waiting: Waiting = field(default_factory=Waiting)
 
     @classmethod
-    def join(cls, runtime: RuntimeOptions) -> Processes:
+    def alone(cls, rank: int, device: torch.device, threads: int, limit: str) -> Processes:
+        """A process that may meet others of its machine later, as this rank.
+
+        Args:
+            rank: that.
+            device: where it computes.
+            threads: CPU threads of all of them together.
+            limit: how long one waits for another, as in `--rank-timeout`.
+        """
+        return cls(rank, 1, device, threads, Waiting(_duration(limit)))
+
+    @classmethod
+    def join(cls, runtime: TrainingRuntimeOptions) -> Processes:
         """Joins the group that torchrun announces in the environment; alone without one."""
         world = int(os.environ.get("WORLD_SIZE", "1"))
-        chosen = set_up(runtime)
-        here = torch.get_num_threads() * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if world == 1:
-            return cls(0, 1, chosen, torch.get_num_threads())
+            chosen = set_up(runtime)
+            return cls.alone(0, chosen, torch.get_num_threads(), runtime.rank_timeout)
+        waiting = Waiting(_duration(runtime.rank_timeout))
         if not dist.is_initialized():
-            dist.init_process_group(_backend(chosen), timeout=_PATIENCE)
-        return cls(dist.get_rank(), world, chosen, here)
+            waiting.meeting = rendezvous.join(_backends(), waiting.limit)
+            waiting.store = waiting.meeting.store
+        waiting.patient = dist.new_group(backend="gloo", timeout=rendezvous.FOREVER)
+        unplaced = cls(dist.get_rank(), world, torch.device("cpu"), 0, waiting)
+        try:
+            with unplaced.together():
+                chosen = set_up(runtime)
+        except BaseException:
+            unplaced.leave()
+            raise
+        here = torch.get_num_threads() * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return replace(unplaced, device=chosen, threads=here)
 
     def meet(self, store: dist.Store, world: int) -> Processes:
         """Joins the others of this machine, who meet over a store, as the rank that this one is.
@@ -75,10 +123,11 @@ class Processes:
         with exchange(self):
             backend = _backend(self.device)
             group = dist.PrefixStore("group", store)
+            limit = self.waiting.limit
             dist.init_process_group(
-                backend, store=group, rank=self.rank, world_size=world, timeout=_PATIENCE
+                backend, store=group, rank=self.rank, world_size=world, timeout=limit
             )
-        return Processes(self.rank, world, self.device, self.threads)
+        return replace(self, world=world, waiting=Waiting(limit, store=store))
 
     def leave(self) -> Processes:
         """Ends the group; the rank is alone then, with all threads."""
@@ -86,7 +135,7 @@ class Processes:
             dist.destroy_process_group()
         if self.threads:
             torch.set_num_threads(self.threads)
-        return Processes(self.rank, 1, self.device, self.threads)
+        return replace(self, world=1, waiting=Waiting(self.waiting.limit))
 
     @property
     def is_main(self) -> bool:
@@ -102,9 +151,15 @@ class Processes:
         except Exception as error:  # noqa: BLE001 - raised again as soon as the others know
             failed = error
         code = 0 if failed is None else failed.exit_code if isinstance(failed, AttnError) else 1
-        codes = [int(tensor) for tensor in self.gather(torch.tensor([code]))]
+        gathered = [torch.tensor([code]) for _ in range(self.world)]
+        if self.world > 1:
+            with exchange(self):
+                dist.all_gather(gathered, torch.tensor([code]), group=self.waiting.patient)
+        codes = [int(tensor) for tensor in gathered]
         first = next((rank for rank, code in enumerate(codes) if code), None)
         if failed is not None and first == self.rank:
+            if self.waiting.meeting:
+                self.waiting.meeting.refuse(code)
             raise failed
         if first is not None:
             raise EndedElsewhereError(codes[first])
@@ -245,23 +300,79 @@ class LostProcessError(AttnError):
     """Another process of the training has ended without a word."""
 
 
+class LateProcessError(AttnError):
+    """Another process of the training did not come to an exchange in time."""
+
+
 @contextlib.contextmanager
 def exchange(processes: Processes) -> Iterator[None]:
     """A context in which ranks talk to each other.
 
     Raises:
+        LateProcessError: on the first of those that waited in vain.
         LostProcessError: on rank 0, another rank is gone.
-        EndedElsewhereError: on other ranks: rank 0 says it.
+        EndedElsewhereError: on other ranks: another says it.
     """
     try:
         yield
     except RuntimeError as error:
+        with contextlib.suppress(RuntimeError):  # the store may be gone, too
+            _require_all(processes, str(error))
         if not processes.is_main:
             raise EndedElsewhereError(1) from error
         raise LostProcessError(
             "another process of this training has ended, or can't be reached any more; what was "
             "saved is intact, and the same command continues from there"
         ) from error
+
+
+def _require_all(processes: Processes, failure: str) -> None:
+    """Finds out, where an exchange failed, who did not come to it in time.
+
+    Those that wait in vain break it off, which others notice as the end of a connection.
+
+    Raises:
+        LateProcessError: on the first rank of those that waited in vain.
+        EndedElsewhereError: on the others.
+    """
+    waiting, rank = processes.waiting, processes.rank
+    if waiting.store is None:
+        return
+    store = dist.PrefixStore(f"step {waiting.step}", waiting.store)
+    is_late = "timed out" in failure.lower() or "timeout" in failure.lower()
+    store.set(str(rank), _LATE if is_late else _LOST)
+    until = time.monotonic() + (_LAST_MARKS if is_late else _LAST_MARKS / 6)
+    while time.monotonic() < until and not is_late:
+        time.sleep(0.05)
+        others = [other for other in range(processes.world) if store.check([str(other)])]
+        if any(store.get(str(other)) == _LATE.encode() for other in others):
+            is_late, until = True, time.monotonic() + _LAST_MARKS
+    if not is_late:
+        return
+    time.sleep(max(0.0, until - time.monotonic()))
+    there = [other for other in range(processes.world) if store.check([str(other)])]
+    if rank != there[0]:
+        raise EndedElsewhereError(1)
+    missing = [other for other in range(processes.world) if other not in there]
+    who = ", ".join(_called(other, waiting) for other in missing[:10]) or "no rank"
+    raise LateProcessError(
+        f"step {waiting.step}: {who} of {processes.world} did not come within "
+        f"{waiting.limit.total_seconds():g} s (--rank-timeout); what was saved is intact, and the "
+        "same command continues from there"
+    )
+
+
+def _called(rank: int, waiting: Waiting) -> str:
+    return f"rank {rank}" + (f" (on {waiting.meeting.host(rank)})" if waiting.meeting else "")
+
+
+def _duration(text: str) -> datetime.timedelta:
+    return datetime.timedelta(seconds=parse_duration(text))
+
+
+def _backends() -> str:
+    """Of both kinds of devices, as a device is chosen only when all ranks can say why not."""
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
 def _backend(device: torch.device) -> str:

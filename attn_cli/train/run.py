@@ -89,8 +89,15 @@ class Recipe(ABC, Generic[B]):
         """On every rank: the model, its data and its validation."""
 
 
-def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) -> Path | None:
+def run_training(
+    recipe_of: Callable[[Speaker], Recipe[B]], options: TrainingCommand, speaker: Speaker
+) -> Path | None:
     """Trains a recipe to its end; an unfinished run of the same options continues.
+
+    Args:
+        recipe_of: makes the recipe, given who is told what was found and chosen.
+        options: of the command.
+        speaker: is told it on the first of all ranks.
 
     Returns:
         The model directory; None on all ranks but the first, and after a dry run.
@@ -100,14 +107,16 @@ def run_training(recipe: Recipe[B], options: TrainingCommand, speaker: Speaker) 
     """
     processes = Processes.join(options.runtime)
     if not processes.is_main:
-        recipe.speaker = speaker = Silence()
+        speaker = Silence()
     output = Path(options.output.path)
     before: ModelConfig | None = None
     with contextlib.ExitStack() as stack:
         if options.output.dry_run:
             output = Path(stack.enter_context(_scratch(processes)))
+        stack.callback(processes.leave)  # its threads must not outlive the interpreter
         work = output / _CHECKPOINTS
         with processes.together():
+            recipe = recipe_of(speaker)
             crew = _crew(recipe, options, output, processes, speaker)
         stack.callback(crew.close)
         stack.callback(processes.leave)  # first: members that wait for this one then end

@@ -26,7 +26,7 @@ from pathlib import Path
 import torch.distributed as dist
 import torch.multiprocessing
 
-from attn_cli.config.runtime import RuntimeOptions
+from attn_cli.config.training import TrainingRuntimeOptions
 from attn_cli.device import set_up
 from attn_cli.errors import AttnError, EndedElsewhereError, InterruptedTrainingError
 from attn_cli.train.processes import LostProcessError, Processes
@@ -99,7 +99,7 @@ class Team(Crew):
         self,
         processes: Processes,
         size: int,
-        runtime: RuntimeOptions,
+        runtime: TrainingRuntimeOptions,
         work: Callable[..., None],
         *rest: object,
     ) -> None:
@@ -229,14 +229,15 @@ def _member(
     folder: str,
     size: int,
     threads: int,
-    runtime: RuntimeOptions,
+    runtime: TrainingRuntimeOptions,
     work: Callable[..., None],
     rest: tuple[object, ...],
 ) -> None:
     """What PyTorch starts as rank `index` + 1: rank 0 alone speaks."""
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as the process lives
     rank = index + 1
-    seat = Seat(folder, size, Processes(rank, 1, set_up(runtime, rank), threads))
+    alone = Processes.alone(rank, set_up(runtime, rank), threads, runtime.rank_timeout)
+    seat = Seat(folder, size, alone)
     try:
         work(seat, *rest)
     except (EndedElsewhereError, InterruptedTrainingError):

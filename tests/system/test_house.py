@@ -21,6 +21,7 @@ GROUND = {
     "memory",
     "model_files",
     "ranks",
+    "rendezvous",
     "threads",
     "wording",
     "workers",
