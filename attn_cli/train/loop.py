@@ -35,6 +35,7 @@ from attn_cli.train.processes import Processes
 from attn_cli.train.progress import LOWER_IS_BETTER, Progress, Validated
 from attn_cli.train.shards import local
 from attn_cli.train.signals import StopSignals
+from attn_cli.train.spread import Spread
 from attn_cli.train.state import TensorState
 from attn_cli.train.team import Crew
 from attn_cli.wording import plural
@@ -52,7 +53,8 @@ class Training(Generic[B]):
     Attributes:
         objective: what is minimized; its model is trained and saved.
         stream: endless placed batches from a position on.
-        validate: figures of the current weights on the dev data, e.g. {"loss": 2.1, "bleu": 30.2}.
+        validate: figures of the current weights on the dev data, e.g. {"loss": 2.1, "bleu": 30.2};
+            all ranks call it, and what it is given shares its work out among them.
         rates: factors of the peak learning rate, by the parameter's name; 1 where none is given.
         validates_often: whether a validation costs less than a saved state, and comes so often
             that states are saved by the clock alone, and few validations are said.
@@ -66,7 +68,7 @@ class Training(Generic[B]):
 
     objective: Objective[B]
     stream: Callable[[Position], Generator[Placed[B], None, None]]
-    validate: Callable[[], dict[str, float]]
+    validate: Callable[[Spread], dict[str, float]]
     rates: Mapping[str, float] = field(default_factory=dict)
     validates_often: bool = False
     starts_trained: bool = False
@@ -339,13 +341,13 @@ class Trainer(Generic[B]):
         """Measures the averaged weights, logs the figures, keeps the weights if they are good."""
         progress, metric = self.progress, self.options.metric
         began = time.monotonic()
+        if self.processes.is_main:
+            self.monitor.validating(progress)
         with self.average.applied(), self.processes.whole(self.objective):
+            self.objective.eval()
+            figures = self.training.validate(self.processes.spread)
+            self.objective.train()
             if self.processes.is_main:
-                self.monitor.validating(progress)
-                with self.processes.with_all_threads():
-                    self.objective.eval()
-                    figures = self.training.validate()
-                    self.objective.train()
                 loss = _finite(-figures["loss"])
                 sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
                 good = loss if metric == "loss" else _finite(sign * figures[metric])

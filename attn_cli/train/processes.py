@@ -29,6 +29,7 @@ from attn_cli.data.batching import B
 from attn_cli.device import set_up
 from attn_cli.errors import AttnError, EndedElsewhereError
 from attn_cli.train.optim import Deal
+from attn_cli.train.spread import R, T, alone
 
 _PATIENCE = datetime.timedelta(minutes=30)
 _LAST_MARKS = 3.0  # seconds in which all ranks that wait in vain have noticed it
@@ -150,31 +151,43 @@ class Processes:
             yield
         except Exception as error:  # noqa: BLE001 - raised again as soon as the others know
             failed = error
-        code = 0 if failed is None else failed.exit_code if isinstance(failed, AttnError) else 1
-        gathered = [torch.tensor([code]) for _ in range(self.world)]
+        code = torch.tensor([_status(failed)])
+        gathered = [code.clone() for _ in range(self.world)]
         if self.world > 1:
             with exchange(self):
-                dist.all_gather(gathered, torch.tensor([code]), group=self.waiting.patient)
-        codes = [int(tensor) for tensor in gathered]
+                dist.all_gather(gathered, code, group=self.waiting.patient)
+        self._end_alike(failed, [int(tensor) for tensor in gathered])
+
+    def _end_alike(self, failed: Exception | None, codes: Sequence[int]) -> None:
+        """Ends all ranks if one has failed.
+
+        Args:
+            failed: this rank's failure.
+            codes: the exit status of each, 0 if it has not failed.
+        """
         first = next((rank for rank, code in enumerate(codes) if code), None)
         if failed is not None and first == self.rank:
             if self.waiting.meeting:
-                self.waiting.meeting.refuse(code)
+                self.waiting.meeting.refuse(codes[first])
             raise failed
         if first is not None:
             raise EndedElsewhereError(codes[first])
 
-    @contextlib.contextmanager
-    def with_all_threads(self) -> Iterator[None]:
-        """A context in which this rank works while the others wait for it."""
-        before = torch.get_num_threads()
-        if self.threads > before:
-            torch.set_num_threads(self.threads)
+    def spread(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`map(work, items)`, of which each rank does a part; see `spread.Spread`."""
+        if self.world == 1:
+            return alone(work, items)
+        failed: Exception | None = None
+        own: list[R] = []
         try:
-            yield
-        finally:
-            if self.threads > before:
-                torch.set_num_threads(before)
+            own = alone(work, items[self.rank :: self.world])
+        except Exception as error:  # noqa: BLE001 - raised again as soon as the others know
+            failed = error
+        gathered: list[tuple[int, list[R]]] = [(0, [])] * self.world
+        with exchange(self):
+            dist.all_gather_object(gathered, (_status(failed), own))
+        self._end_alike(failed, [code for code, _ in gathered])
+        return [gathered[i % self.world][1][i // self.world] for i in range(len(items))]
 
     def share(self, batch: B) -> B:
         """This rank's rows of a batch; none if the batch has too few for it."""
@@ -294,6 +307,11 @@ class Processes:
         with exchange(self):
             dist.broadcast(tensor, 0)
         return tensor.tolist()
+
+
+def _status(failed: Exception | None) -> int:
+    """The exit status of a failure; 0 of none."""
+    return 0 if failed is None else failed.exit_code if isinstance(failed, AttnError) else 1
 
 
 class LostProcessError(AttnError):

@@ -52,8 +52,12 @@ def rank_of_three(index, folder):
     with pytest.raises((UsageError, EndedElsewhereError)) as refused, processes.together():
         if index:  # rank 2 fails, too, and rank 1 says why
             raise UsageError(f"refused by {index}")
-    with processes.with_all_threads():
-        assert torch.get_num_threads() == 3
+    numbers = list(range(7))
+    done = processes.spread(lambda n: (n, index), numbers)
+    assert done == [(n, n % WORLD) for n in numbers]
+    with pytest.raises((ZeroDivisionError, EndedElsewhereError)) as ended:
+        processes.spread(lambda n: 1 // (n - 4), numbers)  # which is rank 1's
+    assert ended.type is (ZeroDivisionError if index == 1 else EndedElsewhereError)
     torch.save([found, refused.value.exit_code, str(refused.value)], f"{folder}/{index}")
     if index == 2:
         return  # without a word

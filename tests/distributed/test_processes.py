@@ -77,6 +77,19 @@ def test_what_is_refused_is_refused_as_by_one_process(tmp_path, corpus, monkeypa
     assert refused.said == "attn: --processes 2: each needs a GPU, and here is one GPU\n"
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_figures_of_a_validation_are_those_of_one_process(tmp_path, corpus, reversal_model, n):
+    """To the last bit, as each process does what one would have done."""
+    recipe = ("--init", reversal_model, "--max-steps", 1, "--threads", n, "--device", "cpu")
+    recipe = (*recipe, "--dev", write_reversal(tmp_path / "dev.tsv", 230, seed=8))
+    inside("train-mt", corpus, "-o", tmp_path / "one", *recipe, "--threads", 1)
+    attn("train-mt", corpus, "-o", tmp_path / "many", *recipe, "--processes", n)
+    one, many = (losses(tmp_path / name)[0] for name in ("one", "many"))
+    assert one["step"] == many["step"] == 0, "the weights that all begin with"
+    assert one["dev_bleu"] > 1
+    assert many == one
+
+
 class Running:
     """A training in a process group of its own."""
 

@@ -108,7 +108,7 @@ class Setting:
         training = Training(
             objective=Changed(objective, self.change, self.rows_per_sentence, self.partner),
             stream=self._stream,
-            validate=lambda: as_figures(next(figures)),
+            validate=lambda spread: as_figures(next(figures)),
             **self.extras,
         )
         chosen = TrainingOptions(

@@ -42,6 +42,7 @@ from attn_cli.train.monitor import Speaker
 from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
+from attn_cli.train.spread import Spread
 from attn_cli.wording import plural, some
 
 TASK = "nodes"
@@ -148,11 +149,14 @@ class NodeValidation:
         self._batch = batch
         self._field = objective.field(batch.nodes)
 
+    def __call__(self, spread: Spread) -> dict[str, float]:
+        """The figures by name; one pass gives all, which is no work to share."""
+        return spread(self._figures, [self._field])[0]
+
     @torch.inference_mode()
-    def __call__(self) -> dict[str, float]:
-        """The figures by name."""
+    def _figures(self, field: ReceptiveField) -> dict[str, float]:
         targets = self._batch.targets
-        logits = self._objective.logits(self._field)
+        logits = self._objective.logits(field)
         loss = float(node_losses(logits, targets)) / len(targets)
         if targets.dim() == 1:
             name, value = "accuracy", float((logits.argmax(-1) == targets).double().mean())

@@ -18,6 +18,7 @@ from attn_cli.data.split import RowNumbers
 from attn_cli.models.text import TextModel
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.train.objective import Objective
+from attn_cli.train.spread import Spread, alone
 
 _POOL_BYTES = 1 << 23  # of text: the first batch comes within seconds
 
@@ -90,5 +91,5 @@ class PretrainingObjective(Objective[B]):
         return ()
 
     @abstractmethod
-    def figures(self, batches: Iterable[B]) -> dict[str, float]:
+    def figures(self, batches: Sequence[B], spread: Spread = alone) -> dict[str, float]:
         """The loss in nats per token, and what else tells how good the weights are."""

@@ -19,6 +19,7 @@ from attn_cli.models.bilm import Bilm
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import PretrainingObjective
 from attn_cli.systems.pretraining.causal import LanguageBatch, LanguageReader
+from attn_cli.train.spread import Spread, alone
 
 
 @dataclass
@@ -75,16 +76,14 @@ class BidirectionalObjective(PretrainingObjective[LanguageBatch]):
         ]
 
     @torch.inference_mode()
-    def figures(self, batches: Iterable[LanguageBatch]) -> dict[str, float]:
+    def figures(self, batches: Sequence[LanguageBatch], spread: Spread = alone) -> dict[str, float]:
         """Loss in nats per token, the mean of both; perplexity of it and of each direction."""
         device = next(self.parameters()).device
-        sums = [0.0, 0.0]
-        tokens = 0
-        for batch in batches:
-            tokens += batch.n_tokens
-            for number, (_, nll) in enumerate(self._each(batch.to(device))):
-                sums[number] += float(nll)
-        ahead, back = (total / max(1, tokens) for total in sums)
+        pairs = spread(
+            lambda batch: [float(nll) for _, nll in self._each(batch.to(device))], batches
+        )
+        tokens = max(1, sum(batch.n_tokens for batch in batches))
+        ahead, back = (sum(each) / tokens for each in zip(*pairs, strict=True))
         loss = (ahead + back) / 2
         return {
             "loss": loss,

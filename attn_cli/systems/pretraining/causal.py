@@ -10,7 +10,7 @@ Shapes: B batch, T length.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from attn_cli.lines.rows import is_blank
 from attn_cli.models.backbone import LanguageModel
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
+from attn_cli.train.spread import Spread, alone
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,9 @@ class LanguageObjective(PretrainingObjective[LanguageBatch]):
         )
 
     @torch.inference_mode()
-    def figures(self, batches: Iterable[LanguageBatch]) -> dict[str, float]:
+    def figures(self, batches: Sequence[LanguageBatch], spread: Spread = alone) -> dict[str, float]:
         """Loss in nats per token, and perplexity."""
         device = next(self.parameters()).device
-        nll = tokens = 0.0
-        for batch in batches:
-            nll += float(self(batch.to(device))[1])
-            tokens += batch.n_tokens
-        loss = nll / max(1.0, tokens)
+        nll = sum(spread(lambda batch: float(self(batch.to(device))[1]), batches))
+        loss = nll / max(1, sum(batch.n_tokens for batch in batches))
         return {"loss": loss, "perplexity": math.exp(min(loss, 700))}

@@ -29,6 +29,7 @@ from attn_cli.systems.pretraining.segments import (
     segment_pairs,
     tokenized,
 )
+from attn_cli.train.spread import Spread, alone
 
 IGNORE_INDEX = -1  # the label of what is no pair
 _LENDERS = 16  # documents read for their segments where a pool has too few
@@ -269,11 +270,12 @@ class MaskedObjective(PretrainingObjective[MaskedBatch]):
         return model.heads["mlm"](vectors[masked[chosen]]), model.heads["nsp"](pooled).float()
 
     @torch.inference_mode()
-    def figures(self, batches: Iterable[MaskedBatch]) -> dict[str, float]:
+    def figures(self, batches: Sequence[MaskedBatch], spread: Spread = alone) -> dict[str, float]:
         """The loss that is trained, perplexity and accuracy of hidden tokens, accuracy of pairs."""
+        device = next(self.parameters()).device
         sums = torch.zeros(6, dtype=torch.float64)
-        for batch in batches:
-            sums += self._measured(batch.to(next(self.parameters()).device))
+        for measured in spread(lambda batch: self._measured(batch.to(device)), batches):
+            sums += measured
         tokens, nll, right, n_pairs, weighted, pairs_right = sums.tolist()
         figures = {"loss": nll / max(tokens, 1)}
         figures["perplexity"] = math.exp(min(figures["loss"], 700))

@@ -155,7 +155,9 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
             Training(
                 objective=objective,
                 stream=lambda position: stream(reader.source(), self.seed, position),
-                validate=lambda: objective.figures(dev_reader.batches(np.arange(len(dev_rows)), 0)),
+                validate=lambda spread: objective.figures(
+                    dev_reader.batches(np.arange(len(dev_rows)), 0), spread
+                ),
                 validation_epochs=_VALIDATING * float(split.dev.sizes(dev_rows).sum()) / n_bytes,
             ),
             training,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -25,6 +25,7 @@ from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import PretrainingObjective
 from attn_cli.systems.pretraining.generator import Generator, drawn_tokens
 from attn_cli.systems.pretraining.masked import MaskedBatch, MaskedReader
+from attn_cli.train.spread import Spread, alone
 
 _STEPS = 1 << 24  # of a random number: all of them are float32
 
@@ -149,22 +150,20 @@ class ReplacedObjective(PretrainingObjective[ReplacedBatch]):
         return Detected(loss, nll, logits, (read != batch.gold)[batch.asked])
 
     @torch.inference_mode()
-    def figures(self, batches: Iterable[ReplacedBatch]) -> dict[str, float]:
+    def figures(self, batches: Sequence[ReplacedBatch], spread: Spread = alone) -> dict[str, float]:
         """The loss, the generator's perplexity, and how well its tokens are detected."""
         device = next(self.parameters()).device
-        tokens, nll, detection_loss, weight = 0, 0.0, 0.0, 0.0
-        logits, replaced = [], []
-        for batch in batches:
+
+        def measured(batch: ReplacedBatch) -> tuple[float, float, NDArray, NDArray]:
             found = self.detected(batch.to(device))
-            tokens += batch.n_tokens
-            nll += float(found.nll)
-            detection_loss += float(found.detection_loss)
-            weight += batch.detection_weight * int(batch.asked.sum())
-            logits.append(found.logits.cpu().numpy())
-            replaced.append(found.replaced.cpu().numpy())
-        scores, gold = np.concatenate(logits), np.concatenate(replaced)
-        tokens = max(tokens, 1)
-        mean = detection_loss / max(len(gold), 1)
+            logits, replaced = found.logits.cpu().numpy(), found.replaced.cpu().numpy()
+            return float(found.nll), float(found.detection_loss), logits, replaced
+
+        nlls, losses, logits, replaced = zip(*spread(measured, batches), strict=True)
+        nll, scores, gold = sum(nlls), np.concatenate(logits), np.concatenate(replaced)
+        weight = sum(batch.detection_weight * int(batch.asked.sum()) for batch in batches)
+        tokens = max(sum(batch.n_tokens for batch in batches), 1)
+        mean = sum(losses) / max(len(gold), 1)
         return {
             "loss": nll / tokens + weight / tokens * mean,
             "perplexity": math.exp(min(nll / tokens, 700)),

@@ -16,10 +16,11 @@ from attn_cli.data.corpus import RowCheck
 from attn_cli.errors import UsageError
 from attn_cli.metrics.base import Score
 from attn_cli.metrics.scoring import chosen_metrics, score_corpus
-from attn_cli.systems.tasks.base import Task
+from attn_cli.systems.tasks.base import Task, TextBatch
 from attn_cli.systems.tasks.predictor import Predictor, load_predictor
 from attn_cli.systems.tasks.reader import ExampleReader, MixedBatch
 from attn_cli.train.objective import Objective
+from attn_cli.train.spread import Spread, alone, in_parts
 from attn_cli.wording import plural, some
 
 _FEW = 10  # examples, from which on labels should repeat
@@ -73,9 +74,9 @@ class TasksValidation:
         self._parts = parts
 
     @torch.inference_mode()
-    def __call__(self) -> dict[str, float]:
+    def __call__(self, spread: Spread) -> dict[str, float]:
         """The figures by name."""
-        each = {name: self._figures(part) for name, part in self._parts.items()}
+        each = {name: self._figures(part, spread) for name, part in self._parts.items()}
         if len(each) == 1:
             return next(iter(each.values()))
         figures = {
@@ -87,26 +88,28 @@ class TasksValidation:
         losses = [of_task["loss"] for of_task in each.values()]
         return {"loss": sum(losses), "score": sum(scores) / len(scores), **figures}
 
-    def _figures(self, part: OpenTask) -> dict[str, float]:
-        numbers = np.arange(len(part.dev.rows))
-        device = part.predictor.device
-        loss = n_targets = 0.0
-        for batch in part.dev.batches(numbers, 0):
-            placed = batch.to(device)
+    def _figures(self, part: OpenTask, spread: Spread) -> dict[str, float]:
+        def loss(batch: TextBatch) -> float:
+            placed = batch.to(part.predictor.device)
             logits = self._objective.model(
                 placed.ids, placed.mask, placed.segments, part.predictor.name, placed.owner
             )
-            loss += float(part.task.loss(logits, placed))
-            n_targets += batch.n_tokens
-        scores = measured(part.predictor, part.dev)
-        return {"loss": loss / max(1, n_targets), **{s.name.lower(): s.value for s in scores}}
+            return float(part.task.loss(logits, placed))
+
+        batches = part.dev.batches(np.arange(len(part.dev.rows)), 0)
+        n_targets = sum(batch.n_tokens for batch in batches)
+        losses = sum(spread(loss, batches))
+        scores = measured(part.predictor, part.dev, spread)
+        return {"loss": losses / max(1, n_targets), **{s.name.lower(): s.value for s in scores}}
 
 
-def measured(predictor: Predictor, dev: ExampleReader) -> list[Score]:
+def measured(predictor: Predictor, dev: ExampleReader, spread: Spread) -> list[Score]:
     """The figures of the answers to some examples."""
     task = predictor.task
     examples = dev.fields(np.arange(len(dev.rows)))
-    answers = predictor.answer([task.question(fields) for fields in examples])
+    questions = [task.question(fields) for fields in examples]
+    lengths = [sum(map(len, question)) for question in questions]
+    answers = in_parts(predictor.answer, questions, lengths, spread)
     answers = task.calibrated(answers, examples)
     segments = [
         task.segment(answer, fields) for answer, fields in zip(answers, examples, strict=True)
@@ -124,7 +127,7 @@ def class_report(output: Path, parts: Mapping[str, OpenTask]) -> Iterator[str]:
             continue
         stride = part.task.setting.stride
         predictor = load_predictor(output, part.predictor.device, name, stride=stride)
-        for score in measured(predictor, part.dev):
+        for score in measured(predictor, part.dev, alone):
             table: Any = score.details.get("classes", {})
             for label, row in table.items():
                 figures = "  ".join(

@@ -42,6 +42,7 @@ from attn_cli.train.monitor import Speaker
 from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
+from attn_cli.train.spread import Spread, in_parts
 
 USUAL = Usual(
     batch_tokens=(512, 2048),
@@ -291,41 +292,44 @@ class TranslationValidation:
         return _DEAF if self._metric == "wer" else _TOO_YOUNG if self.has_sentences else ""
 
     @torch.inference_mode()
-    def __call__(self) -> dict[str, float]:
+    def __call__(self, spread: Spread) -> dict[str, float]:
         """The figures; the loss in nats per token, without smoothing."""
         numbers = np.arange(len(self._reader.rows))
-        nll = tokens = 0.0
-        for batch in self._reader.batches(numbers, 0):
-            nll += float(self._objective(batch.to(self._translator.device))[1])
-            tokens += batch.n_tokens
-        figures = {"loss": nll / tokens}
+        batches = self._reader.batches(numbers, 0)
+        tokens = sum(batch.n_tokens for batch in batches)
+        figures = {"loss": sum(spread(self._nll, batches)) / tokens}
         if self._metric != "loss":
             # Weights that translate into nothing yet take longest for it, and tell least.
-            figures |= self._quality(numbers[:_PROBED])
+            figures |= self._quality(numbers[:_PROBED], spread)
             good = figures["bleu"] >= _BLEU_OF_NOTHING or figures.get("wer", 1.0) < 1.0
             if len(numbers) > _PROBED and good:
-                figures |= self._quality(numbers)
+                figures |= self._quality(numbers, spread)
         return figures
 
-    def _quality(self, numbers: NDArray[np.int64]) -> dict[str, float]:
+    def _nll(self, batch: Seq2SeqBatch) -> float:
+        return float(self._objective(batch.to(self._translator.device))[1])
+
+    def _quality(self, numbers: NDArray[np.int64], spread: Spread) -> dict[str, float]:
         sources: dict[int, Source] = {}
+        lengths: dict[int, int] = {}
         references: dict[int, tuple[str, ...]] = {}
         for (text, content, reference), same in zip(
             self._reader.read(numbers), self._same_source[numbers].tolist(), strict=True
         ):
-            sources[same] = Source(text, file=content)
+            sources[same], lengths[same] = Source(text, file=content), len(content)
             references[same] = (*references.get(same, ()), reference)
-        hypotheses = self._translator.generate(
-            list(sources.values()),
-            SearchOptions(greedy=True),
-            batch_tokens=DecodeOptions().batch_tokens,
-        )
+        outputs = in_parts(self._outputs, list(sources.values()), list(lengths.values()), spread)
         segments = [
-            Segment(outputs[0].text if outputs else "", texts)
-            for texts, outputs in zip(references.values(), hypotheses, strict=True)
+            Segment(output, texts)
+            for texts, output in zip(references.values(), outputs, strict=True)
         ]
         scores = score_corpus(self._measures, segments)
         return dict(zip(("bleu", "chrf", "wer"), (score.value for score in scores), strict=False))
+
+    def _outputs(self, sources: list[Source]) -> list[str]:
+        options, batch_tokens = SearchOptions(greedy=True), DecodeOptions().batch_tokens
+        hypotheses = self._translator.generate(sources, options, batch_tokens=batch_tokens)
+        return [outputs[0].text if outputs else "" for outputs in hypotheses]
 
 
 def _cost(split: Split, metric: str) -> float:
