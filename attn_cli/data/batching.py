@@ -2,18 +2,19 @@
 
 An epoch is a permutation of the rows. It is walked in pools; a pool is read, tokenized, sorted by
 length and cut into batches, whose order is shuffled. Where a training stands is a `Position` of
-small integers, so a killed run continues at exactly the next batch.
+small integers, so a killed run continues at exactly the next batch. Of several processes each reads
+and tokenizes a part of every pool, and all cut what all have read: the batches are the same for any
+number of them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ from torch import Tensor
 from attn_cli.data.permutation import Permutation
 
 T = TypeVar("T")
+I = TypeVar("I")  # a row, encoded  # noqa: E741
 
 POOL_ROWS = 1 << 15
 POOL_BYTES = 1 << 26
+CHUNK_ROWS = 1 << 8  # what one process encodes at a time
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -92,37 +95,96 @@ class Placed(Generic[B]):
     epochs: float  # passes made after it, with the fraction of the running one
 
 
+class RowReader(ABC, Generic[B, I]):
+    """Makes batches of rows in two steps, the first of which processes share out."""
+
+    @abstractmethod
+    def encode(self, numbers: NDArray[np.int64], seed: int) -> list[I]:
+        """The rows with these numbers, read and tokenized, each by itself."""
+
+    @abstractmethod
+    def cut(self, items: Sequence[I], seed: int) -> Sequence[B]:
+        """Encoded rows as shuffled batches."""
+
+    def batches(self, numbers: NDArray[np.int64], seed: int) -> Sequence[B]:
+        """The rows with these numbers as shuffled batches."""
+        return self.cut(self.encode(numbers, seed), seed)
+
+
 @dataclass(frozen=True)
-class RowSource(Generic[B]):
+class RowSource(Generic[B, I]):
     """The rows that are trained on.
 
     Attributes:
         size: how many.
         n_bytes: their lengths in bytes, given row numbers (M,) -> (M,).
-        batches: cuts the rows with these numbers into shuffled batches; the seed is the pool's own.
+        reader: reads them.
         pool_bytes: of the rows of a pool at most; None: the usual bound.
+        is_shared: whether each process encodes a part of a pool and sends it to the others; else
+            each encodes all, as what is read is larger than it is long in reading.
     """
 
     size: int
     n_bytes: Callable[[NDArray[np.int64]], NDArray[np.int64]]
-    batches: Callable[[NDArray[np.int64], int], Sequence[B]]
+    reader: RowReader[B, I]
     pool_bytes: int | None = None
+    is_shared: bool = True
 
 
-def stream(source: RowSource[B], seed: int, position: Position) -> Generator[Placed[B], None, None]:
-    """Endless batches from `position` on; the same seed gives the same stream.
+class Peers(Protocol):
+    """The processes that read one stream together."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this one."""
+
+    @property
+    def world(self) -> int:
+        """How many there are."""
+
+    def gathered(self, make: Callable[[], T], /) -> list[T]:
+        """What each of them makes, in their order; all call it at the same points of a stream."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The `Peers` of one process."""
+
+    rank: int = 0
+    world: int = 1
+
+    def gathered(self, make: Callable[[], T]) -> list[T]:
+        """What this one makes."""
+        return [make()]
+
+
+def stream(
+    source: RowSource[B, I], seed: int, position: Position, peers: Peers | None = None
+) -> Generator[Placed[B], None, None]:
+    """Endless batches from `position` on; the same seed gives the same stream to all processes.
 
     The next pool is prepared in a thread while the batches of this one are used; closing the
     generator ends the thread.
+
+    Args:
+        source: the rows.
+        seed: of their order.
+        position: where it goes on.
+        peers: who reads; None: this process alone.
     """
-    with contextlib.closing(_prefetched(_pools(source, seed, position))) as pools:
-        for pool in pools:
+    with contextlib.closing(_Ahead(source, seed, position, peers or Alone())) as ahead:
+        while True:
+            pool = ahead.take()
             begun = (pool.epoch, pool.row) == (position.epoch, position.row)
-            for number in range(position.batch if begun else 0, len(pool.batches)):
-                last = number + 1 == len(pool.batches)
-                after = pool.next if last else Position(pool.epoch, pool.row, number + 1)
-                done = pool.row + pool.rows * (number + 1) / len(pool.batches)
+            first, size = position.batch if begun else 0, len(pool.batches)
+            for number in range(first, size):
+                after = (
+                    pool.next if number + 1 == size else Position(pool.epoch, pool.row, number + 1)
+                )
+                done = pool.row + pool.rows * (number + 1) / size
                 yield Placed(pool.batches[number], after, pool.epoch + done / source.size)
+                if number == max(first, 3 * size // 4):
+                    ahead.prepare()
 
 
 @dataclass(frozen=True)
@@ -134,7 +196,22 @@ class _Pool(Generic[B]):
     next: Position
 
 
-def _pools(source: RowSource[B], seed: int, position: Position) -> Iterator[_Pool[B]]:
+@dataclass(frozen=True)
+class _Place:
+    """Where a pool is, and its rows."""
+
+    epoch: int
+    row: int
+    rows: NDArray[np.int64]
+    next: Position
+
+    def seed(self, seed: int, *chunk: int) -> int:
+        """Of the pool, or of a chunk of it."""
+        sequence = np.random.SeedSequence((seed, self.epoch, self.row, *chunk))
+        return int(sequence.generate_state(1)[0])
+
+
+def _places(source: RowSource[B, I], seed: int, position: Position) -> Iterator[_Place]:
     epoch, row = position.epoch, position.row
     while True:
         order = Permutation(source.size, (seed, epoch))
@@ -142,50 +219,71 @@ def _pools(source: RowSource[B], seed: int, position: Position) -> Iterator[_Poo
             rows = order[np.arange(row, min(row + POOL_ROWS, source.size))]
             within = np.cumsum(source.n_bytes(rows)) <= (source.pool_bytes or POOL_BYTES)
             rows = rows[: max(1, int(within.sum()))]
-            pool_seed = int(np.random.SeedSequence((seed, epoch, row)).generate_state(1)[0])
-            batches = source.batches(rows, pool_seed)
             after = row + len(rows)
             following = Position(epoch, after) if after < source.size else Position(epoch + 1)
-            if batches:
-                yield _Pool(epoch, row, len(rows), batches, following)
+            yield _Place(epoch, row, rows, following)
             row = after
         epoch, row = epoch + 1, 0
 
 
-def _prefetched(items: Iterator[T]) -> Generator[T, None, None]:
-    """The same items, one prepared ahead in a thread; its exceptions are raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
-    stop = threading.Event()
+class _Ahead(Generic[B, I]):
+    """The pools of a stream, of which the next is read in a thread, and cut in it."""
 
-    def put(value: tuple[T | None, BaseException | None]) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(value, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+    def __init__(
+        self, source: RowSource[B, I], seed: int, position: Position, peers: Peers
+    ) -> None:
+        self._source, self._seed, self._peers = source, seed, peers
+        self._places = _places(source, seed, position)
+        self._thread = ThreadPoolExecutor(1)
+        self._is_closed = False
+        self._encoded = self._thread.submit(self._encode)
+        self._pool: Future[_Pool[B]] | None = None
 
-    def work() -> None:
-        try:
-            for item in items:
-                put((item, None))
-                if stop.is_set():
-                    return
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer
-            put((None, error))
+    def prepare(self) -> None:
+        """Exchanges what processes have read of the next pool, and has it cut."""
+        if self._pool is None:
+            if self._source.is_shared:
+                parts = self._peers.gathered(self._encoded.result)
+            else:
+                parts = [self._encoded.result()]
+            self._pool = self._thread.submit(self._cut, parts)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
+    def take(self) -> _Pool[B]:
+        """The next pool that has batches."""
         while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            assert item is not None
-            yield item
-    finally:
-        stop.set()
-        thread.join()  # native code must not run on while the interpreter shuts down
+            self.prepare()
+            assert self._pool is not None
+            pool, self._pool = self._pool.result(), None
+            self._encoded = self._thread.submit(self._encode)
+            if pool.batches:
+                return pool
+
+    def close(self) -> None:
+        """Ends the thread: native code must not run on while the interpreter shuts down."""
+        self._is_closed = True
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _encode(self) -> list[list[I]]:
+        """This process's chunks of the next pool; the pool's chunks do not depend on it."""
+        self._place = place = next(self._places)
+        chunks = list(
+            enumerate(np.split(place.rows, range(CHUNK_ROWS, len(place.rows), CHUNK_ROWS)))
+        )
+        if self._source.is_shared:
+            chunks = chunks[self._peers.rank :: self._peers.world]
+        return [
+            self._source.reader.encode(rows, place.seed(self._seed, number))
+            for number, rows in chunks
+            if not self._is_closed
+        ]
+
+    def _cut(self, parts: list[list[list[I]]]) -> _Pool[B]:
+        place, chunks = self._place, [chunk for part in parts for chunk in part]
+        order = [n for part in range(len(parts)) for n in range(part, len(chunks), len(parts))]
+        in_order = sorted(zip(order, chunks, strict=True), key=lambda pair: pair[0])
+        items = [item for _, chunk in in_order for item in chunk]
+        batches = self._source.reader.cut(items, place.seed(self._seed))
+        return _Pool(place.epoch, place.row, len(place.rows), batches, place.next)
 
 
 def cut_by_budget(

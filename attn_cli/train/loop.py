@@ -18,7 +18,7 @@ from torch import Tensor
 
 from attn_cli.config import parse_duration
 from attn_cli.config.training import TrainingOptions
-from attn_cli.data.batching import B, Placed, Position
+from attn_cli.data.batching import B, Peers, Placed, Position
 from attn_cli.device import use_bf16
 from attn_cli.errors import AttnError, InterruptedTrainingError
 from attn_cli.memory import is_out_of_memory
@@ -52,7 +52,7 @@ class Training(Generic[B]):
 
     Attributes:
         objective: what is minimized; its model is trained and saved.
-        stream: endless placed batches from a position on.
+        stream: endless placed batches from a position on, which all ranks read together.
         validate: figures of the current weights on the dev data, e.g. {"loss": 2.1, "bleu": 30.2};
             all ranks call it, and what it is given shares its work out among them.
         rates: factors of the peak learning rate, by the parameter's name; 1 where none is given.
@@ -67,7 +67,7 @@ class Training(Generic[B]):
     """
 
     objective: Objective[B]
-    stream: Callable[[Position], Generator[Placed[B], None, None]]
+    stream: Callable[[Position, Peers], Generator[Placed[B], None, None]]
     validate: Callable[[Spread], dict[str, float]]
     rates: Mapping[str, float] = field(default_factory=dict)
     validates_often: bool = False
@@ -124,6 +124,7 @@ class Trainer(Generic[B]):
         )
         self._save_every = parse_duration(options.save_every)
         self._resumed_at = self._saved_at = time.monotonic()
+        self._batches: Generator[Placed[B], None, None] | None = None
 
     def fit(self) -> Progress:
         """Trains until a limit, until patience ends, or until a signal.
@@ -138,13 +139,13 @@ class Trainer(Generic[B]):
         self._assemble()
         self._resumed_at = time.monotonic()
         self.objective.train()
-        stream = contextlib.closing(self.training.stream(self.progress.position))
-        with StopSignals() as signals, self._watched(), self._written(), stream as batches:
+        stream = contextlib.closing(self)  # of what is read ahead
+        with StopSignals() as signals, self._watched(), self._written(), stream:
             if self.training.starts_trained and self.progress.step == 0:
                 self._validate()
             while not self.progress.finished:
                 began = time.monotonic()
-                n_read = self._update([next(batches) for _ in range(self.options.accumulate)])
+                n_read = self._update([self._next() for _ in range(self.options.accumulate)])
                 left = self.monitor.seconds_left(self._share_done())
                 self.crew.timed(n_read, time.monotonic() - began, left)
                 self._after_update(signals)
@@ -157,8 +158,21 @@ class Trainer(Generic[B]):
 
     def _assemble(self) -> None:
         """Trains on in the processes that are to; all of them have taken up the same state."""
+        self.close()
         self.processes = self.crew.assemble(self.processes, self.progress)
         self.processes.align(self.objective.trained)
+
+    def close(self) -> None:
+        """Ends the stream of batches, which others are to read with this rank, or no longer."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+
+    def _next(self) -> Placed[B]:
+        """The next batch; a stream that is opened here goes on where the training stands."""
+        if self._batches is None:
+            self._batches = self.training.stream(self.progress.position, self.processes)
+        return next(self._batches)
 
     def _each(
         self, function: Callable[[Tensor], Tensor], stacks: Iterable[Tensor]
@@ -315,6 +329,7 @@ class Trainer(Generic[B]):
 
     def _disband(self) -> None:
         """Rank 0 goes on alone."""
+        self.close()
         self.processes = self.processes.leave()
         if self.processes.is_main:
             self.crew.close()

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.distributed as dist
@@ -175,19 +175,24 @@ class Processes:
 
     def spread(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """`map(work, items)`, of which each rank does a part; see `spread.Spread`."""
+        parts = self.gathered(lambda: alone(work, items[self.rank :: self.world]))
+        return [parts[i % self.world][i // self.world] for i in range(len(items))]
+
+    def gathered(self, make: Callable[[], T]) -> list[T]:
+        """What each rank makes, in their order; the first that fails ends all."""
         if self.world == 1:
-            return alone(work, items)
+            return [make()]
+        made: T | None = None
         failed: Exception | None = None
-        own: list[R] = []
         try:
-            own = alone(work, items[self.rank :: self.world])
+            made = make()
         except Exception as error:  # noqa: BLE001 - raised again as soon as the others know
             failed = error
-        gathered: list[tuple[int, list[R]]] = [(0, [])] * self.world
+        gathered: list[tuple[int, T | None]] = [(0, None)] * self.world
         with exchange(self):
-            dist.all_gather_object(gathered, (_status(failed), own))
+            dist.all_gather_object(gathered, (_status(failed), made))
         self._end_alike(failed, [code for code, _ in gathered])
-        return [gathered[i % self.world][1][i // self.world] for i in range(len(items))]
+        return [cast("T", value) for _, value in gathered]
 
     def share(self, batch: B) -> B:
         """This rank's rows of a batch; none if the batch has too few for it."""

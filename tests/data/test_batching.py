@@ -1,15 +1,46 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from attn_cli.data import batching
-from attn_cli.data.batching import Position, RowSource, cut_by_budget, stream
+from attn_cli.data.batching import Position, RowReader, RowSource, cut_by_budget, stream
 from attn_cli.data.permutation import Permutation
 
 SIZE = 97
+
+
+class Reader(RowReader):
+    """Of rows whose batches are lists of their numbers."""
+
+    def __init__(self) -> None:
+        self.read = []
+
+    def encode(self, numbers, seed):
+        self.read += numbers.tolist()
+        return [(n, seed) for n in numbers.tolist()]
+
+    def cut(self, items, seed):
+        groups = cut_by_budget(lengths_of([n for n, _ in items]), 40, seed)
+        return [[items[i] for i in group] for group in groups]
+
+
+class Together:
+    """`Peers` in threads."""
+
+    def __init__(self, rank, world, barrier, made):
+        self.rank, self.world, self._barrier, self._made = rank, world, barrier, made
+
+    def gathered(self, make):
+        self._made[self.rank] = make()
+        self._barrier.wait(10)
+        found = list(self._made)
+        self._barrier.wait(10)
+        return found
 
 
 def lengths_of(numbers):
@@ -18,19 +49,19 @@ def lengths_of(numbers):
 
 @pytest.fixture
 def source(monkeypatch):
-    """Rows whose batches are lists of their numbers; pools of at most 20 rows or 300 bytes."""
+    """Pools of at most 20 rows or 300 bytes, of which 3 are read at a time."""
     monkeypatch.setattr(batching, "POOL_ROWS", 20)
     monkeypatch.setattr(batching, "POOL_BYTES", 300)
-
-    def batches(numbers, seed):
-        groups = cut_by_budget(lengths_of(numbers.tolist()), 40, seed)
-        return [numbers[group].tolist() for group in groups]
-
-    return RowSource(SIZE, lambda n: 10 + n % 11, batches)
+    monkeypatch.setattr(batching, "CHUNK_ROWS", 3)
+    return rows()
 
 
-def taken(source, seed, position, count):
-    batches = stream(source, seed, position)
+def rows():
+    return RowSource(SIZE, lambda n: 10 + n % 11, Reader())
+
+
+def taken(source, seed, position, count, peers=None):
+    batches = stream(source, seed, position, peers)
     found = list(itertools.islice(batches, count))
     batches.close()
     return found
@@ -40,9 +71,9 @@ def test_every_row_comes_once_an_epoch_in_another_order_each(source):
     found = taken(source, 1, Position(), 400)
     orders = []
     for epoch in range(3):
-        rows = [n for item in found if epoch < item.epochs <= epoch + 1 for n in item.batch]
-        assert sorted(rows) == list(range(SIZE))
-        orders.append(rows)
+        order = [n for item in found if epoch < item.epochs <= epoch + 1 for n, _ in item.batch]
+        assert sorted(order) == list(range(SIZE))
+        orders.append(order)
     assert orders[0] != orders[1] != orders[2]
     ends = [item for item in found if item.epochs == int(item.epochs)]
     assert [item.after for item in ends[:3]] == [Position(1), Position(2), Position(3)]
@@ -62,12 +93,37 @@ def test_the_seed_decides_the_order(source):
     assert [item.batch for item in one] != [item.batch for item in other]
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_each_process_reads_its_part_and_all_have_the_batches_of_one(source, world):
+    wanted = taken(source, 5, Position(), 90)
+    sources = [rows() for _ in range(world)]
+    barrier, made = threading.Barrier(world), [None] * world
+    found = [[] for _ in range(world)]
+
+    def read(rank):
+        peers = Together(rank, world, barrier, made)
+        found[rank] += taken(sources[rank], 5, Position(), 50, peers)
+        found[rank] += taken(sources[rank], 5, found[rank][-1].after, 40, peers)
+
+    threads = [threading.Thread(target=read, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [wanted] * world
+    counts = [Counter(each.reader.read) for each in sources]
+    assert sum(counts, Counter()).keys() == set(range(SIZE))
+    most = max(count.total() for count in counts)
+    assert most < 1.3 * sum(count.total() for count in counts) / world
+
+
 def test_an_error_of_the_preparing_thread_is_raised_to_the_reader():
-    def fail(numbers, seed):
-        raise ValueError("a tokenizer broke")
+    class Broken(Reader):
+        def encode(self, numbers, seed):
+            raise ValueError("a tokenizer broke")
 
     with pytest.raises(ValueError, match="a tokenizer broke"):
-        next(stream(RowSource(3, lambda n: n, fail), 1, Position()))
+        next(stream(RowSource(3, lambda n: n, Broken()), 1, Position()))
 
 
 @pytest.mark.parametrize("budget", [1, 13, 40, 200, 10_000])

@@ -127,7 +127,7 @@ class Setting:
             ),
         )
 
-    def _stream(self, position):
+    def _stream(self, position, peers):
         for number in itertools.count(position.row):
             batch = self.batches[number % len(self.batches)]
             yield Placed(batch, Position(0, number + 1), (number + 1) / len(self.batches))

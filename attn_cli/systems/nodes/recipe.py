@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from attn_cli.config import shown, to_dict
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.training import TrainingOptions
-from attn_cli.data.batching import Batch, RowSource, moved, stream
+from attn_cli.data.batching import Batch, RowReader, RowSource, moved, stream
 from attn_cli.data.label_files import labels_problem, read_labels, write_labels
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.unusable import BadLines
@@ -231,7 +231,8 @@ class GraphRecipe(SystemRecipe[NodeBatch, FinetuneCommand]):
         )
         train, val = self._nodes(graph)
         targets = _targets(graph, labels, output, multi_label=config.multi_label)
-        source = _source(NodeBatch(torch.from_numpy(train), targets[train]), training.batch_tokens)
+        nodes = NodeBatch(torch.from_numpy(train), targets[train])
+        source = _NodeReader(nodes, training.batch_tokens).source()
         dev = NodeBatch(torch.from_numpy(val), targets[val]).to(device)
         summary = [
             f"{plural(len(graph), 'node')}, {plural(len(edges) - len(graph), 'directed edge')}, "
@@ -243,7 +244,7 @@ class GraphRecipe(SystemRecipe[NodeBatch, FinetuneCommand]):
         return Plan(
             Training(
                 objective=objective,
-                stream=lambda position: stream(source, self.seed, position),
+                stream=lambda position, peers: stream(source, self.seed, position, peers),
                 validate=NodeValidation(objective, dev),
                 validates_often=True,
             ),
@@ -307,14 +308,27 @@ def _targets(graph: Graph, labels: Sequence[str], output: Path, *, multi_label: 
     return torch.from_numpy(targets if multi_label else targets.astype(np.int64))
 
 
-def _source(nodes: NodeBatch, batch_size: int) -> RowSource[NodeBatch]:
+@dataclass(frozen=True)
+class _NodeReader(RowReader[NodeBatch, int]):
     """The labelled nodes as rows: an epoch is all of them, in one batch where they fit."""
 
-    def batches(numbers: NDArray[np.int64], seed: int) -> list[NodeBatch]:
-        chosen = torch.from_numpy(np.sort(numbers) if len(numbers) <= batch_size else numbers)
-        return [NodeBatch(nodes.nodes[p], nodes.targets[p]) for p in chosen.split(batch_size)]
+    nodes: NodeBatch
+    batch_size: int
 
-    return RowSource(len(nodes), lambda numbers: np.ones(len(numbers), np.int64), batches)
+    def source(self) -> RowSource[NodeBatch, int]:
+        """What `batching.stream` walks."""
+        n_bytes: Callable = lambda numbers: np.ones(len(numbers), np.int64)  # noqa: E731
+        return RowSource(len(self.nodes), n_bytes, self, is_shared=False)
+
+    def encode(self, numbers: NDArray[np.int64], seed: int) -> list[int]:
+        """Their numbers."""
+        return numbers.tolist()
+
+    def cut(self, items: Sequence[int], seed: int) -> list[NodeBatch]:
+        """Some of them as batches."""
+        chosen = torch.tensor(sorted(items) if len(items) <= self.batch_size else items)
+        nodes, targets = self.nodes.nodes, self.nodes.targets
+        return [NodeBatch(nodes[p], targets[p]) for p in chosen.split(self.batch_size)]
 
 
 def _with_metric(training: TrainingOptions, config: GatConfig) -> TrainingOptions:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Self
+from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from attn_cli.config.pretraining import PretrainCommand
-from attn_cli.data.batching import B, RowSource
+from attn_cli.data.batching import B, I, RowReader, RowSource
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.split import RowNumbers
 from attn_cli.models.text import TextModel
@@ -24,7 +22,7 @@ _POOL_BYTES = 1 << 23  # of text: the first batch comes within seconds
 
 
 @dataclass
-class DocumentReader(ABC, Generic[B]):
+class DocumentReader(RowReader[B, I]):
     """Cuts documents into batches.
 
     Attributes:
@@ -39,12 +37,12 @@ class DocumentReader(ABC, Generic[B]):
     tokenizer: Tokenizer
     options: PretrainCommand
 
-    def source(self) -> RowSource[B]:
+    def source(self) -> RowSource[B, I]:
         """What `batching.stream` walks."""
         return RowSource(
             len(self.rows),
             lambda numbers: self.corpus.sizes(self.rows[numbers]),
-            self.batches,
+            self,
             pool_bytes=_POOL_BYTES,
         )
 
@@ -57,10 +55,6 @@ class DocumentReader(ABC, Generic[B]):
     def batch_tokens(self) -> int:
         """The budget of a batch."""
         return self.options.training.batch_tokens
-
-    @abstractmethod
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> Sequence[B]:
-        """The documents with these numbers as shuffled batches."""
 
 
 class PretrainingObjective(Objective[B]):

@@ -18,7 +18,7 @@ from attn_cli.lines.rows import is_blank
 from attn_cli.models.bilm import Bilm
 from attn_cli.nn.losses import linear_cross_entropy
 from attn_cli.systems.pretraining.base import PretrainingObjective
-from attn_cli.systems.pretraining.causal import LanguageBatch, LanguageReader
+from attn_cli.systems.pretraining.causal import LanguageBatch, LanguageReader, Streams
 from attn_cli.train.spread import Spread, alone
 
 
@@ -30,7 +30,7 @@ class SentenceReader(LanguageReader):
     once from the left, and once from the right.
     """
 
-    def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
+    def _streams(self, lines: Sequence[str]) -> Streams:
         """The tokens of each line that is not blank."""
         begin, end = self.tokenizer.bos_id, self.tokenizer.eos_id
         encoded = self.tokenizer.encode([line for line in lines if not is_blank(line)])

@@ -60,12 +60,19 @@ class LanguageBatch(Batch):
         return LanguageBatch(moved(self.ids, device), moved(self.mask, device))
 
 
+Streams = list[NDArray[np.int64]]  # of tokens, each by itself
+
+
 @dataclass
-class LanguageReader(DocumentReader[LanguageBatch]):
+class LanguageReader(DocumentReader[LanguageBatch, Streams]):
     """Cuts running text, rows that are runs of lines, blank ones included, into windows."""
 
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> list[LanguageBatch]:
-        """The rows with these numbers as shuffled batches.
+    def encode(self, numbers: NDArray[np.int64], seed: int) -> list[Streams]:
+        """The rows with these numbers as tokens."""
+        return [self._streams(lines) for lines in self.corpus.read(self.rows[numbers])]
+
+    def cut(self, items: Sequence[Streams], seed: int) -> list[LanguageBatch]:
+        """Rows as shuffled batches.
 
         Where the first window of a row ends is drawn anew for each seed, so that tokens stand in
         other places of a window in every epoch.
@@ -73,14 +80,14 @@ class LanguageReader(DocumentReader[LanguageBatch]):
         rng = np.random.default_rng(seed)
         length = self.max_len
         windows: list[NDArray[np.int64]] = []
-        for lines in self.corpus.read(self.rows[numbers]):
-            for stream in self._streams(lines):
+        for streams in items:
+            for stream in streams:
                 windows += self._cut(stream, length, rng)
         sizes = [(len(window) - 1, len(window) - 1) for window in windows]
         groups = cut_by_budget(sizes, self.batch_tokens, seed)
         return [self._batch([windows[i] for i in group]) for group in groups]
 
-    def _streams(self, lines: Sequence[str]) -> list[NDArray[np.int64]]:
+    def _streams(self, lines: Sequence[str]) -> Streams:
         """The tokens of a run of lines, bos in front: one stream."""
         tokenizer = self.tokenizer
         filled = [line for line in lines if not is_blank(line)]

@@ -23,11 +23,12 @@ from attn_cli.models.stack import Bert
 from attn_cli.nn.losses import linear_cross_entropy, rows_at_once
 from attn_cli.systems.pretraining.base import DocumentReader, PretrainingObjective
 from attn_cli.systems.pretraining.segments import (
-    Document,
+    EncodedDocument,
     TokenizedDocuments,
+    encoded,
     full_sentences,
+    joined,
     segment_pairs,
-    tokenized,
 )
 from attn_cli.train.spread import Spread, alone
 
@@ -92,7 +93,7 @@ class MaskedBatch(Batch):
 
 
 @dataclass
-class MaskedReader(DocumentReader[MaskedBatch]):
+class MaskedReader(DocumentReader[MaskedBatch, EncodedDocument]):
     """Reads documents and cuts them into batches of full sentences with masked tokens.
 
     Attributes:
@@ -105,11 +106,14 @@ class MaskedReader(DocumentReader[MaskedBatch]):
         self.masking = self.options.masking
         self.masker = Masker(self.tokenizer, self.masking)
 
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> Sequence[MaskedBatch]:
-        """The documents with these numbers as shuffled batches, each made when it is asked for."""
+    def encode(self, numbers: NDArray[np.int64], seed: int) -> list[EncodedDocument]:
+        """The documents with these numbers as tokens."""
+        return self._encoded(self.rows[numbers])
+
+    def cut(self, items: Sequence[EncodedDocument], seed: int) -> Sequence[MaskedBatch]:
+        """Documents as shuffled batches, each made when it is asked for."""
         mask_seed = self.options.runtime.seed if self.masking.static_masking else seed
-        rows = self.rows[numbers]
-        documents, spans = self._paired(rows, mask_seed) if self.pairs else self._packed(rows)
+        documents, spans = self._paired(items, mask_seed) if self.pairs else self._packed(items)
         # What has nothing to hide (unknown tokens alone) teaches nothing.
         hideable = np.concatenate(([0], np.cumsum(self.masker.maskable[documents.ids])))
         counts = hideable[spans[:, 1]] - hideable[spans[:, 0]]
@@ -119,32 +123,35 @@ class MaskedReader(DocumentReader[MaskedBatch]):
         groups = cut_by_budget(np.stack((sizes, sizes), 1), self.batch_tokens, seed)
         return _Batches(self, documents, spans, groups, mask_seed)
 
-    def _packed(self, rows: NDArray[np.int64]) -> tuple[TokenizedDocuments, NDArray[np.int64]]:
+    def _packed(
+        self, items: Sequence[EncodedDocument]
+    ) -> tuple[TokenizedDocuments, NDArray[np.int64]]:
         room = self.max_len - 2
         sep_id = self.tokenizer.sep_id
-        documents = tokenized(self._read(rows), self.tokenizer, room - 1, sep_id)
+        documents = joined(items, self.tokenizer, room - 1, sep_id)
         return documents, _array(full_sentences(documents, room, sep_id))
 
     def _paired(
-        self, rows: NDArray[np.int64], seed: int
+        self, items: Sequence[EncodedDocument], seed: int
     ) -> tuple[TokenizedDocuments, NDArray[np.int64]]:
         room = self.max_len - 3
-        lines = [*self._read(rows), *self._lenders(rows, seed)]
-        documents = tokenized(lines, self.tokenizer, room // 2)
-        seeds = [(seed << 64) + row for row in rows.tolist()]
+        lenders = self._lenders(items, seed)
+        documents = joined([*items, *lenders], self.tokenizer, room // 2)
+        seeds = [(seed << 64) + item.row for item in items]
         pairs = segment_pairs(documents, room, self.masking.short_seq, seeds)
         return documents, _array(pairs)
 
-    def _read(self, rows: NDArray[np.int64]) -> list[Document]:
+    def _encoded(self, rows: NDArray[np.int64]) -> list[EncodedDocument]:
         numbers = self.corpus.documents(rows).tolist()
-        return list(zip(self.corpus.read(rows), rows.tolist(), numbers, strict=True))
+        documents = list(zip(self.corpus.read(rows), rows.tolist(), numbers, strict=True))
+        return encoded(documents, self.tokenizer)
 
-    def _lenders(self, rows: NDArray[np.int64], seed: int) -> list[Document]:
+    def _lenders(self, items: Sequence[EncodedDocument], seed: int) -> list[EncodedDocument]:
         """Other documents, where all of these rows are parts of one."""
-        if len(np.unique(self.corpus.documents(rows))) > 1:
+        if len({item.number for item in items}) > 1:
             return []
         draw = np.random.default_rng(seed).integers(0, len(self.rows), _LENDERS)
-        return self._read(np.unique(self.rows[draw]))
+        return self._encoded(np.unique(self.rows[draw]))
 
     def _sizes(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
         """Lengths of the inputs in tokens. Shape: (E, 5) -> (E,)."""

@@ -154,7 +154,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
         return Plan(
             Training(
                 objective=objective,
-                stream=lambda position: stream(reader.source(), self.seed, position),
+                stream=lambda position, peers: stream(reader.source(), self.seed, position, peers),
                 validate=lambda spread: objective.figures(
                     dev_reader.batches(np.arange(len(dev_rows)), 0), spread
                 ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +48,39 @@ class TokenizedDocuments:
     numbers: NDArray[np.int64]
 
 
-def tokenized(
-    documents: Sequence[Document], tokenizer: Tokenizer, longest: int, end_id: int | None = None
+class EncodedDocument(NamedTuple):
+    """A document's tokens.
+
+    Attributes:
+        ids: of all its sentences. Shape: (N,).
+        begins: where sentences begin, and N. Shape: (S + 1,).
+        row: the number of its row.
+        number: of the document that the row is a part of.
+    """
+
+    ids: NDArray[np.int32]
+    begins: NDArray[np.int64]
+    row: int
+    number: int
+
+
+def encoded(documents: Sequence[Document], tokenizer: Tokenizer) -> list[EncodedDocument]:
+    """Tokenizes documents."""
+    found = []
+    for sentences, (_, row, number) in zip(_encoded(documents, tokenizer), documents, strict=True):
+        begins = np.cumsum([0, *map(len, sentences)])
+        ids = np.fromiter((i for sentence in sentences for i in sentence), np.int32, begins[-1])
+        found.append(EncodedDocument(ids, begins, row, number))
+    return found
+
+
+def joined(
+    documents: Sequence[EncodedDocument],
+    tokenizer: Tokenizer,
+    longest: int,
+    end_id: int | None = None,
 ) -> TokenizedDocuments:
-    """Tokenizes documents; a sentence of more than `longest` tokens becomes several.
+    """Documents side by side; a sentence of more than `longest` tokens becomes several.
 
     Args:
         documents: at least one.
@@ -62,12 +92,10 @@ def tokenized(
     starts: list[NDArray[np.bool_]] = []
     keys: list[NDArray[np.uint64]] = []
     bounds, firsts, numbers = [0], [0], []
-    for encoded, (_, row, number) in zip(_encoded(documents, tokenizer), documents, strict=True):
-        begins = np.cumsum([0, *map(len, encoded)])
-        flat = np.fromiter((i for sentence in encoded for i in sentence), np.int32, begins[-1])
+    for flat, begins, row, number in documents:
         marks = tokenizer.word_starts(flat)
         marks[begins[:-1]] = True
-        if end_id is not None and encoded:
+        if end_id is not None and len(begins) > 1:
             flat, marks = np.append(flat, np.int32(end_id)), np.append(marks, True)
         ids.append(flat)
         starts.append(marks)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attn_cli.data.batching import Batch, RowSource, cut_by_budget
+from attn_cli.data.batching import Batch, RowReader, RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.split import RowNumbers
 from attn_cli.systems.tasks.base import EncodedExample, Task, TextBatch, collate
@@ -72,7 +72,7 @@ class MixedBatch(Batch):
 
 
 @dataclass(frozen=True)
-class ExampleReader:
+class ExampleReader(RowReader[TextBatch, EncodedExample]):
     """Reads and frames the examples of one task.
 
     Attributes:
@@ -96,12 +96,15 @@ class ExampleReader:
         """The columns of the examples with these numbers."""
         return self.corpus.read(self.rows[numbers])
 
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> list[TextBatch]:
-        """The examples with these numbers as shuffled batches."""
-        encoded = self.task.encode(self.fields(numbers), targets=True)
+    def encode(self, numbers: NDArray[np.int64], seed: int) -> list[EncodedExample]:
+        """The examples with these numbers as tokens."""
+        return list(self.task.encode(self.fields(numbers), targets=True))
+
+    def cut(self, items: Sequence[EncodedExample], seed: int) -> list[TextBatch]:
+        """Examples as shuffled batches."""
         pad_id = self.task.setting.tokenizer.pad_id
-        groups = group_by_length(encoded, self.batch_tokens, seed)
-        return [collate([encoded[i] for i in group], pad_id) for group in groups]
+        groups = group_by_length(items, self.batch_tokens, seed)
+        return [collate([items[i] for i in group], pad_id) for group in groups]
 
 
 def group_by_length(examples: Sequence[EncodedExample], budget: int, seed: int) -> list[list[int]]:
@@ -110,8 +113,11 @@ def group_by_length(examples: Sequence[EncodedExample], budget: int, seed: int) 
     return cut_by_budget(widths, budget, seed, [len(example.rows) for example in examples])
 
 
+NamedExample = tuple[str, EncodedExample]  # with its task's name
+
+
 @dataclass(frozen=True)
-class MixedReader:
+class MixedReader(RowReader[MixedBatch, NamedExample]):
     """Reads several tasks side by side: each update has a batch of every task, as far as they go.
 
     Attributes:
@@ -122,19 +128,28 @@ class MixedReader:
     readers: dict[str, ExampleReader]
     weights: dict[str, float]
 
-    def source(self) -> RowSource[MixedBatch]:
+    def source(self) -> RowSource[MixedBatch, NamedExample]:
         """What `batching.stream` walks: the tasks' rows one after the other."""
         sizes = [len(reader.rows) for reader in self.readers.values()]
-        return RowSource(sum(sizes), self._n_bytes, self.batches)
+        return RowSource(sum(sizes), self._n_bytes, self)
 
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> list[MixedBatch]:
-        """The examples with these numbers, of all tasks, as updates."""
-        of_tasks = {
-            name: reader.batches(chosen, seed)
-            for (name, reader), chosen in zip(
-                self.readers.items(), self._split(numbers), strict=True
-            )
+    def encode(self, numbers: NDArray[np.int64], seed: int) -> list[NamedExample]:
+        """The examples with these numbers, task by task."""
+        parts = zip(self.readers.items(), self._split(numbers), strict=True)
+        return [
+            (name, example)
+            for (name, reader), chosen in parts
             if len(chosen)
+            for example in reader.encode(chosen, seed)
+        ]
+
+    def cut(self, items: Sequence[NamedExample], seed: int) -> list[MixedBatch]:
+        """Examples of all tasks as updates."""
+        examples: dict[str, list[EncodedExample]] = {name: [] for name in self.readers}
+        for name, example in items:
+            examples[name].append(example)
+        of_tasks = {
+            name: self.readers[name].cut(some, seed) for name, some in examples.items() if some
         }
         n_updates = max(map(len, of_tasks.values()))
         updates = []

@@ -185,7 +185,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         objective = FinetuneObjective(model, {name: part.task for name, part in parts.items()})
         return Training(
             objective=objective,
-            stream=lambda position: stream(reader.source(), self.seed, position),
+            stream=lambda position, peers: stream(reader.source(), self.seed, position, peers),
             validate=TasksValidation(objective, parts),
             rates=rates,
             validation_epochs=validation_epochs,

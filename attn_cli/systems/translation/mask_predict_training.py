@@ -6,12 +6,12 @@ Shapes: B batch, T target length, D d_model, L target lengths told apart.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,7 +22,7 @@ from attn_cli.errors import UsageError
 from attn_cli.models.mask_predict import MaskPredict
 from attn_cli.models.seq2seq_base import Seq2SeqModel
 from attn_cli.nn.losses import linear_cross_entropy
-from attn_cli.systems.translation.pairs import PairReader, Seq2SeqBatch
+from attn_cli.systems.translation.pairs import Encoded, PairReader, Seq2SeqBatch
 from attn_cli.systems.translation.translator import Translator
 from attn_cli.train.objective import Objective
 
@@ -84,10 +84,10 @@ class MaskedPairReader(PairReader):
     was never stopped, whatever the number of processes.
     """
 
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> list[Seq2SeqBatch]:
-        """The pairs with these numbers as shuffled batches of `MaskedPairs`."""
+    def cut(self, items: Sequence[Encoded], seed: int) -> list[Seq2SeqBatch]:
+        """Pairs as shuffled batches of `MaskedPairs`."""
         rng = np.random.default_rng((seed, _MASKS))
-        return [_masked(batch, rng) for batch in super().batches(numbers, seed)]
+        return [_masked(batch, rng) for batch in super().cut(items, seed)]
 
 
 class MaskPredictObjective(Objective[Seq2SeqBatch]):

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attn_cli.data.batching import Batch, RowSource, cut_by_budget, moved
+from attn_cli.data.batching import Batch, RowReader, RowSource, cut_by_budget, moved
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.padding import cut_ids, pad
 from attn_cli.data.split import RowNumbers
@@ -66,8 +66,11 @@ class Seq2SeqBatch(Batch):
         return self.src_ids, self.src_mask, self.tgt_ids, self.tgt_mask
 
 
+Encoded = tuple[Sized, Sequence[int]]  # a pair: what the model reads, target tokens
+
+
 @dataclass
-class PairReader:
+class PairReader(RowReader[Seq2SeqBatch, Encoded]):
     """Reads, tokenizes and cuts pairs into batches.
 
     Attributes:
@@ -94,11 +97,11 @@ class PairReader:
     say: Callable[[str], None] | None = None
     contents: Contents = texts_alone
 
-    def source(self) -> RowSource[Seq2SeqBatch]:
+    def source(self) -> RowSource[Seq2SeqBatch, Encoded]:
         """What `batching.stream` walks."""
         each = self.src.n_bytes
         sizes: Callable = lambda n: self.corpus.sizes(self.rows[n]) + each  # noqa: E731
-        return RowSource(len(self.rows), sizes, self.batches)
+        return RowSource(len(self.rows), sizes, self, is_shared=not self.src.reads_files)
 
     def read(self, numbers: NDArray[np.int64]) -> list[tuple[str, Sized, str]]:
         """Source column, what it stands for, and target of the pairs with these numbers."""
@@ -114,8 +117,8 @@ class PairReader:
         tgt, _ = cut_ids(self.tgt_tokenizer, [text for _, _, text in pairs], limit - 1, 0.0, 0)
         return [max(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
 
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> list[Seq2SeqBatch]:
-        """The pairs with these numbers as shuffled batches."""
+    def encode(self, numbers: NDArray[np.int64], seed: int) -> list[Encoded]:
+        """The pairs with these numbers as tokens."""
         pairs = self.read(numbers)
         alpha, limit = self.sample_alpha, min(self.max_len, self.batch_tokens)
         limit = min(limit, max(2, self.n_positions or limit))
@@ -124,9 +127,13 @@ class PairReader:
         texts = [text for _, _, text in pairs]
         tgt, cut = cut_ids(self.tgt_tokenizer, texts, limit - 1, alpha, seed + 1)
         self._say_cut(cut, numbers, 1, limit)
-        lengths = [(len(s), len(t) + 1) for s, t in zip(src, tgt, strict=True)]
+        return list(zip(src, tgt, strict=True))
+
+    def cut(self, items: Sequence[Encoded], seed: int) -> list[Seq2SeqBatch]:
+        """Pairs as shuffled batches."""
+        lengths = [(len(src), len(tgt) + 1) for src, tgt in items]
         groups = cut_by_budget(lengths, self.batch_tokens, seed)
-        return [self._batch([src[i] for i in group], [tgt[i] for i in group]) for group in groups]
+        return [self._batch([items[i] for i in group]) for group in groups]
 
     def _say_cut(
         self, cut: Sequence[int], numbers: NDArray[np.int64], side: int, limit: int
@@ -144,10 +151,10 @@ class PairReader:
             )
             self.say = None
 
-    def _batch(self, src: list[Sized], tgt: list[list[int]]) -> Seq2SeqBatch:
-        src_ids, src_mask = self.src.collate(src)
+    def _batch(self, items: Sequence[Encoded]) -> Seq2SeqBatch:
+        src_ids, src_mask = self.src.collate([src for src, _ in items])
         tgt_bos, tgt_eos = self.tgt_tokenizer.bos_id, self.tgt_tokenizer.eos_id
-        padded = [[tgt_bos, *ids, tgt_eos] for ids in tgt]
+        padded = [[tgt_bos, *ids, tgt_eos] for _, ids in items]
         tgt_ids, tgt_mask = pad(padded, self.tgt_tokenizer.pad_id)
         return Seq2SeqBatch(src_ids, src_mask, tgt_ids, tgt_mask[:, 1:])
 

@@ -199,7 +199,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         return Plan(
             Training(
                 objective=objective,
-                stream=lambda position: stream(reader.source(), self.seed, position),
+                stream=lambda position, peers: stream(reader.source(), self.seed, position, peers),
                 validate=validate,
                 starts_trained=start.model is not None,
                 says_nothing_below={"bleu": _BLEU_OF_NOTHING, "wer": -1.0},

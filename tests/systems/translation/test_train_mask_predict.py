@@ -65,8 +65,8 @@ def plain_batch():
 
 
 def masked_batches(monkeypatch, seed, count=1):
-    monkeypatch.setattr(PairReader, "batches", lambda *_: [plain_batch() for _ in range(count)])
-    return MaskedPairReader.batches(object.__new__(MaskedPairReader), np.arange(3), seed)
+    monkeypatch.setattr(PairReader, "cut", lambda *_: [plain_batch() for _ in range(count)])
+    return MaskedPairReader.cut(object.__new__(MaskedPairReader), [], seed)
 
 
 def test_batches_hide_tokens_of_the_target_alone_and_follow_the_seed(monkeypatch):
