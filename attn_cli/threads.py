@@ -15,6 +15,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def on_this_machine(threads: int) -> int:
+    """The threads of all ranks here together, of which the others wait, given those of one."""
+    return threads * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def says_usage() -> bool:
     """Whether this process says how it was called wrongly: rank 0, when it is first started."""
     return not rank() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"

@@ -139,6 +139,17 @@ def in_order(
         yield from pool.results(itertools.chain(held, stream), feed)
 
 
+def apart(make: Callable[[], _R]) -> _R:
+    """What `make` gives, made in a worker, which gives the memory back that it took.
+
+    Where there are none (see above), in this process.
+    """
+    if sys.platform != "linux":
+        return make()
+    with _Pool(lambda _: make(), Crew(), ()) as pool:
+        return pool.one(None)
+
+
 def up_to_failure(items: Iterable[_T]) -> Iterator[_T | Failure]:
     """The items; what prevents that there are more of them comes as the last one."""
     try:
@@ -216,6 +227,13 @@ class _Pool(Generic[_T, _R]):
                 self._receive(feed if room else None)
             while pending and pending[0].is_over:
                 yield pending.popleft().result()
+
+    def one(self, item: _T) -> _R:
+        """The result of a single item."""
+        task = self._give(item)
+        while not task.is_over:
+            self._receive(None)
+        return task.result()
 
     @property
     def _has_idle(self) -> bool:

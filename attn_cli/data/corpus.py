@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from attn_cli.data.entries import CorpusFiles, entries
+from attn_cli.data.line_index import LineIndexer, RowCheck, row_hash
 from attn_cli.errors import DataError
 from attn_cli.files import inside, write_atomically, writing
 from attn_cli.lines import picking
@@ -31,51 +34,13 @@ from attn_cli.lines.reading import (
     folder_of,
     open_binary,
 )
-from attn_cli.lines.rows import Row, Rows, is_blank, zip_rows
 from attn_cli.lines.tabs import require_tabs
 from attn_cli.lines.unusable import BadLines
-from attn_cli.wording import plural
+from attn_cli.workers import Crew
 
-RowCheck = Callable[[list[str]], str | None]
+_SAID_EVERY = 10.0  # seconds
+_CHUNK = 1 << 20  # rows of an index
 RowTaker = Callable[[list[str], str], str | None]
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Rows that are runs of non-blank lines: documents, or CoNLL sentences.
-
-    Attributes:
-        limit: bytes of a block at most; a single longer line is a block of its own.
-        split: whether a longer block, or one with an unusable line, becomes several rows of the
-            same document number; otherwise it is refused as a whole.
-        across: whether a block goes on over blank lines, which are lines of it, up to the limit:
-            running text.
-    """
-
-    limit: int = 1 << 16
-    split: bool = False
-    across: bool = False
-
-
-@dataclass(frozen=True)
-class CorpusFiles:
-    """The files of a corpus: TSV, one after the other, or parallel, side by side.
-
-    Attributes:
-        paths: the files; `-` is standard input.
-        columns: what is picked from each TSV line, or from each JSON line by key.
-        parallel: whether they are parallel: field i of row n is line n of file i.
-        blocks: where a row is a block of lines: its fields are the lines, columns are not picked.
-        remedy: what is said of a file that has one column where more are needed.
-        even: whether all lines of a TSV have as many columns, as nobody said which are meant.
-    """
-
-    paths: tuple[str, ...]
-    columns: Columns = Columns((0,))
-    parallel: bool = False
-    blocks: Blocks | None = None
-    remedy: str = "columns are parted by tabs"
-    even: bool = False
 
 
 class Corpus:
@@ -84,6 +49,10 @@ class Corpus:
     Args:
         folder: where `build_corpus` put the index.
         name: the corpus's name there.
+
+    Attributes:
+        fingerprint: follows from its rows.
+        names: what messages call its files.
 
     Raises:
         DataError: the index is not there or not whole.
@@ -97,14 +66,14 @@ class Corpus:
         path = folder / f"{name}.index"
         if path.stat().st_size != 8 * width * self._size:
             raise DataError(f"{path}: damaged index; remove the folder {folder} and start again")
-        shape = (self._size, width)
-        empty = np.empty(shape, np.uint64)
-        self._rows = np.memmap(path, np.uint64, "r", shape=shape) if self._size else empty
+        self._width = width
+        # Pages of a memory map would count as this process's own, up to the whole index.
+        self._index = path.open("rb", buffering=0)
         self._files = [
             Path(path).open("rb", buffering=0)  # noqa: SIM115 - read as long as the corpus lives
             for path in self.meta["paths"]
         ]
-        self._names: list[str] = self.meta["names"]
+        self.names: list[str] = self.meta["names"]
         self._columns = [picking.restored(columns) for columns in self.meta["columns"]]
         self._parallel: bool = self.meta["parallel"]
         self._blocks: bool = self.meta["blocks"]
@@ -112,10 +81,14 @@ class Corpus:
     def __len__(self) -> int:
         return self._size
 
-    @property
-    def hashes(self) -> NDArray[np.uint64]:
-        """One 64-bit hash per row, for finding duplicates; memory-mapped. Shape: (rows,)."""
-        return self._rows[:, 0]
+    def hashes(self, indices: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """64 bits of each row, for finding duplicates. Shape: (M,) -> (M,)."""
+        return self._rows(indices)[:, 0]
+
+    def all_hashes(self) -> Iterator[NDArray[np.uint64]]:
+        """Those of all rows, in pieces."""
+        for start in range(0, self._size, _CHUNK):
+            yield self.hashes(np.arange(start, min(start + _CHUNK, self._size)))
 
     def read(self, indices: NDArray[np.int64]) -> list[list[str]]:
         """The fields of the rows with these numbers.
@@ -123,11 +96,11 @@ class Corpus:
         Raises:
             DataError: a file is not what it was when it was indexed.
         """
-        return [self._fields(row) for row in self._rows[indices].tolist()]
+        return [self._fields(row) for row in self._rows(indices).tolist()]
 
     def where(self, index: int, field: int = 0) -> str:
         """What messages call the line that a field of a row stands in, or a block begins at."""
-        row = self._rows[index].tolist()
+        (row,) = self._rows(np.array([index])).tolist()
         spans = [row[i : i + 3] for i in range(1, len(row) - 2, 3)]
         file, start, _ = spans[field if self._parallel else 0]
         number, at = 1, 0
@@ -136,15 +109,26 @@ class Corpus:
             if not chunk:
                 break
             number, at = number + chunk.count(b"\n"), at + len(chunk)
-        return f"{self._names[file]}:{number}"
+        return f"{self.names[file]}:{number}"
 
     def sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows' lengths in bytes. Shape: (M,) -> (M,)."""
-        return self._rows[indices][:, 3::3].sum(1).astype(np.int64)
+        return self._rows(indices)[:, 3::3].sum(1).astype(np.int64)
 
     def documents(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The block of the files that each row is (a part) of. Shape: (M,) -> (M,)."""
-        return self._rows[indices][:, 4].astype(np.int64)
+        return self._rows(indices)[:, 4].astype(np.int64)
+
+    def _rows(self, indices: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Rows of the index. Shape: (M,) -> (M, width)."""
+        size, count = 8 * self._width, len(indices)
+        file = self._index.fileno()
+        first, last = (int(indices[0]), int(indices[-1])) if count else (0, -1)
+        if last - first == count - 1 and (count < 3 or bool((np.diff(indices) == 1).all())):
+            raw = os.pread(file, size * count, size * first)
+        else:
+            raw = b"".join([os.pread(file, size, size * i) for i in indices.tolist()])
+        return np.frombuffer(raw, np.uint64).reshape(count, self._width)
 
     def _fields(self, row: list[int]) -> list[str]:
         spans = [row[i : i + 3] for i in range(1, len(row) - 2, 3)]
@@ -157,10 +141,25 @@ class Corpus:
                 picked = self._columns[spans[0][0]].pick(fields[0])
                 fields = picked if isinstance(picked, str) else picked[0]
         mark = "\n" if self._blocks else "\t"
-        if isinstance(fields, str) or _row_hash(mark.join(fields).encode("utf-8")) != row[0]:
+        if isinstance(fields, str) or _hash(mark.join(fields).encode("utf-8")) != row[0]:
             path = self.meta["paths"][spans[0][0]]
             raise DataError(f"{path}: has changed since it was indexed; start the command again")
         return fields
+
+
+@dataclass(frozen=True)
+class Indexing:
+    """How an index is made.
+
+    Attributes:
+        say: is told how far it is.
+        crew: who checks the lines of TSV files, whose check then knows no other line and is the
+            same whenever the command runs: an index that was made of the same files is used again.
+            None: this process, in their order.
+    """
+
+    say: Callable[[str], None] = lambda text: None
+    crew: Crew | None = None
 
 
 def build_corpus(
@@ -170,6 +169,7 @@ def build_corpus(
     bad: BadLines,
     check: RowCheck,
     take: RowTaker | None = None,
+    indexing: Indexing | None = None,
 ) -> Corpus:
     """Checks every line of a corpus, indexes the usable ones, and opens the result.
 
@@ -181,11 +181,18 @@ def build_corpus(
         check: says what is wrong with a row's fields, or None.
         take: is then given each usable row in order, with the folder of its file; says why it
             can't be used after all, or None.
+        indexing: how it is done.
 
     Raises:
         DataError: unusable lines, unless accepted; parallel files of different lengths.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    indexing = indexing or Indexing()
+    made_of = _made_of(files, bad) if indexing.crew else None
+    if made_of and (corpus := _made_before(folder, name, made_of)):
+        indexing.say(f"{', '.join(corpus.names)}: indexed before: {len(corpus):,} usable lines")
+        return corpus
+    inside(folder, f"{name}.index.json").unlink(missing_ok=True)
     local = [on_disk(path, folder / f"{name}.{i}.txt") for i, path in enumerate(files.paths)]
     names = [display_name(path) for path in files.paths]
     if not (files.parallel or files.blocks or files.columns.has_header):
@@ -199,20 +206,105 @@ def build_corpus(
         ]
         stack.enter_context(writing(index))
         out = stack.enter_context(index.open("wb"))
-        count, fingerprint, columns = _write_index(readers, files, out, bad, check, take)
+        if indexing.crew and not (files.parallel or files.blocks or take):
+            written = _write_line_index(readers, files, out, bad, check, indexing, indexing.crew)
+        else:
+            written = _write_index(readers, files, out, bad, check, take, indexing)
     bad.finish("left out", "nothing is trained")
     meta = {
-        "rows": count,
+        "rows": sum(written.counts),
+        "counts": written.counts,
         "width": 1 + 3 * (len(local) if files.parallel else 1) + bool(files.blocks),
-        "fingerprint": fingerprint,
+        "fingerprint": written.fingerprint,
+        "made_of": made_of,
         "paths": [str(path.resolve()) for path in local],
         "names": names,
-        "columns": [picking.saved(picked) for picked in columns],
+        "columns": [picking.saved(picked) for picked in written.columns],
         "parallel": files.parallel,
         "blocks": files.blocks is not None,
     }
     write_atomically(inside(folder, f"{name}.index.json"), json.dumps(meta).encode("utf-8"))
     return Corpus(folder, name)
+
+
+def _made_of(files: CorpusFiles, bad: BadLines) -> dict[str, object] | None:
+    """What an index follows from, as JSON; None where the files can't be known again."""
+    if not all(Path(path).is_file() for path in files.paths):
+        return None
+    stats = [(path, Path(path).stat()) for path in files.paths]
+    return {
+        "files": [[os.path.realpath(path), s.st_size, s.st_mtime_ns] for path, s in stats],
+        "columns": [*files.columns.indices, *files.columns.names],
+        "how": [files.parallel, files.even, bad.accepts],
+    }
+
+
+def _made_before(folder: Path, name: str, made_of: dict[str, object]) -> Corpus | None:
+    """The corpus as an earlier run left it there, if it is one of the same files."""
+    try:
+        corpus = Corpus(folder, name)
+    except (OSError, ValueError, KeyError, TypeError, DataError):
+        return None  # or half of it
+    return corpus if corpus.meta.get("made_of") == made_of else None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What an index has.
+
+    Attributes:
+        counts: rows of each file, or, of parallel ones, of all of them.
+        fingerprint: of all rows.
+        columns: what is picked from the lines of each file.
+    """
+
+    counts: list[int]
+    fingerprint: str
+    columns: list[Columns]
+
+
+class _Clock:
+    """Says from time to time how far a file has been read."""
+
+    def __init__(self, say: Callable[[str], None], reader: LineReader) -> None:
+        self._say, self._name = say, reader.name
+        self._size = max(1, os.fstat(reader.fileno()).st_size)
+        self._said = time.monotonic()
+
+    def at(self, n_lines: int, end: int) -> None:
+        """Is told of the lines and bytes that have been read."""
+        if time.monotonic() - self._said > _SAID_EVERY:
+            self._said = time.monotonic()
+            self._say(f"{self._name}: {n_lines:,} lines checked ({end / self._size:.0%})")
+
+
+def _write_line_index(
+    readers: Sequence[LineReader],
+    files: CorpusFiles,
+    out: BinaryIO,
+    bad: BadLines,
+    check: RowCheck,
+    indexing: Indexing,
+    crew: Crew,
+) -> _Written:
+    """The same of TSV files, by several processes."""
+    counts: list[int] = []
+    columns: list[Columns] = []
+    digest = hashlib.sha256()
+    for number, reader in enumerate(readers):
+        indexer = LineIndexer(reader, files.columns, files.even, number, check)
+        clock = _Clock(indexing.say, reader)
+        count = n_lines = 0
+        for part in indexer.parts(crew):
+            for where, cause in part.refused:
+                bad.add_at(where, cause)
+            out.write(part.rows.tobytes())
+            digest.update(np.ascontiguousarray(part.rows[:, 0]).tobytes())
+            count, n_lines = count + len(part.rows), n_lines + part.n_lines
+            clock.at(n_lines, part.end)
+        counts.append(count)
+        columns.append(indexer.picked if count else Columns(()))
+    return _Written(counts, digest.hexdigest(), columns)
 
 
 def _write_index(
@@ -222,18 +314,17 @@ def _write_index(
     bad: BadLines,
     check: RowCheck,
     take: RowTaker | None,
-) -> tuple[int, str, list[Columns]]:
-    """Writes the index of the usable rows; see `build_corpus`.
-
-    Returns:
-        How many there are, their fingerprint, and what is picked from the lines of each file.
-    """
+    indexing: Indexing,
+) -> _Written:
+    """Writes the index of the usable rows; see `build_corpus`."""
     folders = [folder_of(path) for path in files.paths]
     columns = [Columns(()) for _ in readers]
+    clocks = [_Clock(indexing.say, reader) for reader in readers]
     digest = hashlib.sha256()
-    count = 0
-    for entry in _entries(readers, files, bad):
-        file, _, _ = entry.spans[0]
+    counts = [0] * (1 if files.parallel else len(readers))
+    for entry in entries(readers, files, bad):
+        file, start, _ = entry.spans[0]
+        clocks[file].at(entry.row.number, start)
         problem = check(entry.fields)
         if take and not problem:
             problem = take(entry.fields, folders[file])
@@ -241,95 +332,15 @@ def _write_index(
             entry.row.refuse(problem)
             continue
         raw = ("\n" if files.blocks else "\t").join(entry.fields).encode("utf-8")
-        numbers = [_row_hash(raw), *itertools.chain(*entry.spans)]
-        digest.update(raw + b"\n")
+        numbers = [_hash(raw), *itertools.chain(*entry.spans)]
+        digest.update(row_hash(raw))
         if entry.document is not None:
             digest.update(b"\n%d\n" % entry.document)
             numbers.append(entry.document)
         out.write(np.array(numbers, np.uint64).tobytes())
         columns[file] = entry.row.stream.columns or Columns(())
-        count += 1
-    return count, digest.hexdigest(), columns
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A row of the corpus.
-
-    Attributes:
-        row: the line that messages name.
-        fields: the row's texts.
-        spans: file number, first byte and bytes; one for each file that it is of.
-        document: which block of all files it is (a part) of, if rows are blocks.
-    """
-
-    row: Row
-    fields: list[str]
-    spans: list[tuple[int, int, int]]
-    document: int | None = None
-
-
-def _entries(readers: Sequence[LineReader], files: CorpusFiles, bad: BadLines) -> Iterator[_Entry]:
-    if files.parallel:
-        for rows in zip_rows(readers, [None] * len(readers), bad):
-            if not rows[-1].error:
-                spans = [(i, row.line.start, row.line.size) for i, row in enumerate(rows)]
-                yield _Entry(rows[0], [row.line.text for row in rows], spans)
-    elif files.blocks:
-        yield from _block_entries(readers, files.blocks, bad)
-    else:
-        for file, reader in enumerate(readers):
-            width = 0
-            for row in Rows(reader, files.columns, bad, blank=lambda text: False):
-                if row.error:
-                    continue
-                n_columns = len(row.fields) + len(row.rest)
-                width = width or n_columns
-                if files.even and n_columns != width:
-                    counted = plural(n_columns, "column")
-                    row.refuse(
-                        f"{counted}, where the lines before have {width} (a tab in a text? else "
-                        "--columns says which are meant)"
-                    )
-                else:
-                    yield _Entry(row, row.fields, [(file, row.line.start, row.line.size)])
-
-
-def _block_entries(
-    readers: Sequence[LineReader], blocks: Blocks, bad: BadLines
-) -> Iterator[_Entry]:
-    document = 0
-    for file, reader in enumerate(readers):
-        rows = Rows(reader, None, bad, blank=lambda text: not blocks.across and is_blank(text))
-        for is_text, block in itertools.groupby(rows, lambda row: bool(row.error or row.fields)):
-            if is_text:
-                for part in _usable_parts(block, blocks):
-                    first, last = part[0].line, part[-1].line
-                    place = (file, first.start, last.start + last.size - first.start)
-                    yield _Entry(part[0], [row.line.text for row in part], [place], document)
-                    document += blocks.across
-                document += 1
-
-
-def _usable_parts(block: Iterator[Row], blocks: Blocks) -> Iterator[list[Row]]:
-    """A block as one part; or the parts that its limit and its unusable lines leave."""
-    part: list[Row] = []
-    refused = False
-    for row in block:
-        line = row.line
-        too_long = bool(part) and line.start + line.size - part[0].line.start > blocks.limit
-        if too_long and not (row.error or blocks.split or refused):
-            part[0].refuse(f"more than {blocks.limit:,} bytes without a blank line")
-        if blocks.split:
-            if part and (row.error or too_long):
-                yield part
-                part = []
-        elif row.error or too_long:
-            refused, part = True, []
-        if not (row.error or refused):
-            part.append(row)
-    if part:
-        yield part
+        counts[file] += 1
+    return _Written(counts, digest.hexdigest(), columns)
 
 
 def on_disk(path: str, spool: Path) -> Path:
@@ -347,5 +358,5 @@ def on_disk(path: str, spool: Path) -> Path:
     return spool
 
 
-def _row_hash(raw: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
+def _hash(raw: bytes) -> int:
+    return int.from_bytes(row_hash(raw), "little")

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.permutation import Permutation
 
-_CHUNK = 1 << 20
 _SPLIT = 7919  # sets the split's permutation apart from those of the epochs
 
 
@@ -59,12 +58,12 @@ def hold_out(corpus: Corpus, seed: int, least: int = 100, most: int = 2000) -> N
         return np.empty(0, np.int64)
     count = min(size, 4 * wanted)
     candidates = Permutation(size, (seed, _SPLIT))[np.arange(count)]
-    wanted_hashes = corpus.hashes[candidates]
+    wanted_hashes = corpus.hashes(candidates)
     copies = np.zeros(count, np.int64)
     order = np.argsort(wanted_hashes, kind="stable")
     ordered = wanted_hashes[order]
-    for start in range(0, size, _CHUNK):
-        chunk = np.sort(np.asarray(corpus.hashes[start : start + _CHUNK]))
+    for hashes in corpus.all_hashes():
+        chunk = np.sort(hashes)
         left = np.searchsorted(chunk, ordered, side="left")
         copies[order] += np.searchsorted(chunk, ordered, side="right") - left
     return np.sort(candidates[copies == 1][:wanted])
@@ -97,8 +96,8 @@ def hold_out_groups(
 
 def count_shared(dev: Corpus, train: Corpus) -> int:
     """The number of rows of one corpus that also stand in another."""
-    wanted = np.asarray(dev.hashes)
+    wanted = np.concatenate([*dev.all_hashes()] or [np.empty(0, np.uint64)])
     shared = np.zeros(len(wanted), bool)
-    for start in range(0, len(train), _CHUNK):
-        shared |= np.isin(wanted, train.hashes[start : start + _CHUNK])
+    for hashes in train.all_hashes():
+        shared |= np.isin(wanted, hashes)
     return int(shared.sum())

@@ -32,6 +32,11 @@ class BadLines:
         self._skip_bad = skip_bad
         self._shown = shown
 
+    @property
+    def accepts(self) -> bool:
+        """Whether lines that can't be used are accepted."""
+        return self._skip_bad
+
     def add(self, name: str, number: int, cause: str) -> None:
         """Notes that line `number` of `name` can't be used because of `cause`."""
         self.add_at(f"{name}:{number}", cause)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Self, TypeVar
@@ -17,7 +17,9 @@ from attn_cli.config.command import saved
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import TrainingCommand, TrainingOptions
 from attn_cli.data.batching import B
-from attn_cli.data.corpus import Corpus, CorpusFiles
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.entries import CorpusFiles
+from attn_cli.data.permutation import Permutation
 from attn_cli.data.split import RowNumbers, Rows, count_shared
 from attn_cli.data.word_vectors import fitted_to, read_word_vectors
 from attn_cli.files import inside, writing
@@ -26,13 +28,17 @@ from attn_cli.lines.unusable import BadLines
 from attn_cli.model_files import CONFIG, DATA, EXAMPLES
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
-from attn_cli.tokenizers.tokenizer_training import train_tokenizer
+from attn_cli.tokenizers.tokenizer_training import SAMPLE_CHARS, train_tokenizer
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.run import Recipe
 from attn_cli.wording import plural
+from attn_cli.workers import apart
 
 TRAIN, DEV = "train", "dev"  # names of the corpora in the work folder
 _SLICE = 256  # rows that are read at a time
+_PROBED = 1000  # rows by which the characters of a corpus are told
+_MARGIN = 1.25  # drawn beyond what is wanted, as the rest may be shorter
+_DRAWN = 104_729  # sets the draw's permutation apart from those of the epochs
 
 C = TypeVar("C", bound=TrainingCommand)
 
@@ -196,31 +202,52 @@ class CorpusRecipe(SystemRecipe[B, C]):
         """Raises DataError if a tokenizer does not serve."""
         return
 
+    def drawn(
+        self, corpus: Corpus, rows: RowNumbers, options: TokenizerOptions
+    ) -> tuple[RowNumbers, str]:
+        """The rows that a tokenizer is trained on, and what they were drawn from, if not all."""
+        drawn = drawn_rows(corpus, rows, self.seed, options.sample_lines, SAMPLE_CHARS)
+        return drawn, f"those of {len(rows):,} {self.noun}s" if len(drawn) < len(rows) else ""
+
     def trained_tokenizer(
         self,
-        texts: Iterator[str],
+        texts: Iterable[str],
         options: TokenizerOptions,
         usual_size: int,
         *,
         predicted: bool = False,
+        drawn_of: str = "",
     ) -> Tokenizer:
         """A tokenizer of the size asked for, or of the largest useful size that the text allows.
 
         Args:
-            texts: all that there are.
+            texts: all that there are, or that were drawn.
             options: of the command.
             usual_size: of the vocabulary.
             predicted: whether the model predicts its pieces.
+            drawn_of: what they were drawn from.
         """
-        return train_tokenizer(
-            texts,
-            options,
-            seed=self.seed,
-            threads=self.options.runtime.threads,
-            say=self.speaker.say,
-            usual_size=usual_size,
-            predicted=predicted,
-        )
+        threads = self.options.runtime.threads
+
+        def make() -> tuple[type[Tokenizer], bytes, list[str]]:
+            said: list[str] = []
+            tokenizer = train_tokenizer(
+                texts,
+                options,
+                seed=self.seed,
+                threads=threads,
+                say=said.append,
+                usual_size=usual_size,
+                predicted=predicted,
+                drawn_of=drawn_of,
+            )
+            return type(tokenizer), tokenizer.to_bytes(), said
+
+        # The trainers take twenty times the memory of the text, and keep it.
+        kind, raw, said = apart(make)
+        for line in said:
+            self.speaker.say(line)
+        return kind(raw)
 
     def start_embeddings(self, weight: Tensor, path: str, tokenizer: Tokenizer) -> str:
         """Sets the vectors of the tokens that a file of word vectors has.
@@ -244,6 +271,27 @@ class CorpusRecipe(SystemRecipe[B, C]):
         with torch.no_grad():
             weight[torch.from_numpy(words.ids), : vectors.shape[1]] = vectors.to(weight)
         return f"{path}: {words.coverage}"
+
+
+def drawn_rows(
+    corpus: Corpus, rows: RowNumbers, seed: int, most: int, most_chars: int
+) -> RowNumbers:
+    """Rows drawn at random, in their order, of at least so many characters; or all of them.
+
+    Args:
+        corpus: has the rows.
+        rows: which of its rows.
+        seed: of the choice.
+        most: rows.
+        most_chars: characters that are wanted.
+    """
+    size = len(rows)
+    some = rows[np.linspace(0, size - 1, min(size, _PROBED)).astype(np.int64)]
+    chars = sum(len(text) for row in corpus.read(some) for text in row)
+    wanted = min(most, int(_MARGIN * most_chars * len(some) / max(1, chars)) + 1)
+    if wanted >= size:
+        return rows
+    return rows[np.sort(Permutation(size, (seed, _DRAWN))[np.arange(wanted)])]
 
 
 def each_row(corpus: Corpus, rows: RowNumbers) -> Iterator[list[str]]:

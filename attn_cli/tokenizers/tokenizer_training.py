@@ -54,7 +54,7 @@ class VocabularySizeError(DataError):
         possible: the largest (or smallest) size that this text allows, where it is known.
     """
 
-    def __init__(self, message: str, possible: int | None) -> None:
+    def __init__(self, message: str, possible: int | None = None) -> None:
         super().__init__(message)
         self.possible = possible
 
@@ -68,6 +68,7 @@ def train_tokenizer(
     say: Callable[[str], None],
     usual_size: int = DEFAULT_VOCAB_SIZE,
     predicted: bool = False,
+    drawn_of: str = "",
 ) -> Tokenizer:
     """Trains a tokenizer; the same texts, options, seed and threads give the same bytes.
 
@@ -81,14 +82,16 @@ def train_tokenizer(
         usual_size: of the vocabulary where the options name none; a text that does not allow it
             gets the nearest size that it allows.
         predicted: whether a model will predict the pieces: a small text then has fewer of them.
+        drawn_of: what the texts were drawn from at random, if they are not all there are.
 
     Raises:
         VocabularySizeError: the vocabulary asked for is too large or too small for the text.
         DataError: there is no text.
     """
     sample, count = reservoir(texts, options.sample_lines, SAMPLE_CHARS, seed)
-    if len(sample) < count:
-        say(f"tokenizer: trained on a random sample of {len(sample):,} of {plural(count, 'text')}")
+    if drawn_of or len(sample) < count:
+        whole = drawn_of or plural(count, "text")
+        say(f"tokenizer: trained on a random sample of {len(sample):,} of {whole}")
     segments = [  # what can be pieces, in parts that the trainers can take
         part[start : start + _SEGMENT]
         for text in sample

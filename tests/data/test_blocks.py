@@ -5,7 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
+from attn_cli.data.corpus import build_corpus
+from attn_cli.data.entries import Blocks, CorpusFiles
 from attn_cli.errors import DataError
 from attn_cli.lines.unusable import BadLines
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from attn_cli.data import split
-from attn_cli.data.corpus import CorpusFiles, build_corpus
+from attn_cli.data.corpus import build_corpus
+from attn_cli.data.entries import CorpusFiles
 from attn_cli.data.split import Rows, hold_out, hold_out_groups
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.unusable import BadLines

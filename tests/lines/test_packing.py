@@ -16,7 +16,8 @@ import zipfile
 
 import pytest
 
-from attn_cli.data.corpus import CorpusFiles, build_corpus
+from attn_cli.data.corpus import build_corpus
+from attn_cli.data.entries import CorpusFiles
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.packing import Unpacked

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
+from attn_cli.data.corpus import Corpus, build_corpus
+from attn_cli.data.entries import CorpusFiles
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.picking import begin

@@ -240,7 +240,8 @@ def test_bad_lines_are_counted_named_and_left_out_when_that_is_accepted(tmp_path
 def test_a_corpus_that_changes_under_a_training_is_noticed(tmp_path: Path) -> None:
     import numpy as np
 
-    from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
+    from attn_cli.data.corpus import Corpus, build_corpus
+    from attn_cli.data.entries import CorpusFiles
     from attn_cli.errors import DataError
     from attn_cli.lines.columns import Columns
     from attn_cli.lines.unusable import BadLines

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from attn_cli.config.pretraining import StackSizeOptions, StackVariantOptions
-from attn_cli.data.corpus import Blocks
+from attn_cli.data.entries import Blocks
 from attn_cli.models.backbone import BackboneConfig
 from attn_cli.models.sizes import bilm_config, stack_config
 from attn_cli.models.text import HeadConfig

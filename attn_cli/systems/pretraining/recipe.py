@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from attn_cli.config import changed, choose
 from attn_cli.config.pretraining import OF_REPLACING, PretrainCommand
 from attn_cli.data.batching import stream
-from attn_cli.data.corpus import Corpus, CorpusFiles, build_corpus
+from attn_cli.data.corpus import Corpus, build_corpus
+from attn_cli.data.entries import CorpusFiles
 from attn_cli.data.split import hold_out
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import build_model
@@ -100,11 +101,13 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
         def train_tokenizer() -> tuple[Tokenizer, Tokenizer]:
             on_gpu = torch.cuda.is_available()
             size, _ = choose_backbone_size(self.options.size.size, _n_bytes(corpus), on_gpu=on_gpu)
+            drawn, drawn_of = self.drawn(corpus, rows, self._tokenizer_options)
             tokenizer = self.trained_tokenizer(
-                (line for lines in each_row(corpus, rows) for line in lines),
+                (line for lines in each_row(corpus, drawn) for line in lines),
                 self._tokenizer_options,
                 BACKBONE_PRESETS[size].vocab_size,
                 predicted=True,
+                drawn_of=drawn_of,
             )
             return tokenizer, tokenizer
 

@@ -13,8 +13,10 @@ import numpy as np
 from attn_cli.config import shown
 from attn_cli.config.finetuning import FinetuneCommand, TaskSpec
 from attn_cli.data.batching import stream
-from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
+from attn_cli.data.corpus import Corpus, build_corpus
+from attn_cli.data.entries import CorpusFiles
 from attn_cli.data.label_files import labels_problem, read_labels, write_labels
+from attn_cli.data.line_index import RowCheck
 from attn_cli.data.split import hold_out
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns

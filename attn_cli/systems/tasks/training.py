@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_cli.config import shown
-from attn_cli.data.corpus import RowCheck
+from attn_cli.data.line_index import RowCheck
 from attn_cli.errors import UsageError
 from attn_cli.metrics.base import Score
 from attn_cli.metrics.scoring import chosen_metrics, score_corpus

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
+from attn_cli.data.corpus import Corpus, Indexing, build_corpus
+from attn_cli.data.entries import CorpusFiles
+from attn_cli.data.line_index import RowCheck
 from attn_cli.data.split import hold_out_groups
 from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.recipe import TRAIN
@@ -35,7 +37,14 @@ class FileSources(TrainingSources):
     def _cache(self, name: str) -> FileCache:
         """What was read of them."""
 
-    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
+    def index(
+        self,
+        files: CorpusFiles,
+        name: str,
+        bad: BadLines,
+        check: RowCheck,
+        say: Callable[[str], None],
+    ) -> Corpus:
         """See `TrainingSources`; every file is read."""
         with contextlib.closing(self._writer(name)) as writer:
             corpus = build_corpus(
@@ -45,6 +54,7 @@ class FileSources(TrainingSources):
                 bad,
                 check,
                 lambda fields, folder: writer.problem(fields[0], folder),
+                Indexing(say),
             )
             writer.finish()
         return corpus

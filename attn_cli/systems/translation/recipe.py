@@ -15,7 +15,8 @@ from attn_cli.config.decoding import DecodeOptions, SearchOptions
 from attn_cli.config.scoring import ScoreOptions
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.data.batching import stream
-from attn_cli.data.corpus import Corpus, CorpusFiles
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.entries import CorpusFiles
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.rows import is_blank
@@ -114,12 +115,14 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             size, _ = choose_size(options.size.size, len(rows), on_gpu=torch.cuda.is_available())
             decoder, arch = options.arch.decoder_of_new, options.arch.arch_of_new
             usual_size = seq2seq_preset(arch, decoder, size).vocab_size
+            drawn, drawn_of = self.drawn(corpus, rows, options.tokenizer)
             trained = [
                 self.trained_tokenizer(
-                    (pair[column] for pair in each_row(corpus, rows) for column in text_columns),
+                    (pair[column] for pair in each_row(corpus, drawn) for column in text_columns),
                     options.tokenizer,
                     usual_size,
                     predicted=True,
+                    drawn_of=drawn_of,
                 )
                 for text_columns in sources.text_columns
             ]
@@ -231,7 +234,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         return kind.training(options.source, work, like, share_vocab=options.corpus.share_vocab)
 
     def _index(self, files: CorpusFiles, sources: TrainingSources, name: str) -> Corpus:
-        corpus = sources.index(files, name, self.bad_lines(), _pair_problem)
+        corpus = sources.index(files, name, self.bad_lines(), _pair_problem, self.speaker.say)
         if not len(corpus):
             where = ", ".join(files.paths)
             raise DataError(f"{where}: no pair to work with; {sources.no_pair}")

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attn_cli.config.source import SourceConfig, SourceOptions
-from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.entries import CorpusFiles
+from attn_cli.data.line_index import RowCheck
 from attn_cli.data.split import RowNumbers
 from attn_cli.lines.unusable import BadLines
 from attn_cli.tokenizers.tokenizer import Tokenizer
@@ -157,8 +159,23 @@ class TrainingSources(ABC):
         self._like = like
 
     @abstractmethod
-    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
-        """Checks every line of a corpus, `TRAIN` first, and indexes the usable ones."""
+    def index(
+        self,
+        files: CorpusFiles,
+        name: str,
+        bad: BadLines,
+        check: RowCheck,
+        say: Callable[[str], None],
+    ) -> Corpus:
+        """Checks every line of a corpus, `TRAIN` first, and indexes the usable ones.
+
+        Args:
+            files: of the corpus.
+            name: its name in the work folder.
+            bad: is told of every unusable line.
+            check: says what is wrong with a pair.
+            say: is told how far it is.
+        """
 
     def remarks(self, name: str) -> list[str]:
         """What a user should know of a corpus's sources, once it is indexed."""

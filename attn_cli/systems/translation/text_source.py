@@ -5,25 +5,30 @@ Shapes: B batch, S tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from attn_cli.config.source import SourceConfig, SourceOptions
-from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck, build_corpus
+from attn_cli.data.corpus import Corpus, Indexing, build_corpus
+from attn_cli.data.entries import CorpusFiles
+from attn_cli.data.line_index import RowCheck
 from attn_cli.data.long_input import split_long
 from attn_cli.data.padding import cut_ids, pad
 from attn_cli.data.split import hold_out
 from attn_cli.lines.rows import is_blank
 from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.translation.source_base import Contents, Side, TrainingSources
+from attn_cli.threads import on_this_machine
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.words import words_of_tokens
 from attn_cli.viz.maps import Axis, token_axis
+from attn_cli.workers import Crew
 
 Ids = tuple[int, ...]
 
@@ -108,9 +113,19 @@ class TextSources(TrainingSources):
         super().__init__(options, work, like, share_vocab=share_vocab)
         self.text_columns = [(0, 1)] if share_vocab else [(0,), (1,)]
 
-    def index(self, files: CorpusFiles, name: str, bad: BadLines, check: RowCheck) -> Corpus:
+    def index(
+        self,
+        files: CorpusFiles,
+        name: str,
+        bad: BadLines,
+        check: RowCheck,
+        say: Callable[[str], None],
+    ) -> Corpus:
         """See `TrainingSources`."""
-        return build_corpus(files, self._work, name, bad, check)
+        crew = Crew(on_this_machine(torch.get_num_threads()))
+        return build_corpus(
+            files, self._work, name, bad, check, indexing=Indexing(say=say, crew=crew)
+        )
 
     def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
         """Pairs that stand once in the corpus."""

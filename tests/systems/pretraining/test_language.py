@@ -10,7 +10,8 @@ import pytest
 from attn_cli.config.pretraining import ObjectiveOptions, PretrainCommand
 from attn_cli.config.tokenizing import TokenizerOptions
 from attn_cli.config.training import PretrainTrainingOptions
-from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
+from attn_cli.data.corpus import build_corpus
+from attn_cli.data.entries import Blocks, CorpusFiles
 from attn_cli.lines.unusable import BadLines
 from attn_cli.systems.pretraining.causal import LanguageReader
 from attn_cli.tokenizers.tokenizer_training import train_tokenizer

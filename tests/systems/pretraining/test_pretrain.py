@@ -16,7 +16,8 @@ from torch import nn
 
 from attn_cli.config.pretraining import ObjectiveOptions, PretrainCommand
 from attn_cli.config.training import PretrainTrainingOptions
-from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
+from attn_cli.data.corpus import build_corpus
+from attn_cli.data.entries import Blocks, CorpusFiles
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.systems.pretraining.masked import MaskedObjective, PairedReader

@@ -19,7 +19,8 @@ from attn_cli.config.pretraining import (
 from attn_cli.config.runtime import RuntimeOptions
 from attn_cli.config.training import PretrainTrainingOptions
 from attn_cli.data.batching import Position, stream
-from attn_cli.data.corpus import Blocks, CorpusFiles, build_corpus
+from attn_cli.data.corpus import build_corpus
+from attn_cli.data.entries import Blocks, CorpusFiles
 from attn_cli.data.split import Rows
 from attn_cli.lines.unusable import BadLines
 from attn_cli.models import build_model

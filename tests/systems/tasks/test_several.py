@@ -7,7 +7,8 @@ import pytest
 import torch
 from builders import WORDS, backbone_config, tokenizer
 
-from attn_cli.data.corpus import CorpusFiles, build_corpus
+from attn_cli.data.corpus import build_corpus
+from attn_cli.data.entries import CorpusFiles
 from attn_cli.data.split import Rows
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.unusable import BadLines
