@@ -30,6 +30,7 @@ def train_mt_command(
     attn train-mt --arch rnn --attention additive train.tsv
     attn train-mt --src train.en --tgt train.de
     attn train-mt --columns 2,1 train.tsv -o de-en
+    attn train-mt own.tsv:3 crawled.tsv.gz  # own.tsv three times a pass
     attn train-mt --source image image-caption.tsv
     attn train-mt --init en-de --criterion risk train.tsv -o en-de-risk
     torchrun --nproc-per-node 2 -m attn_cli train-mt train.tsv

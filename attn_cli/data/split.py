@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +42,48 @@ class Rows:
     def __getitem__(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the corpus, given numbers among the rows that are left. Shape: (M,) -> (M,)."""
         return numbers + np.searchsorted(self._gaps, numbers, side="right")
+
+
+class Repeated:
+    """Rows of a corpus of which some files are passed several times in an epoch.
+
+    Args:
+        rows: those that are used, once each.
+        ends: the number of used rows up to the end of each file. Shape: (files,).
+        repeats: how often each file is passed. Shape: (files,).
+    """
+
+    def __init__(
+        self, rows: RowNumbers, ends: NDArray[np.int64], repeats: NDArray[np.int64]
+    ) -> None:
+        self._rows = rows
+        self._sizes = np.diff(ends, prepend=0)
+        self._firsts = ends - self._sizes
+        self._ends = np.cumsum(self._sizes * repeats)
+        self._begins = self._ends - self._sizes * repeats
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the corpus, given numbers among the repeated ones. Shape: (M,) -> (M,)."""
+        files = np.searchsorted(self._ends, numbers, side="right")
+        inside = (numbers - self._begins[files]) % self._sizes[files]
+        return self._rows[self._firsts[files] + inside]
+
+
+def repeated(files: list[str]) -> tuple[list[str], tuple[int, ...]]:
+    """The files that are named `FILE` or `FILE:N`, and how often each is passed in an epoch."""
+    names, repeats = [], []
+    for name in files:
+        path, _, times = name.rpartition(":")
+        if path and times.isascii() and times.isdigit() and int(times) and not Path(name).exists():
+            names.append(path)
+            repeats.append(int(times))
+        else:
+            names.append(name)
+            repeats.append(1)
+    return names, tuple(repeats)
 
 
 def hold_out(corpus: Corpus, seed: int, least: int = 100, most: int = 2000) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from attn_cli.data.batching import B
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.entries import CorpusFiles
 from attn_cli.data.permutation import Permutation
-from attn_cli.data.split import RowNumbers, Rows, count_shared
+from attn_cli.data.split import Repeated, RowNumbers, Rows, count_shared
 from attn_cli.data.word_vectors import fitted_to, read_word_vectors
 from attn_cli.files import inside, writing
 from attn_cli.lines.tabs import unread_columns
@@ -49,13 +49,13 @@ class Split:
 
     Attributes:
         train: the corpus.
-        rows: which of its rows are trained on.
+        rows: which of its rows are trained on, some of them several times.
         dev: the corpus that validates, which may be the same.
         dev_rows: which of its rows validate.
     """
 
     train: Corpus
-    rows: Rows
+    rows: RowNumbers
     dev: Corpus
     dev_rows: NDArray[np.int64]
 
@@ -67,7 +67,12 @@ class SystemRecipe(Recipe[B], Generic[B, C]):
         files: the data; standard input if there are none.
         options: of the command.
         speaker: is told what was found and chosen.
+
+    Attributes:
+        repeats: how often each file is passed in an epoch; empty: once.
     """
+
+    repeats: tuple[int, ...] = ()
 
     def __init__(self, files: list[str], options: C, speaker: Speaker) -> None:
         self.files = files or ["-"]
@@ -97,6 +102,8 @@ class SystemRecipe(Recipe[B], Generic[B, C]):
             dev: how many validate.
         """
         examples = {"train": train, "dev": dev}
+        if any(times > 1 for times in self.repeats):
+            fingerprint += "".join(f" x{times}" for times in self.repeats)
         return saved(self.options) | {DATA: fingerprint, EXAMPLES: examples}
 
 
@@ -162,7 +169,12 @@ class CorpusRecipe(SystemRecipe[B, C]):
         dev = Corpus(work, f"{prefix}{DEV}") if has_dev else train
         held_out = np.load(work / f"{prefix}held-out.npy", allow_pickle=False)
         dev_rows = held_out if len(held_out) else np.arange(min(len(dev), self.dev_limit))
-        return Split(train, Rows(len(train), held_out), dev, dev_rows)
+        rows: RowNumbers = Rows(len(train), held_out)
+        if any(times > 1 for times in self.repeats):
+            ends = np.cumsum(train.meta["counts"])
+            ends -= np.searchsorted(held_out, ends)
+            rows = Repeated(rows, ends, np.array(self.repeats))
+        return Split(train, rows, dev, dev_rows)
 
     def say_unread(self, corpus: Corpus, files: CorpusFiles) -> None:
         """Says of each file of a corpus how many of its columns are read, if not all are."""

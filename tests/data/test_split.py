@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from attn_cli.data import split
+from attn_cli.data import corpus as corpus_module
 from attn_cli.data.corpus import build_corpus
 from attn_cli.data.entries import CorpusFiles
-from attn_cli.data.split import Rows, hold_out, hold_out_groups
+from attn_cli.data.split import Repeated, Rows, hold_out, hold_out_groups, repeated
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.unusable import BadLines
 
@@ -32,7 +34,7 @@ def test_how_many_are_held_out(tmp_path, size, expected):
 
 
 def test_no_held_out_pair_is_also_trained_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(split, "_CHUNK", 64)  # copies lie in different chunks
+    monkeypatch.setattr(corpus_module, "_CHUNK", 64)  # copies lie in different chunks
     lines = [f"{n % 700}\tx" if n % 3 else f"{n}\tunique" for n in range(1200)]
     corpus = corpus_of(tmp_path, lines)
     held = hold_out(corpus, seed=4)
@@ -62,3 +64,24 @@ def test_groups_are_held_out_as_wholes():
     assert not np.array_equal(hold_out_groups(groups, seed=2), held)
     assert len(hold_out_groups(np.zeros(9, np.int64), seed=1)) == 0
     assert len(hold_out_groups(np.array([0, 0, 0, 1]), seed=1)) in (1, 3)
+
+
+def test_a_file_comes_as_often_as_it_is_named_to_and_held_out_rows_never(tmp_path):
+    for name, size in (("a", 7), ("b", 4), ("c", 9)):
+        (tmp_path / f"{name}.tsv").write_text("".join(f"{name}{n}\tx\n" for n in range(size)))
+    (tmp_path / "b.tsv:3").write_text("a file of this name\tx\n")
+    names, repeats = repeated([str(tmp_path / f"{n}") for n in ("a.tsv:2", "b.tsv:3", "c.tsv:1")])
+    assert [name.rpartition("/")[2] for name in names] == ["a.tsv", "b.tsv:3", "c.tsv"]
+    assert repeats == (2, 1, 1)
+    names[1], repeats = str(tmp_path / "b.tsv"), (2, 3, 1)
+    files = CorpusFiles(tuple(names), Columns.parse(None, 2))
+    bad = BadLines(print, skip_bad=False)
+    corpus = build_corpus(files, tmp_path / "work", "train", bad, lambda fields: None)
+    held_out = np.array([0, 6, 10, 19])  # a0, a6, b3, c8
+    ends = np.cumsum(corpus.meta["counts"])
+    rows = Repeated(
+        Rows(len(corpus), held_out), ends - np.searchsorted(held_out, ends), np.array(repeats)
+    )
+    found = Counter(row[0] for row in corpus.read(rows[np.arange(len(rows))]))
+    wanted = {f"a{n}": 2 for n in range(1, 6)} | {f"b{n}": 3 for n in range(3)}
+    assert found == wanted | {f"c{n}": 1 for n in range(8)}

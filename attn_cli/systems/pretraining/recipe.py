@@ -15,7 +15,7 @@ from attn_cli.config.pretraining import OF_REPLACING, PretrainCommand
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus, build_corpus
 from attn_cli.data.entries import CorpusFiles
-from attn_cli.data.split import hold_out
+from attn_cli.data.split import hold_out, repeated
 from attn_cli.errors import DataError, UsageError
 from attn_cli.models import build_model
 from attn_cli.models.backbone import BackboneConfig
@@ -64,6 +64,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
 
     def __init__(self, files: list[str], options: PretrainCommand, speaker: Speaker) -> None:
         super().__init__(files, options, speaker)
+        self.files, self.repeats = repeated(self.files)
         self._kind = choose(OBJECTIVES, options.objective.objective, "objective")
         vain = changed(options.masking, among=OF_REPLACING)
         if vain and options.objective.objective != "rtd":

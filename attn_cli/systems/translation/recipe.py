@@ -17,6 +17,7 @@ from attn_cli.config.translation import TrainMtCommand
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.entries import CorpusFiles
+from attn_cli.data.split import repeated
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.rows import is_blank
@@ -82,6 +83,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
 
     def __init__(self, files: list[str], options: TrainMtCommand, speaker: Speaker) -> None:
         super().__init__(files, options, speaker)
+        self.files, self.repeats = repeated(self.files)
         check_start(options)
         if options.criterion.samples_outputs and not options.init:
             speaker.warn(
