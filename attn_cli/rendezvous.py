@@ -65,13 +65,18 @@ def join(backend: str, patience: datetime.timedelta = FOREVER) -> Meeting:
     if run.check([_REFUSED]):
         raise EndedElsewhereError(int(run.get(_REFUSED)))
     meeting = Meeting(afresh(run, rank, world), run)
-    dist.init_process_group(
-        backend,
-        store=dist.PrefixStore("group", meeting.store),
-        rank=rank,
-        world_size=world,
-        timeout=patience,
-    )
+    try:
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore("group", meeting.store),
+            rank=rank,
+            world_size=world,
+            timeout=patience,
+        )
+    except RuntimeError as error:
+        if rank:
+            raise EndedElsewhereError(1) from error
+        raise AttnError(f"the processes of this run can't reach one another: {error}") from error
     return meeting
 
 
