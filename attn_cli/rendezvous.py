@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import torch.distributed as dist
 
 from attn_cli.errors import AttnError, DataError, EndedElsewhereError, UsageError
-from attn_cli.wording import plural
 
 # A process that ends is noticed at once: nobody need be hurried who reads, or waits for a user.
 FOREVER = datetime.timedelta(days=365)
@@ -102,21 +101,23 @@ def _gathered(run: dist.Store, world: int, limit: datetime.timedelta) -> str:
     """Rank 0's part: answers until all ranks are there; one that died has asked before, too."""
     name = f"attn/{uuid.uuid4().hex}"
     run.set(f"{name}/{_here(0)}", socket.gethostname())
-    answered: dict[int, bytes] = {}
+    answered: dict[int, str] = {}
     missing = set(range(1, world))
     until = time.monotonic() + limit.total_seconds()
     while missing:
         for rank in sorted(missing):
             if run.check([f"{name}/{_here(rank)}"]):
                 missing.discard(rank)
-            elif run.check([_asks(rank)]) and (asks := run.get(_asks(rank))) != answered.get(rank):
-                run.set(_answer(asks), name)
-                answered[rank] = asks
+            elif run.check([_asks(rank)]):
+                asks = run.get(_asks(rank)).decode()
+                if answered.get(rank) != asks:
+                    run.set(_answer(asks), name)
+                    answered[rank] = asks
         if time.monotonic() > until:
             some = ", ".join(map(str, sorted(missing)[:10]))
             raise AttnError(
-                f"{plural(len(missing), 'process')} of {world} did not come within {limit}: rank "
-                f"{some}; start it again, or with fewer (--nnodes, --nproc-per-node)"
+                f"of {world} ranks these did not come within {limit.total_seconds():g} s: {some}; "
+                "start it again, or with fewer (--nnodes, --nproc-per-node)"
             )
         time.sleep(_POLL if missing else 0)
     return name
@@ -124,12 +125,13 @@ def _gathered(run: dist.Store, world: int, limit: datetime.timedelta) -> str:
 
 def _asked(run: dist.Store, rank: int, limit: datetime.timedelta) -> str:
     """The part of the others."""
-    asks = uuid.uuid4().hex.encode()
+    asks = uuid.uuid4().hex
     run.set(_asks(rank), asks)
     try:
         run.wait([_answer(asks)], limit)
     except RuntimeError as error:
-        raise AttnError(f"rank {rank}: rank 0 did not come within {limit}") from error
+        late = f"rank 0 did not come within {limit.total_seconds():g} s"
+        raise AttnError(f"rank {rank}: {late}") from error
     name = run.get(_answer(asks)).decode()
     run.set(f"{name}/{_here(rank)}", socket.gethostname())
     return name
@@ -139,8 +141,8 @@ def _asks(rank: int) -> str:
     return f"attn/asks {rank}"
 
 
-def _answer(asks: bytes) -> str:
-    return f"attn/answer {asks.decode()}"
+def _answer(asks: str) -> str:
+    return f"attn/answer {asks}"
 
 
 def _here(rank: int) -> str:

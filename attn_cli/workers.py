@@ -146,7 +146,8 @@ def apart(make: Callable[[], _R]) -> _R:
     """
     if sys.platform != "linux":
         return make()
-    with _Pool(lambda _: make(), Crew(), ()) as pool:
+    pool: _Pool[None, _R] = _Pool(lambda _: make(), Crew(), ())
+    with pool:
         return pool.one(None)
 
 

@@ -58,7 +58,7 @@ class Repeated:
     ) -> None:
         self._rows = rows
         self._sizes = np.diff(ends, prepend=0)
-        self._firsts = ends - self._sizes
+        self._firsts: NDArray[np.int64] = ends - self._sizes
         self._ends = np.cumsum(self._sizes * repeats)
         self._begins = self._ends - self._sizes * repeats
 

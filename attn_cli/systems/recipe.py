@@ -241,7 +241,7 @@ class CorpusRecipe(SystemRecipe[B, C]):
         """
         threads = self.options.runtime.threads
 
-        def make() -> tuple[type[Tokenizer], bytes, list[str]]:
+        def make() -> tuple[Callable[[bytes], Tokenizer], bytes, list[str]]:
             said: list[str] = []
             tokenizer = train_tokenizer(
                 texts,

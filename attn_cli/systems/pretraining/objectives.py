@@ -54,7 +54,7 @@ class PretrainingKind:
     arch: str
     task: str
     heads: Callable[[int], tuple[HeadConfig, ...]]
-    reader: type[DocumentReader[Any]]
+    reader: type[DocumentReader[Any, Any]]
     objective: type[PretrainingObjective[Any]]
     tokenizer_type: str
     specials: tuple[str, ...]
