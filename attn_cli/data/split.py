@@ -57,10 +57,10 @@ class Repeated:
         self, rows: RowNumbers, ends: NDArray[np.int64], repeats: NDArray[np.int64]
     ) -> None:
         self._rows = rows
-        self._sizes = np.diff(ends, prepend=0)
+        self._sizes: NDArray[np.int64] = np.diff(ends, prepend=0)
         self._firsts: NDArray[np.int64] = ends - self._sizes
-        self._ends = np.cumsum(self._sizes * repeats)
-        self._begins = self._ends - self._sizes * repeats
+        self._ends: NDArray[np.int64] = np.cumsum(self._sizes * repeats)
+        self._begins: NDArray[np.int64] = self._ends - self._sizes * repeats
 
     def __len__(self) -> int:
         return int(self._ends[-1])
