@@ -21,16 +21,15 @@ def train_mt_command(
 ) -> None:
     """attn train-mt train.tsv && attn decode < new.txt
 
-    Train sequence to sequence on source<TAB>target lines; a source is a text, or the path of an
-    image or a recording. Tokenizer, dev split, size and schedule are chosen for you; run the same
-    command again to continue after a stop. Prints the model directory.
+    Train sequence to sequence on source<TAB>target lines (of FILE:3 three times a pass); a source
+    is a text, or the path of an image or a recording. Tokenizer, dev split, size and schedule are
+    chosen for you; run the same command again to continue after a stop. Prints the directory.
 
     \b
     attn train-mt train.tsv --dev dev.tsv --max-time 30m -o en-de
     attn train-mt --arch rnn --attention additive train.tsv
     attn train-mt --src train.en --tgt train.de
-    attn train-mt --columns 2,1 train.tsv -o de-en
-    attn train-mt own.tsv:3 crawled.tsv.gz  # own.tsv three times a pass
+    attn train-mt --columns 2,1 own.tsv:3 crawled.tsv.gz -o de-en
     attn train-mt --source image image-caption.tsv
     attn train-mt --init en-de --criterion risk train.tsv -o en-de-risk
     torchrun --nproc-per-node 2 -m attn_cli train-mt train.tsv
