@@ -42,7 +42,7 @@ from attn_cli.train.monitor import Speaker
 from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
-from attn_cli.train.spread import Spread
+from attn_cli.train.spread import Spread, alone
 from attn_cli.wording import plural, some
 
 TASK = "nodes"
@@ -149,7 +149,7 @@ class NodeValidation:
         self._batch = batch
         self._field = objective.field(batch.nodes)
 
-    def __call__(self, spread: Spread) -> dict[str, float]:
+    def __call__(self, spread: Spread = alone) -> dict[str, float]:
         """The figures by name; one pass gives all, which is no work to share."""
         return spread(self._figures, [self._field])[0]
 

@@ -74,7 +74,7 @@ class TasksValidation:
         self._parts = parts
 
     @torch.inference_mode()
-    def __call__(self, spread: Spread) -> dict[str, float]:
+    def __call__(self, spread: Spread = alone) -> dict[str, float]:
         """The figures by name."""
         each = {name: self._figures(part, spread) for name, part in self._parts.items()}
         if len(each) == 1:

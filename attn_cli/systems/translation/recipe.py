@@ -44,7 +44,7 @@ from attn_cli.train.monitor import Speaker
 from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
-from attn_cli.train.spread import Spread, in_parts
+from attn_cli.train.spread import Spread, alone, in_parts
 
 USUAL = Usual(
     batch_tokens=(512, 2048),
@@ -297,7 +297,7 @@ class TranslationValidation:
         return _DEAF if self._metric == "wer" else _TOO_YOUNG if self.has_sentences else ""
 
     @torch.inference_mode()
-    def __call__(self, spread: Spread) -> dict[str, float]:
+    def __call__(self, spread: Spread = alone) -> dict[str, float]:
         """The figures; the loss in nats per token, without smoothing."""
         numbers = np.arange(len(self._reader.rows))
         batches = self._reader.batches(numbers, 0)

@@ -22,6 +22,7 @@ from attn_cli.models.directory import load_model, write_weights
 from attn_cli.systems.nodes.recipe import NodeBatch, NodeValidation, node_losses
 from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.optim import build_optimizers
+from attn_cli.train.spread import Spread
 
 N_NODES, N_LABELS = 90, 3
 QUICK = ("--task", "nodes", "--threads", 1, "--device", "cpu", "--d-head", 4, "--n-heads", 2)
@@ -203,12 +204,12 @@ def test_weights_and_log_are_written_by_the_clock_and_when_a_run_breaks_off(
         written.append(arguments[2])
         write_weights(*arguments)
 
-    def broken(self: NodeValidation) -> dict[str, float]:
+    def broken(self: NodeValidation, spread: Spread) -> dict[str, float]:
         nonlocal limit
         limit -= 1
         if not limit:
             raise AttnError("the disk is gone")
-        return validate(self)
+        return validate(self, spread)
 
     monkeypatch.setattr("attn_cli.train.run.write_weights", counted)
     monkeypatch.setattr("attn_cli.train.kept._PAUSE", 1e9)
