@@ -5,7 +5,7 @@ Shapes: B batch, S positions, F features, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from attn_cli.data.batching import Batch, RowSource, cut_by_budget
+from attn_cli.data.batching import Batch, RowReader, RowSource, cut_by_budget
 from attn_cli.data.corpus import Corpus
 from attn_cli.data.split import RowNumbers
 from attn_cli.models.recordings import RecordingClassifier
@@ -69,8 +69,11 @@ class RecordingBatch(Batch):
         return RecordingBatch(*moved)
 
 
+Labelled = tuple[Sized, int]  # a recording, and the number of its label
+
+
 @dataclass(frozen=True)
-class RecordingReader:
+class RecordingReader(RowReader[RecordingBatch, Labelled]):
     """Reads labelled recordings.
 
     Attributes:
@@ -89,13 +92,13 @@ class RecordingReader:
     numbers: Mapping[str, int]
     batch_tokens: int
 
-    def source(self) -> RowSource[RecordingBatch]:
+    def source(self) -> RowSource[RecordingBatch, Labelled]:
         """What `batching.stream` walks."""
         each = self.side.n_bytes
         sizes: Callable[[NDArray[np.int64]], NDArray[np.int64]] = lambda numbers: (  # noqa: E731
             self.corpus.sizes(self.rows[numbers]) + each
         )
-        return RowSource(len(self.rows), sizes, self.batches)
+        return RowSource(len(self.rows), sizes, self, is_shared=False)
 
     def lengths(self, numbers: NDArray[np.int64]) -> list[int]:
         """Positions of the recordings with these numbers."""
@@ -105,20 +108,29 @@ class RecordingReader:
         """The labels of the recordings with these numbers."""
         return [fields[1].strip() for fields in self.corpus.read(self.rows[numbers])]
 
-    def batches(self, numbers: NDArray[np.int64], seed: int) -> list[RecordingBatch]:
-        """The recordings with these numbers as shuffled batches."""
-        return [batch for _, batch in self.numbered(numbers, seed)]
-
-    def numbered(
-        self, numbers: NDArray[np.int64], seed: int
-    ) -> list[tuple[list[int], RecordingBatch]]:
-        """The same, with the places among `numbers` of what is in each."""
+    def encode(self, numbers: NDArray[np.int64], seed: int) -> list[Labelled]:
+        """The recordings with these numbers."""
         contents = self.contents(self.rows[numbers], [])
         items, _ = self.side.learnt(contents, self.batch_tokens, 0.0, seed)
-        targets = torch.tensor([self.numbers[label] for label in self.labels(numbers)])
+        targets = [self.numbers[label] for label in self.labels(numbers)]
+        return list(zip(items, targets, strict=True))
+
+    def cut(self, items: Sequence[Labelled], seed: int) -> list[RecordingBatch]:
+        """Recordings as shuffled batches."""
+        return [batch for _, batch in self.numbered(items, seed)]
+
+    def numbered(
+        self, items: Sequence[Labelled], seed: int
+    ) -> list[tuple[list[int], RecordingBatch]]:
+        """The same, with the places among them of what is in each."""
+        targets = torch.tensor([target for _, target in items])
+        groups = groups_of([len(item) for item, _ in items], self.batch_tokens, seed)
         return [
-            (group, RecordingBatch(*self.side.collate([items[i] for i in group]), targets[group]))
-            for group in groups_of(list(map(len, items)), self.batch_tokens, seed)
+            (
+                group,
+                RecordingBatch(*self.side.collate([items[i][0] for i in group]), targets[group]),
+            )
+            for group in groups
         ]
 
 

@@ -13,8 +13,10 @@ import torch
 from attn_cli.config.finetuning import FinetuneCommand
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import stream
-from attn_cli.data.corpus import Corpus, CorpusFiles, RowCheck
+from attn_cli.data.corpus import Corpus
+from attn_cli.data.entries import CorpusFiles
 from attn_cli.data.label_files import labels_problem, read_labels, write_labels
+from attn_cli.data.line_index import RowCheck
 from attn_cli.errors import DataError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.metrics.base import Segment
@@ -36,6 +38,7 @@ from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
+from attn_cli.train.spread import Spread, alone
 from attn_cli.wording import plural
 
 TASK = "recordings"
@@ -134,7 +137,7 @@ class RecordingRecipe(CorpusRecipe[RecordingBatch, FinetuneCommand]):
         return Plan(
             Training(
                 objective=objective,
-                stream=lambda position: stream(train.source(), self.seed, position),
+                stream=lambda position, peers: stream(train.source(), self.seed, position, peers),
                 validate=RecordingValidation(objective, dev, labels),
                 validation_epochs=_VALIDATING * len(split.dev_rows) / max(1, len(split.rows)),
             ),
@@ -162,7 +165,7 @@ class RecordingRecipe(CorpusRecipe[RecordingBatch, FinetuneCommand]):
     ) -> Corpus:
         columns, remedy = self.options.stream.columns, "lines are recording<TAB>label"
         files = CorpusFiles(paths, Columns.parse(columns, 2), remedy=remedy, even=not columns)
-        corpus = sources.index(files, name, self.bad_lines(), check)
+        corpus = sources.index(files, name, self.bad_lines(), check, self.speaker.say)
         if not len(corpus):
             raise DataError(f"{', '.join(paths)}: no recording to work with; {remedy}")
         self.say_unread(corpus, files)
@@ -198,17 +201,25 @@ class RecordingValidation:
         self._labels = labels
 
     @torch.inference_mode()
-    def __call__(self) -> dict[str, float]:
+    def __call__(self, spread: Spread = alone) -> dict[str, float]:
         """The figures by name."""
         numbers = np.arange(len(self._reader.rows))
         device = next(self._objective.parameters()).device
-        loss, answers = 0.0, [""] * len(numbers)
-        for places, batch in self._reader.numbered(numbers, 0):
+
+        def measured(batch: RecordingBatch) -> tuple[float, list[int]]:
             placed = batch.to(device)
             outputs = self._objective.model(placed.source, placed.mask)
-            loss += float(self._objective.losses(outputs, placed.targets)[1])
-            for place, best in zip(places, outputs.argmax(-1).tolist(), strict=True):
-                answers[place] = self._labels[best]
+            loss = float(self._objective.losses(outputs, placed.targets)[1])
+            return loss, outputs.argmax(-1).tolist()
+
+        places, batches = zip(
+            *self._reader.numbered(self._reader.encode(numbers, 0), 0), strict=True
+        )
+        loss, answers = 0.0, [""] * len(numbers)
+        for group, (part, best) in zip(places, spread(measured, batches), strict=True):
+            loss += part
+            for place, label in zip(group, best, strict=True):
+                answers[place] = self._labels[label]
         gold = self._reader.labels(numbers)
         segments = [Segment(*pair) for pair in zip(answers, ((one,) for one in gold), strict=True)]
         scores = score_corpus(RecordingLabel.measures, segments)
