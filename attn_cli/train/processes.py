@@ -220,7 +220,7 @@ class Processes:
             flat = torch.cat([weight.flatten() for weight in weights])
             with exchange(self):
                 dist.broadcast(flat, 0)
-            for weight, part in zip(weights, cut_flat(flat, weights), strict=True):
+            for weight, part in zip(weights, _cut(flat, weights), strict=True):
                 weight.copy_(part)
 
     @torch.no_grad()
@@ -238,7 +238,7 @@ class Processes:
         with exchange(self):
             dist.all_reduce(flat)
         is_used = flat[len(flat) - len(weights) :].tolist()
-        parts = cut_flat(flat[: len(flat) - len(weights)], weights)
+        parts = _cut(flat[: len(flat) - len(weights)], weights)
         for weight, part, some in zip(weights, parts, is_used, strict=True):
             weight.grad = part if some else None
 
@@ -283,7 +283,7 @@ class Processes:
         with exchange(self):
             dist.all_gather(list(gathered), part)
         flat = torch.cat([row[:size] for row, size in zip(gathered, sizes, strict=True)])
-        return cut_flat(flat, given)
+        return _cut(flat, given)
 
     def total(self, *values: float) -> list[float]:
         """The sums of some numbers over all ranks."""
@@ -423,7 +423,7 @@ def _shares(shapes: Sequence[tuple[int, ...]], world: int) -> list[list[tuple[in
     return shares
 
 
-def cut_flat(flat: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+def _cut(flat: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     """A flat tensor in the shapes of the weights."""
     parts = flat.split([weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]

@@ -5,8 +5,6 @@ of it and of its moving average (Rajbhandari et al. 2020, "ZeRO", stage 3). A la
 is whole in every process while it computes, and the rest of the model while the loss is computed:
 PyTorch's `fully_shard` gathers the weights and sums up the gradients as each process receives its
 part of them. The rows of a batch are shared out as without sharding, and the training is the same.
-
-Shapes: a matrix that is dealt out has R rows.
 """
 
 from __future__ import annotations
@@ -16,19 +14,20 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Shard
 
 from attn_cli.data.batching import B
 from attn_cli.nn.stacked import stack_layers
 from attn_cli.train.objective import Objective
 from attn_cli.train.optim import Deal, Factors, Orthogonalize
-from attn_cli.train.processes import Processes, cut_flat, exchange
+from attn_cli.train.processes import Processes, exchange
 from attn_cli.train.shards import local
 
 
@@ -55,10 +54,17 @@ class ShardedProcesses(Processes):
         # A CPU's normalizations take no weights in bf16.
         gathered = torch.bfloat16 if bf16 and processes.device.type != "cpu" else None
         half = MixedPrecisionPolicy(gathered, torch.float32, cast_forward_inputs=False)
+        place = functools.partial(_cut_evenly, world=processes.world)
         with exchange(processes):
             for layer in stack_layers(objective) if objective.keeps_step else ():
-                fully_shard(layer, mesh=mesh, reshard_after_forward=True, mp_policy=half)
-            fully_shard(objective, mesh=mesh, reshard_after_forward=False)
+                fully_shard(
+                    layer,
+                    mesh=mesh,
+                    reshard_after_forward=True,
+                    shard_placement_fn=place,
+                    mp_policy=half,
+                )
+            fully_shard(objective, mesh=mesh, reshard_after_forward=False, shard_placement_fn=place)
         units = (module for module in objective.modules() if isinstance(module, FSDPModule))
         for unit in units:
             # The loss is a sum over the tokens of the whole batch: gradients are added up.
@@ -125,62 +131,60 @@ class ShardedProcesses(Processes):
     def _deal(
         self, weights: Sequence[Tensor], updates: Sequence[Tensor], factors: Orthogonalize
     ) -> Factors:
-        """What becomes of each matrix, of which every rank has some rows; see `optim.Muon`.
+        """What becomes of each matrix, of which every rank has a part; see `optim.Muon`.
 
-        Each rank receives some whole matrices, about equal work for all, and sends back the rows
+        Each rank receives some whole matrices, about equal work for all, and sends back the parts
         of what becomes of them.
 
         Args:
-            weights: sharded by rows.
-            updates: this rank's rows of the matrices, those of the weights in their order.
+            weights: sharded.
+            updates: this rank's parts of the matrices, those of the weights in their order.
             factors: what becomes of whole matrices.
         """
         if not weights:
             return
-        shapes = tuple(tuple(weight.shape) for weight in weights)
-        owners = _owners(shapes, self.world)
+        owners = _owners(tuple(tuple(weight.shape) for weight in weights), self.world)
         dealt = [[i for i, owner in enumerate(owners) if owner == r] for r in range(self.world)]
         mine = dealt[self.rank]
-        row_sizes = [math.prod(shape[1:]) for shape in shapes]
-        heights = [_heights(shape[0], self.world) for shape in shapes]
+        cuts = {i: _parts(weights[i], self.world) for i in mine}
         # On a GPU they are orthogonalized in bf16: nothing else needs to travel.
         carried = torch.bfloat16 if self.device.type == "cuda" else updates[0].dtype
-        sent = [[updates[i].flatten() for i in numbers] for numbers in dealt]
-        sizes = [[heights[i][rank] * row_sizes[i] for i in mine] for rank in range(self.world)]
-        received = self._swap(sent, [sum(of_rank) for of_rank in sizes], carried)
-        pieces = [part.split(of_rank) for part, of_rank in zip(received, sizes, strict=True)]
+        sent = [[updates[i] for i in numbers] for numbers in dealt]
+        shapes = [[cuts[i].shapes[rank] for i in mine] for rank in range(self.world)]
+        received = self._swap(sent, shapes, carried)
         whole = [
-            torch.cat([of_rank[place] for of_rank in pieces]).view(shapes[i])
-            for place, i in enumerate(mine)
+            torch.cat(parts, cuts[i].dim)
+            for i, parts in zip(mine, zip(*received, strict=True), strict=True)
         ]
-        results: list[Tensor] = [torch.empty(0)] * len(mine)
+        back: list[list[Tensor]] = [[torch.empty(0)] * len(mine) for _ in range(self.world)]
         for place, factor in factors([weights[i] for i in mine], whole):
-            results[place] = factor
-        back = [
-            [
-                result.split(heights[i])[rank].flatten()
-                for i, result in zip(mine, results, strict=True)
-            ]
-            for rank in range(self.world)
-        ]
-        given = [sum(updates[i].numel() for i in numbers) for numbers in dealt]
-        for numbers, part in zip(dealt, self._swap(back, given, carried), strict=True):
-            own = [updates[i] for i in numbers]
-            yield from zip(numbers, cut_flat(part.to(updates[0].dtype), own), strict=True)
+            cut = cuts[mine[place]]
+            for rank, part in enumerate(factor.split([s[cut.dim] for s in cut.shapes], cut.dim)):
+                back[rank][place] = part
+        own = [[updates[i].shape for i in numbers] for numbers in dealt]
+        for numbers, parts in zip(dealt, self._swap(back, own, carried), strict=True):
+            yield from zip(numbers, (part.to(updates[0].dtype) for part in parts), strict=True)
 
     def _swap(
-        self, sent: Sequence[Sequence[Tensor]], sizes: Sequence[int], dtype: torch.dtype
-    ) -> Sequence[Tensor]:
-        """Gives each rank the flat tensors that are for it; what each has for this one."""
-        flat = [part for parts in sent for part in parts]
-        given = torch.cat(flat).to(dtype) if flat else torch.empty(0, dtype=dtype)
-        given = given.to(self.device)
+        self,
+        sent: Sequence[Sequence[Tensor]],
+        shapes: Sequence[Sequence[torch.Size]],
+        dtype: torch.dtype,
+    ) -> list[list[Tensor]]:
+        """Gives each rank the tensors that are for it; those that each has for this one."""
+        flat = [part.flatten() for parts in sent for part in parts]
+        given = torch.cat([torch.empty(0, device=self.device), *flat]).to(dtype)
+        sizes = [sum(shape.numel() for shape in of_rank) for of_rank in shapes]
         taken = given.new_empty(sum(sizes))
         with exchange(self):
             dist.all_to_all_single(
-                taken, given, list(sizes), [sum(map(Tensor.numel, parts)) for parts in sent]
+                taken, given, sizes, [sum(map(Tensor.numel, parts)) for parts in sent]
             )
-        return taken.split(list(sizes))
+        found = []
+        for part, of_rank in zip(taken.split(sizes), shapes, strict=True):
+            pieces = part.split([shape.numel() for shape in of_rank])
+            found.append([p.view(shape) for p, shape in zip(pieces, of_rank, strict=True)])
+        return found
 
     @contextlib.contextmanager
     def whole(self, root: nn.Module) -> Iterator[None]:
@@ -217,10 +221,30 @@ class ShardedProcesses(Processes):
                 table.update(entries)
 
 
-def _heights(n_rows: int, world: int) -> list[int]:
-    """How many of R rows each rank has, as `torch.chunk` shares them out."""
-    size = -(-n_rows // world)
-    return [max(0, min(size, n_rows - rank * size)) for rank in range(world)]
+class _Parts(NamedTuple):
+    """How a weight is cut: along which dimension, and the shape of each rank's part."""
+
+    dim: int
+    shapes: list[torch.Size]
+
+
+def _parts(weight: Tensor, world: int) -> _Parts:
+    assert isinstance(weight, DTensor)
+    (placement,) = weight.placements
+    assert isinstance(placement, Shard)
+    dim, size = placement.dim, weight.shape[placement.dim]
+    most = -(-size // world)  # as `torch.chunk` cuts
+    heights = [max(0, min(most, size - rank * most)) for rank in range(world)]
+    shape = weight.shape
+    return _Parts(dim, [torch.Size((*shape[:dim], n, *shape[dim + 1 :])) for n in heights])
+
+
+def _cut_evenly(weight: Tensor, world: int) -> Shard:
+    """Along the first dimension of which each rank has equally much; along the first if none is.
+
+    Three matrices in one weight would be shared out among three ranks otherwise.
+    """
+    return Shard(next((dim for dim, size in enumerate(weight.shape) if size % world == 0), 0))
 
 
 @functools.lru_cache(maxsize=8)

@@ -200,8 +200,13 @@ def trained(processes: Processes, folder: Path, given: Seq2SeqBatch, *, shard: b
 class Counted:
     """Collectives, and how much a process sends by them."""
 
-    FACTORS = {"all_reduce": 2, "all_gather": 1, "all_gather_into_tensor": 1}
-    FACTORS |= {"reduce_scatter_tensor": 1, "all_to_all_single": 1}
+    FACTORS = {
+        "all_reduce": 2,
+        "all_gather": 1,
+        "all_gather_into_tensor": 1,
+        "all_gather_single": 1,
+    }
+    FACTORS |= {"reduce_scatter_tensor": 1, "reduce_scatter_single": 1, "all_to_all_single": 1}
 
     def __init__(self, world: int) -> None:
         self.world, self.sent = world, 0.0
@@ -210,6 +215,7 @@ class Counted:
         self.patches = [
             mock.patch.object(dist, name, partial(self._count, name, getattr(dist, name)))
             for name in self.FACTORS
+            if name in vars(dist)  # which PyTorch renames
         ]
         for patch in self.patches:
             patch.start()
