@@ -123,6 +123,8 @@ def decoded(model: str, lines: Sequence[str], options: Sequence[str]) -> float:
         command = [*ATTN, "decode", "-m", model, *options]
         subprocess.run(command, input=text, stdout=subprocess.DEVNULL, check=True)
         spent.append(time.monotonic() - began)
+    if spent[1] < 2 * spent[0]:
+        sys.exit("decoding takes no longer than its start: more lines are needed (--lines)")
     return (len(lines) - 1) / (spent[1] - spent[0])
 
 
