@@ -5,6 +5,7 @@ Shapes: S columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,17 +51,16 @@ class SentencePanel(Panel):
     @cached_property
     def _placed(self) -> list[_Placed]:
         pieces = pieces_of(self.drawn.columns)
-        found: list[_Placed] = []
-        left, row = 0.0, 0
-        for text, spaced, value in chunks_of(pieces, values_of(pieces, self.weights[0])):
-            shown = shortened(visible(text), _LONGEST)
-            width = text_width(shown, _POINTS) + 2 * _MARGIN
-            left += _SPACE if spaced and left else 0.0
-            if left and left + width > _WIDEST:
-                left, row = 0.0, row + 1
-            found.append(_Placed(shown, value, left, row, width))
-            left += width
-        return found
+        chunks = chunks_of(pieces, values_of(pieces, self.weights[0]))
+        shown = [shortened(visible(text), _LONGEST) for text, _, _ in chunks]
+        widths = [text_width(text, _POINTS) + 2 * _MARGIN for text in shown]
+        places = in_lines(widths, [spaced for _, spaced, _ in chunks], _WIDEST)
+        return [
+            _Placed(text, value, left, row, width)
+            for text, (_, _, value), (left, row), width in zip(
+                shown, chunks, places, widths, strict=True
+            )
+        ]
 
     @property
     def _n_rows(self) -> int:
@@ -106,3 +106,30 @@ class SentencePanel(Panel):
                 horizontalalignment="center",
                 verticalalignment="center",
             )
+
+
+def in_lines(
+    widths: Sequence[float], spaced: Sequence[bool], widest: float
+) -> list[tuple[float, int]]:
+    """Where pieces stand, a word on one line if it fits there: left edge, and line from 0.
+
+    Args:
+        widths: of the pieces.
+        spaced: whether a space stands before each, which begins a word.
+        widest: of a line.
+    """
+    needed: list[float] = []  # room for a piece, and for the rest of the word that it begins
+    rest = 0.0
+    for width, begins in zip(reversed(widths), reversed(spaced), strict=True):
+        rest += width
+        needed.append(rest if begins and rest <= widest else width)
+        rest = 0.0 if begins else rest
+    places: list[tuple[float, int]] = []
+    left, row = 0.0, 0
+    for width, begins, room in zip(widths, spaced, reversed(needed), strict=True):
+        left += _SPACE if begins and left else 0.0
+        if left and left + room > widest:
+            left, row = 0.0, row + 1
+        places.append((left, row))
+        left += width
+    return places

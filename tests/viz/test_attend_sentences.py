@@ -17,6 +17,7 @@ from attn_cli.models.directory import load_model
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 from attn_cli.viz.maps import Axis
 from attn_cli.viz.sentence import Piece, chunks_of, pieces_of, values_of
+from attn_cli.viz.sentence_panel import in_lines
 
 TEXT = "the cat ran to שלום"
 
@@ -123,6 +124,13 @@ def test_pieces_spell_the_text(labels, words, pieces):
     weights = np.arange(1, len(labels) + 1, dtype=np.float32)
     assert values_of(found, weights).sum() == weights.sum()
     assert found[-1].end == len(labels)
+
+
+def test_a_word_of_several_pieces_stands_on_one_line_if_it_can():
+    spaced = [False, True, False, False, True, False]
+    places = in_lines([2.0, 1.0, 1.0, 1.0, 3.0, 3.0], spaced, widest=4.0)
+    assert [row for _, row in places] == [0, 1, 1, 1, 2, 3]  # the last word is wider than a line
+    assert [left for left, _ in places] == [0.0, 0.0, 1.0, 2.0, 0.0, 0.0]
 
 
 def test_a_long_piece_may_be_broken_at_its_spaces():
