@@ -6,6 +6,7 @@ import json
 import random
 import re
 import sys
+from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
@@ -186,7 +187,7 @@ def test_words_begin_and_end_when_they_sound(recognizer, tmp_path):
             if text == words:
                 right += 1
                 assert np.abs(np.array(found) - np.array(times)).max() < 0.05
-        assert right > 10
+        assert right > 5
     as_json = inside("decode", "-m", recognizer, "--align", "--format", "json", stdin=stdin)
     lines = inside("decode", "-m", recognizer, "--align", stdin=stdin)
     for line, (text, column) in zip(as_json.lines, columns(lines), strict=True):
@@ -235,9 +236,16 @@ def test_long_recordings_are_cut_at_silences_and_joined(recognizer, fresh, monke
         words += answer.split("\t")[0].split()
         own = seconds(answer.split("\t")[1])
         times += [(part.begins + start, part.begins + stop) for start, stop in own]
-    same = [a == b for a, b in zip(text.split(), words, strict=False)]
-    assert len(text.split()) >= 6 and np.mean(same) > 0.7  # edges of a cut sound otherwise
+    # Not more, as a sound that is cut is another one at its edges.
+    same = SequenceMatcher(None, text.split(), words)
+    assert len(words) >= 6 and same.ratio() > 0.7
     found = seconds(column)
+    apart = [
+        abs(found[block.a + at][0] - times[block.b + at][0])
+        for block in same.get_matching_blocks()
+        for at in range(block.size)
+    ]
+    assert np.median(apart) < 0.03
     assert found == sorted(found) and len(found) == len(text.split())
     whole = sum(map(len, sound)) / sounds.RATE
     assert 0.8 * whole < found[-1][1] <= whole + 0.05  # of the whole, not of its last part
