@@ -29,6 +29,8 @@ def is_blank(text: str) -> bool:
 
     The one rule for blank lines, of all commands but those that must keep every character.
     """
+    if text[:1].isalnum():  # as most are
+        return False
     return text.isspace() or all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 
@@ -15,9 +16,9 @@ def phrases(generator: random.Random, consonants: str, vowels: str) -> list[str]
     words = [
         "".join(generator.choices(syllables, k=generator.randint(1, 4))) for _ in range(30_000)
     ]
-    weights = [1 / (rank + 5) for rank in range(len(words))]
+    weights = list(itertools.accumulate(1 / (rank + 5) for rank in range(len(words))))
     return [
-        " ".join(generator.choices(words, weights, k=generator.randint(3, 6)))
+        " ".join(generator.choices(words, cum_weights=weights, k=generator.randint(3, 6)))
         for _ in range(PHRASES)
     ]
 
