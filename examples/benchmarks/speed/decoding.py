@@ -35,6 +35,7 @@ ENDED = "failed"
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
+    sys.path.insert(0, str(ROOT))  # models that are made here are those of this checkout
     with tempfile.TemporaryDirectory(prefix="attn-decoding-") as name:
         folder = Path(options.work or name)
         folder.mkdir(parents=True, exist_ok=True)
