@@ -60,7 +60,7 @@ def ctranslate2(told: dict) -> Answer:
 
 
 def generate(told: dict) -> Answer:
-    """A GPT-2 of transformers, greedily, so many tokens to each prompt."""
+    """A GPT-2 of transformers, greedily, so many tokens to each prompt, which bos begins here too."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -73,7 +73,8 @@ def generate(told: dict) -> Answer:
     def answer(lines: list[str]) -> list[str]:
         texts = []
         for at in range(0, len(lines), told["batch"]):
-            read = tokenizer(lines[at : at + told["batch"]], return_tensors="pt", padding=True)
+            some = [tokenizer.bos_token + line for line in lines[at : at + told["batch"]]]
+            read = tokenizer(some, return_tensors="pt", padding=True)
             with torch.inference_mode():
                 ids = model.generate(
                     **read, do_sample=False, pad_token_id=tokenizer.pad_token_id, **length
