@@ -60,7 +60,7 @@ def ctranslate2(told: dict) -> Answer:
 
 
 def generate(told: dict) -> Answer:
-    """A GPT-2 of transformers, greedily, so many tokens to each prompt, which bos begins here too."""
+    """A GPT-2 of transformers, greedily, so many tokens to each prompt, bos first."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
