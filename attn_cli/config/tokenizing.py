@@ -26,7 +26,8 @@ class TokenizerOptions:
 
     type: str = option(
         "auto",
-        "Kind of pieces; auto: bpe where the text has few distinct words, else unigram.",
+        "Kind of pieces; auto: bpe where the text has few distinct words, else unigram; char for "
+        "less than 100,000 recordings.",
         choices=("auto", "bpe", "unigram", "wordpiece", "char", "word"),
         flag="--type,--tokenizer-type",
     )

@@ -35,6 +35,7 @@ from attn_cli.wording import plural
 _HELD_BYTES = 1 << 28  # of the recordings that are held at once
 _ALLOWANCE = 1.25  # of the longest one that was learnt: recordings so long are read whole
 _ROWS_AT_ONCE = 1000
+_MANY = 100_000  # recordings, from which pieces longer than a character are learnt
 
 
 class AudioSide(Side[Recording, Recording]):
@@ -169,6 +170,10 @@ class AudioSources(FileSources):
             max_seconds=self._options.max_seconds,
             speed_change=self._options.speed_perturbation if name == TRAIN else 0.0,
         )
+
+    def tokenizer_type(self, n_pairs: int) -> str:
+        """Characters, which are heard often enough; pieces where there is much to hear."""
+        return "char" if n_pairs < _MANY else "auto"
 
     def side(self, tokenizer: Tokenizer | None = None) -> AudioSide:
         """Recordings of the corpus's rate."""

@@ -45,6 +45,7 @@ from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
 from attn_cli.train.spread import Spread, alone, in_parts
+from attn_cli.wording import plural
 
 USUAL = Usual(
     batch_tokens=(512, 2048),
@@ -118,10 +119,15 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             decoder, arch = options.arch.decoder_of_new, options.arch.arch_of_new
             usual_size = seq2seq_preset(arch, decoder, size).vocab_size
             drawn, drawn_of = self.drawn(corpus, rows, options.tokenizer)
+            how, kind = options.tokenizer, sources.tokenizer_type(len(rows))
+            if how.type == "auto" and kind != "auto":
+                few = f"{plural(len(rows), 'pair')} are few to learn longer pieces from"
+                self.speaker.say(f"tokenizer: {kind}: {few}")
+                how = replace(how, type=kind)
             trained = [
                 self.trained_tokenizer(
                     (pair[column] for pair in each_row(corpus, drawn) for column in text_columns),
-                    options.tokenizer,
+                    how,
                     usual_size,
                     predicted=True,
                     drawn_of=drawn_of,

@@ -181,6 +181,10 @@ class TrainingSources(ABC):
         """What a user should know of a corpus's sources, once it is indexed."""
         return []
 
+    def tokenizer_type(self, n_pairs: int) -> str:
+        """The kind of pieces that suits targets of so many such sources; auto: the text decides."""
+        return "auto"
+
     @abstractmethod
     def hold_out(self, corpus: Corpus, seed: int) -> NDArray[np.int64]:
         """Rows of the training corpus that validate; see `split.hold_out`."""

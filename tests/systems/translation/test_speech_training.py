@@ -15,7 +15,7 @@ from test_train_mt import log, stopped
 
 from attn_cli.config.audio import n_bands
 from attn_cli.models.directory import read_config
-from attn_cli.systems.translation.audio_source import AudioSide
+from attn_cli.systems.translation.audio_source import AudioSide, AudioSources
 from attn_cli.train.checkpoints import Checkpoints
 
 SIZES = ("--d-model", 32, "--n-decoder-layers", 1, "--threads", 1, "--device", "cpu")
@@ -55,6 +55,22 @@ def test_what_is_too_long_to_learn_from_is_refused(corpus, tmp_path):
     assert "seconds, but --max-seconds is 0.5" in run.said
     inside("train-mt", corpus, "-o", tmp_path / "m", *SHORT, *limit, "--skip-bad")
     assert read_config(tmp_path / "m").model.trained_seconds <= 0.5
+
+
+def test_few_recordings_are_written_in_characters_unless_told(corpus, tmp_path):
+    short = [option for option in SHORT if option not in ("--type", "word")]
+    run = inside("train-mt", corpus, "-o", tmp_path / "m", *short)
+    assert "tokenizer: char: 216 pairs are few to learn longer pieces from" in run.said
+    texts = "".join(f"{line.split(chr(9))[1]}\n" for line in corpus.read_text().splitlines())
+    encoded = inside(
+        "tokenize", "encode", "-t", tmp_path / "m" / "tokenizer.model", stdin=texts.encode()
+    )
+    pieces = {piece for line in encoded.lines for piece in line.split()}
+    assert all(len(piece) == 1 for piece in pieces)
+    assert len(pieces) > 5
+    assert "tokenizer: char" not in inside("train-mt", corpus, "-o", tmp_path / "w", *SHORT).said
+    assert AudioSources.tokenizer_type(None, 99_999) == "char"
+    assert AudioSources.tokenizer_type(None, 100_000) == "auto"
 
 
 def test_held_out_recordings_are_not_trained_on(tmp_path, monkeypatch):
