@@ -26,8 +26,7 @@ class TokenizerOptions:
 
     type: str = option(
         "auto",
-        "Kind of pieces; auto: bpe where the text has few distinct words, else unigram; char for "
-        "less than 100,000 recordings.",
+        "Kind of pieces; auto: bpe for few words, else unigram; recordings: char.",
         choices=("auto", "bpe", "unigram", "wordpiece", "char", "word"),
         flag="--type,--tokenizer-type",
     )
