@@ -67,6 +67,7 @@ def rank_of_three(index, folder):
     assert isinstance(lost.value, LostProcessError if index == 0 else EndedElsewhereError)
 
 
+@pytest.mark.slow
 def test_ranks_have_the_sums_of_one_process_and_end_alike(tmp_path):
     torch.multiprocessing.spawn(rank_of_three, (str(tmp_path),), nprocs=WORLD)
     ranks = [torch.load(tmp_path / str(rank)) for rank in range(WORLD)]

@@ -77,6 +77,7 @@ def test_what_is_refused_is_refused_as_by_one_process(tmp_path, corpus, monkeypa
     assert refused.said == "attn: --processes 2: each needs a GPU, and here is one GPU\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3])
 def test_figures_of_a_validation_are_those_of_one_process(tmp_path, corpus, reversal_model, n):
     """To the last bit, as each process does what one would have done."""

@@ -41,6 +41,7 @@ def test_a_stream_is_translated_once_and_in_order(reversal_model, pairs):
     assert said.count("1 unusable line") == 1
 
 
+@pytest.mark.slow
 def test_a_perplexity_is_that_of_one_process(reversal_model, pairs):
     options = ("score", "-m", reversal_model, "--ppl", "--json")
     alone = inside(*options, stdin=pairs).out
@@ -52,6 +53,7 @@ def test_a_perplexity_is_that_of_one_process(reversal_model, pairs):
     assert each == one and len(one) == 600
 
 
+@pytest.mark.slow
 def test_few_lines_are_not_written_twice(tmp_path):
     place = write_translator(tmp_path / "m")
     stdin = b"the cat\na dog\n\nthe mat\n"
@@ -69,6 +71,7 @@ def test_a_refusal_is_said_once(tmp_path):
     assert said.count("attn: ") == 1 and str(tmp_path / "none") in said
 
 
+@pytest.mark.slow
 def test_a_slow_producer_is_answered_line_by_line(reversal_model):
     command = [*TORCHRUN, "2", "-m", "attn_cli", "decode", "-m", str(reversal_model)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -62,6 +62,7 @@ def test_two_processes_train_as_one(tmp_path, corpus):
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_two_processes_validate_on_a_longer_line_than_they_trained_on(tmp_path, corpus):
     """What rank 0 computes while it validates is nothing that the ranks exchange."""
     with (tmp_path / "dev.tsv").open("a") as file:
