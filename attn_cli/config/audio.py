@@ -14,6 +14,7 @@ LOWEST_TONE = 20.0  # Hz
 MOST_FEATURES = 4096
 CTC_WEIGHT = 0.3  # as in Watanabe et al. 2017 and after
 SPEED_CHANGE = 0.1  # Ko et al. 2015: 0.9, 1 and 1.1 times
+BAND_MASKS = 2  # of sounds
 _BANDS, _USUAL_RATE = 80, 16_000
 _SHARES = "--time-mask-share", "--band-mask-share"
 
@@ -77,8 +78,13 @@ class RecordingOptions:
     time_mask_share: float = option(
         0.2, "SpecAugment: the longest such stretch, of all frames.", low=0.0, high=1.0, rare=True
     )
-    band_masks: int = option(
-        2, "SpecAugment: ranges of bands that are hidden; 0: none.", low=0, high=100, rare=True
+    band_masks: int | None = option(
+        None,
+        "SpecAugment: ranges of bands that are hidden; 0: none.",
+        low=0,
+        high=100,
+        show=f"{BAND_MASKS}, of .npy features 0",
+        rare=True,
     )
     band_mask_share: float = option(
         0.3, "SpecAugment: the widest such range, of all bands.", low=0.0, high=1.0, rare=True
@@ -86,7 +92,7 @@ class RecordingOptions:
 
     def check_audio(self) -> None:
         """Raises ValueError if masks are asked for that hide nothing."""
-        counts = self.time_masks, self.band_masks
+        counts = self.time_masks, BAND_MASKS if self.band_masks is None else self.band_masks
         shares = self.time_mask_share, self.band_mask_share
         for flag, count, share in zip(_SHARES, counts, shares, strict=True):
             if count and not share:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attn_cli.config.audio import FRAMES_A_POSITION, FRAMES_A_SECOND
+from attn_cli.config.audio import BAND_MASKS, FRAMES_A_POSITION, FRAMES_A_SECOND
 from attn_cli.config.source import SourceConfig, SourceOptions
 from attn_cli.data.audio import Recording, read_features
 from attn_cli.data.audio_features import cut_at_silence, normalized
@@ -235,10 +235,17 @@ class AudioSources(FileSources):
             "time_warp": options.time_warp,
             "time_masks": options.time_masks,
             "time_mask_share": options.time_mask_share,
-            "band_masks": options.band_masks,
+            "band_masks": self._band_masks,
             "band_mask_share": options.band_mask_share,
         }
         return _FOR_AUDIO.get(arch, {}), fixed
+
+    @property
+    def _band_masks(self) -> int:
+        """Columns of a matrix need not be bands, of which neighbours say the same."""
+        if self._options.band_masks is not None:
+            return self._options.band_masks
+        return BAND_MASKS if self._cache(TRAIN).rate else 0
 
     def _cache(self, name: str) -> AudioCache:
         return AudioCache(self._work, name)

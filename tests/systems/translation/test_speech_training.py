@@ -174,6 +174,7 @@ def test_matrices_of_features_are_learnt_as_sounds_are(tmp_path):
     inside("train-mt", corpus, "-o", tmp_path / "m", *SIZES, *LAYERS, *recipe, "--metric", "loss")
     model = read_config(tmp_path / "m").model
     assert (model.sample_rate, model.n_features) == (0, 5)
+    assert model.band_masks == 0  # columns that are no bands say different things
     run = inside("decode", "-m", tmp_path / "m", "--ctc", fresh)
     assert sum(len({*line.split("\t")}) == 1 for line in run.lines) >= 16
     sound = sounds.write_wave(tmp_path / "a.wav", sounds.glide(300, 400, 0.2))
@@ -188,7 +189,8 @@ def test_what_is_hidden_in_training_can_be_chosen(corpus, tmp_path):
     assert (model.time_masks, model.time_mask_share, model.time_warp) == (3, 0.1, 7)
     assert (model.band_masks, model.band_mask_share) == (1, 0.5)
     inside("train-mt", corpus, "-o", tmp_path / "n", *SHORT, "--sample-rate", 4000)
-    assert read_config(tmp_path / "n").model.n_features == n_bands(4000)
+    model = read_config(tmp_path / "n").model
+    assert (model.n_features, model.band_masks) == (n_bands(4000), 2)
 
 
 def test_sounds_are_learnt_at_other_speeds_too(corpus, fresh, tmp_path, monkeypatch):
