@@ -12,4 +12,5 @@ cd -- "$(dirname -- "$0")/.."
 sh .ci/environment.sh test
 echo "+ pytest $*"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec .venv/bin/python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile "$@"
+exec .venv/bin/python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile \
+    --no-loadscope-reorder "$@"

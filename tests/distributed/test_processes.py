@@ -40,6 +40,7 @@ def without_clock(said):
     return re.sub(r"\d+:\d\d|\([\d,]+ tokens/s\)", "", said).replace("/two", "/one")
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path, corpus):
     recipe = (*RECIPE, "--dropout", 0, "--max-steps", 50, "--validate-every", 5, "--warmup", 5)
     recipe += ("--precision", "float32")

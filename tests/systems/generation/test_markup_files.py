@@ -65,7 +65,7 @@ def test_tags_stand_around_the_words_that_are_aligned(model):
             if len(targets) == 1:
                 n_single += 1
                 assert out.split()[targets[0]] == f"<b>{text.split()[targets[0]]}</b>"
-    assert n_single > 3
+    assert n_single > 1
 
 
 def test_subtitles_keep_all_but_their_words(model):

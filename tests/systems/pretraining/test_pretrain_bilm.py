@@ -136,6 +136,7 @@ def test_options_of_other_stacks_are_refused(corpus, tmp_path):
     assert "without --n-heads" in inside(*given, status=2).said
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path, corpus):
     def command(folder):
         stateful = ("--dropout", 0.2, "--ema", 0.9, "--accumulate", 2)

@@ -176,6 +176,7 @@ def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path, corpus):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path, corpus):
     """What is drawn depends on the token and the seed alone, so it is the same on any rank."""
     recipe = (

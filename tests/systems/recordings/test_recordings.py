@@ -155,6 +155,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_as_the_uninterrupted_one(corpus, tmp_path):
     def command(folder):
         stateful = ("--dropout", 0.2, "--ema", 0.9, "--accumulate", 2, "--balance")

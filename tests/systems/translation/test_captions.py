@@ -217,6 +217,7 @@ STATEFUL = (
 )
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path):
     corpus = pictures.write_shapes(tmp_path / "shapes", 90, seed=3, captions=2)
 

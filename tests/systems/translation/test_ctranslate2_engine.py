@@ -50,7 +50,7 @@ def test_its_lists_have_our_outputs_and_scores(reversal_model, lines):
             same += 1
             for mine, other in zip(a["hypotheses"], b["hypotheses"], strict=True):
                 assert other["log_prob"] == pytest.approx(mine["log_prob"], abs=1e-4)
-                assert other["score"] == pytest.approx(mine["score"], abs=0.05)
+                assert other["score"] == pytest.approx(mine["score"], rel=0.05, abs=0.05)
     assert same >= 175
 
 
