@@ -225,6 +225,8 @@ class _Projection:
         else:
             at = self._edge(before, 1)
         at = min(max(at, parent.span[0]), parent.span[1])
+        if self._out[max(0, at - 1) : at + 1].strip()[1:]:  # within a word, which stays one
+            spaces = ("", "")
         # Tags whose others stand in another text would overlap if they changed their order.
         if mark.name and mark.closing is None:
             at = parent.last_tag = max(at, parent.last_tag)

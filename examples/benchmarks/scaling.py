@@ -10,6 +10,7 @@ in one, with and without --shard, the bytes of a saved state, and the seconds of
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -251,7 +252,8 @@ def one_of_two(index: int, folder: str, shard: bool) -> None:
         seconds = (time.perf_counter() - began) / 3
     if index == 0:
         kept = trainer._state().bytes_here()
-        torch.save((counted.sent / 3, seconds, kept), f"{folder}/found")
+        found = json.dumps([counted.sent / 3, seconds, kept])
+        Path(folder, "found.json").write_text(found, "utf-8")
     dist.destroy_process_group()
 
 
@@ -295,7 +297,7 @@ def measure() -> Iterator[str]:
     for shard in (False, True):
         with tempfile.TemporaryDirectory() as folder:
             torch.multiprocessing.spawn(one_of_two, (folder, shard), nprocs=2)
-            sent, seconds, here = torch.load(f"{folder}/found")
+            sent, seconds, here = json.loads(Path(folder, "found.json").read_text("utf-8"))
         what = "two processes, --shard" if shard else "two processes"
         yield (
             f"{what}: {cost.exchanged(2, shard=shard) / 1e6:.1f} MB sent an update, counted "

@@ -93,6 +93,19 @@ def test_kept_text_without_a_word_of_its_own_takes_nobody_elses():
     assert project(source, "a b d", [(0, 0), (1, 1), (3, 2)]) == "a b <k>x</k> d"
 
 
+@pytest.mark.parametrize(
+    ("source", "translation", "target"),
+    [
+        ("<i>ab <b></i>", "w0.", "<i>w0<b></i>."),
+        ("<i><b> ab</i>", "(w0", "(<i><b>w0</i>"),
+        ("<i>ab <b></i>", "w0", "<i>w0 <b></i>"),
+        ("<i>ab <b></i> cd", "w0 w1", "<i>w0 <b></i> w1"),
+    ],
+)
+def test_a_mark_at_the_end_of_another_cuts_no_word(source, translation, target):
+    assert project(passage(source), translation, []) == target
+
+
 def test_an_empty_translation_keeps_the_marks():
     assert project(passage("a <b>b</b> <img> <k>c</k>"), "", None) == "<b></b><img><k>c</k>"
 
