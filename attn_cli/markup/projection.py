@@ -145,7 +145,7 @@ class _Projection:
                 words = self._best(self._nearby(source, parent), parent, holes=True)
         if words is None or words[0] >= words[1]:
             return None
-        span = self._trimmed(inner, words, parent)
+        span = self._trimmed(mark, inner, source, words, parent)
         return (words, span) if span[0] < span[1] else None
 
     def _is_in_word(self, mark: Mark, source: Span) -> bool:
@@ -196,9 +196,14 @@ class _Projection:
         middle = (source[0] + source[1]) / 2 - first
         return {min(end - 1, begin + int(middle * (end - begin) / (last - first)))}
 
-    def _trimmed(self, inner: str, words: Span, parent: _Place) -> Span:
+    def _trimmed(self, mark: Mark, inner: str, source: Span, words: Span, parent: _Place) -> Span:
         """The characters of a run, without punctuation at its ends that the source has not."""
         begin, end = self._tgt[words[0]][0], self._tgt[words[1] - 1][1]
+        before = self._body[self._src[source[0]][0] : mark.start]
+        behind = self._body[mark.end : self._src[source[1] - 1][1]]
+        if len(before) + len(behind) < end - begin:
+            begin += len(before) * self._out.startswith(before, begin)
+            end -= len(behind) * self._out.endswith(behind, begin, end)
         letters = [k for k in range(begin, end) if not _is_punctuation(self._out[k])]
         if letters and not _is_punctuation(inner[0]):
             begin = letters[0]

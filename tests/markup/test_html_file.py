@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from documents import TRANSLATORS, identity, loud, reference, reverse, tags, texts, translated
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attn_cli.markup.html_file import read_html
@@ -159,6 +159,7 @@ PAGES = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(PAGES, st.sampled_from(sorted(TRANSLATORS)))
+@example("<p>one <code>f(x)</code><b x='>'>&amp; </b></p>", "loud")
 def test_tags_of_good_pages_stay_all_and_balanced(page, name):
     out = translated(read_html(page), TRANSLATORS[name])
     assert reference(out).is_balanced

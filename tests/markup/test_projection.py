@@ -106,6 +106,13 @@ def test_a_mark_at_the_end_of_another_cuts_no_word(source, translation, target):
     assert project(passage(source), translation, []) == target
 
 
+def test_punctuation_beside_a_mark_in_its_word_stays_beside_it():
+    source = passage("one <k>f(x)</k>&")
+    assert project(source, "ONE F(X)&", [(0, 0), (1, 1)]) == "ONE <k>f(x)</k>&"
+    source = passage("one -<b>(x)</b>)!")
+    assert project(source, "ONE -(X))!", [(0, 0), (1, 1)]) == "ONE -<b>(X)</b>)!"
+
+
 def test_an_empty_translation_keeps_the_marks():
     assert project(passage("a <b>b</b> <img> <k>c</k>"), "", None) == "<b></b><img><k>c</k>"
 
