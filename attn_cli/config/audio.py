@@ -13,7 +13,6 @@ LOWEST_RATE, HIGHEST_RATE = 4000, 48_000  # samples a second that a model reads
 LOWEST_TONE = 20.0  # Hz
 MOST_FEATURES = 4096
 CTC_WEIGHT = 0.3  # as in Watanabe et al. 2017 and after
-SPEED_CHANGE = 0.1  # Ko et al. 2015: 0.9, 1 and 1.1 times
 BAND_MASKS = 2  # of sounds
 _BANDS, _USUAL_RATE = 80, 16_000
 _SHARES = "--time-mask-share", "--band-mask-share"
@@ -53,12 +52,11 @@ class RecordingOptions:
         high=3600.0,
         rare=True,
     )
-    speed_perturbation: float | None = option(
-        None,
-        "Of sounds: each is learnt as it is, or so much slower or faster; 0: as it is.",
+    speed_perturbation: float = option(
+        0.1,  # Ko et al. 2015: 0.9, 1 and 1.1 times
+        "Of recordings: each is learnt as it is, or so much slower or faster; 0: as it is.",
         low=0.0,
         high=0.5,
-        show=f"{SPEED_CHANGE}, of .npy features 0",
         rare=True,
     )
     time_warp: int = option(

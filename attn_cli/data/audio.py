@@ -92,7 +92,8 @@ class Loaded:
         Args:
             rate: samples a second of what it reads; 0: it reads features.
             n_features: of a frame.
-            percent: how fast a sound is: its pitch changes with it (Ko et al. 2015).
+            percent: how fast it is: a sound's pitch changes with it (Ko et al. 2015), features
+                stay what they are and follow one another faster.
 
         Raises:
             DataError: these are features and samples are wanted, say.
@@ -106,7 +107,7 @@ class Loaded:
             raise DataError("a matrix of features, but sound files are read here")
         if self.n_features != n_features:
             raise DataError(f"{self.n_features} features a frame, but {n_features} are read here")
-        return self.values
+        return _at_speed(self.values, percent)
 
 
 def load(path: bytes) -> Loaded:
@@ -132,6 +133,19 @@ def load(path: bytes) -> Loaded:
             cause = " ".join(str(error).split())[:120] or type(error).__name__
             raise DataError(f"{shown_path(path)}: damaged: {cause}") from error
         return loaded
+
+
+def _at_speed(features: Features, percent: int) -> Features:
+    """What lies between the frames, in straight lines. Shape: (T, F) -> (⌈100 T / percent⌉, F)."""
+    if percent == 100:
+        return features
+    last = len(features) - 1
+    at = np.minimum(np.arange(-(-100 * len(features) // percent)) * (percent / 100), last)
+    before = at.astype(np.int64)
+    share = (at - before).astype(np.float32)[:, None]
+    after = np.minimum(before + 1, last)
+    found: Features = features[before] * (1 - share) + features[after] * share
+    return found
 
 
 def read_features(path: bytes, rate: int, n_features: int) -> Features:

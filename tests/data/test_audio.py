@@ -257,11 +257,17 @@ def test_the_cache_has_sounds_at_other_speeds_beside(tmp_path):
     np.testing.assert_array_equal(cache.varied(np.array([1]))[0].others[1].features, expected)
 
 
-def test_features_have_no_other_speeds(tmp_path):
-    np.save(tmp_path / "m.npy", np.ones((5, 13)))
-    assert write_cache(tmp_path, ["m.npy"], speed_change=None)[0].slowest == 100
-    with pytest.raises(UsageError, match="--speed-perturbation changes sounds"):
-        write_cache(tmp_path, ["m.npy"], speed_change=0.2)
+def test_features_follow_one_another_faster_and_slower(tmp_path):
+    """What is between two frames is found in a straight line (`numpy.interp`)."""
+    matrix = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
+    np.save(tmp_path / "m.npy", matrix)
+    cache, _ = write_cache(tmp_path, ["m.npy"], speed_change=0.2)
+    (found,) = cache.varied(np.arange(1))
+    np.testing.assert_array_equal(found.features, matrix)
+    for percent, other in zip((80, 120), found.others, strict=True):
+        at = np.arange(-(-5000 // percent)) * percent / 100
+        expected = np.stack([np.interp(at, np.arange(50), column) for column in matrix.T], 1)
+        np.testing.assert_allclose(other.features, expected, rtol=0, atol=1e-5)
 
 
 def test_the_first_recording_decides_the_rate(tmp_path):

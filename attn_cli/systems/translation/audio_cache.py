@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attn_cli.config.audio import LOWEST_RATE, SPEED_CHANGE, n_bands
+from attn_cli.config.audio import LOWEST_RATE, n_bands
 from attn_cli.data.audio import Loaded, Recording, load
 from attn_cli.data.named_files import shown_path
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import DataError
 from attn_cli.systems.translation.file_cache import FileCacheWriter
 
 _USUAL_RATE = 16_000  # speech has little above 8 kHz
@@ -91,7 +91,7 @@ class AudioCacheWriter(FileCacheWriter):
         n_features: of a frame; 0: as the first one has, or as the rate has bands.
         root: where relative paths start; None: at the folder of the file that names them.
         max_seconds: longer recordings can't be used.
-        speed_change: how much slower and faster sounds are kept, too; None: as is usual.
+        speed_change: how much slower and faster recordings are kept, too.
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class AudioCacheWriter(FileCacheWriter):
         n_features: int,
         root: str | None,
         max_seconds: float,
-        speed_change: float | None = 0.0,
+        speed_change: float = 0.0,
     ) -> None:
         super().__init__(folder, name, _ENDINGS, root)
         self._rate, self._n_features = rate, n_features
         self._max_seconds = max_seconds
-        self._speed_change = speed_change
-        self._percents = [100]
+        percent = round(100 * speed_change)
+        self._percents = [100, 100 - percent, 100 + percent] if percent else [100]
         self._count = self._frames = self._longest = 0
 
     def finish(self) -> None:
@@ -131,14 +131,11 @@ class AudioCacheWriter(FileCacheWriter):
 
         Raises:
             DataError: it can't be read, is another kind of file than the first, or too long.
-            UsageError: the first one has features, which can't be slower or faster.
         """
         loaded = load(path)
         rate, n_features = self._rate, self._n_features
         if rate is None or not n_features:
             rate, n_features = self._decided(loaded)
-        if not self._count:
-            self._percents = self._decided_speeds(rate)
         try:
             recording = Recording(loaded.features(rate, n_features))
             if recording.seconds > self._max_seconds:
@@ -165,13 +162,3 @@ class AudioCacheWriter(FileCacheWriter):
         if rate is None:
             rate = min(max(first.rate, LOWEST_RATE), _USUAL_RATE) if first.rate else 0
         return rate, n_bands(rate) if rate else max(1, first.n_features)
-
-    def _decided_speeds(self, rate: int) -> list[int]:
-        """How fast recordings are kept, in percent, by what the first one is."""
-        change = self._speed_change
-        if not rate and change:
-            raise UsageError(
-                "--speed-perturbation changes sounds: files of features (.npy) are no sounds"
-            )
-        percent = round(100 * (SPEED_CHANGE if change is None else change))
-        return [100, 100 - percent, 100 + percent] if rate and percent else [100]

@@ -219,13 +219,6 @@ def test_sounds_are_learnt_at_other_speeds_too(corpus, fresh, tmp_path, monkeypa
     assert len(lengths) >= 3  # of all recordings, as they are and each at some speed
 
 
-def test_features_have_no_speed(tmp_path):
-    corpus = write_matrices(tmp_path / "train", 20, seed=1)
-    given = ("-o", tmp_path / "m", *SHORT, "--speed-perturbation", 0.1)
-    run = inside("train-mt", corpus, *given, status=2)
-    assert "--speed-perturbation changes sounds" in run.said
-
-
 def test_transcripts_that_no_recording_can_hold_are_counted(tmp_path):
     corpus = sounds.write_words(tmp_path / "speech", 20, seed=5)
     rows = corpus.read_text().splitlines()
