@@ -175,7 +175,11 @@ class FinetuneTrainingOptions(TrainingOptions):
 class TrainingRuntimeOptions(RuntimeOptions):
     """Where a training runs, and in how many processes."""
 
-    processes: str = option("1", "Processes here that train as one; auto: measure.", place="N|auto")
+    processes: str = option(
+        "auto",
+        "Processes here that train as one; auto: as many as are fastest, of a CPU.",
+        place="N|auto",
+    )
     shard: bool = option(
         False,
         "Spread weights, gradients and optimizer state over the processes (FSDP2): each keeps a "
@@ -205,8 +209,6 @@ class TrainingRuntimeOptions(RuntimeOptions):
         except ValueError as error:
             raise ValueError(f"--rank-timeout: {error}") from error
         if self.processes == "auto":
-            if self.shard:
-                raise ValueError("--shard needs a number of processes: --processes N, or torchrun")
             return
         if not (self.processes.isdecimal() and 1 <= int(self.processes) <= MOST_PROCESSES):
             raise ValueError(

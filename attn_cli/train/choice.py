@@ -1,8 +1,8 @@
 """`--processes auto`: threads of one process, or processes of a thread each, by what is faster.
 
 A training begins in one process. Where it goes on for long enough, its first updates are timed;
-then others join it, and the next updates are timed. No update is lost on it, and the choice stands
-in the saved state, so that a training which continues does so in as many processes.
+then it goes back to where it began, others join it, and these updates are timed again. The choice
+stands in the saved state, so that a training which continues does so in as many processes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from attn_cli.train.team import Crew, Team
 from attn_cli.wording import plural
 
 _MOST = 8  # processes: with more, a batch has too few rows for each
-_WORTHWHILE = 120.0  # seconds left, of which a second process may save some and costs a few
+_WORTHWHILE = 180.0  # seconds left, of which processes may save some and cost a dozen
 _SKIPPED = 3  # updates of a trial, which are slower than the rest
-_UPDATES, _SECONDS = 10, 10.0  # of a trial, both at least
+_UPDATES, _SECONDS = 5, 6.0  # of a trial, both at least
 _GAIN = 1.03  # what processes must gain to be worth their memory
 
 
@@ -92,10 +92,16 @@ class Chooser(Crew):
         trial, self._trial = self._trial, None
         if self._alone is None:
             self._alone = trial
-            if seconds_left > _WORTHWHILE and available_memory() > used_memory():
-                self._start(min(self._threads, _MOST))
+            size = min(self._threads, _MOST)
+            if seconds_left > _WORTHWHILE and available_memory() > (size - 1) * used_memory():
+                self._start(size)
         else:
             self._decide(self._alone.rate, trial.rate)
+
+    @property
+    def measures(self) -> bool:
+        """Whether no choice was made."""
+        return self._trial is not None
 
     @property
     def joins(self) -> bool:

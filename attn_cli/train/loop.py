@@ -141,8 +141,10 @@ class Trainer(Generic[B]):
         self.objective.train()
         stream = contextlib.closing(self)  # of what is read ahead
         with StopSignals() as signals, self._watched(), self._written(), stream:
-            if self.training.starts_trained and self.progress.step == 0:
+            if self.training.starts_trained and not self.progress.best:
                 self._validate()
+            if self.crew.measures:
+                self._save()
             while not self.progress.finished:
                 began = time.monotonic()
                 n_read = self._update([self._next() for _ in range(self.options.accumulate)])
@@ -150,8 +152,7 @@ class Trainer(Generic[B]):
                 self.crew.timed(n_read, time.monotonic() - began, left)
                 self._after_update(signals)
                 if self.crew.joins:
-                    self._require_finite_weights()
-                    self._save()
+                    self._go_back()
                     self._assemble()
         self._finish()
         return self.progress
@@ -302,7 +303,10 @@ class Trainer(Generic[B]):
             since_saved >= self._save_every,
             self.crew.verdict or progress.processes,
         )
-        if decided := verdict != progress.processes:
+        if 0 < verdict < self.processes.world:
+            self._disband()
+            return
+        if verdict != progress.processes:
             progress.processes = int(verdict)
             save = True
         due = self._limits.validation_due(progress)
@@ -324,8 +328,6 @@ class Trainer(Generic[B]):
                 f"stopped after step {progress.step}, state saved; the same command continues",
                 int(signal_number),
             )
-        if decided and verdict < self.processes.world:
-            self._disband()
 
     def _disband(self) -> None:
         """Rank 0 goes on alone."""
@@ -333,8 +335,21 @@ class Trainer(Generic[B]):
         self.processes = self.processes.leave()
         if self.processes.is_main:
             self.crew.close()
+            self._go_back()
+            self.progress.processes = 1
+            self._save()
         else:
             self.progress.finished = "one process goes on"
+
+    def _go_back(self) -> None:
+        """To the saved state from which updates were timed: those who were chosen make them again.
+
+        So what was chosen, not when, decides which bytes a training ends with.
+        """
+        seconds = self.progress.seconds
+        self.close()
+        self._resume(again=True)
+        self.progress.seconds = seconds
 
     def _require_finite_weights(self) -> None:
         """Raises AttnError if the weights are spoilt: they must not replace those on disk."""
@@ -419,8 +434,8 @@ class Trainer(Generic[B]):
         if self.processes.is_main:
             self.checkpoints.keep_best([item.step for item in self.progress.best])
 
-    def _resume(self) -> None:
-        """Continues from the newest whole state, if there is one."""
+    def _resume(self, *, again: bool = False) -> None:
+        """Continues from the newest whole state, if there is one; `again`: says nothing of it."""
         loaded = self.checkpoints.load_state(
             self.monitor.warn, self._state_problem, self._state().layout(), self.processes
         )
@@ -430,7 +445,10 @@ class Trainer(Generic[B]):
         tensors, meta = loaded
         self._state().load(tensors, self.processes)
         self.progress = Progress.from_meta(meta["progress"])
-        self.monitor.resumed(self.progress)
+        if again:
+            self.monitor.cut_log(self.progress.log_bytes)
+        else:
+            self.monitor.resumed(self.progress)
 
     def _state_problem(
         self, tensors: Mapping[str, Tensor], meta: Mapping[str, object]

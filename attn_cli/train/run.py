@@ -44,7 +44,7 @@ from attn_cli.train.monitor import LOG, Monitor, Silence, Speaker
 from attn_cli.train.pace import VALIDATIONS_SHARE, forecast
 from attn_cli.train.processes import LostProcessError, Processes
 from attn_cli.train.progress import Progress
-from attn_cli.train.team import Crew, Seat, Team
+from attn_cli.train.team import Crew, Seat, Team, runs_no_script_again
 from attn_cli.wording import plural
 
 _CHECKPOINTS = "checkpoints"
@@ -162,7 +162,8 @@ def _crew(
 
     size, kind = options.runtime.n_processes, processes.device.type
     if size is None:
-        is_choice = processes.world == 1 and kind == "cpu" and not options.output.dry_run
+        is_choice = processes.world == 1 and kind == "cpu" and runs_no_script_again()
+        is_choice = is_choice and not (options.output.dry_run or options.runtime.shard)
         return Chooser(processes.threads, team, speaker) if is_choice else Crew()
     if size == 1:
         return Crew()

@@ -32,6 +32,7 @@ from attn_cli.errors import AttnError, EndedElsewhereError, InterruptedTrainingE
 from attn_cli.train.processes import LostProcessError, Processes
 from attn_cli.train.progress import Progress
 
+_COMMAND = "attn"
 _POLL = 0.02  # seconds between two looks at a file
 _LAST_WORDS = 5.0  # seconds in which a process that failed says why
 _FAREWELL = 2.0  # seconds in which a member ends by itself
@@ -66,8 +67,13 @@ class Crew:
         return processes
 
     @property
+    def measures(self) -> bool:
+        """Whether updates are timed, to which the training may go back."""
+        return False
+
+    @property
     def joins(self) -> bool:
-        """Whether others are ready to take up a state that is saved now, and to be assembled."""
+        """Whether others are ready to take up the saved state, and to be assembled."""
         return False
 
     def timed(self, n_tokens: int, seconds: float, seconds_left: float) -> None:
@@ -218,6 +224,16 @@ class Seat(Crew):
         """Tells rank 0 why this process ends."""
         with contextlib.suppress(RuntimeError):  # it may be gone
             self._store.set("failed", json.dumps([code, message, trace]))
+
+
+def runs_no_script_again() -> bool:
+    """Whether a process that is spawned runs no script of a caller: it imports the main module.
+
+    A module that is run by `python -m`, and the command itself, guard what they do.
+    """
+    main = sys.modules["__main__"]
+    path = vars(main).get("__file__")
+    return path is None or main.__spec__ is not None or Path(path).stem == _COMMAND
 
 
 def _store(folder: str) -> dist.Store:

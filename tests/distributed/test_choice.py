@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import math
 import shutil
+import sys
 import time
+import types
 
 import pytest
 from program import TINY, inside, write_reversal
@@ -16,6 +19,7 @@ from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.choice import Chooser, Trial
 from attn_cli.train.processes import LostProcessError, Processes
 from attn_cli.train.progress import Progress
+from attn_cli.train.team import runs_no_script_again
 
 RECIPE = (*TINY, "--type", "bpe", "--vocab-size", 36, "--batch-tokens", 60, "--metric", "loss")
 AUTO = (*RECIPE, "--threads", 2, "--dropout", 0.2, "--validate-every", 50, "--processes", "auto")
@@ -60,7 +64,7 @@ class Told(list):
 ALONE = Processes(0, 1, None)
 
 
-def updates(chooser, seconds, left=100.0, count=13):
+def updates(chooser, seconds, left=1000.0, count=8):
     for _ in range(count):
         chooser.timed(10, seconds, left)
 
@@ -69,8 +73,10 @@ def updates(chooser, seconds, left=100.0, count=13):
 def test_it_times_one_process_then_several_and_chooses(seconds, verdict):
     teams, told = [], Told()
     chooser = Chooser(2, lambda size: teams.append(FakeTeam(size)) or teams[-1], told)
+    assert not chooser.measures
     assert chooser.assemble(ALONE, Progress()) is ALONE
-    updates(chooser, 1.0, count=12)
+    assert chooser.measures
+    updates(chooser, 1.0, count=7)
     assert not teams
     updates(chooser, 1.0, count=5)  # trained on while the others come up
     (team,) = teams
@@ -100,15 +106,19 @@ def test_the_first_updates_are_not_counted_and_a_trial_takes_a_while(monkeypatch
 
 
 def test_nobody_is_started_for_a_short_rest_or_without_memory_or_threads(monkeypatch):
-    monkeypatch.setattr(choice, "_WORTHWHILE", 120.0)
-    for threads, left in ((2, 119.0), (2, math.nan), (1, 1000.0)):
+    monkeypatch.setattr(choice, "_WORTHWHILE", 180.0)
+    for threads, left in ((2, 179.0), (2, math.nan), (1, 1000.0)):
         chooser = Chooser(threads, lambda size: pytest.fail("started"), Told())
         chooser.assemble(ALONE, Progress())
         updates(chooser, 1.0, left, count=40)
-    monkeypatch.setattr(choice, "available_memory", lambda: used_memory() / 2)
-    chooser = Chooser(2, lambda size: pytest.fail("started"), Told())
+    monkeypatch.setattr(choice, "available_memory", lambda: 2.5 * used_memory())
+    chooser = Chooser(4, lambda size: pytest.fail("started"), Told())
     chooser.assemble(ALONE, Progress())
     updates(chooser, 1.0, 1000.0, count=40)
+    chooser = Chooser(3, FakeTeam, Told())
+    chooser.assemble(ALONE, Progress())
+    updates(chooser, 1.0, 1000.0)
+    assert not chooser.joins  # they come up
     assert used_memory() > 1e8 and available_memory() > 0
 
 
@@ -203,11 +213,60 @@ def test_others_join_and_a_training_that_continues_ends_with_the_same_bytes(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_waits")
-def test_others_leave_where_one_process_is_faster(tmp_path, corpus, monkeypatch):
+def test_what_is_chosen_decides_what_is_learnt_not_when(tmp_path, corpus, monkeypatch):
+    """Updates that were timed alone are made again by all, so that their number is no matter."""
+    monkeypatch.setattr(choice, "_GAIN", 0.0)
+    weights = []
+    for count in (2, 9):
+        monkeypatch.setattr(choice, "_UPDATES", count)
+        output = tmp_path / f"after-{count}"
+        done = inside("train-mt", corpus, *AUTO, "--max-steps", 30, "-o", output)
+        assert "--processes auto: 2 processes, as measured:" in done.said
+        assert "finished after 30 steps" in done.said
+        weights.append((output / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_waits")
+def test_one_process_that_is_faster_learns_as_if_there_had_been_no_others(
+    tmp_path, corpus, monkeypatch
+):
     monkeypatch.setattr(choice, "_GAIN", math.inf)
-    done = inside("train-mt", corpus, *AUTO, "--max-steps", 60, "-o", tmp_path / "m")
+    command = ("train-mt", corpus, *AUTO, "--max-steps", 60, "-o")
+    done = inside(*command, tmp_path / "auto")
     assert done.said.count("--processes auto: one process, as measured:") == 1
     assert "finished after 60 steps" in done.said
+    inside(*command, tmp_path / "one", "--processes", 1)
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("auto", "one")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_waits")
+def test_weights_to_start_from_are_validated_once(tmp_path, corpus, monkeypatch):
+    """Those who join don't validate what was validated before, and nobody waits for them."""
+    monkeypatch.setattr(choice, "_GAIN", 0.0)
+    first, steps = tmp_path / "first", ("--max-steps", 30)
+    inside("train-mt", corpus, *AUTO, *steps, "--processes", 1, "-o", first)
+    again = ("--batch-tokens", 60, "--metric", "loss", "--threads", 2, "--init", first)
+    done = inside("train-mt", corpus, *again, *steps, "-o", tmp_path / "second")
+    assert "--processes auto: 2 processes, as measured:" in done.said
+    assert "finished after 30 steps" in done.said
+    assert done.said.count("step 0 ") == 1
+
+
+def test_a_script_of_a_caller_is_not_run_again(monkeypatch):
+    """Processes are spawned, and import the main module: one without a guard would train, too."""
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert runs_no_script_again()  # a shell or a notebook
+    main.__file__ = "/home/me/train.py"
+    assert not runs_no_script_again()
+    main.__file__ = "/usr/bin/attn"
+    assert runs_no_script_again()
+    main.__file__, main.__spec__ = "attn_cli/__main__.py", importlib.machinery.ModuleSpec("m", None)
+    assert runs_no_script_again()
 
 
 @pytest.mark.slow

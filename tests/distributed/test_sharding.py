@@ -314,8 +314,6 @@ def test_a_signal_saves_and_any_number_of_processes_continues(tmp_path, corpus):
     equal(*found, 1e-4)
 
 
-def test_what_can_not_be_shared_out_is_refused_or_said(tmp_path, corpus):
-    refused = inside("train-mt", corpus, "--processes", "auto", "--shard", status=2)
-    assert "--shard needs a number of processes: --processes N, or torchrun" in refused.said
+def test_one_process_alone_says_that_it_keeps_all(tmp_path, corpus):
     alone = inside("train-mt", corpus, "-o", tmp_path / "m", *RECIPE, "--max-steps", 2, "--shard")
     assert "--shard: one process keeps all; add --processes N, or torchrun" in alone.said
