@@ -272,12 +272,9 @@ class Workshop:
         drawn.classifier(place, self._file("text.txt", self.texts))
 
     def _scores(self, metrics: Sequence[str], size: int) -> list[Program]:
-        some = self._some(self._scaled(size))
+        some = self._targets(self._scaled(size))
         reference = self._file(f"ref-{size}.txt", some)
-        said = [
-            " ".join(w for i, w in enumerate(x.split()) if (i + n) % 7) for n, x in enumerate(some)
-        ]
-        output = self._file(f"hyp-{size}.txt", said)
+        output = self._file(f"hyp-{size}.txt", [worse(x, n) for n, x in enumerate(some)])
         names = [f"--{name}" for name in metrics]
         theirs = [sys.executable, "-m", "sacrebleu", reference, "-i", output, "-m", *metrics]
         return [
@@ -308,6 +305,11 @@ class Workshop:
         """So many lines, the texts again and again if need be."""
         return [self.texts[n % len(self.texts)] for n in range(count)]
 
+    def _targets(self, count: int) -> list[str]:
+        """So many lines, targets of the pairs: different ones, of which no metric knows any yet."""
+        lines = self.pairs.read_text("utf-8").removesuffix("\n").split("\n")
+        return [lines[n % len(lines)].split("\t")[1] for n in range(count)]
+
     def _scaled(self, count: int) -> int:
         return max(10, int(count * self.scale))
 
@@ -333,3 +335,9 @@ class Workshop:
     def _do(self, command: Sequence[object]) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         whole(list(map(str, command)), environment)
+
+
+def worse(text: str, number: int) -> str:
+    """A text with every seventh word left out, and in every other text some words moved."""
+    words = [word for place, word in enumerate(text.split()) if (place + number) % 7]
+    return " ".join([*words[:2], *words[5:], *words[2:5]] if number % 2 else words)
