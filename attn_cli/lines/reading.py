@@ -245,6 +245,16 @@ def open_binary(path: str) -> BinaryIO:
         raise NotThereError(f"{path}: {error.strerror}") from error
 
 
+def require_file(path: str) -> None:
+    """Makes sure that an input can be opened; standard input and pipes, which wait, are not.
+
+    Raises:
+        NotThereError: see `open_binary`.
+    """
+    if path != "-" and not Path(path).is_fifo():
+        open_binary(path).close()
+
+
 def _close(raw: BinaryIO) -> None:
     """Closes a file, unless it is standard input."""
     if sys.stdin is None or raw is not sys.stdin.buffer:

@@ -23,9 +23,11 @@ from attn_cli.data.permutation import Permutation
 from attn_cli.data.split import Repeated, RowNumbers, Rows, count_shared
 from attn_cli.data.word_vectors import fitted_to, read_word_vectors
 from attn_cli.files import inside, writing
+from attn_cli.lines.reading import require_file
 from attn_cli.lines.tabs import unread_columns
 from attn_cli.lines.unusable import BadLines
 from attn_cli.model_files import CONFIG, DATA, EXAMPLES
+from attn_cli.models.directory import read_config
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer, read_tokenizers, write_tokenizers
 from attn_cli.tokenizers.tokenizer_training import SAMPLE_CHARS, train_tokenizer
@@ -83,6 +85,23 @@ class SystemRecipe(Recipe[B], Generic[B, C]):
     def __reduce__(self) -> tuple[type[Self], tuple[list[str], C, Speaker]]:
         """To another process a recipe goes as what it was made of."""
         return type(self), self._made_of
+
+    @property
+    def inputs(self) -> Iterable[str | None]:
+        """The files that the command names, None where it names none."""
+        return self.files
+
+    def require_inputs(self) -> None:
+        """Makes sure that what the command names is there.
+
+        Raises:
+            NotThereError: a file, or the model to start from, is not.
+            DataError: the model to start from is damaged.
+        """
+        for path in filter(None, self.inputs):
+            require_file(path)
+        if self.options.init:
+            read_config(Path(self.options.init))
 
     @property
     def seed(self) -> int:
@@ -184,16 +203,27 @@ class CorpusRecipe(SystemRecipe[B, C]):
             if remark := unread_columns(Path(path), name, len(files.columns.indices)):
                 self.speaker.warn(remark)
 
+    @property
+    def given_tokenizer(self) -> str | None:
+        """The tokenizer that was asked for; that of the model to start from goes before it."""
+        return None
+
+    def require_inputs(self) -> None:
+        """The tokenizer too."""
+        super().require_inputs()
+        if self.given_tokenizer:
+            load_tokenizer(self.given_tokenizer)
+
     def put_tokenizers(
-        self, output: Path, given: str | None, train: Callable[[], tuple[Tokenizer, Tokenizer]]
+        self, output: Path, train: Callable[[], tuple[Tokenizer, Tokenizer]]
     ) -> None:
         """Puts the tokenizers into a new model directory, of source and target, or one twice.
 
         Args:
             output: the model directory.
-            given: the tokenizer that was asked for; that of the model to start from goes before it.
             train: trains them.
         """
+        given = self.given_tokenizer
         if (output / CONFIG).exists():
             return
         if self.options.init:

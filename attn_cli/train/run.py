@@ -81,6 +81,10 @@ class Recipe(ABC, Generic[B]):
     speaker: Speaker
 
     @abstractmethod
+    def require_inputs(self) -> None:
+        """On rank 0, before anything is asked of the output: raises if what it names is missing."""
+
+    @abstractmethod
     def prepare(self, output: Path, work: Path) -> None:
         """On rank 0: checks and indexes the data into `work`, puts tokenizers into `output`."""
 
@@ -122,6 +126,7 @@ def run_training(
         stack.callback(processes.leave)  # first: members that wait for this one then end
         with processes.together():
             if processes.is_main:
+                recipe.require_inputs()
                 stack.enter_context(_nothing_left_unless_begun(output))
                 stack.enter_context(locked(work))
                 remove_leftovers(work)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import threading
 
 import pytest
 from program import TINY, inside, write_reversal
@@ -67,6 +69,48 @@ def test_a_finished_training_names_the_way_to_train_on(corpus, finished, tmp_pat
     output = tmp_path / "on"
     inside("train-mt", corpus, "-o", output, "--init", finished, "--max-steps", 2)
     assert (output / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train-mt none.tsv", "none.tsv: No such file"),
+        ("train-mt --src t.tsv --tgt none.fr", "none.fr: No such file"),
+        ("train-mt t.tsv --dev none.tsv", "none.tsv: No such file"),
+        ("train-mt t.tsv --tokenizer none.model", "none.model: No such file"),
+        ("train-mt t.tsv --embeddings none.vec", "none.vec: No such file"),
+        ("train-mt t.tsv --init none", "none: no such model directory"),
+        ("train-mt --source audio none.tsv", "none.tsv: No such file"),
+        ("pretrain none.txt", "none.txt: No such file"),
+        ("pretrain t.tsv --dev none.txt", "none.txt: No such file"),
+        ("pretrain t.tsv --init none", "none: no such model directory"),
+        ("finetune none.tsv --task classify", "none.tsv: No such file"),
+        ("finetune t.tsv --task classify --dev none.tsv", "none.tsv: No such file"),
+        ("finetune none.json --task qa", "none.json: No such file"),
+        ("finetune --task a=pair:t.tsv --task b=tag:none.conll", "none.conll: No such file"),
+        ("finetune t.tsv --task classify --init none", "none: no such model directory"),
+        ("finetune none.tsv --task classify --source audio", "none.tsv: No such file"),
+        ("finetune . --task nodes", "nodes.tsv: No such file"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_what_is_missing_is_named_before_an_earlier_training_is_looked_at_or_removed(
+    corpus, finished, monkeypatch, command, said, overwrite
+):
+    monkeypatch.chdir(corpus.parent)
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    refused = inside(*command.split(), "-o", finished, *overwrite, status=2)
+    assert said in refused.said, refused.said
+    assert before == {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+
+
+def test_a_named_pipe_is_not_opened_to_see_whether_it_is_there(corpus, tmp_path):
+    pipe = tmp_path / "pairs"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(corpus.read_bytes()))
+    writer.start()
+    train(pipe, tmp_path / "m", "--max-steps", 1, "--metric", "loss")
+    writer.join()
 
 
 def test_an_unfinished_training_goes_on_to_another_limit(corpus, tmp_path):

@@ -113,10 +113,10 @@ def read_graph(
         DataError: a file is missing or has no such header, there is no node, or the graph is larger
             than 16 million nodes or 268 million features or edges.
     """
-    place = graph_folder(folder)
+    nodes_file, edges_file = graph_files(folder)
     digest = hashlib.sha256()
     nodes = _Nodes()
-    reader = _open(place, NODES)
+    reader = LineReader(nodes_file)
     columns, optional = ("node", "features"), ("label", "split")
     for row in _rows(reader, columns, optional, bad, digest):
         if row.fields and (problem := _add_node(nodes, row.fields, n_features)):
@@ -126,7 +126,7 @@ def read_graph(
             raise DataError(f"{row.where}: larger than any graph that fits here")
     if not nodes.labels:
         raise DataError(f"{reader.name}: no node; lines are node<TAB>label<TAB>split<TAB>features")
-    edges = _read_edges(place, nodes, bad, digest, say)
+    edges = _read_edges(edges_file, nodes, bad, digest, say)
     counts = np.frombuffer(nodes.counts, np.int64)
     return Graph(
         names=list(nodes.numbers),
@@ -141,7 +141,7 @@ def read_graph(
     )
 
 
-def graph_folder(path: str) -> Path:
+def _graph_folder(path: str) -> Path:
     """The directory that `path`, or the nodes.tsv that it names, is a graph's.
 
     Raises:
@@ -157,11 +157,24 @@ def graph_folder(path: str) -> Path:
     return place
 
 
-def _open(place: Path, name: str) -> LineReader:
+def graph_files(path: str) -> tuple[str, str]:
+    """The two files of a graph, which need not be there.
+
+    Args:
+        path: its directory, or the nodes.tsv in it.
+
+    Raises:
+        DataError: there is no such directory, or it has one of them twice.
+    """
+    place = _graph_folder(path)
+    return _file(place, NODES), _file(place, EDGES)
+
+
+def _file(place: Path, name: str) -> str:
     packed, plain = place / f"{name}.gz", place / name
     if packed.exists() and plain.exists():
         raise DataError(f"{place}: holds {name} and {name}.gz; remove the one that is out of date")
-    return LineReader(str(packed if packed.exists() else plain))
+    return str(packed if packed.exists() else plain)
 
 
 def _rows(
@@ -269,13 +282,13 @@ def _features(text: str, n_features: int) -> dict[int, float] | str:
 
 
 def _read_edges(
-    place: Path,
+    file: str,
     nodes: _Nodes,
     bad: BadLines,
     digest: hashlib._Hash,
     say: Callable[[str], None],
 ) -> NDArray[np.int64]:
-    reader = _open(place, EDGES)
+    reader = LineReader(file)
     ends = array("i")
 
     def say_unread(columns: Sequence[str]) -> None:

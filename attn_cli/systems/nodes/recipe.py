@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from attn_cli.nn.graph import ReceptiveField, SparseFeatures, receptive_field
 from attn_cli.nn.sparse import SparsePattern
 from attn_cli.systems.nodes.graph_files import (
     Graph,
+    graph_files,
     graph_tensors,
     label_set,
     read_graph,
@@ -187,6 +188,11 @@ class GraphRecipe(SystemRecipe[NodeBatch, FinetuneCommand]):
         if len(files) != 1:
             raise UsageError("--task nodes needs one graph: a directory of nodes.tsv and edges.tsv")
         self._folder = files[0]
+
+    @property
+    def inputs(self) -> Iterable[str | None]:
+        """The graph's two files."""
+        return graph_files(self._folder)
 
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line and finds the labels."""

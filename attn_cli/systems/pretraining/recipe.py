@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -91,6 +92,16 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
         except ValueError as error:
             raise UsageError(str(error)) from error
 
+    @property
+    def inputs(self) -> Iterable[str | None]:
+        """Documents."""
+        return [*self.files, self.options.objective.dev]
+
+    @property
+    def given_tokenizer(self) -> str | None:
+        """See `CorpusRecipe`."""
+        return self.options.objective.tokenizer
+
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line, holds documents out, trains the tokenizer."""
         corpus = self._index(tuple(self.files), work, TRAIN)
@@ -112,7 +123,7 @@ class PretrainRecipe(CorpusRecipe[Any, PretrainCommand]):
             )
             return tokenizer, tokenizer
 
-        self.put_tokenizers(output, self.options.objective.tokenizer, train_tokenizer)
+        self.put_tokenizers(output, train_tokenizer)
 
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[Any]:
         """The model, its batches, its validation."""

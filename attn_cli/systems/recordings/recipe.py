@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -82,6 +83,11 @@ class RecordingRecipe(CorpusRecipe[RecordingBatch, FinetuneCommand]):
         if len(options.finetuning.dev) > 1:
             raise UsageError("one task is validated on one --dev file")
         begun(options)
+
+    @property
+    def inputs(self) -> Iterable[str | None]:
+        """Labelled recordings."""
+        return [*self.files, *self.options.finetuning.dev]
 
     def prepare(self, output: Path, work: Path) -> None:
         """Reads every recording, holds some out, finds the labels."""

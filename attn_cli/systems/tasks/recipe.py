@@ -102,6 +102,17 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         except ValueError as error:
             raise UsageError(str(error)) from error
 
+    @property
+    def inputs(self) -> Iterable[str | None]:
+        """Examples of every task, and word vectors."""
+        files = [file for spec in self._specs for file in spec.files]
+        return [*files, *self._dev_files.values(), self.options.finetuning.embeddings]
+
+    @property
+    def given_tokenizer(self) -> str | None:
+        """See `CorpusRecipe`."""
+        return self.options.finetuning.tokenizer
+
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line, holds examples out, finds the labels, takes or trains a tokenizer."""
         corpora = {spec.name: self._prepare_task(spec, output, work) for spec in self._specs}
@@ -117,7 +128,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
             tokenizer = self.trained_tokenizer(texts, self.options.tokenizer, usual_size)
             return tokenizer, tokenizer
 
-        self.put_tokenizers(output, self.options.finetuning.tokenizer, train_tokenizer)
+        self.put_tokenizers(output, train_tokenizer)
 
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[MixedBatch]:
         """The model with the weights it starts from, its batches, its validation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,18 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
                 "all bad, learns little: train by likelihood first, then continue with --init"
             )
 
+    @property
+    def inputs(self) -> Iterable[str | None]:
+        """Pairs, and word vectors."""
+        chosen = self.options.corpus
+        pairs = [chosen.src, chosen.tgt] if chosen.src else self.files
+        return [*pairs, chosen.dev, chosen.embeddings]
+
+    @property
+    def given_tokenizer(self) -> str | None:
+        """See `CorpusRecipe`."""
+        return self.options.corpus.tokenizer
+
     def prepare(self, output: Path, work: Path) -> None:
         """Checks every line, holds pairs out, trains the tokenizers."""
         options, sources = self.options, self._sources(work)
@@ -136,7 +149,7 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             ]
             return trained[0], trained[-1]
 
-        self.put_tokenizers(output, options.corpus.tokenizer, train_tokenizers)
+        self.put_tokenizers(output, train_tokenizers)
 
     def open(self, output: Path, work: Path, processes: Processes) -> Plan[Seq2SeqBatch]:
         """The model with fresh weights, its batches, its validation."""
