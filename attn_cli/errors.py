@@ -33,6 +33,10 @@ class NotThereError(DataError):
     exit_code = 2
 
 
+class NoSuchFileError(DataError):
+    """A line names a file that is not there, as a header does: exit 3."""
+
+
 class InterruptedTrainingError(AttnError):
     """A signal stopped a training after its state was saved: exit 128 + signal number."""
 

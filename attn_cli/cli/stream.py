@@ -62,7 +62,7 @@ def _answered(rows: Rows, answer: Answer, block: Block) -> list[str]:
     lines: list[str] = []
     for row, result in zip(window, results, strict=True):
         if isinstance(result, DataError):
-            row.refuse(str(result))
+            row.refuse(result)
             result = ""
         if row.rest:
             result = "\t".join([result, *map(passed_through, row.rest)])

@@ -40,7 +40,7 @@ from attn_cli.workers import Crew
 
 _SAID_EVERY = 10.0  # seconds
 _CHUNK = 1 << 20  # rows of an index
-RowTaker = Callable[[list[str], str], str | None]
+RowTaker = Callable[[list[str], str], DataError | None]
 
 
 class Corpus:
@@ -325,7 +325,7 @@ def _write_index(
     for entry in entries(readers, files, bad):
         file, start, _ = entry.spans[0]
         clocks[file].at(entry.row.number, start)
-        problem = check(entry.fields)
+        problem: str | DataError | None = check(entry.fields)
         if take and not problem:
             problem = take(entry.fields, folders[file])
         if problem:

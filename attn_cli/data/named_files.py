@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from attn_cli.config import shown
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, NoSuchFileError
 
 
 def named_path(text: str, folder: str) -> bytes:
@@ -35,11 +35,14 @@ def regular_file(path: bytes, what: str, limit: int) -> Iterator[BinaryIO]:
         limit: of its size in bytes.
 
     Raises:
-        DataError: it is missing, no regular file, or too large.
+        NoSuchFileError: it is missing.
+        DataError: it can't be opened, is no regular file, or too large.
     """
     name = shown_path(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError as error:
+        raise NoSuchFileError(f"{name}: {error.strerror}") from error
     except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
         raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
     try:

@@ -8,12 +8,13 @@ when a window ends. Standard library only.
 from __future__ import annotations
 
 import dataclasses
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from attn_cli.errors import DataError
+from attn_cli.errors import DataError, NoSuchFileError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.picking import begin
 from attn_cli.lines.reading import Block, Line, LineReader, legible, zip_lines
@@ -21,6 +22,7 @@ from attn_cli.lines.unusable import BadLines
 from attn_cli.wording import plural
 
 MAX_CHARS = 4 << 20  # of a window
+_NAME = re.compile(r"[^\W\d][\w-]*")  # of a column; that of a file has an ending
 _SHARE = 16  # of what was read before is a window, where they grow
 
 
@@ -79,10 +81,20 @@ class Row:
         """What messages call the line."""
         return f"{self.stream.name}:{self.number}"
 
-    def refuse(self, cause: str) -> Row:
+    def refuse(self, cause: str | DataError) -> Row:
         """Names the line as one that can't be used; returns it without what was to be read."""
-        self.stream.bad.add_at(self.where, cause)
-        return Row(self.number, self.line, self.stream, [], self.rest, cause)
+        hint = self._header_hint() if isinstance(cause, NoSuchFileError) else ""
+        said = f"{cause}{hint}"
+        self.stream.bad.add_at(self.where, said)
+        return Row(self.number, self.line, self.stream, [], self.rest, said)
+
+    def _header_hint(self) -> str:
+        """What is said of a first line that looks like names of columns; "" of any other."""
+        columns = self.stream.columns
+        of_a_table = type(columns) is Columns and not columns.has_header
+        if self.number > 1 or not of_a_table or not all(map(_NAME.fullmatch, self.fields)):
+            return ""
+        return f" (if line 1 is a header: --columns {','.join(self.fields)})"
 
 
 class Rows:

@@ -282,7 +282,7 @@ def test_the_first_recording_decides_the_rate(tmp_path):
     np.save(tmp_path / "m.npy", np.ones((5, 13)))
     cache, problems = write_cache(tmp_path, ["m.npy", "usual.wav"])
     assert (cache.rate, cache.n_features) == (0, 13)
-    assert "a sound, but 13 features" in problems[1]
+    assert "a sound, but 13 features" in str(problems[1])
 
 
 def test_recordings_that_are_too_long_are_named(tmp_path):
@@ -290,7 +290,7 @@ def test_recordings_that_are_too_long_are_named(tmp_path):
     sounds.write_wave(tmp_path / "b.wav", TONE)
     _, (problem, none) = write_cache(tmp_path, ["a.wav", "b.wav"], max_seconds=0.5)
     assert none is None
-    assert "a.wav" in problem and "0.6 seconds, but --max-seconds is 0.5" in problem
+    assert "a.wav" in str(problem) and "0.6 seconds, but --max-seconds is 0.5" in str(problem)
 
 
 def test_the_cache_knows_when_recordings_have_changed(tmp_path):

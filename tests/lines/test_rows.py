@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import DataError, NoSuchFileError, UsageError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.reading import LINE_LIMIT, LineReader
 from attn_cli.lines.rows import Rows, is_blank, zip_rows
@@ -291,3 +291,27 @@ def test_blank_columns_that_are_read_leave_those_behind_them(tmp_path):
 def test_a_command_may_keep_every_space(tmp_path):
     rows, _ = read(tmp_path, " \n\n\u200b\tb\n", count=1, blank=operator.not_)
     assert rows == [(1, [" "], []), (2, [], []), (3, ["\u200b"], ["b"])]
+
+
+@pytest.mark.parametrize(
+    ("content", "spec", "hint"),
+    [
+        ("path\ttext\na.wav\tb\n", None, " (if line 1 is a header: --columns path,text)"),
+        ("text\tfile_name\n", "2,1", " (if line 1 is a header: --columns file_name,text)"),
+        ("path\ttext\npath\ttext\n", "path,text", ""),  # line 2 of a file whose header is told of
+        ("path.wav\ttext\n", None, ""),
+        ("speech/path\ttext\n", None, ""),
+        ("17\ttext\n", None, ""),
+        ("path\tsome words\n", None, ""),
+        ('{"path": "path", "text": "text"}\n', "path,text", ""),
+    ],
+)
+def test_a_first_line_that_names_no_file_may_be_a_header(tmp_path, content, spec, hint):
+    said: list[str] = []
+    (tmp_path / "in.tsv").write_text(content)
+    bad = BadLines(said.append, skip_bad=False)
+    rows = Rows(LineReader(str(tmp_path / "in.tsv"), "in"), Columns.parse(spec, 2), bad)
+    row = next(iter(rows))
+    assert row.refuse(NoSuchFileError("gone")).error == f"gone{hint}"
+    row.refuse(DataError("no sound in it"))
+    assert said == [f"{row.where}: gone{hint}", f"{row.where}: no sound in it"]

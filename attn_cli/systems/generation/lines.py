@@ -147,7 +147,7 @@ class LineDecoder:
             try:
                 read.append((row, self._sources(row)))
             except DataError as error:
-                row.refuse(str(error))
+                row.refuse(error)
                 read.append((row, []))
             held += sum(len(part.file) for part in read[-1][1] if part.file is not None)
             if held > _MOST_HELD:  # a few long recordings fill the memory

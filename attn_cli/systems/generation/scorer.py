@@ -124,7 +124,8 @@ def _pair(generator: Generator, row: Row) -> tuple[Source, str] | None:
         source = generator.sources(text, _WHOLE, row.stream.folder)[0]
         cause = generator.refused(source, target)
     except DataError as error:
-        cause = str(error)
+        row.refuse(error)
+        return None
     if cause:
         row.refuse(cause)
         return None

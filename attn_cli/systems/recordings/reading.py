@@ -66,7 +66,7 @@ class Listener:
         try:
             content = self.side.read(row.fields[0], folder or row.stream.folder)
         except DataError as error:
-            row.refuse(str(error))
+            row.refuse(error)
             return []
         return self.side.encode(self.side.pieces(content, limit))
 

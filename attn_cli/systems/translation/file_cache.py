@@ -46,7 +46,7 @@ class FileCacheWriter(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         self._place = folder / f"{name}.{endings[0]}"
         self._root = root
-        self._found: dict[bytes, int | str] = {}  # a number, or why it can't be used
+        self._found: dict[bytes, int | DataError] = {}  # a number, or why it can't be used
         self._rows = 0
         self._digest = hashlib.sha256()
         with writing(self._place):
@@ -54,7 +54,7 @@ class FileCacheWriter(ABC):
                 inside(folder, f"{name}.{ending}").open("wb") for ending in endings
             ]
 
-    def problem(self, text: str, folder: str) -> str | None:
+    def problem(self, text: str, folder: str) -> DataError | None:
         """Takes the file of the corpus's next row; says why it can't be used, if it can't.
 
         Args:
@@ -66,9 +66,9 @@ class FileCacheWriter(ABC):
             try:
                 self._found[path] = self._added(path)
             except DataError as error:
-                self._found[path] = str(error)
+                self._found[path] = type(error)(str(error))  # without its frames, full of sounds
         found = self._found[path]
-        if isinstance(found, str):
+        if isinstance(found, DataError):
             return found
         self._write(-1, np.int64(found).tobytes())
         self._rows += 1

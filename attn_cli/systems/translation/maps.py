@@ -94,7 +94,7 @@ class PairSource(LineSource):
         try:
             return self._translator.sources(row.fields[0], limit, folder)
         except DataError as error:
-            row.refuse(str(error))
+            row.refuse(error)
             return []
 
     def _decoded(self, sources: Sequence[Source]) -> list[tuple[str, Ids]]:

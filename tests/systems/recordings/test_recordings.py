@@ -125,6 +125,20 @@ def test_a_bad_recording_is_one_empty_line(model, fresh):
     assert inside("decode", "-m", model, stdin=b"").out == b""
 
 
+def test_a_header_that_no_one_told_of_is_named_with_the_option_that_does(model, fresh, tmp_path):
+    table = fresh.with_name("table.tsv")
+    table.write_text("path\tlabel\n" + fresh.read_text())
+    told = ("--columns", "path,label")
+    hint = "path': No such file or directory (if line 1 is a header: --columns path"
+    run = inside("decode", "-m", model, table, status=3)
+    assert f"{hint})" in run.said
+    named = inside("decode", "-m", model, "--columns", "path", table)
+    assert named.lines == run.lines[1:]
+    command = ("finetune", table, *LABELS, *SIZES, *FEW, "-o", tmp_path / "m")
+    assert f"{hint},label)" in inside(*command, status=3).said
+    assert "table.tsv:1" not in inside(*command, *told).said
+
+
 def test_training_names_bad_recordings_and_refuses(corpus, tmp_path):
     folder = shutil.copytree(corpus.parent, tmp_path / "words")
     causes = sounds.hostile(folder)

@@ -49,6 +49,25 @@ def test_training_names_every_bad_recording_and_refuses(corpus, tmp_path):
     assert "216 pairs to train on, 24 to validate on" in run.said
 
 
+def test_a_header_that_no_one_told_of_is_named_with_the_option_that_does(corpus, tmp_path):
+    folder = shutil.copytree(corpus.parent, tmp_path / "speech")
+    table = folder / "table.tsv"
+    rows = [line.split("\t") for line in corpus.read_text().splitlines()]
+    lines = ["text\tspeaker\tpath", *(f"{text}\tx\t{path}" for path, text in rows)]
+    table.write_text("".join(f"{line}\n" for line in lines))
+    command = ("train-mt", table, "-o", tmp_path / "m", *SHORT)
+    run = inside(*command, "--columns", "3,1", status=3)
+    (said,) = re.findall(r"table\.tsv:1: .*", run.said)
+    assert said.endswith(
+        "path': No such file or directory (if line 1 is a header: --columns path,text)"
+    )
+    inside(*command, "--columns", "path,text")
+    rows[0][0] = "none.wav"  # a name with an ending is none of a column
+    table.write_text("".join(f"{path}\t{text}\n" for path, text in rows))
+    run = inside("train-mt", table, "-o", tmp_path / "n", *SHORT, status=3)
+    assert "none.wav': No such file or directory\n" in run.said
+
+
 def test_what_is_too_long_to_learn_from_is_refused(corpus, tmp_path):
     limit = ("--max-seconds", 0.5)
     run = inside("train-mt", corpus, "-o", tmp_path / "m", *SHORT, *limit, status=3)
