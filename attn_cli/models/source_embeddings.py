@@ -41,6 +41,7 @@ def _frames(config: SourceConfig, place: Place) -> SourceEmbedding:
     return FrameEmbedding(
         *(config.n_features, place.d_model, augment),
         *(place.positions, place.max_positions, place.dropout),
+        are_bands=config.sample_rate > 0,
     )
 
 

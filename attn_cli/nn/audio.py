@@ -104,15 +104,34 @@ def warped(frames: Tensor, sizes: Tensor, most: int) -> Tensor:
     return one + share * (other - one)
 
 
-class FrameEmbedding(SourceEmbedding):
-    """Recordings as vectors, one for four frames: two convolutions that halve time and features.
+class TimeConvolution(nn.Module):
+    """A convolution of width 3 over time that halves it; each kernel is a row of one matrix.
 
-    As the input of the Speech-Transformer (Dong et al. 2018, section 3.2): 3 x 3, stride 2, ReLU,
-    then a projection; normalized, to be as large as token vectors are. What is padding stays 0
-    between them, so that no recording depends on its batch.
+    Shape: (B, d_input, T) -> (B, d_output, T / 2).
+    """
+
+    def __init__(self, d_input: int, d_output: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(d_output, d_input * 3))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: see the class."""
+        kernels = self.weight.view(len(self.weight), -1, 3)
+        return F.conv1d(x, kernels, stride=2, padding=1)
+
+
+class FrameEmbedding(SourceEmbedding):
+    """Recordings as vectors, one for four frames: two convolutions that halve time.
+
+    As the input of the Speech-Transformer (Dong et al. 2018, section 3.2): stride 2, ReLU, then a
+    projection; normalized, to be as large as token vectors are. Bands, of which neighbours say the
+    same, are halved as well, by kernels of 3 x 3; other features are channels. What is padding
+    stays 0 between them, so that no recording depends on its batch.
 
     Args:
         n_features: F.
+        are_bands: whether features are energies of bands, side by side.
         d_model: D.
         augment: hides some of it in training.
         positions: a key of `positions.POSITIONS`.
@@ -128,13 +147,21 @@ class FrameEmbedding(SourceEmbedding):
         positions: str,
         max_positions: int,
         dropout: nn.Module,
+        *,
+        are_bands: bool = True,
     ) -> None:
         super().__init__()
-        channels = max(_FEWEST_CHANNELS, d_model // 4)
         self.augment = augment
-        self.first = Convolution(1, channels, stride=2)
-        self.second = Convolution(channels, channels, stride=2)
-        self.project = nn.Linear(channels * -(-n_features // 4), d_model)
+        self.are_bands = are_bands
+        if are_bands:
+            channels = max(_FEWEST_CHANNELS, d_model // 4)
+            self.first: nn.Module = Convolution(1, channels, stride=2)
+            self.second: nn.Module = Convolution(channels, channels, stride=2)
+            self.project = nn.Linear(channels * -(-n_features // 4), d_model)
+        else:
+            self.first = TimeConvolution(n_features, d_model)
+            self.second = TimeConvolution(d_model, d_model)
+            self.project = nn.Linear(d_model, d_model)
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.zeros_(self.project.bias)
         self.norm = nn.LayerNorm(d_model)
@@ -151,9 +178,11 @@ class FrameEmbedding(SourceEmbedding):
         """Shape: (B, 4 S, F), (B, S) -> (B, S, D); a valid position has four frames."""
         dtype = self.norm.weight.dtype
         frames = self.augment(frames.to(dtype), mask.repeat_interleave(4, dim=1))
-        x = F.relu(self.first(frames[:, None]))  # (B, C, 2 S, F / 2)
-        x = x * mask.repeat_interleave(2, dim=1)[:, None, :, None]
-        x = F.relu(self.second(x))  # (B, C, S, F / 4)
+        x = frames[:, None] if self.are_bands else frames.transpose(1, 2)
+        x = F.relu(self.first(x))  # (B, C, 2 S, F / 2); (B, D, 2 S) of features that are no bands
+        halves = mask.repeat_interleave(2, dim=1)[:, None]
+        x = x * (halves[..., None] if self.are_bands else halves)
+        x = F.relu(self.second(x))  # (B, C, S, F / 4); (B, D, S)
         vectors = self.norm(self.project(x.transpose(1, 2).flatten(2)))
         places = Positions.first(mask.shape[1], mask.device)
         return self.dropout(vectors + self.positions(places))

@@ -11,10 +11,10 @@ from attn_cli.nn.audio import FrameEmbedding, SpecAugment, stripes, warped
 NO_MASKS = (0, 0.0, 0, 0.0)
 
 
-def embedding(n_features=9, d_model=16, positions="none", masks=NO_MASKS):
+def embedding(n_features=9, d_model=16, positions="none", masks=NO_MASKS, *, are_bands=True):
     torch.manual_seed(1)
-    augment = SpecAugment(*masks)
-    return FrameEmbedding(n_features, d_model, augment, positions, 64, nn.Identity())
+    place = (positions, 64, nn.Identity())
+    return FrameEmbedding(n_features, d_model, SpecAugment(*masks), *place, are_bands=are_bands)
 
 
 def test_vectors_are_two_convolutions_a_projection_and_a_norm_of_torchs():
@@ -31,17 +31,31 @@ def test_vectors_are_two_convolutions_a_projection_and_a_norm_of_torchs():
     torch.testing.assert_close(ours(frames, mask), expected)
 
 
+def test_features_that_are_no_bands_are_channels_of_convolutions_over_time():
+    ours = embedding(are_bands=False)
+    first = nn.Conv1d(9, 16, 3, stride=2, padding=1, bias=False)
+    second = nn.Conv1d(16, 16, 3, stride=2, padding=1, bias=False)
+    with torch.no_grad():
+        first.weight.copy_(ours.first.weight.view_as(first.weight))
+        second.weight.copy_(ours.second.weight.view_as(second.weight))
+    frames = torch.randn(2, 12, 9)
+    expected = ours.norm(ours.project(second(first(frames.mT).relu()).relu().mT))
+    torch.testing.assert_close(ours(frames, torch.ones(2, 3, dtype=torch.bool)), expected)
+
+
+@pytest.mark.parametrize("are_bands", [True, False])
 @pytest.mark.parametrize("n_features", [1, 13, 80])
-def test_there_is_a_vector_for_four_frames(n_features):
-    ours = embedding(n_features, 40)
+def test_there_is_a_vector_for_four_frames(n_features, are_bands):
+    ours = embedding(n_features, 40, are_bands=are_bands)
     assert ours(torch.zeros(1, 20, n_features), torch.ones(1, 5, dtype=torch.bool)).shape == (
         *(1, 5, 40),
     )
 
 
+@pytest.mark.parametrize("are_bands", [True, False])
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none", "rotary"])
-def test_padding_changes_nothing(positions):
-    ours = embedding(positions=positions)
+def test_padding_changes_nothing(positions, are_bands):
+    ours = embedding(positions=positions, are_bands=are_bands)
     frames = torch.zeros(2, 24, 9)
     frames[0, :8], frames[1] = torch.randn(8, 9), torch.randn(24, 9)
     mask = torch.tensor([[True, True, *[False] * 4], [True] * 6])
