@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import io
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -40,10 +45,64 @@ def checked(run: Finished, status: int) -> Finished:
     return run
 
 
-def attn(*arguments: object, stdin: bytes = b"", status: int = 0) -> Finished:
+@functools.cache
+def forked_python() -> list[str]:
+    """What to call as `python` where the start of the process is not the point: see forks.py."""
+    folder = tempfile.mkdtemp()
+    script, place = str(Path(__file__).with_name("forks.py")), Path(folder, "forks")
+    server = subprocess.Popen(
+        [sys.executable, script, "serve", str(place)],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,  # it ends when this process does
+        stdout=subprocess.DEVNULL,
+    )
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    until = time.monotonic() + 300
+    while not place.exists():
+        assert server.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    return [sys.executable, "-IS", script, "run", str(place)]
+
+
+def forked_command() -> list[str]:
+    """What to call as COMMAND, likewise."""
+    return [*forked_python(), "-m", "attn_cli"]
+
+
+def attn(
+    *arguments: object, stdin: bytes = b"", status: int = 0, cwd: Path | None = None
+) -> Finished:
     """Runs `attn ARGUMENTS` in a process with real pipes."""
-    command = [*COMMAND, *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, env=ENVIRONMENT, timeout=600)
+    done = subprocess.run(
+        [*forked_command(), *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        env=ENVIRONMENT,
+        cwd=cwd,
+        timeout=600,
+    )
+    return checked(Finished(done.returncode, done.stdout, done.stderr.decode()), status)
+
+
+STOPPED = """
+import os, sys
+from attn_cli.train.monitor import Monitor
+from attn_cli.cli import main
+number, at = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+step = Monitor.step
+def stopping(self, progress, *rest):
+    step(self, progress, *rest)
+    if progress.step == at:
+        os.kill(os.getpid(), number)
+Monitor.step = stopping
+sys.exit(main())
+"""
+
+
+def stopped(number: int, at: int, *arguments: object, status: int) -> Finished:
+    """Runs a training that is sent a signal after a step."""
+    command = [*forked_python(), "-c", STOPPED, str(int(number)), str(at), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=600)
     return checked(Finished(done.returncode, done.stdout, done.stderr.decode()), status)
 
 

@@ -13,6 +13,7 @@ import sys
 import termios
 
 import pytest
+from program import attn
 
 ATTN = [sys.executable, "-m", "attn_cli", "score"]
 
@@ -21,10 +22,8 @@ def run(*arguments, stdin=b"", check=0):
     """Runs `attn score`; returns its stdout as text, its stderr as text."""
     if isinstance(stdin, str):
         stdin = stdin.encode()
-    environment = os.environ | {"LC_ALL": "C"}
-    done = subprocess.run([*ATTN, *arguments], input=stdin, capture_output=True, env=environment)
-    assert done.returncode == check, done.stderr.decode()
-    return done.stdout.decode(), done.stderr.decode()
+    done = attn("score", *arguments, stdin=stdin, status=check)
+    return done.out.decode(), done.said
 
 
 def figures(out):

@@ -1,29 +1,24 @@
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
 
+import program
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from program import inside
+from program import ENVIRONMENT, inside
 
 from attn_cli.lines.reading import legible, parse_line
 
-COMMAND = [sys.executable, "-m", "attn_cli", "tokenize"]
-# The most hostile locale: the contract is UTF-8 all the same.
-ENVIRONMENT = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "OMP_NUM_THREADS": "1"}
+COMMAND = [*program.COMMAND, "tokenize"]
 
 
-def attn(*arguments: object, stdin: bytes = b"", status: int = 0, cwd=None):
+def attn(*arguments: object, **how):
     """Runs `attn tokenize …` and returns its stdout and its stderr."""
-    command = [*COMMAND, *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, env=ENVIRONMENT, cwd=cwd)
-    assert done.returncode == status, done.stderr.decode()
-    assert b"Traceback" not in done.stderr
-    return done.stdout, done.stderr.decode()
+    run = program.attn("tokenize", *arguments, **how)
+    return run.out, run.said
 
 
 def corpus(size: int = 300) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from program import COMMAND, ENVIRONMENT, attn, inside
+from program import ENVIRONMENT, attn, forked_command, inside
 from tiny_models import save_bert, save_gpt
 
 from attn_cli.config.embedding import EmbedOptions
@@ -254,7 +254,7 @@ def test_a_failure_leaves_the_old_array(tmp_path):
 
 
 def test_a_slow_producer_gets_each_answer_at_once(bert):
-    command = [*COMMAND, "embed", "-m", str(bert.path), "--threads", "1"]
+    command = [*forked_command(), "embed", "-m", str(bert.path), "--threads", "1"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT
     ) as process:

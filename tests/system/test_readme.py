@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from pictures import write_shapes
+from program import forked_python
 from sounds import write_words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,11 +24,11 @@ STEPS = "--max-steps 4 --threads 1"
 STACK = "--d-model 16 --n-heads 2 --n-layers 1"
 LIMITED_ATTN = f"""#!/bin/sh
 case $1 in
-  train-mt) exec "{sys.executable}" -m attn_cli "$@" {SHORT} ;;
-  pretrain) exec "{sys.executable}" -m attn_cli "$@" {STEPS} {STACK} ;;
-  finetune) exec "{sys.executable}" -m attn_cli "$@" {STEPS} ;;
+  train-mt) set -- "$@" {SHORT} ;;
+  pretrain) set -- "$@" {STEPS} {STACK} ;;
+  finetune) set -- "$@" {STEPS} ;;
 esac
-exec "{sys.executable}" -m attn_cli "$@"
+exec {{python}} -m attn_cli "$@"
 """
 LIMITED_TORCHRUN = f"""#!/bin/sh
 exec "{sys.executable}" -m torch.distributed.run "$@" {SHORT}
@@ -72,8 +74,9 @@ def folder(tmp_path_factory) -> Path:
     write_words(place / "speech", 30, seed=1).rename(place / "speech" / "transcripts.tsv")
     programs = place / "bin"
     programs.mkdir()
-    python = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
-    scripts = (("attn", LIMITED_ATTN), ("torchrun", LIMITED_TORCHRUN), ("python3", python))
+    python = shlex.join(forked_python())
+    attn, python = LIMITED_ATTN.format(python=python), f'#!/bin/sh\nexec {python} "$@"\n'
+    scripts = (("attn", attn), ("torchrun", LIMITED_TORCHRUN), ("python3", python))
     for name, script in scripts:
         (programs / name).write_text(script, encoding="utf-8")
         (programs / name).chmod(0o755)

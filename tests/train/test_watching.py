@@ -11,7 +11,7 @@ import subprocess
 import termios
 
 import pytest
-from program import COMMAND, ENVIRONMENT, TINY, write_reversal
+from program import ENVIRONMENT, TINY, forked_command, write_reversal
 
 LIMITS = ("--max-steps", 40, "--validate-every", 20, "--metric", "loss", "--matrix-factor", 3)
 
@@ -23,7 +23,7 @@ def at_a_terminal(columns, *arguments):
     # These would win over the terminal's own size; test runners set them.
     environment = {k: v for k, v in ENVIRONMENT.items() if k not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*forked_command(), *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=terminal,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_models import table, tokens, write_nodes, write_reader, write_translator
-from program import COMMAND, ENVIRONMENT, attn, inside
+from program import ENVIRONMENT, attn, forked_command, inside
 
 from attn_cli.models.directory import load_model
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
@@ -279,7 +279,7 @@ def on_terminal(model: Path, lines: bytes, **environment: str) -> str:
     settings = {**ENVIRONMENT, "COLUMNS": "60", "TERM": "xterm-256color"}
     settings.pop("NO_COLOR", None)
     settings |= environment
-    command = [*COMMAND, "attend", "-m", str(model), "--beam", "1", "--device", "cpu"]
+    command = [*forked_command(), "attend", "-m", str(model), "--beam", "1", "--device", "cpu"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.PIPE, env=settings
     ) as process:
@@ -310,7 +310,7 @@ def test_a_terminal_gets_colours_unless_it_wants_none(translator):
 
 def test_shades_in_a_pipe_fit_the_width(translator):
     environment = {**ENVIRONMENT, "COLUMNS": "40"}
-    command = [*COMMAND, "attend", "-m", str(translator), "--format", "heat", "--pairs"]
+    command = [*forked_command(), "attend", "-m", str(translator), "--format", "heat", "--pairs"]
     text = ("the cat sat on the mat and so on\tкот и \x1b[31mпёс\n" + "\n").encode()
     done = subprocess.run(command, input=text, capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()

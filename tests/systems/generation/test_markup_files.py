@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from drawn_models import write_translator
-from program import COMMAND, ENVIRONMENT, attn, inside
+from program import ENVIRONMENT, attn, forked_command, inside
 
 from attn_cli.systems.generation import markup
 
@@ -126,7 +126,7 @@ def test_a_file_that_is_too_large_is_refused(model, monkeypatch):
 
 def test_a_reader_that_leaves_ends_it_quietly(model):
     command = [
-        *COMMAND,
+        *forked_command(),
         "decode",
         *map(str, model),
         "--greedy",

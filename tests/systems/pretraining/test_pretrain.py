@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from program import ENVIRONMENT, Finished, attn, checked, inside
+from program import ENVIRONMENT, attn, inside, stopped
 from torch import nn
 
 from attn_cli.config.pretraining import ObjectiveOptions, PretrainCommand
@@ -57,21 +57,6 @@ def log(folder):
 
 
 # The program, with a signal sent to itself after an update.
-STOPPED = """
-import os, sys
-from attn_cli.train.monitor import Monitor
-from attn_cli.cli import main
-number, at = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-step = Monitor.step
-def stopping(self, progress, *rest):
-    step(self, progress, *rest)
-    if progress.step == at:
-        os.kill(os.getpid(), number)
-Monitor.step = stopping
-sys.exit(main())
-"""
-
-
 def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path, corpus):
     def command(folder):
         stateful = ("--dropout", 0.2, "--ema", 0.9, "--accumulate", 2, "--span")
@@ -80,14 +65,7 @@ def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path, corpus):
 
     whole = inside(*command("whole"))
     assert whole.out == f"{tmp_path / 'whole'}\n".encode()
-    arguments = [str(int(signal.SIGINT)), "22", *map(str, command("parts"))]
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, *arguments],
-        capture_output=True,
-        env=ENVIRONMENT,
-        timeout=600,
-    )
-    run = checked(Finished(done.returncode, done.stdout, done.stderr.decode()), 130)
+    run = stopped(signal.SIGINT, 22, *command("parts"), status=130)
     assert "stopped after step 22, state saved" in run.said
     run = inside(*command("parts"))
     assert "continuing after step 22" in run.said

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from program import ENVIRONMENT, Finished, attn, checked, inside
-from test_pretrain import STOPPED, log
+from program import attn, inside, stopped
+from test_pretrain import log
 
 from attn_cli.config.pretraining import ObjectiveOptions, PretrainCommand
 from attn_cli.config.training import PretrainTrainingOptions
@@ -144,14 +142,7 @@ def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path, corpus):
         return ("pretrain", corpus, "-o", tmp_path / folder, *SMALL, *stateful, *limits)
 
     inside(*command("whole"))
-    arguments = [str(int(signal.SIGINT)), "13", *map(str, command("parts"))]
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, *arguments],
-        capture_output=True,
-        env=ENVIRONMENT,
-        timeout=600,
-    )
-    run = checked(Finished(done.returncode, done.stdout, done.stderr.decode()), 130)
+    run = stopped(signal.SIGINT, 13, *command("parts"), status=130)
     assert "stopped after step 13, state saved" in run.said
     inside(*command("parts"))
     assert log(tmp_path / "whole") == log(tmp_path / "parts")

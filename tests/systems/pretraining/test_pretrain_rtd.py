@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from program import ENVIRONMENT, Finished, attn, checked, inside
+from program import ENVIRONMENT, attn, inside, stopped
 from safetensors import safe_open
-from test_pretrain import NAMES, SMALL, STOPPED, VERBS, log, write_stories
+from test_pretrain import NAMES, SMALL, VERBS, log, write_stories
 
 from attn_cli.models.directory import load_model, read_config
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
@@ -156,14 +156,7 @@ def test_a_stopped_run_ends_as_the_uninterrupted_one(tmp_path, corpus):
         return ("pretrain", corpus, "-o", tmp_path / folder, *RTD, *stateful, *limits)
 
     inside(*command("whole"))
-    arguments = [str(int(signal.SIGINT)), "14", *map(str, command("parts"))]
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, *arguments],
-        capture_output=True,
-        env=ENVIRONMENT,
-        timeout=600,
-    )
-    run = checked(Finished(done.returncode, done.stdout, done.stderr.decode()), 130)
+    run = stopped(signal.SIGINT, 14, *command("parts"), status=130)
     assert "stopped after step 14, state saved" in run.said
     (state,) = (tmp_path / "parts" / "checkpoints").glob("state-*14.safetensors")
     with safe_open(state, "pt") as tensors:

@@ -7,14 +7,12 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import sounds
 import torch
-from program import ENVIRONMENT, Finished, attn, checked, inside
+from program import attn, inside, stopped
 from torch.nn import functional as F
 
 from attn_cli.models.directory import load_model, read_config
@@ -155,20 +153,6 @@ def test_training_names_bad_recordings_and_refuses(corpus, tmp_path):
 
 
 # The program, with a signal sent to itself after an update.
-STOPPED = """
-import os, sys
-from attn_cli.train.monitor import Monitor
-from attn_cli.cli import main
-step = Monitor.step
-def stopping(self, progress, *rest):
-    step(self, progress, *rest)
-    if progress.step == 9:
-        os.kill(os.getpid(), 15)
-Monitor.step = stopping
-sys.exit(main())
-"""
-
-
 @pytest.mark.slow
 def test_a_stopped_run_ends_as_the_uninterrupted_one(corpus, tmp_path):
     def command(folder):
@@ -177,11 +161,7 @@ def test_a_stopped_run_ends_as_the_uninterrupted_one(corpus, tmp_path):
         return ("finetune", corpus, *LABELS, *SIZES, *stateful, *few, "-o", tmp_path / folder)
 
     inside(*command("whole"))
-    arguments = [sys.executable, "-c", STOPPED, *map(str, command("parts"))]
-    done = subprocess.run(arguments, capture_output=True, env=ENVIRONMENT, timeout=600)
-    run = checked(
-        Finished(done.returncode, done.stdout, done.stderr.decode()), 128 + signal.SIGTERM
-    )
+    run = stopped(signal.SIGTERM, 9, *command("parts"), status=128 + signal.SIGTERM)
     assert "stopped after step 9, state saved" in run.said
     assert "continuing after step 9" in inside(*command("parts")).said
     one, other = tmp_path / "whole", tmp_path / "parts"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from program import ENVIRONMENT, attn, inside
+from program import ENVIRONMENT, attn, forked_python, inside
 
 from attn_cli.models.directory import load_model
 
@@ -323,7 +323,7 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(corpora, tmp_path,
         "sys.exit(main())\n"
     )
     arguments = [*map(str, recipe), "-o", str(tmp_path / "cut"), "--max-steps", "12"]
-    cut = subprocess.run([sys.executable, "-c", script, *arguments], env=ENVIRONMENT, timeout=300,
+    cut = subprocess.run([*forked_python(), "-c", script, *arguments], env=ENVIRONMENT, timeout=300,
                          capture_output=True)  # fmt: skip
     assert cut.returncode == 9, cut.stderr.decode()
     run = inside(*recipe, "-o", tmp_path / "cut", "--max-steps", 12)

@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from program import COMMAND, ENVIRONMENT, attn, inside
+from program import ENVIRONMENT, attn, forked_command, inside
 
 NAMES, SURNAMES, PLACES = (
     ["anna", "bob", "cara", "dan"],
@@ -111,7 +111,7 @@ def test_parts_of_speech_are_measured_by_accuracy(tmp_path):
 
 
 def test_a_sentence_is_answered_as_soon_as_it_ends(tagger):
-    command = [*COMMAND, "decode", "-m", str(tagger / "m"), "--threads", "1"]
+    command = [*forked_command(), "decode", "-m", str(tagger / "m"), "--threads", "1"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT
     ) as process:

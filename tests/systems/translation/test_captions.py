@@ -12,8 +12,8 @@ import signal
 import numpy as np
 import pytest
 import torch
-from program import attn, inside
-from test_train_mt import log, stopped
+from program import attn, inside, stopped
+from test_train_mt import log
 
 pictures = pytest.importorskip("pictures")
 

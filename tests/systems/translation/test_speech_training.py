@@ -10,8 +10,8 @@ import signal
 import numpy as np
 import pytest
 import sounds
-from program import attn, inside
-from test_train_mt import log, stopped
+from program import attn, inside, stopped
+from test_train_mt import log
 
 from attn_cli.config.audio import n_bands
 from attn_cli.models.directory import read_config

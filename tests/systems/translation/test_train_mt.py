@@ -6,11 +6,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 import torch
-from program import COMMAND, ENVIRONMENT, TINY, Finished, attn, checked, inside, write_reversal
+from program import (
+    COMMAND,
+    ENVIRONMENT,
+    TINY,
+    attn,
+    inside,
+    stopped,
+    write_reversal,
+)
 
 from attn_cli.models.directory import load_model
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
@@ -40,28 +47,9 @@ STATEFUL = (
     *("--dropout", 0.2, "--subword-sampling", 0.1, "--ema", 0.9, "--accumulate", 2),
     *("--batch-tokens", 140, "--max-steps", 32, "--validate-every", 8, "--keep-best", 2),
 )
+
+
 # The program, with a signal sent to itself after an update.
-STOPPED = """
-import os, sys
-from attn_cli.train.monitor import Monitor
-from attn_cli.cli import main
-number, at = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-step = Monitor.step
-def stopping(self, progress, *rest):
-    step(self, progress, *rest)
-    if progress.step == at:
-        os.kill(os.getpid(), number)
-Monitor.step = stopping
-sys.exit(main())
-"""
-
-
-def stopped(number, at, *arguments, status):
-    command = [sys.executable, "-c", STOPPED, str(int(number)), str(at), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=600)
-    return checked(Finished(done.returncode, done.stdout, done.stderr.decode()), status)
-
-
 def test_a_run_stopped_twice_ends_as_the_uninterrupted_one(tmp_path, corpus):
     def command(folder):
         return ("train-mt", corpus, "-o", tmp_path / folder, *SMALL, *STATEFUL)
