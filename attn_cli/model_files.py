@@ -24,6 +24,7 @@ AVERAGED = "averaged"  # likewise: the directories of the models that this is th
 NOTE = "note"  # in what is told of the weights: what a user must know of them
 FLOATS = ("F64", "F32", "F16", "BF16")  # what weights may be stored as
 SCALE = ":scale"  # behind the name of a tensor in 8 bits: what its rows are multiplied with
+_HUGGING_FACE = ("model_type", "architectures")  # keys of its config.json
 _HEADER_LIMIT = 16 << 20
 _TENSOR_LIMIT = 100_000
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
@@ -74,6 +75,11 @@ def read_plain_config(path: Path) -> PlainConfig:
             f"{path}: no model directory, as it has no {CONFIG}; train one there, or name another"
         )
     values = load_json(inside(path, CONFIG))
+    if "format" not in values and any(key in values for key in _HUGGING_FACE):
+        raise DataError(
+            f"{path}: a directory of Hugging Face ({shown(values.get('model_type'))}), not of "
+            f"attn: attn convert {path} -o NEW reads it"
+        )
     number = values.get("format")
     if number != FORMAT or isinstance(number, bool):
         remedy = "train or convert the model again" if number == 1 else "use that version"

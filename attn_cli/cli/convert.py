@@ -53,7 +53,10 @@ def convert_command(
     folders = [Path(directory) for directory in directories]
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"{folder}: no such directory")
+            what = (
+                "a file, not the directory of a model" if folder.exists() else "no such directory"
+            )
+            raise UsageError(f"{folder}: {what}")
     if converting.to != "attn" and converting.output is None:
         raise UsageError(f"--to {converting.to} needs -o DIR")
     output = Path(converting.output or os.environ.get("ATTN_MODEL") or "attn-model")
@@ -69,7 +72,7 @@ def convert_command(
 
 
 def _check_dev(dev: str, folders: list[Path], converting: ConvertOptions) -> None:
-    """Raises UsageError if there is nothing to compare, or nothing to compare it on."""
+    """Raises UsageError or DataError if there is nothing to compare, or nothing to do it on."""
     alike = converting.to == "attn" and (len(folders) > 1 or changed(converting, among=_CHANGES))
     if not alike:
         raise UsageError(
@@ -79,8 +82,9 @@ def _check_dev(dev: str, folders: list[Path], converting: ConvertOptions) -> Non
     if not Path(dev).is_file():
         raise UsageError(f"--dev {dev}: no such file; it is read more than once")
 
-    from attn_cli.systems.comparing import require_answers
+    from attn_cli.systems.comparing import require_answers, require_lines
 
+    require_lines(dev)
     for folder in folders:
         require_answers(folder)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @with_options(InfoCommand)
 def info_command(
-    directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)] = "",
+    directory: Annotated[str | None, typer.Argument(metavar="DIR", show_default=False)] = None,
     *,
     options: InfoCommand,
 ) -> None:
@@ -47,9 +47,9 @@ def info_command(
     from attn_cli.info.description import describe
 
     if info.plot:
-        from attn_cli.viz.figures import picture_kind
+        from attn_cli.viz.figures import check_picture
 
-        picture_kind(info.plot)
+        check_picture(info.plot)
     description = describe(Path(directory or os.environ.get("ATTN_MODEL") or "attn-model"))
     if info.plot:
         _plot(description, info.plot)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Annotated, Any
 
 import typer
 
 from attn_cli.cli.front import show_all
-from attn_cli.config import Kind, Option, long_flags, said_default, shown
+from attn_cli.config import NO_NAME, Kind, Option, long_flags, said_default, shown
 from attn_cli.config.command import (
     Command,
     Group,
@@ -80,6 +80,7 @@ def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Call
                 if name in declared and value not in (None, [], ())
             }
             try:
+                _require_names(arguments)
                 options = resolve(command, given, config)
             except UsageError:
                 if says_usage():
@@ -99,6 +100,13 @@ def with_options(command: type[Command]) -> Callable[[Callable[..., None]], Call
         return wrapper
 
     return decorate
+
+
+def _require_names(arguments: Mapping[str, object]) -> None:
+    """Raises UsageError if the name of a file or directory is empty."""
+    for value in arguments.values():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UsageError(f"an argument is {NO_NAME}")
 
 
 def _converted(value: object, field: Option, kind: Kind) -> object:

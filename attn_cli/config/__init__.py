@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Option = Field[Any]  # a field that `option()` made
+NO_NAME = "an empty name, as that of a shell variable that is not set"
 
 
 class Kind(NamedTuple):
@@ -250,6 +251,8 @@ def checked(
         value = float(value)
     if type(value) is not plain:
         return value, f"{key}: {_noun(plain)} is needed, not {shown(value)}"
+    if value == "" and set(meta.get("place", "").split("|")) & {"FILE", "DIR"}:
+        return value, f"{key}: {NO_NAME}"
     if meta.get("choices") and value not in meta["choices"]:
         known = ", ".join(meta["choices"])
         return (

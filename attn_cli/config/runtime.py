@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn_cli.config import option, with_default
+from attn_cli.config import NO_NAME, option, with_default
+from attn_cli.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,10 @@ class ModelOptions:
         show="$ATTN_MODEL, else ./attn-model",
         place="DIR",
     )
+
+    def __post_init__(self) -> None:
+        if not all(map(str.strip, self.path.split(","))) and not Path(self.path).is_dir():
+            raise UsageError(f"-m {self.path[:200]}: {NO_NAME}, beside a comma")
 
     @property
     def path(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from attn_cli.config import changed, load_json, shown
 from attn_cli.config.converting import ConvertOptions
 from attn_cli.convert.huggingface_specials import CONFIG
-from attn_cli.errors import DataError, UsageError
+from attn_cli.errors import DataError, NotThereError, UsageError
 from attn_cli.files import inside
 from attn_cli.models import SEQ2SEQ_MODELS
 from attn_cli.models.directory import read_config
@@ -79,9 +79,13 @@ def convert(
         tell: is told of sizes before and after.
 
     Raises:
+        NotThereError: it holds no model.
         DataError: it is damaged, or what it holds can't be converted.
-        UsageError: options that this conversion does not have, or `output` holds a model.
+        UsageError: options that this conversion does not have, or none for a model of attn, or
+            `output` holds a model.
     """
+    if not (folder / CONFIG).exists():
+        raise NotThereError(f"{folder}: holds no model, as it has no {CONFIG}")
     theirs = _model_type(folder)
     changes = changed(options, among=OURS) if options.to == "attn" else []
     if changes:
@@ -96,6 +100,11 @@ def convert(
                 f"{' and '.join(changes)}: one after the other; convert what comes out once more"
             )
     elif options.to == "attn":
+        if _is_ours(folder):
+            raise UsageError(
+                f"{folder}: a model of attn already; --to writes it as another project's, "
+                f"{', '.join(OURS)} or --shortlist changes it"
+            )
         row = READERS.get(theirs, READERS[""])
     elif theirs:
         raise DataError(
@@ -119,16 +128,12 @@ def convert(
 
 def _is_ours(folder: Path) -> bool:
     """Whether the directory's config.json is one that attn wrote."""
-    if not (folder / CONFIG).exists():
-        return False
     values = load_json(inside(folder, CONFIG))
     return "format" in values and "arch" in values
 
 
 def _model_type(folder: Path) -> str:
     """What the directory's config.json calls its model; "" where that is not said."""
-    if not (folder / CONFIG).exists():
-        return ""
     try:
         return str(load_json(inside(folder, CONFIG)).get("model_type", ""))
     except DataError:

@@ -44,10 +44,12 @@ def replace_directory(output: Path, source: Path, overwrite: bool) -> Iterator[P
     new model alone.
 
     Raises:
-        UsageError: the directory is the source, holds a model that may not be replaced, or what
+        UsageError: it is a file or the source, or holds a model that may not be replaced, or what
             attn did not write.
         AttnError: the directory can't be made.
     """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: is a file, and a model is a directory; choose another -o")
     if output.exists() and output.resolve() == source.resolve():
         raise UsageError(f"{output}: is the model to convert; choose another -o")
     if (output / "checkpoints").exists():

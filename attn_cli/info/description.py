@@ -8,15 +8,12 @@ from pathlib import Path
 
 from attn_cli.config import shown
 from attn_cli.errors import DataError, NotThereError
-from attn_cli.files import inside
 from attn_cli.info.given import Given, given_options
 from attn_cli.info.validations import Curve, dev_figures, read_curve
 from attn_cli.info.weights import Weights, read_weights
 from attn_cli.model_files import AVERAGED, CONFIG, DATA, EXAMPLES, PlainConfig, read_plain_config
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import has_tokenizer, load_tokenizer, read_tokenizers
-
-_HUGGING_FACE = ("model_type", "architectures")  # keys of its config.json
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def describe(path: Path) -> Description:
                 f"{path}: neither a model ({CONFIG}) nor a tokenizer is in this directory"
             )
         return Description(path, tokenizers=[load_tokenizer(str(path))])
-    config = _config(path)
+    config = read_plain_config(path)
     weights = read_weights(path)
     tokenizers: Sequence[Tokenizer] = ()
     if has_tokenizer(path):
@@ -138,20 +135,6 @@ def describe(path: Path) -> Description:
         given_options(config["options"], path),
         read_curve(path, weights.facts),
     )
-
-
-def _config(path: Path) -> PlainConfig:
-    """The configuration; see `describe`."""
-    from attn_cli.config import load_json
-
-    if path.is_dir():
-        values = load_json(inside(path, CONFIG))
-        if "format" not in values and any(key in values for key in _HUGGING_FACE):
-            raise DataError(
-                f"{path}: a directory of Hugging Face ({shown(values.get('model_type'))}), not of "
-                f"attn: attn convert {path} -o NEW reads it"
-            )
-    return read_plain_config(path)
 
 
 def _heads(values: object, where: str) -> list[Head]:

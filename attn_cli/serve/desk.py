@@ -225,6 +225,8 @@ def read_keys(path: str | None) -> frozenset[bytes]:
     raw = read_bounded(Path(path), _MOST_KEYS, "larger than 1 MiB; this is no file of keys")
     lines = (line.strip() for line in raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
     keys = frozenset(line for line in lines if line and not line.startswith(b"#"))
+    if not all(key.decode("utf-8", "surrogateescape").isprintable() for key in keys):
+        raise DataError(f"{path}: no file of keys: a key is a line of characters in UTF-8")
     if not keys:
         raise DataError(f"{path}: holds no key; write one a line, or leave --api-keys out")
     return keys

@@ -14,6 +14,7 @@ from attn_cli.errors import DataError
 from attn_cli.files import write_atomically
 from attn_cli.lines.notices import Notices
 from attn_cli.lines.reading import LineReader
+from attn_cli.lines.rows import is_blank
 from attn_cli.lines.unusable import BadLines, HeldBadLines
 from attn_cli.metrics.base import Score
 from attn_cli.metrics.perplexity import perplexity
@@ -44,6 +45,13 @@ def require_answers(model: Path) -> None:
     task = read_config(model).task
     if task not in SYSTEMS or SYSTEMS[task].decoder is None:
         raise DataError(f"--dev: {model} answers nothing by itself: nothing to compare")
+
+
+def require_lines(dev: str) -> None:
+    """Raises DataError if no line of a file can be read."""
+    with LineReader(dev) as reader:
+        if all(line.error or is_blank(line.text) for line in reader):
+            raise DataError(f"--dev {dev}: no line that can be read: nothing to compare on")
 
 
 def compare(folders: Sequence[Path], output: Path, dev: str, warn: Say, tell: Say) -> None:

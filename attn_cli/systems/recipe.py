@@ -98,8 +98,9 @@ class SystemRecipe(Recipe[B], Generic[B, C]):
             NotThereError: a file, or the model to start from, is not.
             DataError: the model to start from is damaged.
         """
-        for path in filter(None, self.inputs):
-            require_file(path)
+        for path in self.inputs:
+            if path is not None:
+                require_file(path)
         if self.options.init:
             read_config(Path(self.options.init))
 

@@ -193,3 +193,34 @@ def test_the_tokens_of_a_batch_follow_from_the_corpus(tmp_path):
     assert "batches of 512 tokens, some " in said
     said = inside("train-mt", corpus, "-o", tmp_path / "n", *sizes, "--batch-tokens", 300).said
     assert "batches of" not in said
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("convert", "", "-o", "m"), "an argument is"),
+        (("convert", "m", "-o", ""), "--output"),
+        (("info", ""), "an argument is"),
+        (("check", ""), "an argument is"),
+        (("check", "t.tsv", "--dev", ""), "--dev"),
+        (("embed", "-m", "", "t.tsv"), "--model"),
+        (("embed", "--plot", "", "t.tsv"), "--plot"),
+        (("attend", "-m", "m", ""), "an argument is"),
+        (("score", "--compare", ""), "--compare"),
+        (("score", "--ref", ""), "--ref"),
+        (("train-mt", ""), "an argument is"),
+        (("train-mt", "t.tsv", "-o", ""), "--output"),
+        (("finetune", "t.tsv", "--task", "classify", "--dev", ""), "--dev"),
+        (("pretrain", "t.tsv", ""), "an argument is"),
+    ],
+)
+def test_a_file_or_directory_without_a_name_is_refused(command, name):
+    said = inside(*command, status=2).said
+    assert name in said and "an empty name, as that of a shell variable that is not set" in said
+
+
+@pytest.mark.parametrize("models", ["a,", ",a", "a,,b"])
+def test_a_model_without_a_name_beside_a_comma_is_refused(models):
+    for command in ("decode", "attend", "score --ppl"):
+        said = inside(*command.split(), "-m", models, stdin=b"a\tb\n", status=2).said
+        assert f"-m {models}: an empty name" in said

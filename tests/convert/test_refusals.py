@@ -296,3 +296,43 @@ def test_a_model_that_transformers_has_no_class_for_is_not_written(tmp_path):
     said = inside("convert", place, "--to", "huggingface", "-o", target, status=3).said
     assert "architecture 'recurrent'; bert, gpt, transformer can be written" in said
     assert not target.exists()
+
+
+def test_what_is_no_directory_of_a_model_is_said_to_be_none(tmp_path):
+    (tmp_path / "file").write_text("a")
+    (tmp_path / "empty").mkdir()
+    assert "file: a file, not the directory of a model" in refused(tmp_path / "file", status=2)
+    assert "none: no such directory" in refused(tmp_path / "none", status=2)
+    assert "empty: holds no model, as it has no config.json" in refused(
+        tmp_path / "empty", status=2
+    )
+
+
+def test_a_model_of_attn_is_converted_to_something(tmp_path):
+    model = write_translator(tmp_path / "en-de")
+    said = refused(model, status=2)
+    assert "en-de: a model of attn already; --to writes" in said and "--precision" in said
+    (tmp_path / "file").write_text("a")
+    said = inside("convert", model, "--precision", "int8", "-o", tmp_path / "file", status=2).said
+    assert "file: is a file, and a model is a directory; choose another -o" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\x80\n\xfd\n"])
+def test_a_dev_file_without_a_line_is_refused_before_anything_is_written(tmp_path, content):
+    (tmp_path / "dev.tsv").write_bytes(content)
+    model = write_translator(tmp_path / "en-de")
+    said = refused(model, "--precision", "int8", "--dev", tmp_path / "dev.tsv")
+    assert "dev.tsv: no line that can be read: nothing to compare on" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["decode -m", "embed -m", "attend -m", "serve -m", "info", "finetune --task classify --init"],
+)
+def test_a_directory_of_another_project_is_named_with_what_reads_it(copies, command, monkeypatch):
+    place = copies("bert")
+    monkeypatch.chdir(place.parent)
+    said = inside(*command.split(), "bert", stdin=b"a\n", status=3).said
+    assert (
+        "bert: a directory of Hugging Face ('bert'), not of attn: attn convert bert -o NEW" in said
+    )

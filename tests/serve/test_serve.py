@@ -697,11 +697,19 @@ def test_what_cannot_be_served_is_said_before_anything_is(
     assert run.out.startswith(b"http://127.0.0.1:") == (status == 0)
 
 
-def test_a_file_of_keys_that_holds_none_is_refused(models, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"# none\n\n", "holds no key"),
+        (b"one\n\x80\0\n", "no file of keys"),
+        (b"\x1b[1m", "of keys"),
+    ],
+)
+def test_a_file_of_keys_that_holds_none_is_refused(models, tmp_path, content, cause):
     keys = tmp_path / "keys"
-    keys.write_text("# none\n\n")
+    keys.write_bytes(content)
     run = inside("serve", "-m", models["en-de"], "--api-keys", keys, status=3)
-    assert "holds no key" in run.said
+    assert cause in run.said
 
 
 @pytest.mark.parametrize("name", ["starlette", "uvicorn"])
