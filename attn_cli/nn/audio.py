@@ -126,8 +126,8 @@ class FrameEmbedding(SourceEmbedding):
 
     As the input of the Speech-Transformer (Dong et al. 2018, section 3.2): stride 2, ReLU, then a
     projection; normalized, to be as large as token vectors are. Bands, of which neighbours say the
-    same, are halved as well, by kernels of 3 x 3; other features are channels. What is padding
-    stays 0 between them, so that no recording depends on its batch.
+    same, are halved as well, by kernels of 3 x 3; other features are channels. Position s reads the
+    frames 4 s - 3 to 4 s + 3: of padding, which is behind them, no valid one reads anything.
 
     Args:
         n_features: F.
@@ -180,8 +180,6 @@ class FrameEmbedding(SourceEmbedding):
         frames = self.augment(frames.to(dtype), mask.repeat_interleave(4, dim=1))
         x = frames[:, None] if self.are_bands else frames.transpose(1, 2)
         x = F.relu(self.first(x))  # (B, C, 2 S, F / 2); (B, D, 2 S) of features that are no bands
-        halves = mask.repeat_interleave(2, dim=1)[:, None]
-        x = x * (halves[..., None] if self.are_bands else halves)
         x = F.relu(self.second(x))  # (B, C, S, F / 4); (B, D, S)
         vectors = self.norm(self.project(x.transpose(1, 2).flatten(2)))
         places = Positions.first(mask.shape[1], mask.device)

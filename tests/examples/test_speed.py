@@ -23,6 +23,7 @@ sys.path.insert(0, str(FOLDER))
 import attn_engine  # noqa: E402
 import batches  # noqa: E402
 import products  # noqa: E402
+import recordings  # noqa: E402
 import torch_engine  # noqa: E402
 import work  # noqa: E402
 
@@ -142,6 +143,64 @@ def test_the_vocabulary_has_the_size_that_was_asked_for(tmp_path):
     assert len(pieces) == len(set(pieces)) == 300
     assert len((tmp_path / "pairs.tsv").read_text().splitlines()) == 32
     assert len((tmp_path / "dev.tsv").read_text().splitlines()) == 8
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    """Forty recordings, and the work of learning them."""
+    folder = tmp_path_factory.mktemp("spoken")
+    sizes = work.Work("speech", 1, 2, 16, 1, 2, 34, 300)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recordings, "_SIZES", {"recordings": 40, "dev-recordings": 2})
+        work.prepare(folder, [sizes], Namespace(train=None, text=None, graph=None))
+    return work.Try(sizes, str(folder), 1, seed=3)
+
+
+def test_recordings_have_the_frames_that_their_tokens_say(spoken):
+    found = batches.recording_batches(spoken)
+    assert len(found) == 3
+    for batch in found:
+        frames, read, gold = batch.padded()
+        assert -(-frames.shape[1] // 4) * len(frames) <= spoken.work.batch_tokens
+        assert int((gold != batch.pad_id).sum()) * recordings.FRAMES_A_TOKEN == batch.n_frames
+        assert read.shape == gold.shape and len(frames) == len(read)
+        assert int(gold.max()) < spoken.work.vocab
+        for one, size in zip(frames, map(len, batch.frames), strict=True):
+            assert torch.allclose(one[:size].mean(0), torch.zeros(80), atol=1e-5)
+    written = spoken.file("recordings.tsv").read_text().splitlines()
+    assert all(Path(line.split("\t")[0]).suffix == ".wav" for line in written)
+    assert not any("  " in line or line.endswith(" ") for line in written)
+
+
+@pytest.mark.parametrize("engine", [torch_engine.TorchLoop, torch_engine.TorchBf16])
+def test_the_plain_loop_learns_recordings(engine, spoken):
+    found = engine().measure(spoken)
+    timed = batches.recording_batches(spoken)[spoken.work.warmup :]
+    assert found.amount == sum(batch.n_frames for batch in timed)
+
+
+def test_padding_says_nothing_in_the_plain_recognizer():
+    """A kernel of three with stride two reads no place behind an end that four divides."""
+    model = torch_engine.Recognizer(replace(TINY, kind="speech"), dropout=0.0).eval()
+    frames, tgt = torch.randn(2, 40, 80), torch.randint(3, 30, (2, 5))
+    sizes = torch.tensor([24, 40])
+    frames[0, 24:] = 0.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_engine, "hidden_in_places", lambda frames, sizes: frames)
+        alone = model(frames[:1, :24], sizes[:1], tgt[:1])
+        together = model(frames, sizes, tgt)
+    assert together[1].shape == (2, 10, 31)
+    assert torch.allclose(alone[1][0], together[1][0, :6], atol=1e-5)
+    assert torch.allclose(alone[0][0], together[0][0], atol=1e-5)
+
+
+def test_stretches_of_time_and_of_bands_are_hidden():
+    frames = torch.ones(200, 50, 10)
+    hidden = torch_engine.hidden_in_places(frames, torch.full((200,), 40)) == 0
+    times, bands = hidden.all(2), hidden[:, 40:].all(1)
+    assert not times[:, 40:].any()
+    assert int(times.sum(1).max()) <= 16 and 5 < times.sum(1).float().mean() < 9
+    assert int(bands.sum(1).max()) <= 6 and 1.5 < bands.sum(1).float().mean() < 4
 
 
 def test_the_page_compares_medians():

@@ -29,18 +29,22 @@ from importlib import import_module
 from pathlib import Path
 
 from machine import commit, hardware
+from recordings import N_FEATURES
 from work import EXAMPLES, UNITS, WORKS, Measured, Try, Work, prepare
 
 ROOT = EXAMPLES.parent
 TEXTS = ("translation", "masked")
+LEARNT = (*TEXTS, "speech")
 # engine -> its class in its file, and the kinds of work that it does.
 ENGINES = {
     "attn": ("attn_engine.Attn", tuple(UNITS)),
-    "attn, AdamW": ("attn_engine.AttnAdamW", TEXTS),
-    "attn, a process a thread": ("attn_engine.AttnProcesses", TEXTS),
+    "attn, float32": ("attn_engine.AttnFloat32", LEARNT),
+    "attn, AdamW": ("attn_engine.AttnAdamW", LEARNT),
+    "attn, a process a thread": ("attn_engine.AttnProcesses", LEARNT),
     "baseline": ("attn_engine.Attn", tuple(UNITS)),
     "transformers": ("transformers_engine.Transformers", TEXTS),
-    "torch.nn": ("torch_engine.TorchLoop", ("translation",)),
+    "torch.nn": ("torch_engine.TorchLoop", ("translation", "speech")),
+    "torch.nn, bf16": ("torch_engine.TorchBf16", ("translation", "speech")),
     "torch_geometric": ("geometric_engine.Geometric", ("graph",)),
     "products alone": ("products.Products", TEXTS),
 }
@@ -150,13 +154,14 @@ def head(options: argparse.Namespace) -> list[str]:
         "```",
         "",
         f"- {', '.join(versions)}.",
-        f"- {hardware()}; {options.threads} threads, float32; load "
-        f"{os.getloadavg()[0]:.1f} at the start.",
+        f"- {hardware()}; {options.threads} threads; load {os.getloadavg()[0]:.1f} at the start.",
         f"- Medians of {options.rounds} tries (least to most), each in a process of its own, the "
         "programs in turns.",
-        "- Tokens are counted without padding: targets with their end; of BERT, tokens read.",
-        "- attn reads text, and is otherwise at its defaults; the others get the same text as ids, "
-        "cut into batches by the same rule, fused AdamW, clipping, and glibc set to keep memory.",
+        "- Tokens and frames are counted without padding: targets with their end; of BERT, tokens "
+        "read.",
+        "- attn reads text and files, and is otherwise at its defaults: bf16 where the CPU "
+        "multiplies it, Muon. The others get the same text as ids, and normalized frames, cut into "
+        "batches by the same rule; float32, fused AdamW, clipping, glibc set to keep memory.",
         f"- {CEILING}: the model's matrix products on the same batches without padding, forward "
         "and backward. GFLOP/s counts these products alone, for every program.",
     ]
@@ -165,11 +170,14 @@ def head(options: argparse.Namespace) -> list[str]:
 def said_work(work: Work) -> str:
     if work.kind == "graph":
         return f"GAT, 2 layers, 8 heads of width 8; {work.steps} epochs, each validated; with start"
-    layers = f"{work.n_layers}+{work.n_layers}" if work.kind == "translation" else work.n_layers
+    layers = f"{work.n_layers}+{work.n_layers}" if work.kind != "masked" else work.n_layers
+    budget = f"{work.batch_tokens:,}-token batches"
+    if work.kind == "speech":
+        layers = f"two convolutions of {N_FEATURES} features, {layers}"
+        budget = f"{4 * work.batch_tokens:,}-frame batches"
     return (
         f"d = {work.d_model}, {layers} layers, {work.n_heads} heads, d_ff = {work.d_ff}, "
-        f"V = {work.vocab:,}, {work.batch_tokens:,}-token batches; {work.warmup} updates to warm "
-        f"up, {work.steps} timed"
+        f"V = {work.vocab:,}, {budget}; {work.warmup} updates to warm up, {work.steps} timed"
     )
 
 

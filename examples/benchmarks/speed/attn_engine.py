@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
-from work import DROPOUT, LENGTH, Engine, Measured, Try
+from recordings import FRAMES_A_TOKEN
+from work import CTC_WEIGHT, DROPOUT, LENGTH, Engine, Measured, Try
 
 
 class Attn(Engine):
@@ -31,7 +32,10 @@ class Attn(Engine):
         if task.work.kind == "graph":
             return Measured(1, time.perf_counter() - start)
         ends = ends[task.work.warmup - 1 :]
-        return Measured(sum(tokens for _, tokens in ends[1:]), ends[-1][0] - ends[0][0])
+        amount = sum(tokens for _, tokens in ends[1:])
+        if task.work.kind == "speech":
+            amount *= FRAMES_A_TOKEN
+        return Measured(amount, ends[-1][0] - ends[0][0])
 
 
 class AttnAdamW(Attn):
@@ -39,6 +43,13 @@ class AttnAdamW(Attn):
 
     def own(self, task: Try) -> Mapping[str, object]:
         return {"--optimizer": "adamw"}
+
+
+class AttnFloat32(Attn):
+    """The same in float32, where a CPU that multiplies bf16 trains in it."""
+
+    def own(self, task: Try) -> Mapping[str, object]:
+        return {"--precision": "float32"}
 
 
 class AttnProcesses(Attn):
@@ -60,6 +71,13 @@ def arguments(task: Try, options: Mapping[str, object]) -> list[str]:
         layers = {"--n-encoder-layers": work.n_layers, "--n-decoder-layers": work.n_layers}
         options = {**options, **sizes, **layers, **limits, "--dev": task.file("dev.tsv")}
         command = ["train-mt", task.file("pairs.tsv")]
+    elif work.kind == "speech":
+        layers = {"--n-encoder-layers": work.n_layers, "--n-decoder-layers": work.n_layers}
+        # At other speeds tokens would not tell the frames.
+        reads = {"--source": "audio", "--speed-perturbation": 0, "--ctc-weight": CTC_WEIGHT}
+        options = {**options, **sizes, **layers, **limits, **reads}
+        options |= {"--dev": task.file("dev-recordings.tsv")}
+        command = ["train-mt", task.file("recordings.tsv")]
     elif work.kind == "masked":
         inputs = {"--n-layers": work.n_layers, "--max-len": LENGTH, "--short-seq": 0}
         options = {**options, **sizes, **inputs, **limits, "--dev": task.file("dev.txt")}

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from recordings import N_FEATURES, RATE
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from work import LENGTH, SPECIALS, Try, read_pairs
 
+from attn_cli.data.audio import read_features
+from attn_cli.data.audio_features import normalized
 from attn_cli.data.batching import cut_by_budget
 from attn_cli.tokenizers.tokenizer_files import load_tokenizer
 
@@ -37,6 +41,25 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Recordings:
+    """Frames of recordings, and token ids of what they say (with begin and end), not yet padded."""
+
+    frames: list[Tensor]  # Shape: (T, F) each
+    tgt: list[Tensor]
+    pad_id: int
+
+    def padded(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Frames (B, T, F), what the decoder reads and what it is to say."""
+        frames = pad_sequence(self.frames, True)
+        tgt = pad_sequence(self.tgt, True, self.pad_id)
+        return frames, tgt[:, :-1], tgt[:, 1:]
+
+    @property
+    def n_frames(self) -> int:
+        return sum(map(len, self.frames))
+
+
+@dataclass(frozen=True)
 class Masked:
     """Full inputs [CLS] A [SEP] B [SEP], 15 % of the others hidden. Shape: (B, T) each."""
 
@@ -57,6 +80,27 @@ def translation_batches(task: Try) -> list[Pairs]:
     groups = itertools.cycle(cut_by_budget(lengths, task.work.batch_tokens, task.seed))
     some = itertools.islice(groups, task.work.warmup + task.work.steps)
     return [Pairs([src[i] for i in group], [tgt[i] for i in group]) for group in some]
+
+
+def recording_batches(task: Try) -> list[Recordings]:
+    """As many as the try has updates, in an order of its seed; four frames count as a token."""
+    tokenizer = load_tokenizer(str(task.vocabulary))
+    bos, eos = tokenizer.bos_id, tokenizer.eos_id
+    paths, texts = zip(*read_pairs(task.file("recordings.tsv")), strict=True)
+    src = [_frames(task.file(path)) for path in paths]
+    tgt = [torch.tensor([bos, *ids, eos]) for ids in tokenizer.encode(texts)]
+    lengths = [(-(-len(one) // 4), len(two) - 1) for one, two in zip(src, tgt, strict=True)]
+    groups = itertools.cycle(cut_by_budget(lengths, task.work.batch_tokens, task.seed))
+    some = itertools.islice(groups, task.work.warmup + task.work.steps)
+    return [
+        Recordings([src[i] for i in group], [tgt[i] for i in group], tokenizer.pad_id)
+        for group in some
+    ]
+
+
+def _frames(path: Path) -> Tensor:
+    """Energies of a sound, as attn reads them. Shape: (T, F)."""
+    return torch.from_numpy(normalized(read_features(bytes(path), RATE, N_FEATURES)))
 
 
 def masked_batches(task: Try) -> list[Masked]:

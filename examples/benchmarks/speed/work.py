@@ -16,13 +16,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recordings import write_recordings
+
 EXAMPLES = Path(__file__).resolve().parents[2]
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # the first pieces of attn's WordPiece
-DROPOUT, SMOOTHING = 0.1, 0.1
+DROPOUT, SMOOTHING, CTC_WEIGHT = 0.1, 0.1, 0.3
+_TEXTS = {"translation": "pairs.tsv", "masked": "text.txt", "speech": "said.txt"}
 LENGTH = 128  # of a masked language model's inputs
 UNITS = {
     "translation": "target tokens/s",
     "masked": "tokens/s",
+    "speech": "frames/s",
     "graph": "seconds a training",  # less is better
 }
 
@@ -35,7 +39,7 @@ class Work:
     take longer than that.
     """
 
-    kind: str
+    kind: str  # of UNITS
     warmup: int
     steps: int  # of a graph: epochs of the whole training
     d_model: int = 0
@@ -54,6 +58,7 @@ WORKS = {
     "d256": Work("translation", 5, 12, 256, 3, 4, 8000, 4096),
     "base": Work("translation", 2, 4, 512, 6, 8, 32000, 4096),
     "bert-mini": Work("masked", 5, 12, 256, 4, 4, 8000, 32 * LENGTH),
+    "speech": Work("speech", 6, 16, 128, 3, 4, 34, 2048),
     "gat-cora": Work("graph", 0, 200),
 }
 
@@ -72,7 +77,8 @@ class Try:
 
     @property
     def vocabulary(self) -> Path:
-        return self.file(f"{self.work.kind}-{self.work.vocab}-vocab.txt")
+        ending = "model" if self.work.kind == "speech" else "txt"  # of characters, of WordPiece
+        return self.file(f"{self.work.kind}-{self.work.vocab}-vocab.{ending}")
 
 
 @dataclass
@@ -122,6 +128,9 @@ def prepare(folder: Path, works: Iterable[Work], given: argparse.Namespace) -> N
     _write(folder / "dev.tsv", map("\t".join, pairs[:8]))
     _write(folder / "text.txt", lines[60:])
     _write(folder / "dev.txt", lines[:60])
+    works = list(works)
+    if any(work.kind == "speech" for work in works):
+        write_recordings(folder)
     for work in works:
         if work.vocab:
             _train_vocabulary(Try(work, str(folder), 1, 0))
@@ -137,11 +146,17 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 def _train_vocabulary(task: Try) -> None:
-    """WordPiece of exactly the wanted size: what the text does not fill stays unused."""
-    text = task.file("pairs.tsv" if task.work.kind == "translation" else "text.txt")
-    command = [sys.executable, "-m", "attn_cli", "tokenize", "train", text, "--type", "wordpiece"]
+    """WordPiece of exactly the wanted size: what the text does not fill stays unused.
+
+    Of recordings, characters, which are what attn has for so few: 26, the space, 7 special tokens.
+    """
+    kind = "char" if task.work.kind == "speech" else "wordpiece"
+    text = task.file(_TEXTS[task.work.kind])
+    command = [sys.executable, "-m", "attn_cli", "tokenize", "train", text, "--type", kind]
     command += ["--vocab-size", str(task.work.vocab), "-o", task.vocabulary]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if kind == "char":
+        return
     pieces = task.vocabulary.read_text("utf-8").split("\n")[:-1]
     assert tuple(pieces[: len(SPECIALS)]) == SPECIALS
     _write(task.vocabulary, pieces + [f"[unused{n}]" for n in range(task.work.vocab - len(pieces))])
