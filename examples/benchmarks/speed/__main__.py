@@ -174,7 +174,7 @@ def said_work(work: Work) -> str:
     budget = f"{work.batch_tokens:,}-token batches"
     if work.kind == "speech":
         layers = f"two convolutions of {N_FEATURES} features, {layers}"
-        budget = f"{4 * work.batch_tokens:,}-frame batches"
+        budget = f"{4 * work.batch_tokens:,}-frame batches at their own speed"
     return (
         f"d = {work.d_model}, {layers} layers, {work.n_heads} heads, d_ff = {work.d_ff}, "
         f"V = {work.vocab:,}, {budget}; {work.warmup} updates to warm up, {work.steps} timed"
