@@ -69,6 +69,12 @@ def forked_command() -> list[str]:
     return [*forked_python(), "-m", "attn_cli"]
 
 
+def forked_torchrun(processes: int) -> list[str]:
+    """`torchrun`, whose processes are forks too, to be followed by arguments of `attn`."""
+    options = ("--standalone", "--nproc-per-node", str(processes), "--no-python")
+    return [*forked_python(), "-m", "torch.distributed.run", *options, *forked_command()]
+
+
 def attn(
     *arguments: object, stdin: bytes = b"", status: int = 0, cwd: Path | None = None
 ) -> Finished:

@@ -6,6 +6,7 @@ import heapq
 import io
 import random
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -28,7 +29,7 @@ from attn_cli.tokenizers.huggingface_tokenizer import (
 from attn_cli.tokenizers.sentencepiece_model import with_words
 from attn_cli.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer
 from attn_cli.tokenizers.subword_sampling import SPACE_MARK
-from attn_cli.tokenizers.tokenizer import ID_LIMIT, Tokenizer
+from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_choice import choose_tokenizer
 from attn_cli.wording import plural
 
@@ -219,8 +220,9 @@ def _train_sentencepiece(
             model_writer=model,
             num_threads=threads,
             model_type=kind,
-            # A char vocabulary is what the text has, whole; a word vocabulary is bounded.
-            vocab_size=ID_LIMIT if kind == "char" else size,
+            # A char vocabulary is what the text has, whole; a word vocabulary is bounded. The
+            # library makes room for as many pieces as it is told: no more than there can be.
+            vocab_size=len(symbols) + sys.maxunicode if kind == "char" else size,
             hard_vocab_limit=kind in ("bpe", "unigram"),
             character_coverage=options.coverage,
             required_chars="".join(sorted(own)),

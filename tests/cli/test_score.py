@@ -13,7 +13,7 @@ import sys
 import termios
 
 import pytest
-from program import attn
+from program import attn, forked_python
 
 ATTN = [sys.executable, "-m", "attn_cli", "score"]
 
@@ -389,7 +389,7 @@ sys.exit(main())
     ],
 )
 def test_model_scores_become_lines_or_a_perplexity(arguments, stdin, status, out):
-    command = [sys.executable, "-c", FAKE_SCORER, *arguments]
+    command = [*forked_python(), "-c", FAKE_SCORER, *arguments]
     done = subprocess.run(command, input=stdin, capture_output=True)
     assert (done.returncode, done.stdout) == (status, out), done.stderr.decode()
 
@@ -397,7 +397,7 @@ def test_model_scores_become_lines_or_a_perplexity(arguments, stdin, status, out
 def test_blank_lines_are_left_out_of_a_perplexity_aloud():
     blank_is_none = "        if not line.text:\n            yield None\n            continue\n"
     at = "        fields = columns.pick"
-    command = [sys.executable, "-c", FAKE_SCORER.replace(at, blank_is_none + at), "--ppl"]
+    command = [*forked_python(), "-c", FAKE_SCORER.replace(at, blank_is_none + at), "--ppl"]
     done = subprocess.run(command, input=b"x\tab\n\n\n", capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"PPL\t2.718282\n")
     assert b"2 blank lines left out of the perplexity" in done.stderr

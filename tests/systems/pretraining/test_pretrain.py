@@ -6,12 +6,11 @@ import json
 import random
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from program import ENVIRONMENT, attn, inside, stopped
+from program import ENVIRONMENT, attn, forked_torchrun, inside, stopped
 from torch import nn
 
 from attn_cli.config.pretraining import ObjectiveOptions, PretrainCommand
@@ -82,9 +81,8 @@ def test_two_processes_train_as_one(tmp_path, corpus, objective):
         *("--validate-every", 4, "--objective", objective, "--batch-tokens", 70),
     )
     inside("pretrain", corpus, "-o", tmp_path / "one", *recipe)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    program = ["-m", "attn_cli", "pretrain", corpus, "-o", tmp_path / "two", *recipe]
-    command = [sys.executable, *torchrun, *map(str, program)]
+    command = [*forked_torchrun(2), "pretrain", corpus, "-o", tmp_path / "two", *recipe]
+    command = [str(part) for part in command]
     done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=600)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode() == f"{tmp_path / 'two'}\n"
