@@ -54,7 +54,10 @@ def _rows_of(drawn: AttentionMap, selection: HeadSelection, scale: Scale) -> Ite
 
 def _title(drawn: AttentionMap, layer: int, head: str) -> tuple[str, ...]:
     """What the model says, if anything; the model; the kind, and where it is in the model."""
-    where = f"layer {layer}, " + ("mean of the heads" if head == "mean" else f"head {head}")
-    parts = [drawn.kind, "" if drawn.signed else where, drawn.title]
+    which = "mean of the heads" if head == "mean" else f"head {head}"
+    if len(drawn.layers[layer - 1]) == 1:  # there is no other
+        which = ""
+    where = [] if drawn.signed else [f"layer {layer}", which]
+    parts = [drawn.kind, *where, drawn.title]
     said = [visible(drawn.answer)] if drawn.answer else []
     return (*said, drawn.model, ", ".join(part for part in parts if part))

@@ -93,6 +93,15 @@ def test_a_picture_has_the_answer_the_model_and_the_words(bert, tmp_path, kind):
         assert len(raw) > 1000
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("bert", "text, layer 2, mean of the heads"), ("rnn", "word, layer 1")]
+)
+def test_a_title_tells_of_heads_where_there_are_several(name, said, tmp_path, request):
+    pytest.importorskip("matplotlib")
+    (place,) = attend(request.getfixturevalue(name), TEXT, "-o", tmp_path / "one.svg").lines
+    assert said in re.findall(r"<!-- (.*?) -->", Path(place).read_text("utf-8"))
+
+
 def test_a_page_has_the_text_and_the_grid(bert, tmp_path):
     out = tmp_path / "page.html"
     attend(bert, TEXT, "-o", out)

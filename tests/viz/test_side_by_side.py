@@ -87,7 +87,7 @@ def test_all_panels_have_one_scale_and_models_stand_side_by_side():
     rows = arranged(line, selection, scale)
     assert [[panel.drawn.model[0] for panel in row] for row in rows] == [list("xxy"), list("yy")]
     assert {panel.peak for row in rows for panel in row} == {scale.weight}
-    assert rows[0][2].title == ("y, dot", "cross, layer 1, head 1")
+    assert rows[0][2].title == ("y, dot", "cross, layer 1")
     given = Scale.of_line(line, selection, 1.0)
     assert given.bars()[0][0] == 1.0
 
@@ -120,7 +120,7 @@ def test_a_picture_of_both_names_models_scores_and_layers(two, tmp_path, kind):
     if kind == "svg":
         drawn = set(re.findall(r"<!-- (.*?) -->", raw.decode()))
         assert {"add, additive", "dot, dot", "attention weight", "0.90"} <= drawn
-        assert {"cross, layer 1, mean of the heads", "cross, layer 2, mean of the heads"} <= drawn
+        assert {"cross, layer 1", "cross, layer 2, mean of the heads"} <= drawn
 
 
 def test_a_wide_terminal_has_them_abreast_and_a_narrow_one_below_each_other(two):
