@@ -82,25 +82,31 @@ def _draw_bars(axes: Axes, panel: BarPanel, names: tuple[str, str]) -> None:
     axes.set_xticks(places, ticks, fontsize=8)
     axes.set_xlabel(panel.what, fontsize=8)
     axes.set_ylabel(panel.label, fontsize=9)
-    axes.margins(y=0.15)
-    axes.grid(visible=True, axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
+    _from_zero(axes, max(map(max, panel.values), default=0))
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _draw_histogram(axes: Axes, histogram: Mapping[float, int], names: tuple[str, str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     places = sorted(histogram)
     colours = ["0.6" if place == 0 else _COLOURS[place < 0] for place in places]
     heights = [histogram[place] for place in places]
     bars = axes.bar(places, heights, 8.5, color=colours)
     axes.bar_label(bars, fontsize=7, padding=1)
     axes.set_xlim(-108, 108)
-    axes.margins(y=0.15)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(
         f"difference in sentence BLEU: {names[1]} is better on the left, {names[0]} on the right",
         fontsize=8,
     )
     axes.set_ylabel("lines", fontsize=9)
     axes.tick_params(labelsize=8)
+    _from_zero(axes, max(heights, default=0))
+
+
+def _from_zero(axes: Axes, highest: float) -> None:
+    """Bars from 0 up, with room for their numbers, and lines behind them."""
+    axes.set_ylim(0, 1.15 * highest or 1)
     axes.grid(visible=True, axis="y", alpha=0.3)
     axes.set_axisbelow(True)

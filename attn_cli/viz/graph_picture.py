@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from attn_cli.files import write_atomically
 from attn_cli.viz.figures import drawing, new_figure, picture_kind, saved
-from attn_cli.viz.points import by_tsne, draw_points
+from attn_cli.viz.points import by_tsne, draw_points, name_points
 
 EDGES_DRAWN = 20_000  # the strongest ones; more lines are a blot, and take minutes
 _WIDTH = 1.5  # of the strongest edge, in points
+_NAMED = 40  # nodes, those far from each other …
+_SMALL = 500  # … of a graph of at most so many
+_LEGEND = "nodes: t-SNE of the vectors before the last layer; lines: as thick as the attention"
 
 
 def pair_weights(
@@ -37,6 +40,8 @@ def pair_weights(
 
 def draw_nodes(
     path: str,
+    title: str,
+    names: Sequence[str],
     vectors: NDArray[np.floating],
     labels: Sequence[str],
     pairs: NDArray[np.int64],
@@ -48,6 +53,8 @@ def draw_nodes(
 
     Args:
         path: ends in .png, .svg or .pdf.
+        title: of the picture.
+        names: of the nodes, some of which are written where there are few. Length N.
         vectors: of the nodes. Shape: (N, D).
         labels: of the nodes. Length N.
         pairs: two nodes for each line. Shape: (P, 2).
@@ -71,5 +78,8 @@ def draw_nodes(
         lines = list(points[pairs[strongest]])
         axes.add_collection(LineCollection(lines, linewidths=widths, colors="0.4", alpha=0.5))
         draw_points(axes, points, labels)
+        name_points(axes, points, names, _NAMED if len(points) <= _SMALL else 0)
+        axes.set_title(title, fontsize=10, loc="left")
+        figure.supxlabel(_LEGEND, fontsize=8)
         picture = saved(figure, kind)
     write_atomically(Path(path), picture)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _PERPLEXITY = 30.0  # of t-SNE (van der Maaten & Hinton 2008): about the neighbours that count
 _NAMED = 20  # labels that have a colour of their own
 _LONGEST = 30  # characters of a label
+_LONGEST_TEXT = 32  # of what stands beside a point
+_POINTS = 7  # of its letters
 _OTHERS = "0.75"  # their gray
 
 
@@ -107,3 +109,44 @@ def draw_points(axes: Axes, points: NDArray[np.floating], labels: Sequence[str])
     axes.legend(
         frameon=False, fontsize=8, markerscale=large, loc="upper left", bbox_to_anchor=(1.0, 1.0)
     )
+
+
+def spread_out(points: NDArray[np.floating], count: int) -> list[int]:
+    """Points that are far from each other: the middle one, then each time the farthest.
+
+    Shape: (N, 2).
+    """
+    if not len(points):
+        return []
+    chosen = [int(np.square(points - points.mean(0)).sum(1).argmin())]
+    nearest = np.square(points - points[chosen[0]]).sum(1)
+    while len(chosen) < min(count, len(points)) and nearest.max() > 0:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.square(points - points[chosen[-1]]).sum(1))
+    return chosen[:count]
+
+
+def name_points(axes: Axes, points: NDArray[np.floating], texts: Sequence[str], count: int) -> None:
+    """Writes the texts of some points beside them, which lie far from each other.
+
+    Args:
+        axes: of matplotlib.
+        points: Shape: (N, 2).
+        texts: Length N.
+        count: how many at most.
+    """
+    if not len(points):
+        return
+    middle = (points.min(0) + points.max(0)) / 2
+    for place in spread_out(points, count):
+        on_right = points[place, 0] > middle[0]
+        axes.annotate(
+            shortened(visible(texts[place]), _LONGEST_TEXT),
+            (float(points[place, 0]), float(points[place, 1])),
+            xytext=(-4 if on_right else 4, 3),
+            textcoords="offset points",
+            horizontalalignment="right" if on_right else "left",
+            fontsize=_POINTS,
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.6, "linewidth": 0},
+            zorder=3,
+        )

@@ -7,22 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn_cli.files import write_atomically
 from attn_cli.viz.figures import drawing, new_figure, picture_kind, saved
-from attn_cli.viz.points import by_pca, by_tsne, draw_points
-from attn_cli.viz.token_labels import shortened, visible
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from attn_cli.viz.points import by_pca, by_tsne, draw_points, name_points
 
 _WIDTH, _HEIGHT = 9.0, 6.5  # inches
-_LONGEST = 32  # characters of a text
-_POINTS = 7  # of its letters
 
 
 def draw_map(
@@ -60,7 +53,7 @@ def draw_map(
     with drawing():
         axes = figure.subplots()
         draw_points(axes, points, labels)
-        _write_texts(axes, points, texts, named)
+        name_points(axes, points, texts, named)
         axes.set_title(title, fontsize=10, loc="left")
         axes.margins(0.08)
         if projection == "pca":
@@ -73,36 +66,3 @@ def draw_map(
             axes.set_xlabel("t-SNE: neighbours are alike; distances say little", fontsize=8)
         picture = saved(figure, kind)
     write_atomically(Path(path), picture)
-
-
-def spread_out(points: NDArray[np.floating], count: int) -> list[int]:
-    """Points that are far from each other: the middle one, then each time the farthest.
-
-    Shape: (N, 2).
-    """
-    if not len(points):
-        return []
-    chosen = [int(np.square(points - points.mean(0)).sum(1).argmin())]
-    nearest = np.square(points - points[chosen[0]]).sum(1)
-    while len(chosen) < min(count, len(points)) and nearest.max() > 0:
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.square(points - points[chosen[-1]]).sum(1))
-    return chosen[:count]
-
-
-def _write_texts(
-    axes: Axes, points: NDArray[np.floating], texts: Sequence[str], named: int
-) -> None:
-    middle = (points.min(0) + points.max(0)) / 2
-    for place in spread_out(points, named):
-        on_right = points[place, 0] > middle[0]
-        axes.annotate(
-            shortened(visible(texts[place]), _LONGEST),
-            (float(points[place, 0]), float(points[place, 1])),
-            xytext=(-4 if on_right else 4, 3),
-            textcoords="offset points",
-            horizontalalignment="right" if on_right else "left",
-            fontsize=_POINTS,
-            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.6, "linewidth": 0},
-            zorder=3,
-        )

@@ -15,8 +15,8 @@ from program import inside
 from attn_cli.embed.embedder import Embedded
 from attn_cli.embed.lines import LineVectors
 from attn_cli.embed.sample import VectorSample, are_labels
-from attn_cli.viz.points import by_pca, by_tsne
-from attn_cli.viz.vector_map import draw_map, spread_out
+from attn_cli.viz.points import by_pca, by_tsne, spread_out
+from attn_cli.viz.vector_map import draw_map
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")

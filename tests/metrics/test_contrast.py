@@ -192,3 +192,25 @@ def test_options_without_a_second_system_and_no_lines(files, tmp_path, monkeypat
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     assert "pip install '.[plot]'" in compare(files, "--plot", tmp_path / "c.png", status=2).said
+
+
+def test_bars_begin_at_nothing_and_lines_are_whole(tmp_path):
+    pytest.importorskip("matplotlib")
+    for name, text in (
+        ("hyp", "a cat\nmat\n"),
+        ("other", "dog\nthe mat\n"),
+        ("ref", "a cow\nthe\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    out = tmp_path / "c.svg"
+    inside(
+        *("score", tmp_path / "hyp", "--compare", tmp_path / "other"),
+        *("--ref", tmp_path / "ref", "--plot", out),
+    )
+    drawn = re.findall(r"<!-- (.*?) -->", out.read_text("utf-8"))
+    assert drawn[0] == "1-9" and "words of the reference (lines)" in drawn
+    bleu = drawn[: drawn.index("BLEU")]
+    assert not [text for text in bleu if text.startswith("\N{MINUS SIGN}")]
+    lines = drawn[drawn.index("F1 of words") :]
+    ticks = lines[: lines.index("lines")]
+    assert "0" in ticks and "0.5" not in ticks and "0.2" not in ticks

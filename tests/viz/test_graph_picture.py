@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,25 +48,33 @@ def test_alike_nodes_lie_together_and_the_same_seed_gives_the_same_places() -> N
 def test_a_picture_is_drawn_and_the_same_again(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     vectors, labels = clusters()
+    names = [f"node {number}" for number in range(len(vectors))]
     pairs = np.array([(0, 1), (2, 20), (16, 17)])
     files = [tmp_path / f"{n}.{kind}" for n in range(2)]
     for file in files:
-        draw_nodes(str(file), vectors, labels, pairs, np.array([1.0, 0.1, 0.5]))
+        draw_nodes(str(file), "gat", names, vectors, labels, pairs, np.array([1.0, 0.1, 0.5]))
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind]
     assert files[0].read_bytes().startswith(start)
     assert files[0].read_bytes() == files[1].read_bytes()
     if kind == "svg":
+        drawn = re.findall(r"<!-- (.*?) -->", files[0].read_text("utf-8"))
+        assert {"gat", "node 0"} <= set(drawn) and len([x for x in drawn if "node " in x]) == 30
+        assert any("as thick as the attention" in text for text in drawn)
         assert b"right_1" in files[0].read_bytes() or b"DejaVuSans" in files[0].read_bytes()
 
 
 def test_a_graph_without_edges_or_with_three_nodes_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     nothing = np.empty((0, 2), np.int64)
-    draw_nodes(str(tmp_path / "x.png"), np.ones((3, 2)), ["a", "b", "a"], nothing, np.empty(0))
+    draw_nodes(
+        str(tmp_path / "x.png"), "", "abc", np.ones((3, 2)), ["a", "b", "a"], nothing, np.empty(0)
+    )
     assert (tmp_path / "x.png").stat().st_size > 0
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"ends in \.png, \.svg, \.pdf"):
         nothing = np.empty((0, 2), np.int64)
-        draw_nodes(str(tmp_path / "x.gif"), np.ones((3, 2)), ["a"] * 3, nothing, np.empty(0))
+        draw_nodes(
+            str(tmp_path / "x.gif"), "", "abc", np.ones((3, 2)), ["a"] * 3, nothing, np.empty(0)
+        )

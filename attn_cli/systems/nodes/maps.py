@@ -99,7 +99,16 @@ class NodeSource(MapSource):
         answers = [labels[best] for best in logits.argmax(-1).tolist()]
         out = str(self._job.options.output)
         places = to_array(vectors if isinstance(vectors, Tensor) else logits)
-        draw_nodes(out, np.asarray(places), answers, pairs, sums, seed=self._job.runtime.seed)
+        draw_nodes(
+            out,
+            _title(selection),
+            graph.names,
+            np.asarray(places),
+            answers,
+            pairs,
+            sums,
+            seed=self._job.runtime.seed,
+        )
         return [out]
 
     def _read(self, path: str) -> Graph:
@@ -116,3 +125,11 @@ class NodeSource(MapSource):
         )
         logits, vectors, weights = self._model(features.to(self._device), edges.to(self._device))
         return edges, logits, vectors, weights
+
+
+def _title(selection: HeadSelection) -> str:
+    """The model, and which of its weights are drawn."""
+    numbers = [str(index + 1) for index in selection.of(KIND)]
+    layers = f"{'layer' if len(numbers) == 1 else 'layers'} {', '.join(numbers)}"
+    heads = f"head {selection.head}" if selection.head.isdigit() else "all heads"
+    return f"{', '.join(selection.models)}: attention to neighbours, {layers}, {heads}"
