@@ -245,7 +245,7 @@ def test_an4_is_split_by_speaker(tmp_path):
 
 
 @pytest.mark.slow
-def test_recordings_are_written_down_and_scored(tmp_path):
+def test_recordings_are_written_down_and_scored(monkeypatch, tmp_path):
     files = [
         sounds.write_words(tmp_path / name, size, seed=size) for name, size in (("a", 40), ("b", 6))
     ]
@@ -256,8 +256,10 @@ def test_recordings_are_written_down_and_scored(tmp_path):
     assert [line.split("\t")[0] for line in lines if line[-1] != ":"][:2] == ["WER", "CER"]
     for name in ("attention", "joint", "ctc"):
         assert len((tmp_path / "out put" / f"{name}.tsv").read_text().splitlines()) == 6
+    monkeypatch.setenv("LM", "1s")
     alone = recipe("speech", "alone", *files, *SMALL, *tiny, "--ctc-weight", "0", place=tmp_path)
-    assert "joint:" not in alone.stdout
+    assert [line for line in alone.stdout.splitlines() if line[-1] == ":"] == ["attention:", "lm:"]
+    assert len((tmp_path / "alone" / "lm.tsv").read_text().splitlines()) == 6
 
 
 @pytest.mark.parametrize("name", ["summaries", "documents", "distillation", "fast", "speech"])
