@@ -26,7 +26,7 @@ SHORT = (*SIZES, *LAYERS, *WORDS, "--max-steps", 1, "--metric", "loss")
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return sounds.write_words(tmp_path_factory.mktemp("corpus") / "speech", 240, seed=1)
+    return sounds.write_words(tmp_path_factory.mktemp("corpus") / "speech", 90, seed=1)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_training_names_every_bad_recording_and_refuses(corpus, tmp_path):
     assert "8 unusable lines: nothing is trained" in run.said
     assert not (tmp_path / "m" / "config.json").exists()
     run = inside("train-mt", folder / "train.tsv", "-o", tmp_path / "m", *SHORT, "--skip-bad")
-    assert "216 pairs to train on, 24 to validate on" in run.said
+    assert "81 pairs to train on, 9 to validate on" in run.said
 
 
 def test_a_header_that_no_one_told_of_is_named_with_the_option_that_does(corpus, tmp_path):
@@ -79,7 +79,7 @@ def test_what_is_too_long_to_learn_from_is_refused(corpus, tmp_path):
 def test_few_recordings_are_written_in_characters_unless_told(corpus, tmp_path):
     short = [option for option in SHORT if option not in ("--type", "word")]
     run = inside("train-mt", corpus, "-o", tmp_path / "m", *short)
-    assert "tokenizer: char: 216 pairs are few to learn longer pieces from" in run.said
+    assert "tokenizer: char: 81 pairs are few to learn longer pieces from" in run.said
     texts = "".join(f"{line.split(chr(9))[1]}\n" for line in corpus.read_text().splitlines())
     encoded = inside(
         "tokenize", "encode", "-t", tmp_path / "m" / "tokenizer.model", stdin=texts.encode()
@@ -234,7 +234,7 @@ def test_sounds_are_learnt_at_other_speeds_too(corpus, fresh, tmp_path, monkeypa
     names = [percents for (_, name), percents in kept.items() if name == "train"]
     assert names == [[100, 90, 110], [100], [100, 75, 125]]
     assert all(percents == [100] for (_, name), percents in kept.items() if name == "dev")
-    lengths = {tuple(sorted(pool)) for pool in learnt if len(pool) == 240}
+    lengths = {tuple(sorted(pool)) for pool in learnt if len(pool) == 90}
     assert len(lengths) >= 3  # of all recordings, as they are and each at some speed
 
 
