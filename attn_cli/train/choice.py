@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from attn_cli.errors import AttnError
 from attn_cli.memory import available_memory, used_memory
+from attn_cli.train.exchange import LostProcessError
 from attn_cli.train.monitor import Speaker
-from attn_cli.train.processes import LostProcessError, Processes
+from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress
 from attn_cli.train.team import Crew, Team
 from attn_cli.wording import plural

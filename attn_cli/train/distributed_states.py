@@ -29,7 +29,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from attn_cli.errors import AttnError, DataError
 from attn_cli.files import inside, read_bounded, sync_folder, write_atomically
 from attn_cli.model_files import read_header
-from attn_cli.train.processes import Processes, exchange
+from attn_cli.train.exchange import exchange
+from attn_cli.train.processes import Processes
 
 PARTIAL = "partial-"
 _MANIFEST = "state.json"

@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Generic
 
-import torch
 from torch import Tensor
 
 from attn_cli.config import parse_duration
@@ -21,7 +20,6 @@ from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import B, Peers, Placed, Position
 from attn_cli.device import use_bf16
 from attn_cli.errors import AttnError, InterruptedTrainingError
-from attn_cli.memory import is_out_of_memory
 from attn_cli.models.directory import NOTE
 from attn_cli.nn.lora import plain_weights
 from attn_cli.train.averaging import MovingAverage
@@ -31,19 +29,15 @@ from attn_cli.train.limits import Limits
 from attn_cli.train.monitor import Monitor
 from attn_cli.train.objective import Objective
 from attn_cli.train.optim import build_optimizers, learning_rate_factor, set_rates
+from attn_cli.train.passes import Passes
 from attn_cli.train.processes import Processes
 from attn_cli.train.progress import LOWER_IS_BETTER, Progress, Validated
-from attn_cli.train.shards import local
 from attn_cli.train.signals import StopSignals
 from attn_cli.train.spread import Spread
 from attn_cli.train.state import TensorState
 from attn_cli.train.team import Crew
-from attn_cli.wording import plural
 
 _SKIPS_ALLOWED = 5  # updates in a row whose loss is not finite
-# Tokens that an objective of several sequences an example takes at once, at least: more than a
-# batch by default, as small parts leave a CPU idle between operations.
-_TOKENS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,8 @@ class Trainer(Generic[B]):
                 self.objective.partner, options, None, self._each, processes.deal
             )
         self.average = MovingAverage(self.objective.averaged, options.ema)
-        self._bf16 = use_bf16(options.precision, processes.device, learns=True)
+        bf16 = use_bf16(options.precision, processes.device, learns=True)
+        self._passes = Passes(self.objective, options, monitor, bf16=bf16)
         self._limits = Limits(
             options, training.validation_epochs, starts_trained=training.starts_trained
         )
@@ -207,7 +202,9 @@ class Trainer(Generic[B]):
         set_rates(self.optimizers, factor, progress.step)
         self.objective.begin_update(self._share_done())
         n_tokens = sum(item.batch.n_tokens for item in placed)
-        sums = self.processes.total(*self._gradient(placed, n_tokens))
+        sums = self.processes.total(
+            *self._passes.gradient([item.batch for item in placed], n_tokens, self.processes)
+        )
         self.processes.sum_gradients(self.objective.trained)
         # Model and partner work against each other: neither's gradient may shrink the other's.
         largest = self.options.clip_norm or math.inf
@@ -224,59 +221,12 @@ class Trainer(Generic[B]):
             progress.skipped_in_a_row = 0
         else:
             self._skip(sums[0], norm)
-        self._zero_grad()
+        self._passes.zero_grad()
         progress.step += 1
         progress.position, progress.epochs = placed[-1].after, placed[-1].epochs
         n_read = sum(item.batch.n_read for item in placed)
         self.monitor.step(progress, self._share_done(), n_read)
         return n_read
-
-    def _gradient(self, placed: Sequence[Placed[B]], n_tokens: int) -> list[float]:
-        """Sets the update's gradient; a batch that does not fit into memory is cut and retried.
-
-        A pass that fails has added a part of its gradient already, so all of it is made again.
-        """
-        shares = [share for item in placed if len(share := self.processes.share(item.batch))]
-        largest = max(map(len, shares), default=1)
-        n_parts = parts_of(self.objective.rows_per_sentence, self.options.batch_tokens)
-        while True:
-            try:
-                return self._accumulate(shares, n_parts, n_tokens)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if n_parts >= largest or self.processes.is_sharded:  # the others are not told
-                    raise AttnError(
-                        f"out of memory on {self.processes.device} with "
-                        f"{plural(-(-largest // n_parts), 'sentence')} at a time; lower "
-                        "--batch-tokens and raise --accumulate, or cut lines with --max-len"
-                    ) from error
-            self._zero_grad()
-            n_parts *= 2
-            self.monitor.warn_once("a batch did not fit into memory; such batches are halved")
-
-    def _accumulate(self, batches: Sequence[B], n_parts: int, n_tokens: int) -> list[float]:
-        """Adds the gradients of all batches, each cut into parts; returns the loss sums."""
-        parts = (part for batch in batches for part in self.processes.cut(batch, n_parts))
-        sums = [self._backward(part, n_tokens) for part in parts]
-        # Read at the end alone: a GPU has then still work when the CPU prepares the next part.
-        return [
-            sum((float(each) for each in column), 0.0) for column in zip(*sums, strict=True)
-        ] or [0.0, 0.0]
-
-    def _backward(self, batch: B, n_tokens: int) -> tuple[Tensor, Tensor]:
-        """Adds a batch's gradient; its loss and likelihood."""
-        batch = batch.to(self.processes.device)
-        with self.processes.passing():
-            with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._bf16):
-                loss, nll = self.objective(batch)
-            (loss / n_tokens).backward()
-        return loss.detach(), nll
-
-    def _zero_grad(self) -> None:
-        """Forgets the gradients of all that is trained."""
-        for module in self.objective.trained:
-            module.zero_grad(set_to_none=True)
 
     def _skip(self, loss: float, norm: float) -> None:
         """Leaves an update out whose loss or gradient is not finite."""
@@ -311,7 +261,7 @@ class Trainer(Generic[B]):
             save = True
         due = self._limits.validation_due(progress)
         if due or save or signal_number:
-            self._require_finite_weights()
+            self._state().require_finite(progress.step, self.processes)
         if due:
             progress.validations += 1
             self._validate()
@@ -350,19 +300,6 @@ class Trainer(Generic[B]):
         self.close()
         self._resume(again=True)
         self.progress.seconds = seconds
-
-    def _require_finite_weights(self) -> None:
-        """Raises AttnError if the weights are spoilt: they must not replace those on disk."""
-        for module in self.objective.trained:
-            weights = dict(module.named_parameters())
-            spoilt = (not bool(torch.isfinite(local(w)).all()) for w in weights.values())
-            for name, is_spoilt in zip(weights, self.processes.total(*spoilt), strict=True):
-                if is_spoilt:
-                    raise AttnError(
-                        f"step {self.progress.step}: {name} is no finite number any more; "
-                        "what was saved is intact. Lower --lr, or use --precision "
-                        "float32"
-                    )
 
     def _share_done(self) -> float:
         return self._limits.share_done(self.progress)
@@ -464,11 +401,6 @@ class Trainer(Generic[B]):
         return TensorState(
             self.objective.model, self.optimizers, self.average, self.objective.partner
         )
-
-
-def parts_of(rows_per_sentence: int, batch_tokens: int) -> int:
-    """How many parts a batch is cut into before its objective multiplies its sentences."""
-    return -(-rows_per_sentence * batch_tokens // max(batch_tokens, _TOKENS_AT_ONCE))
 
 
 def _finite(figure: float) -> float:

@@ -39,10 +39,11 @@ from attn_cli.tokenizers.tokenizer_files import remove_tokenizers
 from attn_cli.train.arrangement import arrange
 from attn_cli.train.checkpoints import Checkpoints, locked
 from attn_cli.train.choice import Chooser
+from attn_cli.train.exchange import LostProcessError
 from attn_cli.train.loop import Trainer, Training
 from attn_cli.train.monitor import LOG, Monitor, Silence, Speaker
 from attn_cli.train.pace import VALIDATIONS_SHARE, forecast
-from attn_cli.train.processes import LostProcessError, Processes
+from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress
 from attn_cli.train.team import Crew, Seat, Team, runs_no_script_again
 from attn_cli.wording import plural

@@ -25,9 +25,10 @@ from torch.distributed.tensor import DTensor, Shard
 
 from attn_cli.data.batching import B
 from attn_cli.nn.stacked import stack_layers
+from attn_cli.train.exchange import exchange
 from attn_cli.train.objective import Objective
 from attn_cli.train.optim import Deal, Factors, Orthogonalize
-from attn_cli.train.processes import Processes, exchange
+from attn_cli.train.processes import Processes
 from attn_cli.train.shards import local
 
 

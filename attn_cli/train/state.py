@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from attn_cli.errors import AttnError
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.processes import Processes
 from attn_cli.train.shards import local
@@ -56,6 +57,18 @@ class TensorState:
             for moments in optimizer.state.values():
                 tensors += [moment for moment in moments.values() if isinstance(moment, Tensor)]
         return sum(local(tensor).nbytes for tensor in tensors)
+
+    def require_finite(self, step: int, processes: Processes) -> None:
+        """Raises AttnError if the weights are spoilt: they must not replace those on disk."""
+        for module in [self.model] if self.partner is None else [self.model, self.partner]:
+            weights = dict(module.named_parameters())
+            spoilt = (not bool(torch.isfinite(local(w)).all()) for w in weights.values())
+            for name, is_spoilt in zip(weights, processes.total(*spoilt), strict=True):
+                if is_spoilt:
+                    raise AttnError(
+                        f"step {step}: {name} is no finite number any more; what was saved is "
+                        "intact. Lower --lr, or use --precision float32"
+                    )
 
     def problem(self, tensors: Mapping[str, Tensor]) -> str | None:
         """Says why saved tensors are not of this training, if they are not."""

@@ -29,7 +29,8 @@ import torch.multiprocessing
 from attn_cli.config.training import TrainingRuntimeOptions
 from attn_cli.device import set_up
 from attn_cli.errors import AttnError, EndedElsewhereError, InterruptedTrainingError
-from attn_cli.train.processes import LostProcessError, Processes
+from attn_cli.train.exchange import LostProcessError
+from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress
 
 _COMMAND = "attn"

@@ -17,7 +17,8 @@ from attn_cli.memory import available_memory, used_memory
 from attn_cli.train import choice
 from attn_cli.train.checkpoints import Checkpoints
 from attn_cli.train.choice import Chooser, Trial
-from attn_cli.train.processes import LostProcessError, Processes
+from attn_cli.train.exchange import LostProcessError
+from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress
 from attn_cli.train.team import runs_no_script_again
 

@@ -1,22 +1,19 @@
-"""A training under torchrun loses processes and machines, and ends as if nothing had happened."""
+"""A training under torchrun loses processes, and ends as if nothing had happened."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
-import time
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
-from program import ENVIRONMENT, TINY, inside, write_reversal
+from agents import Agent, last_step, wait_until, weights
+from program import TINY, inside, write_reversal
 
 from attn_cli.errors import AttnError
 from attn_cli.models.storage import load_tensors
@@ -24,7 +21,6 @@ from attn_cli.rendezvous import afresh
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc")
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 TWO = ("--standalone", "--nproc-per-node", 2)
 RECIPE = (
     *(*TINY, "--type", "bpe", "--vocab-size", 36, "--batch-tokens", 60, "--metric", "loss"),
@@ -37,80 +33,14 @@ def corpus(tmp_path):
     return write_reversal(tmp_path / "train.tsv", 300, seed=6, longest=6)
 
 
-class Agent:
-    """One `torchrun` with what it starts, in a session of their own; what they say in a file."""
-
-    def __init__(self, *arguments: object) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as it lives
-        self.process = subprocess.Popen(
-            [*TORCHRUN, *map(str, arguments)],
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=self._said,
-            start_new_session=True,
-        )
-
-    @property
-    def said(self) -> str:
-        self._said.seek(0)
-        return self._said.read().decode()
-
-    def ranks(self) -> dict[int, int]:
-        """Rank -> process."""
-        found = {}
-        number = self.process.pid
-        for child in Path(f"/proc/{number}/task/{number}/children").read_text().split():
-            with contextlib.suppress(OSError):
-                lines = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-                given = dict(line.split(b"=", 1) for line in lines if b"=" in line)
-                if b"RANK" in given:
-                    found[int(given[b"RANK"])] = int(child)
-        return found
-
-    def wait(self, seconds: float = 300) -> int:
-        try:
-            return self.process.wait(seconds)
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        """As a machine is lost: all at once, without a word."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        for rank in self.ranks_left():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(rank, signal.SIGKILL)
-        self.process.wait()
-
-    def ranks_left(self) -> list[int]:
-        """Workers, which torchrun starts in sessions of their own."""
-        with contextlib.suppress(OSError):
-            return list(self.ranks().values())
-        return []
-
-
-def last_step(output: Path) -> int:
-    states = sorted(output.glob("checkpoints/state-*.safetensors"))
-    return int(states[-1].stem.removeprefix("state-")) if states else 0
-
-
-def wait_until(is_so, what: str, agents: list[Agent], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        said = "\n".join(agent.said for agent in agents)
-        assert time.monotonic() < until, f"{what}\n{said}"
-        assert all(agent.process.poll() is None for agent in agents), f"{what}\n{said}"
-        time.sleep(0.02)
-
-
 def kill_once_past(agent: Agent, output: Path, step: int, rank: int) -> None:
-    wait_until(lambda: last_step(output) > step and rank in agent.ranks(), f"step {step}", [agent])
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(agent.ranks()[rank], signal.SIGKILL)
+    def strikes() -> bool:
+        number = agent.ranks().get(rank) if last_step(output) > step else None
+        if number:
+            os.kill(number, signal.SIGKILL)
+        return bool(number)
 
-
-def weights(output: Path) -> bytes:
-    return (output / "model.safetensors").read_bytes()
+    wait_until(strikes, f"step {step}", [agent])
 
 
 def test_a_worker_that_is_killed_comes_back_and_nothing_is_lost(tmp_path, corpus):
@@ -147,40 +77,6 @@ def test_twenty_kills_leave_the_bytes_of_an_undisturbed_run(tmp_path, corpus):
         agent.kill()
     assert agent.said.count("continuing after step") >= 19  # one may fall before the first state
     assert weights(output) == weights(tmp_path / "whole")
-
-
-@pytest.mark.slow
-def test_a_machine_that_is_lost_and_comes_back(tmp_path, corpus):
-    recipe = (*RECIPE, "--dropout", 0.2, "--max-steps", 120)
-    run = ("-m", "attn_cli", "train-mt", corpus, *recipe, "-o")
-    whole = Agent(*TWO, *run, tmp_path / "whole")
-    assert whole.wait() == 0, whole.said
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "x")
-    alive = ("--rdzv-conf", "keep_alive_interval=1,keep_alive_max_attempt=3")
-    nodes = ("--nnodes", 2, "--nproc-per-node", 1, "--max-restarts", 5, *place, *alive)
-    output = tmp_path / "lost"
-    first = Agent(*nodes, *run, output)
-    wait_until(lambda: "address already" not in first.said and _listens(port), "store", [first])
-    agents = [first, Agent(*nodes, *run, output)]
-    try:
-        wait_until(lambda: last_step(output) > 20, "step 20", agents)
-        agents[1].kill()
-        time.sleep(1)
-        agents[1] = Agent(*nodes, *run, output)
-        assert [agent.wait() for agent in agents] == [0, 0], agents[0].said + agents[1].said
-    finally:
-        for agent in agents:
-            agent.kill()
-    assert "continuing after step" in agents[0].said + agents[1].said
-    assert weights(output) == weights(tmp_path / "whole")
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.slow

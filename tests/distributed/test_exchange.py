@@ -10,8 +10,9 @@ import torch.multiprocessing
 from torch import distributed, nn
 
 from attn_cli.errors import AttnError, EndedElsewhereError, UsageError
+from attn_cli.train.exchange import LostProcessError
 from attn_cli.train.orthogonal import orthogonalized
-from attn_cli.train.processes import LostProcessError, Processes, _shares
+from attn_cli.train.processes import Processes, _shares
 
 WORLD = 3
 

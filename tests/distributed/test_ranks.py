@@ -10,15 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from agents import TORCHRUN, torchrun
 from drawn_models import write_translator
 from program import ENVIRONMENT, inside, write_reversal
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-
-
-def torchrun(*arguments: object, stdin: bytes = b"", n: int = 2) -> subprocess.CompletedProcess:
-    command = [*TORCHRUN, str(n), "-m", "attn_cli", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, env=ENVIRONMENT, timeout=300)
+TWO = ("--standalone", "--nproc-per-node", "2")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +69,7 @@ def test_a_refusal_is_said_once(tmp_path):
 
 @pytest.mark.slow
 def test_a_slow_producer_is_answered_line_by_line(reversal_model):
-    command = [*TORCHRUN, "2", "-m", "attn_cli", "decode", "-m", str(reversal_model)]
+    command = [*TORCHRUN, *TWO, "-m", "attn_cli", "decode", "-m", str(reversal_model)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as process:
         for text in (b"banu\n", b"\n", b"kevo lira\n"):
@@ -86,7 +82,7 @@ def test_a_slow_producer_is_answered_line_by_line(reversal_model):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds a process by /proc")
 def test_a_process_that_is_killed_ends_the_run(reversal_model, pairs):
-    command = [*TORCHRUN, "2", "-m", "attn_cli", "decode", "-m", str(reversal_model)]
+    command = [*TORCHRUN, *TWO, "-m", "attn_cli", "decode", "-m", str(reversal_model)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as process:
         process.stdin.write(b"banu\n")

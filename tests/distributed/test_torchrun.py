@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
-from program import ENVIRONMENT, TINY, inside, write_reversal
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-
-
-def torchrun(*arguments):
-    command = [*TORCHRUN, "-m", "attn_cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=600)
-
-
-def losses(folder):
-    lines = (folder / "train.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+from agents import torchrun
+from program import TINY, inside, write_reversal
+from test_processes import losses
 
 
 @pytest.fixture

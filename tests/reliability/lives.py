@@ -63,7 +63,7 @@ class Ending:
 def _arrange(ending: dict[str, Any]) -> None:
     """Sees to it that this life ends as planned."""
     from attn_cli import files
-    from attn_cli.train import checkpoints, loop, monitor
+    from attn_cli.train import checkpoints, loop, monitor, passes, processes
 
     kind, at = ending["kind"], ending.get("at", 1)
     trainer = loop.Trainer
@@ -78,8 +78,8 @@ def _arrange(ending: dict[str, Any]) -> None:
     arrangements: dict[str, Callable[[], object]] = {
         "alone": lambda: None,
         "after a time": lambda: None,
-        "in an accumulation window": lambda: Ending(trainer, "_backward", at, _die),
-        "in an update": lambda: Ending(loop.nn.utils, "clip_grad_norm_", at, _die),
+        "in an accumulation window": lambda: Ending(passes.Passes, "_backward", at, _die),
+        "in an update": lambda: Ending(processes.nn.utils, "clip_grad_norm_", at, _die),
         "in a validation": lambda: Ending(trainer, "_keep_if_good", at, _die),
         "after the best weights": lambda: Ending(trainer, "_keep_if_good", at, _die, after=True),
         "after the log": lambda: Ending(monitor.Monitor, "validation", at, _die, after=True),

@@ -17,7 +17,7 @@ from attn_cli.errors import AttnError
 from attn_cli.search import search
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.translator import AutoregressiveTranslator, Source
-from attn_cli.train import loop
+from attn_cli.train import loop, passes
 
 OUT_OF_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 
@@ -80,14 +80,14 @@ def test_a_sentence_that_never_fits_ends_with_the_remedy(
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """The loss of these updates is not a number."""
-    backward, count = loop.Trainer._backward, [0]
+    backward, count = passes.Passes._backward, [0]
 
     def spoilt(self: Any, *arguments: Any, **named: Any) -> list[float]:
         sums = backward(self, *arguments, **named)
         count[0] += 1
         return [math.nan, math.nan] if count[0] in steps else sums
 
-    monkeypatch.setattr(loop.Trainer, "_backward", spoilt)
+    monkeypatch.setattr(passes.Passes, "_backward", spoilt)
 
 
 def test_repeated_losses_that_are_not_finite_stop_and_leave_the_weights(

@@ -22,9 +22,10 @@ from attn_cli.models.storage import load_tensors
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
 from attn_cli.train.checkpoints import Checkpoints
-from attn_cli.train.loop import Trainer, Training, parts_of
+from attn_cli.train.loop import Trainer, Training
 from attn_cli.train.monitor import Monitor
 from attn_cli.train.objective import Objective
+from attn_cli.train.passes import parts_of
 from attn_cli.train.processes import Processes
 
 PAD, BOS, EOS, VOCAB = 0, 1, 2, 12
