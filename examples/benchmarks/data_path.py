@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attn_cli.data.batching import Position, stream
+from attn_cli.data.batching import POOL_ROWS, Position, stream
 from attn_cli.data.corpus import Indexing, build_corpus
 from attn_cli.data.entries import CorpusFiles
 from attn_cli.data.split import Rows
@@ -89,20 +89,20 @@ def run(options: argparse.Namespace, work: Path, bare: float) -> None:
         n_tokens += placed.batch.n_tokens
         if placed.epochs * REPORTS >= said + 1:
             said += 1
-            seconds = time.process_time() - began
+            rate = int(reader.times.sum()) / (time.process_time() - began)
             print(
-                f"{placed.epochs:4.0%} of the epoch: {n_pairs / seconds:,.0f} pairs and "
-                f"{n_tokens / seconds:,.0f} target tokens a CPU s; {memory():.0f} MiB "
+                f"{placed.epochs:4.0%} of the epoch: {rate:,.0f} pairs and "
+                f"{rate * n_tokens / n_pairs:,.0f} target tokens a CPU s; {memory():.0f} MiB "
                 f"({memory() - bare:.0f} beyond PyTorch), at most {memory('VmHWM'):.0f}",
                 flush=True,
             )
         if placed.after.epoch:
             break
-    print(f"{n_batches:,} batches, {n_pairs:,} pairs; read beyond them: the next pool")
-    # The pool that is read ahead is the next epoch's first one.
-    assert reader.times.min() == 1 and n_pairs == size, "a pair was left out"
-    assert (reader.times > 1).sum() <= 1 << 15, "a pair came twice"
-    print(f"every pair once; {(reader.times > 1).sum():,} a second time, ahead of the next epoch")
+    # What is read ahead is the next epoch's.
+    ahead = int(reader.times.sum()) - size
+    assert reader.times.min() > 0 and n_pairs == size, "a pair was left out"
+    assert 0 <= ahead <= max(size, POOL_ROWS), "a pair came twice"
+    print(f"{n_batches:,} batches; every pair once, and {ahead:,} ahead, of the next epoch")
 
 
 def _any(fields: list[str]) -> str | None:

@@ -105,11 +105,11 @@ def test_a_process_that_does_not_come_is_named_with_the_step(tmp_path, corpus):
     [
         (["--no-such-option"], 2, "No such option: --no-such-option"),
         (["--batch-tokens", "many"], 2, "'many' is not a valid integer"),
-        (["--metric", "love"], 2, "--metric love"),
+        (["--metric", "love"], 2, "--metric: 'love' is not one of"),
         (["--processes", 2], 2, "torchrun has started 2 processes already"),
         (["--init", "nowhere"], 2, "nowhere"),
         (["--dev", "none.tsv"], 2, "none.tsv"),
-        (["--columns", "1,9"], 3, "column 9"),
+        (["--columns", "1,9"], 3, "300 unusable lines: nothing is trained"),
     ],
 )
 def test_what_is_refused_is_said_once_and_not_tried_again(tmp_path, corpus, wrong, status, message):
