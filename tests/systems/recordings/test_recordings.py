@@ -301,7 +301,7 @@ def test_several_models_and_other_options_are_refused(model, fresh):
 
 @pytest.mark.slow
 def test_single_digits_are_told_apart(data_dir, tmp_path):
-    """Real speech, within a minute of one core."""
+    """Real speech, within two minutes of one core."""
     digits = data_dir / "spoken_digits"
     given = ("--columns", "path,text", "--dev", digits / "dev.tsv", "--max-steps", 240)
     inside("finetune", digits / "train.tsv", *LABELS, *given, "-o", tmp_path / "m")
