@@ -17,6 +17,7 @@ _LEAST = 1 << 15  # numbers in a matrix; smaller ones gain nothing: caches hold 
 _MANY = 1 << 17  # of so many the blocks are faster for any number of rows; of fewer by a tenth, ...
 # ... from here on: a call costs 14 μs more, and a number of rows that is new 0.3 to 0.6 ms.
 _FEW_ROWS = 64
+_STEPS, _WIDEST_STEP = ((16, 1), (128, 8)), 32  # up to so many rows, numbers are so far apart
 
 
 class PreparedLinear:
@@ -53,12 +54,29 @@ class PreparedLinear:
             if self._int8 is not None:
                 return self._int8(x, relu)
             if self._blocks is not None and x.numel() >= self._few:
-                blocked: Tensor = torch.ops.mkldnn._linear_pointwise(
-                    x, self._blocks, self.bias, "relu" if relu else "none", [], ""
-                )
-                return blocked
+                return self._blocked(x, "relu" if relu else "none")
         found = F.linear(x, self.weight, self.bias)
         return found.relu_() if relu else found
+
+    def _blocked(self, x: Tensor, then: str) -> Tensor:
+        """The product by blocks, of as many rows as `rounded` says."""
+        count = x.numel() // x.shape[-1]
+        more = rounded(count) - count
+        rows = F.pad(x.reshape(count, -1), (0, 0, 0, more)) if more else x
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(
+            rows, self._blocks, self.bias, then, [], ""
+        )
+        return found[:count].view(*x.shape[:-1], -1) if more else found
+
+
+def rounded(count: int) -> int:
+    """So many rows or a few more.
+
+    oneDNN keeps what it has made ready for each number of rows, some 50 KB of it for each matrix.
+    A search has hundreds of numbers of rows, and would come to half a gigabyte.
+    """
+    step = next((step for most, step in _STEPS if count <= most), _WIDEST_STEP)
+    return -(-count // step) * step
 
 
 def _blocks_of(weight: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ from attn_cli.nn import int8, prepared
 from attn_cli.nn.attention import MultiHeadAttention
 from attn_cli.nn.dropout import Dropout
 from attn_cli.nn.positions import Positions
-from attn_cli.nn.prepared import PreparedLinear, prepare
+from attn_cli.nn.prepared import PreparedLinear, prepare, rounded
 from attn_cli.nn.tables import OutputLinear
 from attn_cli.nn.transformer import FeedForward
 
@@ -20,7 +20,7 @@ def _no_clock(monkeypatch):
     monkeypatch.setattr(int8, "_pays", lambda outputs, inputs: True)
 
 
-@pytest.mark.parametrize("rows", [1, 5, 70])
+@pytest.mark.parametrize("rows", [1, 5, 70, 129])
 @pytest.mark.parametrize("outputs", [10, 2048, 11001])
 @pytest.mark.parametrize("biased", [True, False])
 @torch.inference_mode()
@@ -34,6 +34,13 @@ def test_a_prepared_product_is_the_product(rows, outputs, biased):
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(rows, 24)).dtype == torch.bfloat16
     assert layer(torch.randn(rows, 24)).dtype == torch.float32
+
+
+def test_few_numbers_of_rows_are_made_ready():
+    counts = range(1, 2001)
+    assert len(set(map(rounded, counts))) <= 100
+    assert all(count <= rounded(count) <= 1.5 * count for count in counts)
+    assert all(rounded(count) == count for count in range(17))
 
 
 def test_small_matrices_and_other_types_stay_as_they_are():
