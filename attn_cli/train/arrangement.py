@@ -72,7 +72,13 @@ def compile_layers(module: nn.Module) -> None:
 
 
 def _compiled(layer: nn.Module, forward: Callable[..., object]) -> Callable[..., object]:
-    in_training = torch.compile(forward, dynamic=True)
+    try:
+        in_training = torch.compile(forward, dynamic=True)
+    except UnicodeDecodeError as error:
+        raise AttnError(
+            "--compile: PyTorch's compiler reads its own files as the locale is encoded, which "
+            "is not UTF-8 here; set PYTHONUTF8=1, or leave it out"
+        ) from error
 
     @wraps(forward)
     def compiled(*args: object, **kwargs: object) -> object:

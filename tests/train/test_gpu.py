@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from program import TINY, attn, inside, write_reversal
+from program import ENVIRONMENT, TINY, attn, inside, write_reversal
 
 from attn_cli.config.training import TrainingOptions
 from attn_cli.data.batching import moved
@@ -66,8 +66,9 @@ def losses(model):
         ),
     ],
 )
-def test_it_learns_what_a_cpu_learns(on_cpu, tmp_path, options):
+def test_it_learns_what_a_cpu_learns(on_cpu, tmp_path, options, monkeypatch):
     corpus, expected = on_cpu
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONUTF8", "1")  # without it PyTorch's compiler can't begin
     attn("train-mt", corpus, "-o", tmp_path / "model", *RECIPE, *options)
     assert losses(tmp_path / "model") == pytest.approx(losses(expected), rel=0.02)
     weights = load_tensors(tmp_path / "model" / "model.safetensors")[0]
