@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attn_cli.config import changed, load_json, shown
 from attn_cli.config.converting import ConvertOptions
-from attn_cli.convert.huggingface_specials import CONFIG
+from attn_cli.convert.huggingface_specials import CONFIG, MODULES
 from attn_cli.errors import DataError, NotThereError, UsageError
 from attn_cli.files import inside
 from attn_cli.models import SEQ2SEQ_MODELS
@@ -84,7 +84,7 @@ def convert(
         UsageError: options that this conversion does not have, or none for a model of attn, or
             `output` holds a model.
     """
-    if not (folder / CONFIG).exists():
+    if not any((folder / name).exists() for name in (CONFIG, MODULES)):
         raise NotThereError(f"{folder}: holds no model, as it has no {CONFIG}")
     theirs = _model_type(folder)
     changes = changed(options, among=OURS) if options.to == "attn" else []
@@ -128,12 +128,16 @@ def convert(
 
 def _is_ours(folder: Path) -> bool:
     """Whether the directory's config.json is one that attn wrote."""
+    if not (folder / CONFIG).exists():
+        return False
     values = load_json(inside(folder, CONFIG))
     return "format" in values and "arch" in values
 
 
 def _model_type(folder: Path) -> str:
     """What the directory's config.json calls its model; "" where that is not said."""
+    if not (folder / CONFIG).exists():
+        return ""
     try:
         return str(load_json(inside(folder, CONFIG)).get("model_type", ""))
     except DataError:

@@ -16,6 +16,7 @@ from attn_cli.errors import DataError
 from attn_cli.files import inside
 
 CONFIG, SETTINGS, GENERATION = "config.json", "tokenizer_config.json", "generation_config.json"
+MODULES = "modules.json"  # of sentence-transformers: a model's parts, each in a folder of its own
 _MAP, _ADDED = "special_tokens_map.json", "added_tokens.json"
 ROLES = ("pad", "unk", "bos", "eos", "mask", "cls", "sep")
 # Classes whose vocab.txt is BERT's, and whose vocab.json and merges.txt are GPT-2's.

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from attn_cli.config import load_json, shown
 from attn_cli.config.embedding import EmbedDefaults
+from attn_cli.convert.huggingface_specials import MODULES
 from attn_cli.errors import DataError
 from attn_cli.files import inside, read_bounded, write_atomically
 
-_MODULES, _PROMPTS = "modules.json", "config_sentence_transformers.json"
+_PROMPTS = "config_sentence_transformers.json"
 _SETTINGS = "sentence_bert_config.json"
 _LIMIT = 1 << 20  # bytes
 _PART = "sentence_transformers.models."
@@ -52,9 +53,9 @@ def read_sentence_embedding(folder: Path) -> SentenceEmbedding | None:
     Raises:
         DataError: it has a part, or a pooling, that our vectors have not.
     """
-    if not (folder / _MODULES).exists():
+    if not (folder / MODULES).exists():
         return None
-    file = inside(folder, _MODULES)
+    file = inside(folder, MODULES)
     parts = _parts(file)
     kinds = [kind for kind, _ in parts]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
@@ -133,7 +134,7 @@ def write_sentence_embedding(folder: Path, defaults: EmbedDefaults, d_model: int
     kinds = [("Transformer", ""), ("Pooling", "1_Pooling")]
     kinds += [("Normalize", "2_Normalize")] if defaults.normalize else []
     files: dict[str, object] = {
-        _MODULES: [
+        MODULES: [
             {"idx": index, "name": str(index), "path": path, "type": _PART + kind}
             for index, (kind, path) in enumerate(kinds)
         ],

@@ -669,7 +669,7 @@ def test_models_are_named():
     ("spec", "options", "status", "cause"),
     [
         ("{en-de},{en-de}", (), 2, "two models are called en-de"),
-        ("x={en-de},", (), 2, "NAME=DIR"),
+        ("x={en-de},", (), 2, "an empty name"),
         ("=a", (), 2, "NAME=DIR"),
         ("x=nowhere", (), 2, "no such model directory"),
         ("{mood}", ("--beam", 3), 2, "--beam: no model here reads that"),

@@ -131,7 +131,7 @@ def test_training_continues_from_a_model(tmp_path, corpus):
         "pretrain", other, "--init", first, "--d-model", 64, "-o", tmp_path / "x", status=2
     )
     assert "--d-model: --init decides this" in run.said
-    run = inside("pretrain", other, "--init", tmp_path / "no", "-o", tmp_path / "x", status=3)
+    run = inside("pretrain", other, "--init", tmp_path / "no", "-o", tmp_path / "x", status=2)
     assert f"{tmp_path / 'no'}" in run.said
     run = inside("decode", "-m", first, stdin=b"a\n", status=3)
     assert "attn finetune --init teaches it a task" in run.said
