@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from attn_cli.config.decoding import DecodeOptions, SearchOptions
-from attn_cli.config.scoring import ScoreOptions
 from attn_cli.config.translation import TrainMtCommand
 from attn_cli.data.batching import stream
 from attn_cli.data.corpus import Corpus
@@ -22,9 +18,6 @@ from attn_cli.data.split import repeated
 from attn_cli.errors import DataError
 from attn_cli.lines.columns import Columns
 from attn_cli.lines.rows import is_blank
-from attn_cli.metrics.base import Segment
-from attn_cli.metrics.scoring import score_corpus
-from attn_cli.metrics.scripts import Letters
 from attn_cli.models.directory import ModelConfig, read_config
 from attn_cli.models.seq2seq_base import EncoderDecoderConfig
 from attn_cli.models.sizes import choose_size, seq2seq_preset
@@ -37,15 +30,13 @@ from attn_cli.systems.translation.source_base import TrainingSources
 from attn_cli.systems.translation.sources import source_kind
 from attn_cli.systems.translation.start import check_start, starting_point
 from attn_cli.systems.translation.training_kinds import TRAINING_KINDS
-from attn_cli.systems.translation.translator import Source, Translator
+from attn_cli.systems.translation.validation import BLEU_OF_NOTHING, TranslationValidation, cost
 from attn_cli.tokenizers.tokenizer import Tokenizer
 from attn_cli.tokenizers.tokenizer_files import read_tokenizers
 from attn_cli.train.loop import Training
 from attn_cli.train.monitor import Speaker
-from attn_cli.train.objective import Objective
 from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
-from attn_cli.train.spread import Spread, alone, in_parts
 from attn_cli.wording import plural
 
 USUAL = Usual(
@@ -60,11 +51,6 @@ USUAL = Usual(
 CONTINUED = replace(  # a trained model has less to learn
     USUAL, warmup=20, examples_seen=150_000, passes=(1, 6), fewest_updates=200, most_passes=30
 )
-_PROBED = 100  # of the pairs that validate, alone while their translations are worth nothing
-_BLEU_OF_NOTHING = 1.0
-_TOO_YOUNG = f"trained too little to translate (dev BLEU below {_BLEU_OF_NOTHING:g}): train longer"
-_DEAF = "trained too little to write down what is said (dev WER above 1): train longer"
-_DECODING = 3.0  # the time that a pair takes in a validation, in that of a pair in training
 
 
 class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
@@ -179,39 +165,14 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         translator = kind.translator([model], src, tgt)
         objective = kind.objective(model, options, translator).to(processes.device)
         translator.ctc_weight = ctc_weight(model, options)
-        max_len = options.corpus.max_len
-        read = partial(
-            kind.reader,
-            src=src,
-            tgt_tokenizer=tgt,
-            max_len=max_len,
-            n_positions=model.n_positions,
-        )
-        chosen = self._suited(
-            read(split.train, split.rows, batch_tokens=max_len, contents=sources.contents(TRAIN))
-        )
-        training = chosen.training
-        read = partial(
-            read,
-            batch_tokens=training.batch_tokens,
-            say=self.speaker.warn if processes.is_main else None,
-        )
-        reader = read(
-            split.train,
-            split.rows,
-            sample_alpha=options.corpus.subword_sampling,
-            contents=sources.learnt_contents(TRAIN),
-        )
-        dev_name = DEV if options.corpus.dev else TRAIN
-        dev_reader = read(split.dev, split.dev_rows, contents=sources.contents(dev_name))
+        read = partial(kind.reader, src=src, tgt_tokenizer=tgt, n_positions=model.n_positions)
+        reader, dev_reader, chosen = self._readers(split, sources, read, processes)
+        metric = chosen.training.metric
+        same_source = sources.groups(self._dev_name, split.dev_rows)
         validate = TranslationValidation(
-            objective,
-            translator,
-            dev_reader,
-            training.metric,
-            same_source=sources.groups(dev_name, split.dev_rows),
+            objective, translator, dev_reader, metric, same_source=same_source
         )
-        contents = "".join(map(sources.fingerprint, dict.fromkeys((TRAIN, dev_name))))
+        contents = "".join(map(sources.fingerprint, dict.fromkeys((TRAIN, self._dev_name))))
         fingerprint = split.train.fingerprint + split.dev.fingerprint + contents
         summary += [
             f"{len(split.rows):,} pairs to train on, {len(split.dev_rows):,} to validate on; "
@@ -226,11 +187,11 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
                 stream=lambda position, peers: stream(reader.source(), self.seed, position, peers),
                 validate=validate,
                 starts_trained=start.model is not None,
-                says_nothing_below={"bleu": _BLEU_OF_NOTHING, "wer": -1.0},
+                says_nothing_below={"bleu": BLEU_OF_NOTHING, "wer": -1.0},
                 too_young=validate.too_young,
-                validation_epochs=_cost(split, training.metric),
+                validation_epochs=cost(split, metric),
             ),
-            training,
+            chosen.training,
             ModelConfig(
                 start.arch,
                 model.task,
@@ -239,6 +200,31 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
             ),
             summary,
         )
+
+    def _readers(
+        self,
+        split: Split,
+        sources: TrainingSources,
+        read: Callable[..., PairReader],
+        processes: Processes,
+    ) -> tuple[PairReader, PairReader, Suited]:
+        """Those of the training and dev pairs; the options that suit what is read."""
+        corpus = self.options.corpus
+        read = partial(read, max_len=corpus.max_len)
+        contents = sources.contents(TRAIN)
+        plain = read(split.train, split.rows, batch_tokens=corpus.max_len, contents=contents)
+        chosen = self._suited(plain)
+        say = self.speaker.warn if processes.is_main else None
+        read = partial(read, batch_tokens=chosen.training.batch_tokens, say=say)
+        contents, alpha = sources.learnt_contents(TRAIN), corpus.subword_sampling
+        reader = read(split.train, split.rows, sample_alpha=alpha, contents=contents)
+        dev_reader = read(split.dev, split.dev_rows, contents=sources.contents(self._dev_name))
+        return reader, dev_reader, chosen
+
+    @property
+    def _dev_name(self) -> str:
+        """Of the corpus that the dev pairs are in."""
+        return DEV if self.options.corpus.dev else TRAIN
 
     def _suited(self, reader: PairReader) -> Suited:
         """The options with what they leave open decided by the corpus."""
@@ -263,105 +249,6 @@ class TranslationRecipe(CorpusRecipe[Seq2SeqBatch, TrainMtCommand]):
         for remark in sources.remarks(name):
             self.speaker.warn(remark)
         return corpus
-
-
-class TranslationValidation:
-    """Loss of the dev pairs, and BLEU and chrF, or WER, of greedy translations where these decide.
-
-    Args:
-        objective: the loss.
-        translator: decodes with the same model.
-        reader: the dev pairs.
-        metric: "loss", "bleu", "chrf" or "wer".
-        same_source: equal for pairs whose targets are references of one source, which is decoded
-            once. Shape: (pairs,).
-
-    Attributes:
-        has_sentences: whether most targets are of four words or more, as a figure of 4-grams wants
-            them.
-        remarks: what a user should know of the figures.
-    """
-
-    def __init__(
-        self,
-        objective: Objective[Seq2SeqBatch],
-        translator: Translator,
-        reader: PairReader,
-        metric: str,
-        *,
-        same_source: NDArray[np.int64],
-    ) -> None:
-        self._same_source = same_source
-        self._objective = objective
-        self._translator = translator
-        self._reader = reader
-        self._metric = metric
-        targets = [pair[-1] for pair in reader.read(np.arange(len(reader.rows))[:_PROBED])]
-        written = Letters(targets).unspaced
-        tokenizer = written.tokenizer if written else ScoreOptions().tokenize
-        wer = metric == "wer"
-        self._measures = ScoreOptions(bleu=True, chrf=True, wer=wer, tokenize=tokenizer)
-        lengths = [len(text if written else text.split()) for text in targets]
-        self.has_sentences = sum(length >= 4 for length in lengths) * 2 > len(targets)
-        self.remarks: list[str] = []
-        if written and metric in ("bleu", "chrf"):
-            self.remarks = [
-                f"{written.name} has no spaces between words: dev BLEU is that of attn score "
-                f"--tokenize {tokenizer}"
-            ]
-
-    @property
-    def too_young(self) -> str:
-        """What is said of weights whose figure says nothing; "": nothing, as it never does."""
-        return _DEAF if self._metric == "wer" else _TOO_YOUNG if self.has_sentences else ""
-
-    @torch.inference_mode()
-    def __call__(self, spread: Spread = alone) -> dict[str, float]:
-        """The figures; the loss in nats per token, without smoothing."""
-        numbers = np.arange(len(self._reader.rows))
-        batches = self._reader.batches(numbers, 0)
-        tokens = sum(batch.n_tokens for batch in batches)
-        figures = {"loss": sum(spread(self._nll, batches)) / tokens}
-        if self._metric != "loss":
-            # Weights that translate into nothing yet take longest for it, and tell least.
-            figures |= self._quality(numbers[:_PROBED], spread)
-            good = figures["bleu"] >= _BLEU_OF_NOTHING or figures.get("wer", 1.0) < 1.0
-            if len(numbers) > _PROBED and good:
-                figures |= self._quality(numbers, spread)
-        return figures
-
-    def _nll(self, batch: Seq2SeqBatch) -> float:
-        return float(self._objective(batch.to(self._translator.device))[1])
-
-    def _quality(self, numbers: NDArray[np.int64], spread: Spread) -> dict[str, float]:
-        sources: dict[int, Source] = {}
-        lengths: dict[int, int] = {}
-        references: dict[int, tuple[str, ...]] = {}
-        for (text, content, reference), same in zip(
-            self._reader.read(numbers), self._same_source[numbers].tolist(), strict=True
-        ):
-            sources[same], lengths[same] = Source(text, file=content), len(content)
-            references[same] = (*references.get(same, ()), reference)
-        outputs = in_parts(self._outputs, list(sources.values()), list(lengths.values()), spread)
-        segments = [
-            Segment(output, texts)
-            for texts, output in zip(references.values(), outputs, strict=True)
-        ]
-        scores = score_corpus(self._measures, segments)
-        return dict(zip(("bleu", "chrf", "wer"), (score.value for score in scores), strict=False))
-
-    def _outputs(self, sources: list[Source]) -> list[str]:
-        options, batch_tokens = SearchOptions(greedy=True), DecodeOptions().batch_tokens
-        hypotheses = self._translator.generate(sources, options, batch_tokens=batch_tokens)
-        return [outputs[0].text if outputs else "" for outputs in hypotheses]
-
-
-def _cost(split: Split, metric: str) -> float:
-    """The passes over the training pairs that take as long as a validation, about."""
-    one = _DECODING if metric != "loss" else 0.4  # without a backward pass
-    dev = int(split.dev.sizes(split.dev_rows).sum())
-    mean = split.train.sizes(split.rows[np.arange(min(len(split.rows), 10_000))]).mean()
-    return one * dev / max(float(mean) * len(split.rows), 1.0)
 
 
 def _pair_problem(pair: list[str]) -> str | None:

@@ -9,8 +9,8 @@ import pytest
 import sacrebleu
 from program import TINY, inside
 
-from attn_cli.systems.translation.recipe import TranslationValidation
 from attn_cli.systems.translation.sequence_level import Output, SentenceBleu
+from attn_cli.systems.translation.validation import TranslationValidation
 
 CHINESE = ["猫坐在垫子上。", "他今天看了三本书。", "我们明天去学校吗?", "GPT 写了一首诗。"]
 JAPANESE = ["猫が敷物の上に座った。", "彼は今日本を読んだ。"]
