@@ -19,8 +19,9 @@ from torch import Tensor
 from attn_cli.config.decoding import SearchOptions
 from attn_cli.errors import UsageError
 from attn_cli.search import candidates, forcing, penalties, sampling
-from attn_cli.search.beams import Beams, Hypothesis, Links, Request, Slot, Times
+from attn_cli.search.beams import Beams, Slot
 from attn_cli.search.candidates import NEVER, Choice
+from attn_cli.search.hypotheses import Hypothesis, Links, Request, Times
 from attn_cli.search.step import StepModel, StepOutput
 
 __all__ = ["Hypothesis", "Links", "Request", "Times", "Watch", "search"]

@@ -21,7 +21,7 @@ from attn_cli.errors import UsageError
 from attn_cli.models.mask_predict import MaskPredict
 from attn_cli.models.seq2seq_base import AttentionMaps, Seq2SeqModel
 from attn_cli.nn.cache import KeyValue
-from attn_cli.search.beams import length_norm
+from attn_cli.search.hypotheses import length_norm
 from attn_cli.search.search import Hypothesis, Request
 from attn_cli.systems.generation.generator import LOGITS_AT_ONCE, Ids, Source
 from attn_cli.systems.translation.source_base import SourceSide
