@@ -254,7 +254,7 @@ class Trainer(Generic[B]):
             self.crew.verdict or progress.processes,
         )
         if 0 < verdict < self.processes.world:
-            self._disband()
+            self._part()
             return
         if verdict != progress.processes:
             progress.processes = int(verdict)
@@ -279,17 +279,14 @@ class Trainer(Generic[B]):
                 int(signal_number),
             )
 
-    def _disband(self) -> None:
-        """Rank 0 goes on alone."""
+    def _part(self) -> None:
+        """Rank 0 goes on alone; the others wait to take up what was saved with it."""
         self.close()
         self.processes = self.processes.leave()
-        if self.processes.is_main:
-            self.crew.close()
+        self.crew.part()
+        if not self.processes.is_main:
             self._go_back()
-            self.progress.processes = 1
-            self._save()
-        else:
-            self.progress.finished = "one process goes on"
+            self._assemble()
 
     def _go_back(self) -> None:
         """To the saved state from which updates were timed: those who were chosen make them again.

@@ -91,10 +91,12 @@ class TensorState:
         self.average.load(tensors)
         for number, optimizer in enumerate(self.optimizers):
             _load_moments(optimizer, f"optimizer.{number}.", tensors)
-        # A rank that was not there when the state was saved goes on with its own generators.
         rank = processes.rank
         if f"random.cpu.{rank}" in tensors:
             torch.set_rng_state(tensors[f"random.cpu.{rank}"])
+        else:  # a rank that was not there when the state was saved: with numbers of its own
+            torch.set_rng_state(tensors["random.cpu.0"])
+            torch.manual_seed(int(torch.randint(1 << 62, ())) + rank)
         if processes.device.type == "cuda" and f"random.cuda.{rank}" in tensors:
             torch.cuda.set_rng_state(tensors[f"random.cuda.{rank}"], processes.device)
 

@@ -34,6 +34,7 @@ from attn_cli.train.processes import Processes
 from attn_cli.train.progress import Progress
 
 _COMMAND = "attn"
+_OVER = "over"  # what is said to members that wait for a call
 _POLL = 0.02  # seconds between two looks at a file
 _LAST_WORDS = 5.0  # seconds in which a process that failed says why
 _FAREWELL = 2.0  # seconds in which a member ends by itself
@@ -44,7 +45,7 @@ class Crew:
     """The processes that train beside this one; here those that torchrun started, or none.
 
     Attributes:
-        verdict: how many processes were found to be fastest; 0: as many as there are.
+        verdict: how many processes are to train; 0: as many as there are.
     """
 
     verdict: int = 0
@@ -74,8 +75,11 @@ class Crew:
 
     @property
     def joins(self) -> bool:
-        """Whether others are ready to take up the saved state, and to be assembled."""
+        """Whether those who are to take up the saved state are ready to be assembled."""
         return False
+
+    def part(self) -> None:
+        """Rank 0 is alone from here on; the others wait until they are called again."""
 
     def timed(self, n_tokens: int, seconds: float, seconds_left: float) -> None:
         """Is told how long an update took, and how long the training goes on, about."""
@@ -112,6 +116,7 @@ class Team(Crew):
     ) -> None:
         self.size = size
         self.is_assembled = False
+        self._calls = 0
         self._alone = processes
         self._arguments = (size, processes.threads, runtime, work, rest)
         self._folder: str | None = None  # where they meet
@@ -153,9 +158,14 @@ class Team(Crew):
         """Calls the members as soon as all are ready."""
         while not self.is_ready:
             time.sleep(_POLL)
-        self._store.set("call", "")
+        self._calls += 1
+        self._store.set(_call(self._calls), "")
         self.is_assembled = True
-        return self._alone.meet(self._store, self.size)
+        return self._alone.meet(_meeting(self._store, self._calls), self.size)
+
+    def part(self) -> None:
+        """Leaves the members waiting for the next call."""
+        self.is_assembled = False
 
     def cause(self, lost: LostProcessError) -> Exception:
         """What the first member that failed says, or the signal that ended it."""
@@ -182,6 +192,7 @@ class Team(Crew):
         """Ends the members, if they have not ended by themselves."""
         if self._folder is None:
             return
+        self._store.set(_OVER, "")
         until = time.monotonic() + _FAREWELL
         for member in self._members:
             member.join(max(0.0, until - time.monotonic()))
@@ -202,6 +213,7 @@ class Seat(Crew):
     def __init__(self, folder: str, size: int, processes: Processes) -> None:
         self.processes = processes
         self._size = size
+        self._calls = 0
         self._store = _store(folder)
 
     def await_call(self) -> None:
@@ -212,14 +224,23 @@ class Seat(Crew):
         """
         self._store.set(f"ready {self.processes.rank}", "")
         parent = multiprocessing.parent_process()
-        while not self._store.check(["call"]):
-            if parent is not None and not parent.is_alive():
+        self._calls += 1
+        while not self._store.check([_call(self._calls)]):
+            if self._store.check([_OVER]) or parent is not None and not parent.is_alive():
                 raise EndedElsewhereError(1)
             time.sleep(_POLL)
 
     def assemble(self, processes: Processes, progress: Progress) -> Processes:
         """Joins the others."""
-        return self.processes.meet(self._store, self._size)
+        return self.processes.meet(_meeting(self._store, self._calls), self._size)
+
+    def part(self) -> None:
+        """Waits until it is called again.
+
+        Raises:
+            EndedElsewhereError: rank 0 has ended.
+        """
+        self.await_call()
 
     def fail(self, code: int, message: str, trace: str = "") -> None:
         """Tells rank 0 why this process ends."""
@@ -239,6 +260,15 @@ def runs_no_script_again() -> bool:
 
 def _store(folder: str) -> dist.Store:
     return dist.FileStore(str(Path(folder) / "store"), -1)
+
+
+def _call(number: int) -> str:
+    return f"call {number}"
+
+
+def _meeting(store: dist.Store, number: int) -> dist.Store:
+    """Where those meet who were called: a group leaves its keys behind."""
+    return dist.PrefixStore(f"meeting {number}", store)
 
 
 def _member(

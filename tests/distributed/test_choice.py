@@ -51,6 +51,9 @@ class FakeTeam:
         self.is_assembled = True
         return Processes(0, self.size, processes.device)
 
+    def part(self):
+        self.is_assembled = False
+
     def close(self):
         self.closed = True
 
@@ -70,8 +73,12 @@ def updates(chooser, seconds, left=1000.0, count=8):
         chooser.timed(10, seconds, left)
 
 
-@pytest.mark.parametrize(("seconds", "verdict"), [(0.9, 2), (0.99, 1), (1.1, 1)])
-def test_it_times_one_process_then_several_and_chooses(seconds, verdict):
+@pytest.mark.parametrize(
+    ("seconds", "later", "verdict"),
+    [(0.9, 1.0, 2), (0.99, 1.0, 1), (1.1, 1.0, 1), (1.1, 1.5, 2), (0.9, 0.8, 1)],
+)
+def test_it_times_one_process_then_several_then_one_and_chooses(seconds, later, verdict):
+    """So that a processor which slows down, or is asked for less, speaks for nobody."""
     teams, told = [], Told()
     chooser = Chooser(2, lambda size: teams.append(FakeTeam(size)) or teams[-1], told)
     assert not chooser.measures
@@ -87,28 +94,38 @@ def test_it_times_one_process_then_several_and_chooses(seconds, verdict):
     assert chooser.assemble(ALONE, Progress()).world == 2
     assert not chooser.joins and not chooser.verdict
     updates(chooser, seconds)
-    assert chooser.verdict == verdict
+    assert chooser.verdict == 1 and not told
+    chooser.part()  # and once more alone, while they wait
+    assert not (chooser.verdict or chooser.joins or team.is_assembled or team.closed)
+    updates(chooser, later, count=7)
+    assert not told and not chooser.joins
+    updates(chooser, later, count=1)
     chosen = "2 processes" if verdict == 2 else "one process"
+    alone = 20 / (1.0 + later)
     assert told == [
-        f"--processes auto: {chosen}, as measured: one process of 2 threads 10 tokens/s, 2 of 1 "
-        f"thread {10 / seconds:.0f}"
+        f"--processes auto: {chosen}, as measured: one process of 2 threads {alone:.0f} tokens/s, "
+        f"2 of 1 thread {10 / seconds:.0f}"
     ]
+    assert chooser.joins and not chooser.verdict and team.closed == (verdict == 1)
+    assert chooser.assemble(ALONE, Progress()).world == verdict == chooser.verdict
+    updates(chooser, 1.0, count=40)
+    assert chooser.verdict == verdict and not chooser.joins and len(told) == 1
 
 
 def test_the_first_updates_are_not_counted_and_a_trial_takes_a_while(monkeypatch):
     monkeypatch.setattr(choice, "_SECONDS", 20.0)
-    trial = Trial()
+    trial = Trial(1)
     for _ in range(3):
         trial.add(10, 100.0)
     for number in range(20):
         assert not trial.is_over, number
         trial.add(10, 1.0)
-    assert trial.is_over and trial.rate == 10
+    assert trial.is_over and (trial.tokens, trial.seconds) == (200, 20.0)
 
 
 def test_nobody_is_started_for_a_short_rest_or_without_memory_or_threads(monkeypatch):
-    monkeypatch.setattr(choice, "_WORTHWHILE", 180.0)
-    for threads, left in ((2, 179.0), (2, math.nan), (1, 1000.0)):
+    monkeypatch.setattr(choice, "_WORTHWHILE", 300.0)
+    for threads, left in ((2, 299.0), (2, math.nan), (1, 1000.0)):
         chooser = Chooser(threads, lambda size: pytest.fail("started"), Told())
         chooser.assemble(ALONE, Progress())
         updates(chooser, 1.0, left, count=40)
@@ -127,7 +144,7 @@ def test_what_was_chosen_before_is_taken_up_without_measuring():
     teams = []
     chooser = Chooser(2, lambda size: teams.append(FakeTeam(size)) or teams[-1], Told())
     assert chooser.assemble(ALONE, Progress(processes=3)).world == 3
-    assert teams[0].started
+    assert teams[0].started and not chooser.joins
     updates(chooser, 1.0, count=40)
     chooser.close()
     assert teams[0].closed and not chooser.verdict
@@ -180,7 +197,7 @@ def _waits(monkeypatch):
     joins = Chooser.joins
 
     def waiting(self):
-        while self._team and not self._team.is_assembled and not joins.fget(self):
+        while self._waits and not joins.fget(self):
             time.sleep(0.01)
         return joins.fget(self)
 
