@@ -56,7 +56,8 @@ from attn_cli.train.processes import Processes
 from attn_cli.train.run import Plan
 from attn_cli.wording import plural
 
-_RATE, _RATE_OF_NEW_WEIGHTS = 2e-4, 1e-3
+_RATE, _WIDTH = 2e-4, 384  # of a pre-trained encoder so wide; see `usual_rate`
+_RATE_OF_NEW_WEIGHTS = 1e-3
 USUAL = Usual(
     batch_tokens=(256, 1024),
     updates_a_pass=50,
@@ -362,7 +363,7 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         if not training.lr:
             full = self.options.init and not options.lora
             full = full and options.freeze < len(model.backbone.depths)
-            changes["lr"] = _RATE if full else _RATE_OF_NEW_WEIGHTS
+            changes["lr"] = usual_rate(model.backbone.d_model) if full else _RATE_OF_NEW_WEIGHTS
         figures = known_figures([part.task for part in parts.values()])
         if training.metric == "auto":
             changes["metric"] = figures[0]
@@ -372,6 +373,15 @@ class FinetuneRecipe(CorpusRecipe[MixedBatch, FinetuneCommand]):
         n_tokens = max(len(each.rows) * mean_tokens(each.rows, each.n_tokens) for each in readers)
         amount = Amount(self.noun, sum(len(each.rows) for each in readers), n_tokens)
         return suited(dataclasses.replace(training, **changes), USUAL, amount, options.max_len)
+
+
+def usual_rate(width: int) -> float:
+    """The rate at which a pre-trained encoder of this width goes on learning, all of it.
+
+    Narrow ones bear larger steps: 5e-5 for BERT base, 768 wide (Devlin et al. 2019, appendix A.3),
+    and four times that at half of its width; never more than new weights take.
+    """
+    return min(_RATE_OF_NEW_WEIGHTS, _RATE * (_WIDTH / width) ** 2)
 
 
 def _summary(model: TextModel, parts: Mapping[str, OpenTask], chosen: Suited) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from program import ENVIRONMENT, attn, forked_python, inside
 
 from attn_cli.models.directory import load_model
+from attn_cli.systems.tasks.recipe import usual_rate
 
 GOOD, BAD = ["fine", "great", "lovely"], ["awful", "poor", "sad"]
 OTHER = ["a", "book", "film", "song", "the", "very", "was"]
@@ -427,3 +428,10 @@ def test_unusual_labels_are_said(tmp_path, rows, said):
         *("finetune", write(tmp_path / "train.tsv", rows), *ONE_STEP, *SMALL, "-o", tmp_path / "m")
     )
     assert f"train.tsv: {said}\n" in run.said
+
+
+@pytest.mark.parametrize(
+    ("width", "rate"), [(768, 5e-5), (1024, 2.8125e-5), (384, 2e-4), (256, 4.5e-4), (64, 1e-3)]
+)
+def test_narrow_encoders_take_larger_steps(width, rate):
+    assert usual_rate(width) == pytest.approx(rate)
