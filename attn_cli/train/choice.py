@@ -92,8 +92,6 @@ class Chooser(Crew):
 
     def part(self) -> None:
         """Times this process alone once more."""
-        assert self._team is not None
-        self._team.part()
         self.verdict, self._trial = 0, Trial(1)
 
     def timed(self, n_tokens: int, seconds: float, seconds_left: float) -> None:

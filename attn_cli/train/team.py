@@ -101,9 +101,6 @@ class Team(Crew):
         runtime: where they run.
         work: what a member does; it is given its `Seat`, and the rest.
         rest: of what it is given.
-
-    Attributes:
-        is_assembled: whether the members were called.
     """
 
     def __init__(
@@ -115,7 +112,6 @@ class Team(Crew):
         *rest: object,
     ) -> None:
         self.size = size
-        self.is_assembled = False
         self._calls = 0
         self._alone = processes
         self._arguments = (size, processes.threads, runtime, work, rest)
@@ -160,12 +156,7 @@ class Team(Crew):
             time.sleep(_POLL)
         self._calls += 1
         self._store.set(_call(self._calls), "")
-        self.is_assembled = True
         return self._alone.meet(_meeting(self._store, self._calls), self.size)
-
-    def part(self) -> None:
-        """Leaves the members waiting for the next call."""
-        self.is_assembled = False
 
     def cause(self, lost: LostProcessError) -> Exception:
         """What the first member that failed says, or the signal that ended it."""

@@ -41,18 +41,14 @@ class FakeTeam:
     """A team that comes up when it is told to."""
 
     def __init__(self, size):
-        self.size, self.is_ready, self.is_assembled = size, False, False
+        self.size, self.is_ready = size, False
         self.started = self.closed = False
 
     def start(self):
         self.started = True
 
     def assemble(self, processes, progress):
-        self.is_assembled = True
         return Processes(0, self.size, processes.device)
-
-    def part(self):
-        self.is_assembled = False
 
     def close(self):
         self.closed = True
@@ -96,7 +92,7 @@ def test_it_times_one_process_then_several_then_one_and_chooses(seconds, later, 
     updates(chooser, seconds)
     assert chooser.verdict == 1 and not told
     chooser.part()  # and once more alone, while they wait
-    assert not (chooser.verdict or chooser.joins or team.is_assembled or team.closed)
+    assert not (chooser.verdict or chooser.joins or team.closed)
     updates(chooser, later, count=7)
     assert not told and not chooser.joins
     updates(chooser, later, count=1)
