@@ -81,6 +81,13 @@ def _hears(given: Mapping[str, object]) -> bool:
     return given.get("source") == "audio"
 
 
+def _climbs(given: Mapping[str, object]) -> bool:
+    """Where it was measured: a new transformer from text to text, whose dropout nobody gave."""
+    usual = {"arch": "transformer", "decoder": "autoregressive", "source": "text", "dropout": None}
+    is_usual = all(given.get(name) in (None, value) for name, value in usual.items())
+    return is_usual and not _continues(given)
+
+
 def _learns_from_samples(given: Mapping[str, object]) -> bool:
     return _continues(given) and given.get("criterion", "likelihood") != "likelihood"
 
@@ -91,6 +98,8 @@ class TrainMtCommand(TrainingCommand):
 
     name: ClassVar[str] = "train-mt"
     modes: ClassVar[tuple[Mode, ...]] = (
+        # Little dropout while most of the corpus is new, more as it becomes known by heart.
+        Mode(_climbs, {"dropout_climb": 0.004}),
         Mode(_hears, {"metric": "wer"}, "audio"),
         # A trained model learns by small steps from the first one on.
         Mode(

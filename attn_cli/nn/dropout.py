@@ -97,7 +97,7 @@ def _mask(x: Tensor, p: float) -> Tensor:
     return torch.cat(parts).view(x.shape)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)  # of a p that has grown, the one before is not needed again
 def _mask_pool(p: float, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
         generator = torch.Generator().manual_seed(0)

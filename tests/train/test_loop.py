@@ -19,6 +19,7 @@ from attn_cli.errors import AttnError
 from attn_cli.models import build_model
 from attn_cli.models.seq2seq import TransformerConfig
 from attn_cli.models.storage import load_tensors
+from attn_cli.nn.dropout import Dropout
 from attn_cli.systems.translation.likelihood import TranslationObjective
 from attn_cli.systems.translation.pairs import Seq2SeqBatch
 from attn_cli.train.checkpoints import Checkpoints
@@ -407,3 +408,28 @@ def test_a_damaged_state_falls_back_to_the_one_before_it(tmp_path, damaged):
     assert trainer.fit().step == 6
     assert any("trying the state saved before it" in text for text in again.said)
     assert "continuing after step 2" in again.said
+
+
+def test_dropout_climbs_with_the_passes_and_goes_on_where_a_training_stopped(tmp_path):
+    """Two updates a pass: p grows by 0.05 with each, and a training that goes on knows it."""
+    found = []
+
+    def run(last):
+        def noted(call, batch, loss):
+            found.append(next(layer.p for layer in model.modules() if isinstance(layer, Dropout)))
+            if len(found) == last:
+                raise KeyboardInterrupt
+            return loss
+
+        batches = [batch_of(SIZES), batch_of(SIZES, 1)]
+        trainer = Setting(tmp_path, batches, change=noted).trainer(
+            max_steps=8, validate_every=3, dropout_climb=0.1
+        )
+        model = trainer.objective.model
+        trainer.fit()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(4)
+    assert found.pop() == 0.1
+    run(0)
+    assert found == [0.0, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
