@@ -99,7 +99,7 @@ class TrainMtCommand(TrainingCommand):
     name: ClassVar[str] = "train-mt"
     modes: ClassVar[tuple[Mode, ...]] = (
         # Little dropout while most of the corpus is new, more as it becomes known by heart.
-        Mode(_climbs, {"dropout_climb": 0.004}),
+        Mode(_climbs, {"dropout_climb": 0.003}),
         Mode(_hears, {"metric": "wer"}, "audio"),
         # A trained model learns by small steps from the first one on.
         Mode(

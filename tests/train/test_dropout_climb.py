@@ -63,7 +63,7 @@ def test_a_layer_drops_as_much_as_it_says():
 )
 def test_only_a_new_transformer_of_texts_climbs_by_default(given):
     usual = resolve(TrainMtCommand, {"arch": "transformer", "size": "small"})
-    assert usual.training.dropout_climb == resolve(TrainMtCommand).training.dropout_climb == 0.004
+    assert usual.training.dropout_climb == resolve(TrainMtCommand).training.dropout_climb == 0.003
     assert resolve(TrainMtCommand, given).training.dropout_climb == 0.0
     asked = resolve(TrainMtCommand, given | {"dropout_climb": 0.02})
     assert asked.training.dropout_climb == 0.02
