@@ -73,13 +73,8 @@ class TrainingOptions:
     )
     clip_norm: float = option(1.0, "Largest gradient norm; 0 clips nothing.", low=0.0, rare=True)
     label_smoothing: float = option(0.1, "Label smoothing.", low=0.0, high=0.99)
-    dropout_climb: float = option(
-        0.0,
-        "Begin 0.05 below --dropout and grow by this with each pass over the training data, to 0.3 "
-        "at most; 0: --dropout all the time.",
-        low=0.0,
-        high=1.0,
-        rare=True,
+    dropout_warmup: float = option(
+        0.0, "Passes over the training data in which dropout grows from 0.", low=0.0, rare=True
     )
     ema: float = option(
         0.999,

@@ -24,7 +24,7 @@ from attn_cli.models.directory import NOTE
 from attn_cli.nn.lora import plain_weights
 from attn_cli.train.averaging import MovingAverage
 from attn_cli.train.checkpoints import Checkpoints
-from attn_cli.train.dropout_climb import DropoutClimb
+from attn_cli.train.dropout_warmup import DropoutWarmup
 from attn_cli.train.kept import KeptWeights
 from attn_cli.train.limits import Limits
 from attn_cli.train.monitor import Monitor
@@ -113,7 +113,7 @@ class Trainer(Generic[B]):
                 self.objective.partner, options, None, self._each, processes.deal
             )
         self.average = MovingAverage(self.objective.averaged, options.ema)
-        self._dropout = DropoutClimb(self.objective.model, options.dropout_climb)
+        self._dropout = DropoutWarmup(self.objective.model, options.dropout_warmup)
         bf16 = use_bf16(options.precision, processes.device, learns=True)
         self._passes = Passes(self.objective, options, monitor, bf16=bf16)
         self._limits = Limits(

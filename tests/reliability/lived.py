@@ -13,7 +13,7 @@ from program import ENVIRONMENT
 
 RECIPE = (
     *("--vocab-size", 30, "--batch-tokens", 200, "--accumulate", 2),
-    *("--dropout", 0.1, "--dropout-climb", 0.1),
+    *("--dropout", 0.2, "--dropout-warmup", 2),
     *("--ema", 0.9, "--metric", "loss", "--warmup", 5, "--keep-best", 2, "--average", 2),
 )
 

@@ -93,6 +93,7 @@ class Setting:
     change: object = lambda call, batch, loss: loss
     rows_per_sentence: int = 1
     partner: object = None
+    dropout: float = 0.0
     extras: dict = field(default_factory=dict)
     figures: object = field(default_factory=lambda: itertools.repeat(1.0))
     saved: list = field(default_factory=list)
@@ -103,7 +104,7 @@ class Setting:
         torch.manual_seed(21)
         sizes = {"d_model": 8, "d_ff": 12, "n_heads": 2, "n_encoder_layers": 1}
         vocabulary = {"src_vocab": VOCAB, "tgt_vocab": VOCAB, "share_embeddings": True}
-        config = TransformerConfig(**sizes, n_decoder_layers=1, dropout=0.0, **vocabulary)
+        config = TransformerConfig(**sizes, n_decoder_layers=1, dropout=self.dropout, **vocabulary)
         model = build_model("transformer", config)
         objective = TranslationObjective(model, 0.1)
         figures = iter(self.figures)
@@ -410,26 +411,26 @@ def test_a_damaged_state_falls_back_to_the_one_before_it(tmp_path, damaged):
     assert "continuing after step 2" in again.said
 
 
-def test_dropout_climbs_with_the_passes_and_goes_on_where_a_training_stopped(tmp_path):
-    """Two updates a pass: p grows by 0.05 with each, and a training that goes on knows it."""
+def test_dropout_grows_with_the_passes_and_goes_on_where_a_training_stopped(tmp_path):
+    """Two updates a pass, two passes of warm-up: p grows by a quarter with each update."""
     found = []
 
     def run(last):
         def noted(call, batch, loss):
-            found.append(next(layer.p for layer in model.modules() if isinstance(layer, Dropout)))
+            found.append(layers[0].p)
             if len(found) == last:
                 raise KeyboardInterrupt
             return loss
 
         batches = [batch_of(SIZES), batch_of(SIZES, 1)]
-        trainer = Setting(tmp_path, batches, change=noted).trainer(
-            max_steps=8, validate_every=3, dropout_climb=0.1
+        trainer = Setting(tmp_path, batches, change=noted, dropout=0.4).trainer(
+            max_steps=6, validate_every=2, dropout_warmup=2
         )
-        model = trainer.objective.model
+        layers = [part for part in trainer.objective.modules() if isinstance(part, Dropout)]
         trainer.fit()
 
     with pytest.raises(KeyboardInterrupt):
         run(4)
-    assert found.pop() == 0.1
+    assert found.pop() == pytest.approx(0.3) and found.pop() == 0.2
     run(0)
-    assert found == [0.0, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
+    assert found == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.4])
