@@ -129,7 +129,9 @@ def test_masked_softmax_has_gradients_without_nan():
     assert scores.grad[0, 1] == 0
 
 
-def test_in_bf16_a_cpu_attends_in_float32_where_there_is_a_way_back(monkeypatch):
+@pytest.fixture
+def of_kernel(monkeypatch) -> list[torch.dtype]:
+    """The types in which PyTorch's kernel is asked."""
     types, kernel = [], functional.scaled_dot_product_attention
 
     def noted(query, *rest, **options):
@@ -137,22 +139,71 @@ def test_in_bf16_a_cpu_attends_in_float32_where_there_is_a_way_back(monkeypatch)
         return kernel(query, *rest, **options)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", noted)
+    return types
+
+
+def test_a_cpu_learns_from_long_sequences_of_bf16_in_float32(of_kernel):
+    size = 513
+    x = torch.randn(1, size, D)
     attention = MultiHeadAttention(D, H, AttentionOptions())
-    x = torch.randn(B, T, D)
-    exact = attention(x, None, positions()).context
+    where = Positions.first(size, torch.device("cpu"))
+    exact = attention(x, None, where).context
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = attention(x, None, positions()).context
+        rounded = attention(x, None, where).context
         with torch.no_grad():
-            alone = attention(x, None, positions()).context
-    assert types == [torch.float32, torch.float32, torch.bfloat16]
+            alone = attention(x, None, where).context
+    assert of_kernel == [torch.float32, torch.float32, torch.bfloat16]
     assert rounded.dtype == alone.dtype == torch.bfloat16
     torch.testing.assert_close(rounded.float(), exact, atol=0.03, rtol=0.03)
     torch.testing.assert_close(alone.float(), exact, atol=0.03, rtol=0.03)
-    grads = [
-        torch.autograd.grad(y.float().square().sum(), attention.in_weight)[0]
-        for y in (rounded, exact)
-    ]
-    assert float((grads[0] - grads[1]).norm() / grads[1].norm()) < 0.03
+    assert _apart(attention, rounded, exact) < 0.03
+
+
+def _apart(attention: MultiHeadAttention, y: torch.Tensor, exact: torch.Tensor) -> float:
+    """How far the gradients of two results are from one another, of their size."""
+    a, b = (
+        torch.autograd.grad(x.float().square().sum(), attention.in_weight, retain_graph=True)[0]
+        for x in (y, exact)
+    )
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("size", [T, 31, 40])  # of fewer numbers than a vector has, or more
+@pytest.mark.parametrize(
+    ("causal", "masked"), [(False, False), (True, False), (False, True), (True, True)]
+)
+def test_a_cpu_learns_from_short_sequences_by_products(size, causal, masked, of_kernel):
+    attention = MultiHeadAttention(D, H, AttentionOptions())
+    x, where = torch.randn(B, size, D), Positions.first(size, torch.device("cpu"))
+    mask = padding([size, 1, size - 1], size)[:, None, None, :] if masked else None
+    found = attention(x, mask, where, causal=causal).context
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = attention(x, mask, where, causal=causal).context
+    assert of_kernel == []
+    wanted = attention(x, mask, where, causal=causal, need_weights=True).context
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+    assert _apart(attention, found, wanted) < 1e-5
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), wanted, atol=0.03, rtol=0.03)
+    assert _apart(attention, rounded, wanted) < 0.03
+    with torch.no_grad():
+        attention(x, mask, where, causal=causal)
+    assert len(of_kernel) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_query_that_may_attend_to_nothing_teaches_nothing(dtype):
+    attention = Attention(SCORES["scaled-dot"](4))
+    query = torch.randn(1, 1, 2, 4, dtype=dtype, requires_grad=True)
+    key, value = torch.randn(1, 1, 3, 4, dtype=dtype), torch.randn(1, 1, 3, 4, dtype=dtype)
+    mask = torch.tensor([[[True, False, True], [False, False, False]]])[None]
+    context = attention(query, key, value, mask).context
+    context.square().sum().backward()
+    assert not context[0, 0, 1].any()
+    assert context[0, 0, 0].isfinite().all()
+    assert not query.grad[0, 0, 1].any()
+    assert query.grad[0, 0, 0].isfinite().all()
+    assert query.grad[0, 0, 0].any()
 
 
 @pytest.mark.parametrize("need_weights", [False, True])
