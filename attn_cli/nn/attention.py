@@ -162,18 +162,18 @@ def _products(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
 ) -> Tensor:
     """softmax(scale q kᵀ + mask) v. Shape: (B, H, T, K), 2 x (B, H, S, K) -> (B, H, T, K)."""
-    batch, heads, size, _ = query.shape
-    flat = query.reshape(batch * heads, size, -1)
+    batch, heads, size, d_head = query.shape
+    flat = query.reshape(batch * heads, size, d_head)
     scores = torch.baddbmm(
         flat.new_empty(()), flat, key.flatten(0, 1).mT, beta=0, alpha=scale
-    ).view(batch, heads, size, -1)
+    ).view(batch, heads, size, key.shape[2])
     if scores.dtype == torch.bfloat16 and scores.shape[-1] < _SHORT_ROW:
         scores = scores.float()
     if mask is not None:
         scores = scores + mask.to(scores.dtype)  # numbers of two kinds are added one by one
     weights = scores.softmax(-1).to(value.dtype)
     context = weights.flatten(0, 1) @ value.flatten(0, 1)
-    return context.view(batch, heads, size, -1)
+    return context.view(batch, heads, size, value.shape[3])
 
 
 def causal_mask(size: int, device: torch.device | None = None) -> Tensor:

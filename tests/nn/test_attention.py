@@ -191,6 +191,16 @@ def test_a_cpu_learns_from_short_sequences_by_products(size, causal, masked, of_
     assert len(of_kernel) == 1
 
 
+def test_no_query_learns_from_no_key():
+    attention = Attention(SCORES["scaled-dot"](4))
+    for queries, keys in ((0, 3), (2, 0)):
+        query = torch.randn(1, 2, queries, 4, requires_grad=True)
+        key, value = torch.randn(1, 2, keys, 4), torch.randn(1, 2, keys, 4)
+        context = attention(query, key, value).context
+        assert context.shape == (1, 2, queries, 4)
+        assert not context.any()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_query_that_may_attend_to_nothing_teaches_nothing(dtype):
     attention = Attention(SCORES["scaled-dot"](4))

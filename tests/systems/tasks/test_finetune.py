@@ -150,7 +150,8 @@ def test_numbers_sets_and_choices_are_learnt_and_measured_as_by_score(tmp_path):
         )
         lines = inside("decode", tmp_path / f"{kind}.dev.tsv", "-m", folder).lines
         for name, value in scored(lines, *measures).items():
-            assert value == best(folder, name), (kind, name)
+            # Batches differ, and with them a number's last digit.
+            assert value == pytest.approx(best(folder, name), abs=1e-5), (kind, name)
     assert best(tmp_path / "choice", "accuracy") > 0.9
     assert best(tmp_path / "multilabel", "micro_f1") > 0.8
 
