@@ -53,7 +53,7 @@ if [ ! -e "$out/distilled.tsv" ]; then
 fi
 # shellcheck disable=SC2046
 run attn train-mt "$out/distilled.tsv" --skip-bad --dev "$dev" \
-    $(python3 "$(dirname -- "$0")/like.py" "$out/teacher") \
+    $(python3 "$(dirname -- "$0")/like.py" "$out/teacher" "$train" "$out/distilled.tsv") \
     --n-encoder-layers 6 --n-decoder-layers 1 -o "$out/student" "$@" >&2
 
 for model in teacher student; do
