@@ -48,13 +48,14 @@ if [ ! -e "$out/distilled.tsv" ]; then
         $2 != "" && log_prob >= best - 2.3 { print source[$1] "\t" $2 }
     ' "$out/train.src" "$out/train.nbest" > "$out/said.tsv"
     # The pairs, and of what it says what is new.
-    LC_ALL=C awk '{ known = seen[$0]++ } NR == FNR || !known' "$train" "$out/said.tsv" > "$out/distilled.part"
+    LC_ALL=C awk '{ known = seen[$0]++ } NR == FNR || !known' "$train" "$out/said.tsv" \
+        > "$out/distilled.part"
     mv "$out/distilled.part" "$out/distilled.tsv"
 fi
-# shellcheck disable=SC2046
-run attn train-mt "$out/distilled.tsv" --skip-bad --dev "$dev" \
-    $(python3 "$(dirname -- "$0")/like.py" "$out/teacher" "$train" "$out/distilled.tsv") \
-    --n-encoder-layers 6 --n-decoder-layers 1 -o "$out/student" "$@" >&2
+sizes=$(python3 "$(dirname -- "$0")/like.py" "$out/teacher" "$train" "$out/distilled.tsv")
+# shellcheck disable=SC2086
+run attn train-mt "$out/distilled.tsv" --skip-bad --dev "$dev" $sizes --n-encoder-layers 6 \
+    --n-decoder-layers 1 -o "$out/student" "$@" >&2
 
 for model in teacher student; do
     run attn decode -m "$out/$model" "$test" > "$out/$model.tsv"
